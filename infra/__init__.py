@@ -1,0 +1,1 @@
+"""What it stands on: database, Kafka, Grafana, embedded servers and settings."""

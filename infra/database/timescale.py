@@ -1,0 +1,125 @@
+"""The one place where TimescaleDB and plain PostgreSQL part ways.
+
+`choose()` looks whether the extension can be had and returns the matching way to build. Queries
+and dashboards never ask: the tables, keys and names are the same with both.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from sqlalchemy import Connection, text
+
+CALENDAR_TIMEZONE: Final = "Europe/Copenhagen"
+"""Days, weeks and months begin at local midnight; a day can have 23 or 25 hours."""
+
+_ROLLUP_COLUMNS: Final = """
+       sum(driving_s)  AS driving_s,
+       sum(idling_s)   AS idling_s,
+       sum(parked_s)   AS parked_s,
+       sum(offline_s)  AS offline_s,
+       sum(distance_m) AS distance_m,
+       sum(trip_count) AS trip_count,
+       sum(fuel_l)     AS fuel_l,
+       sum(energy_kwh) AS energy_kwh,
+       sum(co2e_kg)    AS co2e_kg
+"""
+
+
+class TimeSeriesDatabase(Protocol):
+    """What a migration may ask for; a plain database grants what it can."""
+
+    def hypertable(self, table: str, column: str, *, chunk: str) -> None:
+        """Partition an empty table by time, in chunks of the given interval."""
+
+    def columnstore(self, table: str, *, segment_by: str, order_by: str, after: str) -> None:
+        """Compress chunks older than the given interval."""
+
+    def retention(self, table: str, *, keep: str) -> None:
+        """Drop chunks older than the given interval."""
+
+    def usage_rollup(self, name: str, bucket: str) -> None:
+        """Create `name` as the sums of `usage_hour` per local day, week or month."""
+
+
+class Timescale:
+    """Hypertables, policies and continuous aggregates."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _run(self, statement: str) -> None:
+        self._connection.execute(text(statement))
+
+    def hypertable(self, table: str, column: str, *, chunk: str) -> None:
+        """Partition an empty table by time."""
+        self._run(f"SELECT create_hypertable('{table}', by_range('{column}', INTERVAL '{chunk}'))")
+
+    def columnstore(self, table: str, *, segment_by: str, order_by: str, after: str) -> None:
+        """Keep recent chunks as rows and older ones in the columnstore."""
+        self._run(
+            f"ALTER TABLE {table} SET (timescaledb.enable_columnstore, "
+            f"timescaledb.segmentby = '{segment_by}', timescaledb.orderby = '{order_by}')"
+        )
+        self._run(f"CALL add_columnstore_policy('{table}', after => INTERVAL '{after}')")
+
+    def retention(self, table: str, *, keep: str) -> None:
+        """Drop old chunks by a background job."""
+        self._run(f"SELECT add_retention_policy('{table}', drop_after => INTERVAL '{keep}')")
+
+    def usage_rollup(self, name: str, bucket: str) -> None:
+        """Create a continuous aggregate that also shows what is not yet materialised."""
+        self._run(
+            f"CREATE MATERIALIZED VIEW {name} "
+            "WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS "
+            f"SELECT vehicle_id, time_bucket(INTERVAL '1 {bucket}', hour, '{CALENDAR_TIMEZONE}')"
+            f" AS {bucket},{_ROLLUP_COLUMNS} FROM usage_hour GROUP BY 1, 2 WITH NO DATA"
+        )
+        start = {"day": "14 days", "week": "8 weeks", "month": "6 months"}[bucket]
+        self._run(
+            f"SELECT add_continuous_aggregate_policy('{name}', start_offset => INTERVAL '{start}',"
+            " end_offset => INTERVAL '1 hour', schedule_interval => INTERVAL '1 hour')"
+        )
+
+
+class PlainPostgres:
+    """Ordinary tables and views of the same names and columns; policies do not exist."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def hypertable(self, table: str, column: str, *, chunk: str) -> None:
+        """Leave the table ordinary, with an index by time as a hypertable has."""
+        del chunk
+        self._connection.execute(text(f"CREATE INDEX {table}_{column}_idx ON {table} ({column})"))
+
+    def columnstore(self, table: str, *, segment_by: str, order_by: str, after: str) -> None:
+        """Do nothing: plain PostgreSQL has no columnstore."""
+
+    def retention(self, table: str, *, keep: str) -> None:
+        """Do nothing: on plain PostgreSQL `fleetpulse prune` deletes what is too old."""
+
+    def usage_rollup(self, name: str, bucket: str) -> None:
+        """Create an ordinary view."""
+        self._connection.execute(
+            text(
+                f"CREATE VIEW {name} AS SELECT vehicle_id, "
+                f"date_trunc('{bucket}', hour, '{CALENDAR_TIMEZONE}') AS {bucket},"
+                f"{_ROLLUP_COLUMNS} FROM usage_hour GROUP BY 1, 2"
+            )
+        )
+
+
+def choose(connection: Connection) -> TimeSeriesDatabase:
+    """Return TimescaleDB's way where the extension can be had, else plain PostgreSQL's.
+
+    The extension is created when the server offers it. A server that offers it but does not let
+    us create it is an error of the server's set-up and is raised, not papered over.
+    """
+    offered = connection.execute(
+        text("SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'")
+    ).scalar_one()
+    if not offered:
+        return PlainPostgres(connection)
+    connection.execute(text("CREATE EXTENSION IF NOT EXISTS timescaledb"))
+    return Timescale(connection)

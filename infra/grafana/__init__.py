@@ -1,0 +1,1 @@
+"""Grafana: the data source and the dashboards that we provision."""

@@ -1,0 +1,87 @@
+"""Settings: one frozen model, read once at the edge from `FLEETPULSE_…` and passed down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class KafkaSettings(BaseSettings):
+    """How to reach Kafka: `FLEETPULSE_KAFKA_…`, TLS and SASL included."""
+
+    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_KAFKA_", frozen=True)
+
+    bootstrap_servers: str = Field(
+        default="127.0.0.1:9092", description="Comma-separated host:port pairs"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = Field(default=None, description="PEM of the broker's authority")
+    ssl_certfile: Path | None = Field(default=None, description="PEM of our client certificate")
+    ssl_keyfile: Path | None = Field(default=None, description="PEM of our client key")
+    topic_prefix: str = Field(default="fleetpulse", pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    partitions: int = Field(default=4, ge=1, description="Of the fix topic, when we create it")
+    replication_factor: int = Field(default=1, ge=1, description="Of the topics that we create")
+    session_timeout_s: float = Field(
+        default=45.0, ge=6.0, description="Silence that costs a worker its partitions"
+    )
+    rebalance_timeout_s: float = Field(default=60.0, gt=0)
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> Self:
+        if self.security_protocol.startswith("SASL") and not (
+            self.sasl_username and self.sasl_password
+        ):
+            raise ValueError(
+                f"FLEETPULSE_KAFKA_SECURITY_PROTOCOL={self.security_protocol} needs a user: set "
+                "FLEETPULSE_KAFKA_SASL_USERNAME and FLEETPULSE_KAFKA_SASL_PASSWORD"
+            )
+        return self
+
+
+class PlannerSettings(BaseSettings):
+    """When the planner plans: `FLEETPULSE_PLANNER_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_PLANNER_", frozen=True)
+
+    schedule: str = Field(default="0 3 * * *", description="Cron expression, Danish local time")
+    drift_threshold: float = Field(
+        default=0.2, gt=0, description="Share of demand that has moved since the last plan"
+    )
+    min_round_trips: int = Field(default=50, ge=1, description="Fewer tell nothing about demand")
+    cooldown_s: float = Field(default=3600.0, ge=0, description="Rest between two drift plans")
+    horizon_days: int = Field(default=56, ge=7, description="Days of demand that a plan reads")
+    time_limit_s: float = Field(default=30.0, gt=0)
+    seed: int = 1
+
+
+class Settings(BaseSettings):
+    """Everything a process of ours needs to know about its surroundings."""
+
+    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_", frozen=True)
+
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql://fleetpulse@127.0.0.1:5432/fleetpulse"),
+        description="postgresql://user:password@host:port/database; sslmode and the like as query",
+    )
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    planner: PlannerSettings = Field(default_factory=PlannerSettings)
+    ingest_host: str = "127.0.0.1"
+    ingest_port: int = Field(default=8000, ge=0, le=65535)
+    max_request_bytes: int = Field(default=8_000_000, ge=1_000)
+    coalesce_ms: float = Field(
+        default=5.0, ge=0, description="How long the gateway gathers fixes into one message"
+    )
+    worker_batch_messages: int = Field(default=200, ge=1)
+    worker_batch_wait_ms: float = Field(default=50.0, gt=0)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="Serve /metrics and /readyz of worker or planner"
+    )
+    grafana_url: str | None = None
+    grafana_token: SecretStr | None = None

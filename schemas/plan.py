@@ -1,0 +1,76 @@
+"""A placement plan as it is stored and published."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.fix import UtcDatetime
+from schemas.ids import MunicipalityId, ScopedId
+
+
+class PlanTrigger(StrEnum):
+    """Why the planner solved."""
+
+    SCHEDULE = "schedule"
+    DRIFT = "drift"
+    DEMAND = "on-demand"
+
+
+class SolverStatus(StrEnum):
+    """What the solver proved about the plan."""
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+    INFEASIBLE = "infeasible"
+    UNKNOWN = "unknown"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PlanMove(_Part):
+    """One vehicle that should stand at another depot, and why."""
+
+    vehicle_id: ScopedId
+    from_depot_id: ScopedId | None
+    to_depot_id: ScopedId
+    reason: str
+
+
+class PlacementPlan(_Part):
+    """Which vehicle stands at which depot, what it costs and saves, and how sure we are.
+
+    Costs are DKK over the plan's horizon. `bound_dkk` is the solver's proven lower bound of the
+    objective; `gap` is `(objective - bound) / objective`, 0 when proven optimal.
+    """
+
+    type: Literal["placement-plan"] = "placement-plan"
+    plan_id: UUID = Field(description="Deterministic: derived from municipality and inputs hash")
+    municipality_id: MunicipalityId
+    trigger: PlanTrigger
+    trigger_reason: str
+    created_at: UtcDatetime
+    demand_from: UtcDatetime
+    demand_to: UtcDatetime
+    round_trip_count: int
+    inputs_hash: str = Field(description="SHA-256 of the canonical inputs, in hexadecimal")
+    seed: int
+    time_limit_s: float
+    status: SolverStatus
+    objective_dkk: float
+    bound_dkk: float
+    gap: float
+    cost_before_dkk: float = Field(description="The same cost model on the fleet as it stands")
+    unserved_before: int = Field(
+        description="Peak-hour round trips without a vehicle, as it stands"
+    )
+    unserved_after: int
+    horizon_weeks: float
+    moves: tuple[PlanMove, ...]
+    placement: dict[str, str] = Field(description="vehicle_id to depot_id, for every vehicle")
+    explanation: str = Field(description="In words: why, or what is missing where")

@@ -1,0 +1,57 @@
+"""The domain's rules: one frozen model, stored per municipality, every default with its source."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Rules(BaseModel):
+    """Thresholds that turn fixes into a timeline. Units stand in the names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    standstill_below_mps: float = Field(
+        default=1 / 3.6, gt=0, description="Below this speed a vehicle stands: 1 km/h (Geotab)"
+    )
+    idle_reported_after_s: float = Field(
+        default=200.0, ge=0, description="Idle intervals longer than this are reported (Geotab)"
+    )
+    ignition_noise_s: float = Field(
+        default=30.0, ge=0, description="Ignition changes shorter than this are ignored (Geotab)"
+    )
+    trip_start_m: float = Field(
+        default=200.0,
+        gt=0,
+        description="A trip starts this far from the standstill, and a stop has no point this far "
+        "from it (Traccar, report.trip.minDistance)",
+    )
+    stop_after_s: float = Field(
+        default=180.0, gt=0, description="A standstill this long is a stop (Traccar, minDuration)"
+    )
+    gap_s: float = Field(
+        default=3600.0, gt=0, description="Longer without a fix is offline (Traccar, stopGap)"
+    )
+    max_speed_mps: float = Field(
+        default=200 / 3.6,
+        gt=0,
+        description="A faster leg is impossible: 200 km/h (OS2fleetoptimiser)",
+    )
+    max_future_s: float = Field(
+        default=86_400.0,
+        ge=0,
+        description="A fix further ahead of its receipt is refused (Traccar, filter.future)",
+    )
+    round_trip_min_m: float = Field(
+        default=100.0, ge=0, description="Shorter round trips do not count (OS2fleetoptimiser)"
+    )
+    round_trip_max_s: float = Field(
+        default=36_000.0,
+        gt=0,
+        description="Longer round trips are over-long: 10 h (OS2fleetoptimiser)",
+    )
+    underused_below_km_a_year: float = Field(
+        default=5_000.0, ge=0, description="Toronto Auditor General"
+    )
+    underused_below_class_share: float = Field(
+        default=0.25, ge=0, le=1, description="Share of the class average (NASA)"
+    )
