@@ -13,6 +13,18 @@ class Rules(BaseModel):
     standstill_below_mps: float = Field(
         default=1 / 3.6, gt=0, description="Below this speed a vehicle stands: 1 km/h (Geotab)"
     )
+    position_noise_m: float = Field(
+        default=25.0,
+        ge=0,
+        description="A displacement up to this may be noise: then the reported speed decides "
+        "(ours: five times the usual error of a vehicle's receiver)",
+    )
+    noise_speed_mps: float = Field(
+        default=2.0,
+        gt=0,
+        description="Within the noise and without a reported speed, a vehicle moves from this "
+        "speed on (ours: a brisk walk; receivers drift slower)",
+    )
     idle_reported_after_s: float = Field(
         default=200.0, ge=0, description="Idle intervals longer than this are reported (Geotab)"
     )

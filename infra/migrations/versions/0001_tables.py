@@ -79,8 +79,10 @@ CREATE TABLE fix (
     fuel_fraction real,
     soc_fraction  real,
     accuracy_m    real,
+    quarantine    text,
     PRIMARY KEY (vehicle_id, recorded_at)
 );
+COMMENT ON COLUMN fix.quarantine IS 'why the timeline leaves this fix out, such as impossible-leg';
 
 CREATE TABLE segment (
     vehicle_id  text NOT NULL REFERENCES vehicle,
@@ -179,6 +181,14 @@ CREATE TABLE vehicle_state (
     state            jsonb NOT NULL
 );
 COMMENT ON TABLE vehicle_state IS 'Where the fold of processors stands';
+
+CREATE TABLE vehicle_checkpoint (
+    vehicle_id  text NOT NULL REFERENCES vehicle,
+    recorded_at timestamptz NOT NULL,
+    state       jsonb NOT NULL,
+    PRIMARY KEY (vehicle_id, recorded_at)
+);
+COMMENT ON TABLE vehicle_checkpoint IS 'Where a recomputation for late fixes can start from';
 """
 
 STREAM = """

@@ -1,0 +1,42 @@
+"""The embedded servers together: one directory, one guardian, a broker and a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from infra.embedded.directory import Account, make_run_directory
+from infra.embedded.guardian import Guardian
+from infra.embedded.postgres import EmbeddedPostgres
+from infra.embedded.tansu import EmbeddedBroker
+
+
+class EmbeddedServers:
+    """Context of a running broker and database; nothing is left when it is left.
+
+    Raises `ModuleNotFoundError` when the extra `embedded` is not installed, and
+    `ChildFailedError` with the end of its log when a server does not start.
+    """
+
+    directory: Path
+    guardian: Guardian
+    postgres: EmbeddedPostgres
+    broker: EmbeddedBroker
+
+    def __enter__(self) -> Self:
+        self.directory = make_run_directory(Account.current())
+        self.guardian = Guardian(self.directory)
+        try:
+            self.broker = EmbeddedBroker(self.directory, self.guardian)
+            self.postgres = EmbeddedPostgres(self.directory, self.guardian)
+        except BaseException:
+            self.guardian.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.broker.stop()
+            self.postgres.stop()
+        finally:
+            self.guardian.close()

@@ -1,0 +1,65 @@
+"""Legs: what lies between two consecutive fixes, and whether the vehicle moved on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from processors.geodesy import Point
+from schemas.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One or more consecutive legs that are alike.
+
+    `engine` is the ignition in force on the leg: the last one reported at or before its start;
+    None where the vehicle has never reported one.
+    """
+
+    started_at: datetime
+    ended_at: datetime
+    start: Point
+    end: Point
+    distance_m: float
+    moving: bool
+    engine: bool | None
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return (self.ended_at - self.started_at).total_seconds()
+
+    def followed_by(self, other: Leg) -> Leg:
+        """Return both as one leg; the other starts where this one ends."""
+        return Leg(
+            self.started_at,
+            other.ended_at,
+            self.start,
+            other.end,
+            self.distance_m + other.distance_m,
+            self.moving,
+            self.engine,
+        )
+
+
+def is_moving(
+    *,
+    distance_m: float,
+    duration_s: float,
+    start_speed_mps: float | None,
+    end_speed_mps: float | None,
+    rules: Rules,
+) -> bool:
+    """Return whether a vehicle moved between two fixes.
+
+    Beyond the noise of positions the displacement decides, since devices report speed 0 at both
+    ends of a leg that crosses a town. Within the noise the reported speeds decide; where there are
+    none, only a displacement too fast for drift counts.
+    """
+    if distance_m > rules.position_noise_m:
+        return distance_m >= rules.standstill_below_mps * duration_s
+    reported = [speed for speed in (start_speed_mps, end_speed_mps) if speed is not None]
+    if reported:
+        return min(reported) >= rules.standstill_below_mps
+    return distance_m >= rules.noise_speed_mps * duration_s

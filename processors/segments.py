@@ -1,0 +1,83 @@
+"""Segments: maximal intervals of one state that tile a vehicle's timeline (law 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from processors.geodesy import Point
+from processors.legs import Leg
+
+
+class SegmentState(StrEnum):
+    """What a vehicle does for a while."""
+
+    DRIVING = "driving"
+    IDLING = "idling"
+    PARKED = "parked"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An interval of one state. `moved` says of an offline one that the vehicle was elsewhere.
+
+    `distance_m` is what was driven; for an offline segment the straight line across it.
+    """
+
+    state: SegmentState
+    started_at: datetime
+    ended_at: datetime
+    start: Point
+    end: Point
+    distance_m: float
+    moved: bool = False
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+def at_standstill(leg: Leg) -> Segment:
+    """Return the segment of a leg between two trips: idling with the engine on, else parked."""
+    state = SegmentState.IDLING if leg.engine else SegmentState.PARKED
+    return Segment(state, leg.started_at, leg.ended_at, leg.start, leg.end, 0.0)
+
+
+def on_trip(leg: Leg) -> Segment:
+    """Return the segment of a leg within a trip.
+
+    Standing in traffic is idling with the engine on and parked with it off. A vehicle that never
+    reports ignition is driving all through its trip: nothing says that it was not.
+    """
+    if leg.moving or leg.engine is None:
+        return Segment(
+            SegmentState.DRIVING,
+            leg.started_at,
+            leg.ended_at,
+            leg.start,
+            leg.end,
+            leg.distance_m,
+        )
+    return at_standstill(leg)
+
+
+def joined(segments: tuple[Segment, ...], following: Segment) -> tuple[Segment, ...]:
+    """Return the segments with one more at the end, merged with the last where both are alike.
+
+    Two offline segments stay two: a fix lies between them.
+    """
+    if segments and segments[-1].state == following.state != SegmentState.OFFLINE:
+        last = segments[-1]
+        merged = Segment(
+            last.state,
+            last.started_at,
+            following.ended_at,
+            last.start,
+            following.end,
+            last.distance_m + following.distance_m,
+        )
+        return (*segments[:-1], merged)
+    return (*segments, following)
