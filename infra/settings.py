@@ -83,5 +83,7 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="Serve /metrics and /readyz of worker or planner"
     )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_json: bool = Field(default=False, description="Log JSON lines, for a log collector")
     grafana_url: str | None = None
     grafana_token: SecretStr | None = None

@@ -52,4 +52,8 @@ class DeadLetter(_Event):
     partition: int
     offset: int
     index: int | None = Field(description="Position of the fix within its message, if one")
-    payload: str = Field(description="The raw value; bytes that are not UTF-8 are base64")
+    municipality_id: MunicipalityId | None
+    vehicle_id: ScopedId | None
+    message_value: str = Field(
+        description="The message, base64: it can be produced again; of a batch only the item"
+    )

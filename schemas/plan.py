@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.demand import DemandProfile
 from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId
 
@@ -46,11 +47,12 @@ class PlacementPlan(_Part):
     """Which vehicle stands at which depot, what it costs and saves, and how sure we are.
 
     Costs are DKK over the plan's horizon. `bound_dkk` is the solver's proven lower bound of the
-    objective; `gap` is `(objective - bound) / objective`, 0 when proven optimal.
+    objective; `gap` is `(objective - bound) / objective`, 0 when proven optimal. A plan that is
+    infeasible or unknown leaves every vehicle where it stands, with bound 0 and gap 1.
     """
 
     type: Literal["placement-plan"] = "placement-plan"
-    plan_id: UUID = Field(description="Deterministic: derived from municipality and inputs hash")
+    plan_id: UUID = Field(description="Of municipality, inputs hash, seed and instant")
     municipality_id: MunicipalityId
     trigger: PlanTrigger
     trigger_reason: str
@@ -67,10 +69,14 @@ class PlacementPlan(_Part):
     gap: float
     cost_before_dkk: float = Field(description="The same cost model on the fleet as it stands")
     unserved_before: int = Field(
-        description="Peak-hour round trips without a vehicle, as it stands"
+        description="Observed round trips that find no vehicle at their depot, as it stands"
     )
-    unserved_after: int
+    unserved_after: int = Field(description="The same with the plan")
     horizon_weeks: float
     moves: tuple[PlanMove, ...]
-    placement: dict[str, str] = Field(description="vehicle_id to depot_id, for every vehicle")
+    placement: dict[str, str] = Field(
+        description="vehicle_id to depot_id; of every vehicle if one was found, else as it stands"
+    )
+    vehicle_ids: tuple[ScopedId, ...] = Field(description="Of all vehicles it was made for")
+    demand_profile: DemandProfile = Field(description="What the next drift is measured against")
     explanation: str = Field(description="In words: why, or what is missing where")

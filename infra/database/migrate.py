@@ -13,6 +13,20 @@ from sqlalchemy.engine import make_url
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 _LOCK_ID: Final = 7_300_021  # any constant: all migrating processes must agree on it
 
+# A revision may have added a view: readers that there are may read it from now on.
+_RENEW_READERS: Final = """
+DO $$
+DECLARE reader_role name;
+BEGIN
+    FOR reader_role IN
+        SELECT DISTINCT role_name FROM public.reader_access
+        JOIN pg_catalog.pg_roles ON rolname = role_name
+    LOOP
+        EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA reader TO %I', reader_role);
+    END LOOP;
+END $$
+"""
+
 
 def migrate(database_url: str) -> None:
     """Apply all pending revisions in one transaction.
@@ -28,3 +42,4 @@ def migrate(database_url: str) -> None:
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        connection.execute(text(_RENEW_READERS))

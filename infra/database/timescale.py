@@ -13,7 +13,9 @@ from sqlalchemy import Connection, text
 CALENDAR_TIMEZONE: Final = "Europe/Copenhagen"
 """Days, weeks and months begin at local midnight; a day can have 23 or 25 hours."""
 
-_ROLLUP_COLUMNS: Final = """
+_BUCKETS: Final = ("day", "week", "month")
+
+_SUMS: Final = """
        sum(driving_s)  AS driving_s,
        sum(idling_s)   AS idling_s,
        sum(parked_s)   AS parked_s,
@@ -38,8 +40,8 @@ class TimeSeriesDatabase(Protocol):
     def retention(self, table: str, *, keep: str) -> None:
         """Drop chunks older than the given interval."""
 
-    def usage_rollup(self, name: str, bucket: str) -> None:
-        """Create `name` as the sums of `usage_hour` per local day, week or month."""
+    def usage_rollups(self) -> None:
+        """Create `usage_day`, `usage_week` and `usage_month`: `usage_hour` by local calendar."""
 
 
 class Timescale:
@@ -67,19 +69,33 @@ class Timescale:
         """Drop old chunks by a background job."""
         self._run(f"SELECT add_retention_policy('{table}', drop_after => INTERVAL '{keep}')")
 
-    def usage_rollup(self, name: str, bucket: str) -> None:
-        """Create a continuous aggregate that also shows what is not yet materialised."""
+    def usage_rollups(self) -> None:
+        """Create the continuous aggregate `usage_day_part`, and the rollups as views of it.
+
+        A part is what a UTC day and a local day share, so that its bucket has a fixed width: with
+        buckets in a time zone a refresh misses some around a change of the clock (tried on 2.23,
+        and timescaledb issue 10296). What is not materialised yet is computed when it is asked
+        for; a change to what is materialised shows with the policy's next run.
+        """
         self._run(
-            f"CREATE MATERIALIZED VIEW {name} "
+            "CREATE MATERIALIZED VIEW usage_day_part "
             "WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS "
-            f"SELECT vehicle_id, time_bucket(INTERVAL '1 {bucket}', hour, '{CALENDAR_TIMEZONE}')"
-            f" AS {bucket},{_ROLLUP_COLUMNS} FROM usage_hour GROUP BY 1, 2 WITH NO DATA"
+            "SELECT vehicle_id, time_bucket(INTERVAL '1 day', hour) AS utc_day, "
+            f"(hour AT TIME ZONE '{CALENDAR_TIMEZONE}')::date AS local_day,{_SUMS} "
+            "FROM usage_hour GROUP BY 1, 2, 3 WITH NO DATA"
         )
-        start = {"day": "14 days", "week": "8 weeks", "month": "6 months"}[bucket]
+        # No start: a replay of last year's fixes must reach the rollups too. Only ranges that were
+        # written to since the last run are computed again, so that a quiet history costs nothing.
         self._run(
-            f"SELECT add_continuous_aggregate_policy('{name}', start_offset => INTERVAL '{start}',"
-            " end_offset => INTERVAL '1 hour', schedule_interval => INTERVAL '1 hour')"
+            "SELECT add_continuous_aggregate_policy('usage_day_part', start_offset => NULL, "
+            "end_offset => INTERVAL '1 hour', schedule_interval => INTERVAL '10 minutes')"
         )
+        for bucket in _BUCKETS:
+            self._run(
+                f"CREATE VIEW usage_{bucket} AS SELECT vehicle_id, "
+                f"date_trunc('{bucket}', local_day::timestamp) AT TIME ZONE '{CALENDAR_TIMEZONE}' "
+                f"AS {bucket},{_SUMS} FROM usage_day_part GROUP BY 1, 2"
+            )
 
 
 class PlainPostgres:
@@ -99,15 +115,16 @@ class PlainPostgres:
     def retention(self, table: str, *, keep: str) -> None:
         """Do nothing: on plain PostgreSQL `fleetpulse prune` deletes what is too old."""
 
-    def usage_rollup(self, name: str, bucket: str) -> None:
-        """Create an ordinary view."""
-        self._connection.execute(
-            text(
-                f"CREATE VIEW {name} AS SELECT vehicle_id, "
-                f"date_trunc('{bucket}', hour, '{CALENDAR_TIMEZONE}') AS {bucket},"
-                f"{_ROLLUP_COLUMNS} FROM usage_hour GROUP BY 1, 2"
+    def usage_rollups(self) -> None:
+        """Create ordinary views of `usage_hour`."""
+        for bucket in _BUCKETS:
+            self._connection.execute(
+                text(
+                    f"CREATE VIEW usage_{bucket} AS SELECT vehicle_id, "
+                    f"date_trunc('{bucket}', hour, '{CALENDAR_TIMEZONE}') AS {bucket},"
+                    f"{_SUMS} FROM usage_hour GROUP BY 1, 2"
+                )
             )
-        )
 
 
 def choose(connection: Connection) -> TimeSeriesDatabase:

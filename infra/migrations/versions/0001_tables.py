@@ -72,16 +72,17 @@ CREATE TABLE fix (
     received_at   timestamptz NOT NULL,
     lat           double precision NOT NULL,
     lon           double precision NOT NULL,
-    speed_mps     real,
-    heading_deg   real,
+    speed_mps     double precision,
+    heading_deg   double precision,
     ignition      boolean,
     odometer_m    double precision,
-    fuel_fraction real,
-    soc_fraction  real,
-    accuracy_m    real,
+    fuel_fraction double precision,
+    soc_fraction  double precision,
+    accuracy_m    double precision,
     quarantine    text,
     PRIMARY KEY (vehicle_id, recorded_at)
 );
+COMMENT ON TABLE fix IS 'As reported, digit for digit: a late fix folds the stored ones again';
 COMMENT ON COLUMN fix.quarantine IS 'why the timeline leaves this fix out, such as impossible-leg';
 
 CREATE TABLE segment (
@@ -174,18 +175,20 @@ CREATE TABLE usage_hour (
 COMMENT ON COLUMN usage_hour.trip_count IS 'trips that started in the hour';
 
 CREATE TABLE vehicle_state (
-    vehicle_id       text PRIMARY KEY REFERENCES vehicle,
-    last_recorded_at timestamptz NOT NULL,
-    lat              double precision NOT NULL,
-    lon              double precision NOT NULL,
-    state            jsonb NOT NULL
+    vehicle_id        text PRIMARY KEY REFERENCES vehicle,
+    version           bigint NOT NULL,
+    first_recorded_at timestamptz NOT NULL,
+    last_recorded_at  timestamptz NOT NULL CHECK (last_recorded_at >= first_recorded_at),
+    state             text NOT NULL
 );
-COMMENT ON TABLE vehicle_state IS 'Where the fold of processors stands';
+COMMENT ON TABLE vehicle_state IS 'Where the fold of processors stands after all stored fixes';
+COMMENT ON COLUMN vehicle_state.state IS 'processors.vehicle.VehicleState as JSON';
+COMMENT ON COLUMN vehicle_state.version IS 'grows by one with each write: tells a stale cache';
 
 CREATE TABLE vehicle_checkpoint (
     vehicle_id  text NOT NULL REFERENCES vehicle,
     recorded_at timestamptz NOT NULL,
-    state       jsonb NOT NULL,
+    state       text NOT NULL,
     PRIMARY KEY (vehicle_id, recorded_at)
 );
 COMMENT ON TABLE vehicle_checkpoint IS 'Where a recomputation for late fixes can start from';
@@ -203,28 +206,32 @@ COMMENT ON TABLE stream_progress IS 'Next Kafka offset to process; moved by comp
 
 CREATE TABLE outbox (
     message_id   uuid PRIMARY KEY,
+    position     bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     topic        text NOT NULL,
     key          text NOT NULL,
     payload      jsonb NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     published_at timestamptz
 );
-CREATE INDEX outbox_unpublished ON outbox (created_at) WHERE published_at IS NULL;
+CREATE INDEX outbox_unpublished ON outbox (position) WHERE published_at IS NULL;
 
 CREATE TABLE dead_letter (
-    dead_letter_id uuid PRIMARY KEY,
-    reason         text NOT NULL,
-    detail         text NOT NULL,
-    topic          text NOT NULL,
-    partition      integer NOT NULL,
-    record_offset  bigint NOT NULL,
-    item_index     integer,
+    dead_letter_id  uuid PRIMARY KEY,
+    reason          text NOT NULL,
+    detail          text NOT NULL,
+    topic           text NOT NULL,
+    partition       integer NOT NULL,
+    record_offset   bigint NOT NULL,
+    item_index      integer,
+    message_key     bytea,
+    message_value   bytea NOT NULL,
     municipality_id text,
-    vehicle_id     text,
-    payload        text NOT NULL,
-    created_at     timestamptz NOT NULL DEFAULT now(),
-    replayed_at    timestamptz
+    vehicle_id      text,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    replayed_at     timestamptz
 );
+COMMENT ON COLUMN dead_letter.message_value IS
+    'A whole message that can be produced again; of a batch only the item at fault';
 CREATE INDEX dead_letter_by_time ON dead_letter (created_at);
 """
 

@@ -27,8 +27,7 @@ def upgrade() -> None:
     )
     database.retention("fix", keep=f"{FIX_KEPT_DAYS} days")
     database.hypertable("usage_hour", "hour", chunk="28 days")
-    for name, bucket in (("usage_day", "day"), ("usage_week", "week"), ("usage_month", "month")):
-        database.usage_rollup(name, bucket)
+    database.usage_rollups()
 
 
 def downgrade() -> None:

@@ -19,6 +19,7 @@ COMMENT ON TABLE reader_access IS
     'Which database role sees which municipality. current_user decides; no setting can forge it';
 CREATE SCHEMA reader;
 COMMENT ON SCHEMA reader IS 'The only schema that dashboards query';
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
 """
 
 # A view runs with its owner's rights on the tables, while current_user stays the reader's.

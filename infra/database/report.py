@@ -1,0 +1,105 @@
+"""What an installation has seen and proposed, summed up for a reader."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, dict_row
+
+Rows = list[dict[str, Any]]
+
+_TOTALS: Final = """
+SELECT (SELECT count(*) FROM fix)                                          AS fixes,
+       (SELECT count(*) FROM fix WHERE quarantine IS NOT NULL)             AS quarantined,
+       (SELECT count(*) FROM dead_letter)                                  AS dead_letters,
+       (SELECT count(*) FROM segment)                                      AS segments,
+       (SELECT count(*) FROM trip)                                         AS trips,
+       (SELECT count(*) FROM round_trip WHERE NOT is_open)                 AS round_trips,
+       (SELECT count(DISTINCT vehicle_id) FROM vehicle_state)              AS vehicles,
+       (SELECT coalesce(sum(distance_m), 0) / 1000 FROM usage_hour)        AS km,
+       (SELECT coalesce(sum(driving_s), 0) / 3600 FROM usage_hour)         AS driving_h,
+       (SELECT coalesce(sum(idling_s), 0) / 3600 FROM usage_hour)          AS idling_h,
+       (SELECT coalesce(sum(parked_s), 0) / 3600 FROM usage_hour)          AS parked_h,
+       (SELECT coalesce(sum(offline_s), 0) / 3600 FROM usage_hour)         AS offline_h,
+       (SELECT coalesce(sum(co2e_kg), 0) FROM usage_hour)                  AS co2e_kg,
+       (SELECT count(*) FROM idle_interval)                                AS idle_intervals,
+       (SELECT coalesce(sum(extract(epoch FROM ended_at - started_at)), 0) / 3600
+          FROM idle_interval)                                              AS idle_reported_h,
+       (SELECT coalesce(sum(fuel_l), 0) FROM idle_interval)                AS idle_fuel_l,
+       (SELECT coalesce(sum(co2e_kg), 0) FROM idle_interval)               AS idle_co2e_kg
+"""
+
+_DEPOTS: Final = """
+WITH use AS (
+    SELECT vehicle_id, sum(distance_m) / 1000 AS km,
+           sum(driving_s + idling_s) / 3600 AS engine_h, sum(idling_s) / 3600 AS idling_h,
+           count(DISTINCT day) FILTER (WHERE trip_count > 0) AS days_used
+    FROM usage_day GROUP BY vehicle_id
+), away AS (
+    SELECT vehicle_id, sum(extract(epoch FROM ended_at - started_at)) / 3600 AS away_h
+    FROM round_trip WHERE NOT is_open GROUP BY vehicle_id
+), out_at AS (
+    SELECT v.home_depot_id, e.at,
+           sum(e.change) OVER (PARTITION BY v.home_depot_id ORDER BY e.at, e.change) AS out
+    FROM round_trip r JOIN vehicle v USING (vehicle_id),
+         LATERAL (VALUES (r.started_at, 1), (r.ended_at, -1)) AS e (at, change)
+    WHERE NOT r.is_open
+)
+SELECT d.municipality_id, d.depot_id, d.name, d.capacity, count(v.vehicle_id) AS vehicles,
+       coalesce(sum(use.km), 0) AS km, coalesce(sum(use.engine_h), 0) AS engine_h,
+       coalesce(sum(use.idling_h), 0) AS idling_h, coalesce(sum(away.away_h), 0) AS away_h,
+       coalesce(avg(use.days_used), 0) AS days_used,
+       coalesce((SELECT max(o.out) FROM out_at o WHERE o.home_depot_id = d.depot_id), 0) AS peak
+FROM depot d
+LEFT JOIN vehicle v ON v.home_depot_id = d.depot_id
+LEFT JOIN use USING (vehicle_id)
+LEFT JOIN away USING (vehicle_id)
+GROUP BY d.municipality_id, d.depot_id, d.name, d.capacity
+ORDER BY d.municipality_id, d.depot_id
+"""
+
+_VEHICLES: Final = """
+SELECT v.municipality_id, v.vehicle_id, v.vehicle_type, v.home_depot_id,
+       coalesce(sum(u.distance_m), 0) / 1000 AS km,
+       count(DISTINCT u.day) FILTER (WHERE u.trip_count > 0) AS days_used
+FROM vehicle v LEFT JOIN usage_day u USING (vehicle_id)
+GROUP BY v.vehicle_id ORDER BY v.vehicle_id
+"""
+
+_WINDOW: Final = """
+SELECT min(first_recorded_at) AS since, max(last_recorded_at) AS until FROM vehicle_state
+"""
+
+_PLANS: Final = "SELECT document FROM plan ORDER BY created_at, municipality_id"
+
+
+async def _rows(connection: AsyncConnection[TupleRow], query: str) -> Rows:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query)
+        return await cursor.fetchall()
+
+
+async def totals(connection: AsyncConnection[TupleRow]) -> dict[str, Any]:
+    """Return counts, kilometres, hours, litres and kg CO2e of everything."""
+    return (await _rows(connection, _TOTALS))[0]
+
+
+async def window(connection: AsyncConnection[TupleRow]) -> dict[str, Any]:
+    """Return the instants of the first and the last fix; None where there is none."""
+    return (await _rows(connection, _WINDOW))[0]
+
+
+async def depots(connection: AsyncConnection[TupleRow]) -> Rows:
+    """Return what each depot's vehicles did, and how many were out at once at most."""
+    return await _rows(connection, _DEPOTS)
+
+
+async def vehicles(connection: AsyncConnection[TupleRow]) -> Rows:
+    """Return kilometres and days used of each vehicle, also of those that never moved."""
+    return await _rows(connection, _VEHICLES)
+
+
+async def plans(connection: AsyncConnection[TupleRow]) -> list[dict[str, Any]]:
+    """Return the documents of all plans, the oldest first."""
+    return [row["document"] for row in await _rows(connection, _PLANS)]

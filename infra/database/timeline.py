@@ -1,0 +1,295 @@
+"""Rows of the timeline: fixes, what is derived from them, and where the fold stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+Connection = AsyncConnection[TupleRow]
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # one object a table: its identity is its key
+class Table:
+    """A table that rows are copied into: its columns with their types, in order."""
+
+    name: str
+    columns: Mapping[str, str]
+    since: str = "started_at"
+    """The column of time by which rows of a vehicle are replaced."""
+
+    def copy_statement(self) -> sql.Composed:
+        """Return the statement that takes rows in binary."""
+        return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+            sql.Identifier(self.name), sql.SQL(", ").join(map(sql.Identifier, self.columns))
+        )
+
+
+FIX: Final = Table(
+    "fix",
+    {
+        "vehicle_id": "text",
+        "recorded_at": "timestamptz",
+        "received_at": "timestamptz",
+        "lat": "float8",
+        "lon": "float8",
+        "speed_mps": "float8",
+        "heading_deg": "float8",
+        "ignition": "bool",
+        "odometer_m": "float8",
+        "fuel_fraction": "float8",
+        "soc_fraction": "float8",
+        "accuracy_m": "float8",
+        "quarantine": "text",
+    },
+    since="recorded_at",
+)
+SEGMENT: Final = Table(
+    "segment",
+    {
+        "vehicle_id": "text",
+        "started_at": "timestamptz",
+        "ended_at": "timestamptz",
+        "state": "text",
+        "distance_m": "float8",
+        "moved": "bool",
+        "start_lat": "float8",
+        "start_lon": "float8",
+        "end_lat": "float8",
+        "end_lon": "float8",
+        "is_open": "bool",
+    },
+)
+TRIP: Final = Table(
+    "trip",
+    {
+        "vehicle_id": "text",
+        "started_at": "timestamptz",
+        "ended_at": "timestamptz",
+        "distance_m": "float8",
+        "driving_s": "numeric",
+        "idling_s": "numeric",
+        "start_lat": "float8",
+        "start_lon": "float8",
+        "end_lat": "float8",
+        "end_lon": "float8",
+        "start_depot_id": "text",
+        "end_depot_id": "text",
+        "is_open": "bool",
+    },
+)
+IDLE_INTERVAL: Final = Table(
+    "idle_interval",
+    {
+        "vehicle_id": "text",
+        "started_at": "timestamptz",
+        "ended_at": "timestamptz",
+        "lat": "float8",
+        "lon": "float8",
+        "fuel_l": "float8",
+        "co2e_kg": "float8",
+        "is_open": "bool",
+    },
+)
+ROUND_TRIP: Final = Table(
+    "round_trip",
+    {
+        "vehicle_id": "text",
+        "started_at": "timestamptz",
+        "ended_at": "timestamptz",
+        "kind": "text",
+        "start_depot_id": "text",
+        "end_depot_id": "text",
+        "distance_m": "float8",
+        "trip_count": "int4",
+        "is_open": "bool",
+    },
+)
+USAGE_HOUR: Final = Table(
+    "usage_hour",
+    {
+        "vehicle_id": "text",
+        "hour": "timestamptz",
+        "driving_s": "numeric",
+        "idling_s": "numeric",
+        "parked_s": "numeric",
+        "offline_s": "numeric",
+        "distance_m": "float8",
+        "trip_count": "int4",
+        "fuel_l": "float8",
+        "energy_kwh": "float8",
+        "co2e_kg": "float8",
+    },
+    since="hour",
+)
+CHECKPOINT: Final = Table(
+    "vehicle_checkpoint",
+    {"vehicle_id": "text", "recorded_at": "timestamptz", "state": "text"},
+    since="recorded_at",
+)
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """A row of `vehicle_state`."""
+
+    vehicle_id: str
+    version: int
+    first_recorded_at: datetime
+    last_recorded_at: datetime
+    state: bytes
+    """JSON."""
+
+
+async def copy_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
+    """Append rows by binary COPY."""
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(table.copy_statement()) as copy,
+    ):
+        copy.set_types(list(table.columns.values()))
+        for row in rows:
+            await copy.write_row(row)
+
+
+async def replace_rows(
+    connection: Connection,
+    table: Table,
+    since: Sequence[tuple[str, datetime]],
+    rows: Sequence[Row],
+) -> None:
+    """Delete each vehicle's rows from its instant on, and append the given ones."""
+    await connection.execute(
+        sql.SQL(
+            "DELETE FROM {table} t USING unnest(%s::text[], %s::timestamptz[]) AS r (id, since) "
+            "WHERE t.vehicle_id = r.id AND t.{column} >= r.since"
+        ).format(table=sql.Identifier(table.name), column=sql.Identifier(table.since)),
+        [[vehicle_id for vehicle_id, _ in since], [at for _, at in since]],
+    )
+    if rows:
+        await copy_rows(connection, table, rows)
+
+
+async def lock_states(connection: Connection, vehicle_ids: Sequence[str]) -> dict[str, int]:
+    """Lock the vehicles' states until the transaction ends; return their versions.
+
+    In order of id, so that two writers never wait for each other in a circle.
+    """
+    cursor = await connection.execute(
+        "SELECT vehicle_id, version FROM vehicle_state WHERE vehicle_id = ANY(%s) "
+        "ORDER BY vehicle_id FOR NO KEY UPDATE",
+        [sorted(vehicle_ids)],
+    )
+    return {row[0]: row[1] for row in await cursor.fetchall()}
+
+
+async def read_states(connection: Connection, vehicle_ids: Sequence[str]) -> list[StoredState]:
+    """Return the states of those vehicles that have one."""
+    cursor = await connection.execute(
+        "SELECT vehicle_id, version, first_recorded_at, last_recorded_at, state "
+        "FROM vehicle_state WHERE vehicle_id = ANY(%s)",
+        [list(vehicle_ids)],
+    )
+    return [
+        StoredState(row[0], row[1], row[2], row[3], row[4].encode())
+        for row in await cursor.fetchall()
+    ]
+
+
+async def write_states(connection: Connection, states: Sequence[StoredState]) -> None:
+    """Write states; their vehicles' rows are locked by us or new.
+
+    Raises `psycopg.errors.UniqueViolation` when another worker has entered a new vehicle's state.
+    """
+    fresh = [state for state in states if state.version == 1]
+    known = [state for state in states if state.version > 1]
+    columns = "(vehicle_id, version, first_recorded_at, last_recorded_at, state)"
+    given = (
+        "unnest(%s::text[], %s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::text[]) "
+        f"AS given {columns}"
+    )
+    if fresh:
+        await connection.execute(
+            f"INSERT INTO vehicle_state {columns} SELECT vehicle_id, version, first_recorded_at, "
+            f"last_recorded_at, state FROM {given} ORDER BY vehicle_id",
+            _arrays(fresh),
+        )
+    if known:
+        await connection.execute(
+            "UPDATE vehicle_state v SET version = given.version, "
+            "first_recorded_at = given.first_recorded_at, "
+            "last_recorded_at = given.last_recorded_at, state = given.state "
+            f"FROM {given} WHERE v.vehicle_id = given.vehicle_id",
+            _arrays(known),
+        )
+
+
+def _arrays(states: Sequence[StoredState]) -> list[list[Any]]:
+    return [
+        [state.vehicle_id for state in states],
+        [state.version for state in states],
+        [state.first_recorded_at for state in states],
+        [state.last_recorded_at for state in states],
+        [state.state.decode() for state in states],
+    ]
+
+
+async def read_checkpoint(
+    connection: Connection, vehicle_id: str, *, before: datetime
+) -> tuple[datetime, bytes] | None:
+    """Return the newest checkpoint of a vehicle before an instant, as (instant, JSON)."""
+    cursor = await connection.execute(
+        "SELECT recorded_at, state FROM vehicle_checkpoint "
+        "WHERE vehicle_id = %s AND recorded_at < %s ORDER BY recorded_at DESC LIMIT 1",
+        [vehicle_id, before],
+    )
+    row = await cursor.fetchone()
+    return None if row is None else (row[0], row[1].encode())
+
+
+async def read_fixes(
+    connection: Connection, vehicle_id: str, *, after: datetime | None
+) -> list[Row]:
+    """Return a vehicle's stored fixes, in order, as rows of `FIX`; all, or those after one."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, FIX.columns))
+    cursor = await connection.execute(
+        sql.SQL(
+            "SELECT {} FROM fix WHERE vehicle_id = %s AND recorded_at > %s ORDER BY recorded_at"
+        ).format(columns),
+        [vehicle_id, "-infinity" if after is None else after],
+    )
+    return await cursor.fetchall()
+
+
+async def has_fix(connection: Connection, vehicle_id: str, at: datetime) -> bool:
+    """Return whether the vehicle's fix of that instant is still stored."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM fix WHERE vehicle_id = %s AND recorded_at = %s", [vehicle_id, at]
+    )
+    return await cursor.fetchone() is not None
+
+
+async def put_fixes(connection: Connection, rows: Sequence[Row]) -> None:
+    """Write fixes that may be there already; the given rows count."""
+    columns = list(FIX.columns)
+    changed = [name for name in columns if name not in {"vehicle_id", "recorded_at"}]
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            sql.SQL(
+                "INSERT INTO fix ({columns}) VALUES ({values}) "
+                "ON CONFLICT (vehicle_id, recorded_at) DO UPDATE SET {changes}"
+            ).format(
+                columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+                values=sql.SQL(", ").join(sql.Placeholder() * len(columns)),
+                changes=sql.SQL(", ").join(
+                    sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in changed
+                ),
+            ),
+            rows,
+        )

@@ -1,0 +1,83 @@
+"""Which fixes count: faults that are told from the fix alone, and one fix for each instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from schemas.fix import Fix
+from schemas.rules import Rules
+
+NULL_ISLAND: Final = "null-island"
+FUTURE: Final = "future"
+
+_CONTENT: Final = (
+    "lat",
+    "lon",
+    "speed_mps",
+    "heading_deg",
+    "ignition",
+    "odometer_m",
+    "fuel_fraction",
+    "soc_fraction",
+    "accuracy_m",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A fix and when it was received; the earliest receipt where it came more than once."""
+
+    fix: Fix
+    received_at: datetime
+
+
+def fault(fix: Fix, received_at: datetime, rules: Rules) -> tuple[str, str] | None:
+    """Return the reason and a sentence when a fix is wrong whatever its neighbours are."""
+    if fix.lat == 0 and fix.lon == 0:
+        return NULL_ISLAND, "position 0,0 is what a receiver without a fix reports; send none"
+    ahead_s = (fix.recorded_at - received_at).total_seconds()
+    if ahead_s > rules.max_future_s:
+        return FUTURE, (
+            f"recorded_at {fix.recorded_at.isoformat()} is {ahead_s:.0f} s after its receipt at "
+            f"{received_at.isoformat()}; the limit is {rules.max_future_s:.0f} s; correct the "
+            "device's clock"
+        )
+    return None
+
+
+def precedence(fix: Fix) -> tuple[tuple[bool, float], ...]:
+    """Return the key by which different fixes of one vehicle and instant are ordered.
+
+    The smallest counts. The order is total over content, so that whichever of two contradicting
+    fixes comes first, the same one counts (law 2). A known value comes before an unknown one.
+    """
+    values = (getattr(fix, name) for name in _CONTENT)
+    return tuple((value is None, float(value or 0)) for value in values)
+
+
+def resolve(arrivals: Iterable[Arrival]) -> tuple[dict[datetime, Arrival], list[Arrival]]:
+    """Return for each instant the arrival that counts, and those that lost to another one.
+
+    Arrivals are of one vehicle. The same content again is neither: it keeps the earliest receipt.
+    """
+    counting: dict[datetime, Arrival] = {}
+    lost: list[Arrival] = []
+    for arrival in arrivals:
+        instant = arrival.fix.recorded_at
+        other = counting.get(instant)
+        if other is None:
+            counting[instant] = arrival
+            continue
+        ours, theirs = precedence(arrival.fix), precedence(other.fix)
+        if ours == theirs:
+            if arrival.received_at < other.received_at:
+                counting[instant] = arrival
+        elif ours < theirs:
+            counting[instant] = arrival
+            lost.append(other)
+        else:
+            lost.append(arrival)
+    return counting, lost

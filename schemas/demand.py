@@ -1,0 +1,61 @@
+"""Demand for vehicles as the planner reads and compares it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from schemas.fix import UtcDatetime
+from schemas.fleet import Depot, Vehicle
+from schemas.ids import MunicipalityId, ScopedId
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ObservedRoundTrip(_Part):
+    """A round trip that left a depot and has ended: one unit of demand."""
+
+    vehicle_id: ScopedId
+    started_at: UtcDatetime
+    ended_at: UtcDatetime
+    start_depot_id: ScopedId
+    end_depot_id: ScopedId | None
+    distance_m: float = Field(ge=0)
+
+
+def _by_time(round_trips: tuple[ObservedRoundTrip, ...]) -> tuple[ObservedRoundTrip, ...]:
+    return tuple(sorted(round_trips, key=lambda one: (one.started_at, one.vehicle_id)))
+
+
+def _depots_by_id(depots: tuple[Depot, ...]) -> tuple[Depot, ...]:
+    return tuple(sorted(depots, key=lambda one: one.depot_id))
+
+
+def _vehicles_by_id(vehicles: tuple[Vehicle, ...]) -> tuple[Vehicle, ...]:
+    return tuple(sorted(vehicles, key=lambda one: one.vehicle_id))
+
+
+class PlacementInputs(_Part):
+    """All that a placement plan is derived from; the order in which rows are read is lost here."""
+
+    municipality_id: MunicipalityId
+    timezone: str = Field(description="IANA name: local days and hours of demand")
+    horizon_days: int = Field(ge=1, description="Days that the plan's costs stand for")
+    round_trip_max_s: float = Field(gt=0, description="Longest outing over several depots")
+    depots: Annotated[tuple[Depot, ...], AfterValidator(_depots_by_id)]
+    vehicles: Annotated[tuple[Vehicle, ...], AfterValidator(_vehicles_by_id)]
+    round_trips: Annotated[tuple[ObservedRoundTrip, ...], AfterValidator(_by_time)]
+
+
+class DemandProfile(_Part):
+    """Where and when vehicles have lately been out: what drift is measured on.
+
+    A bucket is `<depot>|<class>|<workday or weekend>|<first hour of a quarter of the day>`, local.
+    """
+
+    days: float = Field(ge=1, description="Days that the profile covers")
+    vehicle_hours_per_day: float = Field(ge=0)
+    share_of_hours: dict[str, float] = Field(description="Bucket to its share; they add up to 1")

@@ -1,0 +1,1 @@
+"""The commands of `fleetpulse`, a module for each kind."""

@@ -1,0 +1,1 @@
+"""The demo: the whole loop on servers of its own, and what came of it."""

@@ -1,0 +1,233 @@
+"""What the demo does: a simulated fleet pushes, the stream works, the planner answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from infra.database import report as queries
+from infra.database.keys import create_key
+from infra.database.pool import Pool
+from schemas.plan import PlacementPlan, PlanTrigger
+from stream.demo import latency
+from stream.demo.stack import Stack
+from stream.simulator import SimulatedDay, SimulatedFleet, SimulationConfig, register, simulate
+from stream.vendor import VendorClient
+
+_VENDOR: Final = "simulator"
+_LIVE_FIXES_PER_S: Final = 2_000
+_LIVE_LIMIT: Final = 20_000
+_DRAIN_LIMIT_S: Final = 120.0
+_PLAN_LIMIT_S: Final = 60.0
+_POLL_S: Final = 0.5
+
+
+class DemoFailedError(RuntimeError):
+    """The loop did not close: the message says where it stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What happened, beside the rows in the database."""
+
+    accepted: int
+    push_s: float
+    live: latency.Buckets
+    live_since: latency.Buckets
+    live_count: int
+
+
+def config(*, seed: int, days: int, vehicles: int) -> SimulationConfig:
+    """Return the demo's fleet: two municipalities, until yesterday, with demand that moves."""
+    start = datetime.now(UTC).date() - timedelta(days=days)
+    return SimulationConfig(
+        seed=seed,
+        start=start,
+        days=days,
+        municipalities=("syddjurs", "favrskov"),
+        vehicles_per_municipality=vehicles,
+        demand_shift_day=days // 2,
+        gap_share=0.05,
+        no_ignition_share=0.1,
+    )
+
+
+class Play:
+    """One run of the demo on a running stack."""
+
+    def __init__(self, stack: Stack, pool: Pool, console: Console) -> None:
+        self._stack = stack
+        self._pool = pool
+        self._console = console
+        self._accepted = 0
+        self._rejected: list[str] = []
+
+    async def run(self, wanted: SimulationConfig) -> Played:
+        """Push the fleet's days, the last one at a steady pace, and wait until all is done.
+
+        Raises `DemoFailedError` when rows or plans do not come.
+        """
+        fleet = simulate(wanted)
+        keys = await self._enter(fleet)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self._console) as progress:
+            pushed = progress.add_task("days pushed", total=wanted.days)
+            rows = progress.add_task("fixes in rows", total=None)
+            plans = progress.add_task("plans by the planner", total=None)
+            watching = asyncio.create_task(self._watch(progress, rows, plans))
+            try:
+                return await self._push(fleet, keys, progress, pushed)
+            finally:
+                watching.cancel()
+                progress.update(rows, total=self._accepted, completed=self._committed())
+
+    async def _enter(self, fleet: SimulatedFleet) -> dict[str, str]:
+        await register(self._pool, fleet)
+        keys = {}
+        async with self._pool.connection() as connection:
+            for one in fleet.municipalities:
+                keys[one.municipality_id] = await create_key(
+                    connection, one.municipality_id, _VENDOR
+                )
+        self._console.print(
+            f"{len(fleet.municipalities)} municipalities, {len(fleet.depots)} depots, "
+            f"{len(fleet.vehicles)} vehicles"
+        )
+        return keys
+
+    async def _push(
+        self, fleet: SimulatedFleet, keys: Mapping[str, str], progress: Progress, task: TaskID
+    ) -> Played:
+        began = time.monotonic()
+        *history, last = await asyncio.to_thread(lambda: list(fleet.days()))
+        for day in history:
+            await self._push_events(day.fixes, keys)
+            progress.advance(task)
+        push_s = time.monotonic() - began
+        await self._drained()
+        before = await asyncio.to_thread(latency.read, self._stack.worker_urls)
+        live = await self._push_live(last, keys)
+        progress.advance(task)
+        await self._drained()
+        after = await asyncio.to_thread(latency.read, self._stack.worker_urls)
+        await self._planned(fleet)
+        return Played(self._accepted, push_s, after, before, live)
+
+    async def _push_events(
+        self, fixes: Sequence[tuple[str, dict[str, Any]]], keys: Mapping[str, str]
+    ) -> None:
+        for municipality_id, key in keys.items():
+            events = [event for whose, event in fixes if whose == municipality_id]
+            async with VendorClient(self._stack.ingest_url, key) as vendor:
+                result = await vendor.push(events)
+            self._accepted += result.accepted
+            if result.rejected:
+                raise DemoFailedError(f"the gateway rejects our own fixes: {result.reasons}")
+
+    async def _push_live(self, day: SimulatedDay, keys: Mapping[str, str]) -> int:
+        """Push a day at a steady pace, a twentieth of a second at a time; return how much."""
+        step = _LIVE_FIXES_PER_S // 20
+        paced = day.fixes[:_LIVE_LIMIT]
+        began = time.monotonic()
+        clients = {
+            whose: VendorClient(self._stack.ingest_url, key, lanes=1) for whose, key in keys.items()
+        }
+        try:
+            for client in clients.values():
+                await client.__aenter__()
+            for index in range(0, len(paced), step):
+                portion = paced[index : index + step]
+                await asyncio.gather(
+                    *(
+                        self._push_portion(client, whose, portion)
+                        for whose, client in clients.items()
+                    )
+                )
+                due = began + (index + step) / _LIVE_FIXES_PER_S
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+        finally:
+            for client in clients.values():
+                await client.__aexit__(None, None, None)
+        await self._push_events(day.fixes[_LIVE_LIMIT:], keys)
+        return len(paced)
+
+    async def _push_portion(
+        self, client: VendorClient, whose: str, portion: Sequence[tuple[str, dict[str, Any]]]
+    ) -> None:
+        result = await client.push([event for owner, event in portion if owner == whose])
+        self._accepted += result.accepted
+
+    def _committed(self) -> int:
+        """Return how many fixes the workers have committed, by their own count."""
+        total = 0.0
+        for url in self._stack.worker_urls:
+            with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:  # noqa: S310
+                text = answer.read().decode()
+            for family in text_string_to_metric_families(text):
+                total += sum(
+                    sample.value
+                    for sample in family.samples
+                    if sample.name == "fleetpulse_fixes_total"
+                )
+        return int(total)
+
+    async def _drained(self) -> None:
+        """Wait until every accepted fix is in a row or a dead letter."""
+        deadline = time.monotonic() + _DRAIN_LIMIT_S
+        while (committed := await asyncio.to_thread(self._committed)) < self._accepted:
+            if time.monotonic() > deadline:
+                raise DemoFailedError(
+                    f"{self._accepted - committed} of {self._accepted} accepted fixes are not in "
+                    f"the database after {_DRAIN_LIMIT_S:.0f} s:\n"
+                    + "\n".join(child.tail() for child in self._stack.children.values())
+                )
+            await asyncio.sleep(_POLL_S / 2)
+
+    async def _planned(self, fleet: SimulatedFleet) -> None:
+        """Wait until the stream has made the planner plan again for every municipality."""
+        deadline = time.monotonic() + _PLAN_LIMIT_S
+        wanted = {one.municipality_id for one in fleet.municipalities}
+        while True:
+            by_drift = [one for one in await self._plans() if one.trigger is PlanTrigger.DRIFT]
+            if wanted <= {one.municipality_id for one in by_drift}:
+                return
+            if time.monotonic() > deadline:
+                raise DemoFailedError(
+                    "no plan came from the stream:\n" + self._stack.children["planner"].tail()
+                )
+            await asyncio.sleep(_POLL_S)
+
+    async def _plans(self) -> list[PlacementPlan]:
+        async with self._pool.connection() as connection:
+            return [PlacementPlan.model_validate(one) for one in await queries.plans(connection)]
+
+    async def _watch(self, progress: Progress, rows: TaskID, plans: TaskID) -> None:
+        while True:
+            progress.update(
+                rows, completed=await asyncio.to_thread(self._committed), total=self._accepted
+            )
+            progress.update(plans, completed=len(await self._plans()))
+            await asyncio.sleep(_POLL_S)

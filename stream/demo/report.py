@@ -1,0 +1,173 @@
+"""What the demo ends with: the picture that a fleet coordinator would want to see."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from infra.database import report as queries
+from infra.database.fleet import load_fleet
+from infra.database.pool import Pool
+from processors.underuse import Underused, VehicleUse, underused
+from schemas.ids import local_part
+from schemas.plan import PlacementPlan
+
+_SHOWN_UNDERUSED = 8
+_SHOWN_MOVES = 6
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything that the report shows."""
+
+    totals: Mapping[str, Any]
+    window_days: float
+    depots: Sequence[Mapping[str, Any]]
+    underused: Sequence[Underused]
+    plans: Sequence[PlacementPlan]
+
+
+async def find(pool: Pool) -> Findings:
+    """Read an installation's rows and sum them up.
+
+    Raises `ValueError` when no fix has arrived yet.
+    """
+    async with pool.connection() as connection:
+        totals = await queries.totals(connection)
+        window = await queries.window(connection)
+        depots = await queries.depots(connection)
+        vehicles = await queries.vehicles(connection)
+        municipalities = (await load_fleet(connection)).municipalities
+        plans = [PlacementPlan.model_validate(one) for one in await queries.plans(connection)]
+    if window["since"] is None:
+        raise ValueError("no fix has arrived yet: nothing to report; push some first")
+    days = (window["until"] - window["since"]).total_seconds() / _DAY_S
+    fleets: defaultdict[str, list[VehicleUse]] = defaultdict(list)
+    for row in vehicles:
+        fleets[row["municipality_id"]].append(
+            VehicleUse(row["vehicle_id"], row["vehicle_type"], float(row["km"]), row["days_used"])
+        )
+    found = [
+        one
+        for municipality_id, fleet in fleets.items()
+        for one in underused(fleet, window_days=days, rules=municipalities[municipality_id].rules)
+    ]
+    return Findings(
+        totals, days, depots, sorted(found, key=lambda one: (one.km_a_year, one.vehicle_id)), plans
+    )
+
+
+def show(findings: Findings, console: Console) -> None:
+    """Print the findings."""
+    console.print(_stream_panel(findings))
+    console.print(_depot_table(findings))
+    console.print(_underused_table(findings))
+    for plan in findings.plans:
+        console.print(_plan_panel(plan))
+
+
+def _stream_panel(findings: Findings) -> Panel:
+    total = findings.totals
+    lines = [
+        (
+            f"[bold]{total['fixes']:,}[/] fixes of {total['vehicles']} vehicles over "
+            f"{findings.window_days:.1f} days; {total['quarantined']} quarantined, "
+            f"{total['dead_letters']} dead letters"
+        ),
+        (
+            f"[bold]{total['segments']:,}[/] segments, [bold]{total['trips']:,}[/] trips, "
+            f"{total['round_trips']:,} round trips, {total['km']:,.0f} km"
+        ),
+        (
+            f"driving {total['driving_h']:,.0f} h · idling {total['idling_h']:,.0f} h · "
+            f"parked {total['parked_h']:,.0f} h · offline {total['offline_h']:,.0f} h"
+        ),
+        (
+            f"idling over 200 s: [bold]{total['idle_intervals']:,}[/] times, "
+            f"{total['idle_reported_h']:,.1f} h, {total['idle_fuel_l']:,.1f} litres, "
+            f"{total['idle_co2e_kg']:,.1f} kg CO2e of {total['co2e_kg']:,.0f} kg in all"
+        ),
+    ]
+    return Panel("\n".join(lines), title="From fixes to timelines", title_align="left")
+
+
+def _depot_table(findings: Findings) -> Table:
+    table = Table(title="Utilisation per depot", title_justify="left")
+    table.add_column("depot")
+    for name in ("vehicles", "places", "km", "engine h", "idle share", "h away a vehicle and day"):
+        table.add_column(name, justify="right")
+    table.add_column("days used", justify="right")
+    table.add_column("most out at once", justify="right")
+    for row in findings.depots:
+        count = row["vehicles"]
+        engine_h = float(row["engine_h"])
+        idle = f"{float(row['idling_h']) / engine_h:.0%}" if engine_h else "-"
+        away = (
+            f"{float(row['away_h']) / count / findings.window_days:.1f}"
+            if count and findings.window_days
+            else "-"
+        )
+        table.add_row(
+            row["depot_id"],
+            str(count),
+            str(row["capacity"]),
+            f"{row['km']:,.0f}",
+            f"{engine_h:,.0f}",
+            idle,
+            away,
+            f"{row['days_used']:.1f}",
+            f"{row['peak']} of {count}",
+        )
+    return table
+
+
+def _underused_table(findings: Findings) -> Table:
+    found = findings.underused
+    table = Table(
+        "vehicle",
+        "why",
+        title=f"Underused: {len(found)} vehicles"
+        + (f", the {_SHOWN_UNDERUSED} least used" if len(found) > _SHOWN_UNDERUSED else ""),
+        title_justify="left",
+    )
+    for one in found[:_SHOWN_UNDERUSED]:
+        table.add_row(one.vehicle_id, one.reason)
+    return table
+
+
+def _plan_panel(plan: PlacementPlan) -> Panel:
+    saved = plan.cost_before_dkk - plan.objective_dkk
+    lines = [
+        f"[bold]why[/] {plan.trigger.value}: {plan.trigger_reason}",
+        (
+            f"[bold]solver[/] {plan.status.value}, gap {plan.gap:.1%}, seed {plan.seed}, inputs "
+            f"{plan.inputs_hash[:12]}, {plan.round_trip_count} round trips of "
+            f"{plan.horizon_weeks:.1f} weeks"
+        ),
+        (
+            f"[bold]round trips without a vehicle[/] {plan.unserved_before} → "
+            f"{plan.unserved_after}; "
+            f"saves [bold]{saved:,.0f} DKK[/] in the horizon"
+        ),
+        plan.explanation,
+    ]
+    lines += [
+        f"  {local_part(move.vehicle_id)}: "
+        f"{local_part(move.from_depot_id) if move.from_depot_id else 'nowhere'} → "
+        f"{local_part(move.to_depot_id)}: {move.reason}"
+        for move in plan.moves[:_SHOWN_MOVES]
+    ]
+    if len(plan.moves) > _SHOWN_MOVES:
+        lines.append(f"  … and {len(plan.moves) - _SHOWN_MOVES} more, in table plan_move")
+    return Panel(
+        "\n".join(lines),
+        title=f"Plan for {plan.municipality_id}: {len(plan.moves)} moves",
+        title_align="left",
+    )

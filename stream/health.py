@@ -1,0 +1,83 @@
+"""Probes and metrics that every process of ours serves: `/healthz`, `/readyz`, `/metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Problem = Callable[[], Awaitable[str | None]]
+"""Says why the process is not ready, or None."""
+
+
+def add_probes(app: FastAPI, problem: Problem) -> None:
+    """Add the probes to an application."""
+
+    @app.get("/healthz", tags=["operation"])
+    async def healthz() -> dict[str, str]:
+        """Say that the process is alive."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["operation"], responses={503: {"description": "Not ready, and why"}})
+    async def readyz(response: Response) -> dict[str, str]:
+        """Say whether the process can do its work now."""
+        reason = await problem()
+        if reason is None:
+            return {"status": "ready"}
+        response.status_code = 503
+        return {"status": "not ready", "reason": reason}
+
+    @app.get("/metrics", tags=["operation"], response_class=Response)
+    async def metrics() -> Response:
+        """Return the metrics in Prometheus's text format."""
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the process it lives in."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take no signal."""
+        yield
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, host: str, port: int) -> AsyncIterator[int]:
+    """Serve an application beside other work in this loop; yields the port.
+
+    Raises `OSError` when the address is taken.
+    """
+    listener = socket.create_server((host, port), reuse_port=False)
+    server = _Server(
+        uvicorn.Config(app, log_config=None, lifespan="on", access_log=False, timeout_keep_alive=30)
+    )
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        while not server.started:
+            if task.done():
+                await task
+                raise RuntimeError("the HTTP server ended before it had started; see its log")
+            await asyncio.sleep(0.01)
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+@asynccontextmanager
+async def probes(problem: Problem, host: str, port: int | None) -> AsyncIterator[int | None]:
+    """Serve only the probes; does nothing without a port."""
+    if port is None:
+        yield None
+        return
+    app = FastAPI(title="fleetpulse probes")
+    add_probes(app, problem)
+    async with serving(app, host, port) as actual:
+        yield actual

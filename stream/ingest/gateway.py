@@ -1,0 +1,171 @@
+"""From accepted fixes to Kafka: gathered for a few milliseconds, one message a partition."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+from prometheus_client import Histogram
+
+from infra.database.keys import KeyHolder
+from infra.kafka import Topics, client_options
+from infra.settings import Settings
+from schemas.fix import NativeFix
+from schemas.ids import scoped
+
+MAX_FIXES_PER_MESSAGE: Final = 2_000
+"""Keeps a message below the broker's usual limit of 1 MiB, whatever a fix carries."""
+MAX_FIXES_WAITING: Final = 200_000
+"""Beyond this the gateway asks vendors to wait, before memory does."""
+_REQUEST_TIMEOUT_MS: Final = 10_000
+_ACK_SECONDS: Final = Histogram("fleetpulse_ingest_ack_seconds", "Time until Kafka had a message")
+_log: Final = structlog.get_logger(__name__)
+
+
+class BusyError(RuntimeError):
+    """Too many fixes wait for Kafka; the vendor should come back in a moment."""
+
+
+class UnavailableError(RuntimeError):
+    """Kafka does not take what we send."""
+
+
+@dataclass(slots=True)
+class _Gathering:
+    """The message that is being filled for one partition and one key holder."""
+
+    received_at: datetime
+    sent: asyncio.Future[None]
+    fixes: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Gateway:
+    """Sends fixes to the fix topic; `accept()` returns when Kafka has them on all replicas."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = Topics.named(settings.kafka.topic_prefix).fixes
+        self._wait_s = settings.coalesce_ms / 1000
+        self._producer = AIOKafkaProducer(
+            **client_options(settings.kafka),
+            acks="all",
+            enable_idempotence=True,  # a retry neither doubles nor reorders
+            max_request_size=1_000_000,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        )
+        self._partitioner = DefaultPartitioner()
+        self._partitions: list[int] = []
+        self._gathering: dict[tuple[int, KeyHolder], _Gathering] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting = 0
+        self.problem: str | None = "not connected to Kafka yet"
+
+    async def start(self) -> None:
+        """Connect. Raises `aiokafka.errors.KafkaError` when no broker answers."""
+        await self._producer.start()
+        await self._read_partitions()
+
+    async def stop(self) -> None:
+        """Send what is gathered and disconnect."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._producer.stop()
+
+    async def _read_partitions(self) -> None:
+        self._partitions = sorted(await self._producer.partitions_for(self._topic))
+        self.problem = None
+
+    async def check(self) -> str | None:
+        """Ask the broker for the topic; return what is wrong, or None."""
+        try:
+            await asyncio.wait_for(self._read_partitions(), timeout=2.0)
+        except (KafkaError, TimeoutError) as error:
+            self.problem = f"kafka: {error!r}"
+        return self.problem
+
+    async def accept(self, holder: KeyHolder, fixes: Sequence[NativeFix]) -> None:
+        """Return when Kafka has acknowledged every fix with `acks=all`.
+
+        Raises `BusyError` when too much waits already, and `UnavailableError` when Kafka refuses
+        or does not answer; then some of the fixes may still have arrived, so send them again.
+        """
+        if self._waiting + len(fixes) > MAX_FIXES_WAITING:
+            raise BusyError(
+                f"{self._waiting} fixes wait for Kafka, limit {MAX_FIXES_WAITING}; try again later"
+            )
+        self._waiting += len(fixes)
+        try:
+            sent = {self._gather(holder, fix) for fix in fixes}
+            results = await asyncio.gather(*sent, return_exceptions=True)
+        finally:
+            self._waiting -= len(fixes)
+        for result in results:
+            if isinstance(result, BaseException):
+                self.problem = f"kafka: {result!r}"
+                raise UnavailableError(self.problem) from result
+        self.problem = None
+
+    def _gather(self, holder: KeyHolder, fix: NativeFix) -> asyncio.Future[None]:
+        vehicle_id = scoped(holder.municipality_id, fix.vehicle_id)
+        partition = self._partitioner(vehicle_id.encode(), self._partitions, self._partitions)
+        place = (partition, holder)
+        gathering = self._gathering.get(place)
+        if gathering is None:
+            loop = asyncio.get_running_loop()
+            gathering = _Gathering(datetime.now(UTC), loop.create_future())
+            self._gathering[place] = gathering
+            loop.call_later(self._wait_s, self._flush, place, gathering)
+        report = {
+            name: value
+            for name, value in vars(fix).items()
+            if value is not None and name not in {"type", "vehicle_id"}
+        }
+        gathering.fixes.append({"vehicle_id": vehicle_id, **report})
+        if len(gathering.fixes) >= MAX_FIXES_PER_MESSAGE:
+            self._flush(place, gathering)
+        return gathering.sent
+
+    def _flush(self, place: tuple[int, KeyHolder], gathering: _Gathering) -> None:
+        """Send a message, unless it has gone already because it was full."""
+        if self._gathering.get(place) is not gathering:
+            return
+        del self._gathering[place]
+        task = asyncio.create_task(self._send(place, gathering))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, place: tuple[int, KeyHolder], gathering: _Gathering) -> None:
+        partition, holder = place
+        value = orjson.dumps(
+            {
+                "municipality_id": holder.municipality_id,
+                "vendor": holder.vendor,
+                "received_at": gathering.received_at,
+                "fixes": gathering.fixes,
+            }
+        )
+        began = time.monotonic()
+        try:
+            await self._producer.send_and_wait(
+                self._topic,
+                value,
+                key=str(gathering.fixes[0]["vehicle_id"]).encode(),
+                partition=partition,
+            )
+        except (KafkaError, OSError) as error:
+            _log.warning("message not sent", partition=partition, reason=repr(error))
+            gathering.sent.set_exception(error)
+        except BaseException as error:
+            gathering.sent.set_exception(UnavailableError(repr(error)))
+            raise
+        else:
+            _ACK_SECONDS.observe(time.monotonic() - began)
+            gathering.sent.set_result(None)

@@ -1,0 +1,56 @@
+"""Who is at the door: the valid keys, kept in memory and read again every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from infra.database.keys import KeyHolder, key_hash, valid_keys
+from infra.database.pool import Pool
+
+REFRESH_S: Final = 10.0
+"""A new or revoked key takes effect within this."""
+_UNKNOWN_REFRESH_S: Final = 1.0
+_log: Final = structlog.get_logger(__name__)
+
+
+class Keys:
+    """The valid keys. While the database is away the last known ones stay valid."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._holders: dict[bytes, KeyHolder] = {}
+        self._read_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self.problem: str | None = "keys not read yet"
+
+    async def holder(self, key: str) -> KeyHolder | None:
+        """Return whom the key speaks for; None for a key that is unknown or revoked."""
+        hashed = key_hash(key)
+        found = self._holders.get(hashed)
+        # A key that was made a moment ago is looked for at once, though not on every request.
+        allowed_age_s = REFRESH_S if found is not None else _UNKNOWN_REFRESH_S
+        if time.monotonic() - self._read_at > allowed_age_s:
+            await self.refresh(allowed_age_s)
+            found = self._holders.get(hashed)
+        return found
+
+    async def refresh(self, allowed_age_s: float = 0.0) -> None:
+        """Read the keys again unless another request has just done so."""
+        async with self._lock:
+            if time.monotonic() - self._read_at <= allowed_age_s:
+                return
+            try:
+                async with self._pool.connection(timeout=2.0) as connection:
+                    self._holders = await valid_keys(connection)
+            except (psycopg.Error, PoolTimeout) as away:
+                self.problem = f"database: {away}"
+                _log.warning("keys not refreshed", reason=str(away))
+            else:
+                self.problem = None
+            self._read_at = time.monotonic()

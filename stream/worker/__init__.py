@@ -1,0 +1,1 @@
+"""The worker: from Kafka to committed rows."""

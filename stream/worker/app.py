@@ -1,0 +1,260 @@
+"""The Faust app: takes batches of records off the fix topic and has them written.
+
+Faust carries the records and spreads the partitions over workers. It does not hold the truth: it
+acknowledges a message whatever became of it. So the partitions are positioned at the progress in
+the database, nothing but the database decides what has been processed, and no exception leaves
+the agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import faust
+import psycopg
+import structlog
+from faust.auth import SASLCredentials, SSLCredentials
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from psycopg_pool import PoolTimeout
+
+from infra.database.pool import Pool
+from infra.database.stream import Partition
+from infra.kafka import Topics, ssl_context
+from infra.settings import KafkaSettings, Settings
+from stream.worker.records import Record
+from stream.worker.writer import MasterDataError, OffsetGapError, Writer
+
+_BATCH_BYTES: Final = 2_000_000
+"""Most of message values in one transaction: some ten thousand fixes."""
+_RETRY_FIRST_S: Final = 0.1
+_RETRY_LONGEST_S: Final = 5.0
+_NEVER_S: Final = 86_400.0
+_log: Final = structlog.get_logger(__name__)
+
+
+class Health:
+    """What the worker says of itself: ready, or why not; and what ended it."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = "no partitions assigned yet"
+        self.fatal: Exception | None = None
+        self.ended = asyncio.Event()
+
+    def end(self, error: Exception) -> None:
+        """Stop the worker, loudly."""
+        self.problem = str(error)
+        self.fatal = error
+        self.ended.set()
+
+
+class _Consumer(driver.Consumer):
+    """A consumer that starts where the database says."""
+
+    async def perform_seek(self) -> None:
+        """Seek every assigned partition to the progress in the database."""
+        app = self.app
+        if not isinstance(app, WorkerApp):
+            raise TypeError(f"app is {type(app).__name__}; this consumer serves a WorkerApp only")
+        assigned = sorted(self.assignment())
+        if not assigned:
+            return
+        earliest = await self._thread.earliest_offsets(*assigned)
+        ends = await self._thread.highwaters(*assigned)
+        offsets = await app.starting_offsets(_by_partition(earliest), _by_partition(ends))
+        await self.seek_wait({TP(*partition): offset for partition, offset in offsets.items()})
+        for partition, offset in offsets.items():
+            self._committed_offset[TP(*partition)] = offset or None
+        app.health.problem = None
+
+
+def _by_partition(offsets: Any) -> dict[Partition, int]:
+    return {Partition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
+
+
+class WorkerApp(faust.App):
+    """A Faust app with our consumer, a writer, and its health."""
+
+    health: Health
+    writer: Writer
+
+    def _new_transport(self) -> Any:
+        return _Transport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Create none: Faust's tables, which would live there, are not used."""
+
+    async def starting_offsets(
+        self, earliest: dict[Partition, int], ends: dict[Partition, int]
+    ) -> dict[Partition, int]:
+        """Return where to read from; waits for the database, ends the worker on a gap."""
+        delay_s = _RETRY_FIRST_S
+        while True:
+            try:
+                return await self.writer.start_at(earliest, ends)
+            except OffsetGapError as gap:
+                _log.critical("the worker stops", reason=str(gap))
+                self.health.end(gap)
+                await asyncio.Event().wait()
+            except (psycopg.Error, PoolTimeout) as away:
+                self.health.problem = f"database: {away}"
+                _log.warning("no positions yet", reason=str(away), retry_s=delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, _RETRY_LONGEST_S)
+
+
+class _Committer:
+    """Has records written whatever happens: waits for the database, sets poison aside."""
+
+    def __init__(self, writer: Writer, health: Health) -> None:
+        self._writer = writer
+        self._health = health
+
+    async def commit(self, records: Sequence[Record]) -> None:
+        """Return once the records are in the database, as rows or as dead letters."""
+        delay_s = _RETRY_FIRST_S
+        while True:
+            try:
+                await self._writer.write(records)
+            except OffsetGapError as gap:
+                _log.critical("the worker stops", reason=str(gap))
+                self._health.end(gap)
+                await asyncio.Event().wait()  # until the worker is gone: nothing is acknowledged
+            except (psycopg.DataError, psycopg.IntegrityError) as error:
+                await self._set_aside(records, error)
+                return
+            except (psycopg.Error, PoolTimeout, OSError, MasterDataError) as away:
+                self._health.problem = f"database: {away}"
+                _log.warning("batch waits for the database", reason=str(away), retry_s=delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, _RETRY_LONGEST_S)
+            except Exception as error:  # noqa: BLE001 - one bad record must not stop its partition
+                await self._set_aside(records, error)
+                return
+            else:
+                self._health.problem = None
+                return
+
+    async def _set_aside(self, records: Sequence[Record], error: Exception) -> None:
+        """Write each record by itself; the one that fails alone becomes a dead letter."""
+        if len(records) > 1:
+            _log.error("batch fails; its records are tried one by one", exc_info=error)
+            for record in records:
+                await self.commit([record])
+            return
+        _log.error("record becomes a dead letter", offset=records[0].offset, exc_info=error)
+        self._writer.refuse(records[0], error)
+        await self.commit(records)
+
+
+def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
+    """Return the app of one worker. Call it in the event loop that will run it."""
+    topics = Topics.named(settings.kafka.topic_prefix)
+    app = WorkerApp(
+        f"{settings.kafka.topic_prefix}-worker",
+        broker=[
+            f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")
+        ],
+        broker_credentials=_credentials(settings.kafka),
+        broker_session_timeout=settings.kafka.session_timeout_s,
+        broker_rebalance_timeout=settings.kafka.rebalance_timeout_s,
+        broker_heartbeat_interval=min(3.0, settings.kafka.session_timeout_s / 3),
+        broker_max_poll_records=settings.worker_batch_messages,
+        # While the database is away the intake stands still; that must not cost the partitions.
+        broker_max_poll_interval=_NEVER_S,
+        stream_buffer_maxsize=2 * settings.worker_batch_messages,
+        stream_wait_empty=False,
+        consumer_auto_offset_reset="earliest",
+        store="memory://",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    app.health = health
+    app.writer = Writer(pool, topics)
+    committer = _Committer(app.writer, health)
+    channel = app.topic(
+        topics.fixes,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+    )
+
+    @app.agent(channel, name="fixes")
+    async def _fixes(stream: Any) -> None:
+        async for events in stream.take_events(
+            settings.worker_batch_messages, within=settings.worker_batch_wait_ms / 1000
+        ):
+            for records in _portions([_record(event.message) for event in events]):
+                await committer.commit(records)
+
+    return app
+
+
+def _credentials(settings: KafkaSettings) -> Any:
+    context = ssl_context(settings)
+    if settings.security_protocol.startswith("SASL") and settings.sasl_password is not None:
+        return SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password.get_secret_value(),
+            ssl_context=context,
+            mechanism=settings.sasl_mechanism,
+        )
+    return SSLCredentials(context) if context is not None else None
+
+
+def _record(message: Any) -> Record:
+    return Record(
+        message.topic,
+        message.partition,
+        message.offset,
+        message.key,
+        message.value,
+        datetime.fromtimestamp(message.timestamp, UTC),
+    )
+
+
+def _portions(records: Sequence[Record]) -> list[list[Record]]:
+    """Cut records into portions of at most so many bytes, at least one record each."""
+    portions: list[list[Record]] = []
+    size = 0
+    for record in records:
+        length = len(record.value or b"")
+        if not portions or size + length > _BATCH_BYTES:
+            portions.append([])
+            size = 0
+        portions[-1].append(record)
+        size += length
+    return portions
+
+
+@contextlib.asynccontextmanager
+async def running(app: WorkerApp) -> AsyncIterator[None]:
+    """Run the app until the context is left.
+
+    Raises `RuntimeError` when Faust cannot start, such as when the broker refuses us.
+    """
+    app.finalize()
+    await app.start()
+    crash = asyncio.create_task(_watch(app))
+    try:
+        yield
+    finally:
+        crash.cancel()
+        await app.stop()
+
+
+async def _watch(app: WorkerApp) -> None:
+    """Turn a crash inside Faust into an end of the worker."""
+    while not app.crashed:  # noqa: ASYNC110 - Faust offers no event for it
+        await asyncio.sleep(0.2)
+    app.health.end(RuntimeError(f"the stream crashed: {app.crash_reason!r}"))

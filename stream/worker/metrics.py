@@ -1,0 +1,64 @@
+"""What a worker tells Prometheus."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from threading import Lock
+from typing import Final
+
+from prometheus_client import Counter, Histogram
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import REGISTRY, Collector
+
+FIXES: Final = Counter("fleetpulse_fixes", "Fixes committed")
+FIXES_LATE: Final = Counter("fleetpulse_fixes_late", "Fixes that made a timeline fold again")
+RECORDS_SKIPPED: Final = Counter(
+    "fleetpulse_records_skipped", "Records delivered again and recognised by their offset"
+)
+CACHE_DROPS: Final = Counter("fleetpulse_cache_drops", "Times another worker was ahead of us")
+DEAD_LETTERS: Final = Counter("fleetpulse_dead_letters", "Dead letters written", ["reason"])
+BATCH_SECONDS: Final = Histogram("fleetpulse_batch_seconds", "Length of a batch's transaction")
+
+BOUNDS_S: Final = tuple(0.005 * 1.25**step for step in range(54))
+"""Upper bounds of push-to-row times: 5 ms to ten minutes, each a quarter above the last."""
+
+
+class PushToRow(Collector):
+    """From the gateway's receipt to the commit, per fix; counts whole batches at once."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts = [0] * (len(BOUNDS_S) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, took_s: float, count: int) -> None:
+        """Count `count` fixes that took this long."""
+        with self._lock:
+            self._counts[bisect_left(BOUNDS_S, took_s)] += count
+            self._sum_s += took_s * count
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the histogram in Prometheus's cumulative form."""
+        with self._lock:
+            counts, total_s = list(self._counts), self._sum_s
+        cumulative = 0
+        buckets = []
+        for bound, count in zip((*BOUNDS_S, float("inf")), counts, strict=True):
+            cumulative += count
+            buckets.append(("+Inf" if bound == float("inf") else f"{bound:.6g}", cumulative))
+        yield HistogramMetricFamily(
+            "fleetpulse_push_to_row_seconds",
+            "From accepted push to committed row",
+            buckets=buckets,
+            sum_value=total_s,
+        )
+
+
+_PUSH_TO_ROW: Final = PushToRow()
+REGISTRY.register(_PUSH_TO_ROW)
+
+
+def push_to_row(took_s: float, count: int) -> None:
+    """Count fixes that took this long from push to row."""
+    _PUSH_TO_ROW.observe(max(took_s, 0.0), count)

@@ -1,0 +1,203 @@
+"""From what the processors say to rows of the database: names and units only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from infra.database.stream import event_id
+from infra.database.timeline import Row
+from infra.kafka import Topics
+from processors.arrivals import Arrival
+from processors.energy import consumption
+from processors.idle import IdleInterval
+from processors.round_trips import RoundTrip, depot_at
+from processors.segments import Segment
+from processors.trips import Trip
+from processors.usage import UsageHour
+from schemas.events import RoundTripEnded, TripEnded
+from schemas.fix import Fix
+from schemas.fleet import Depot, Vehicle
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def seconds(length: timedelta) -> Decimal:
+    """Return a length in seconds, exact to the microsecond."""
+    return Decimal(length // _MICROSECOND).scaleb(-6)
+
+
+def fix_row(arrival: Arrival, quarantine: str | None) -> Row:
+    """Return a row of `fix`."""
+    fix = arrival.fix
+    return (
+        fix.vehicle_id,
+        fix.recorded_at,
+        arrival.received_at,
+        fix.lat,
+        fix.lon,
+        fix.speed_mps,
+        fix.heading_deg,
+        fix.ignition,
+        fix.odometer_m,
+        fix.fuel_fraction,
+        fix.soc_fraction,
+        fix.accuracy_m,
+        quarantine,
+    )
+
+
+def stored_arrival(row: Row) -> tuple[Arrival, str | None]:
+    """Return what a row of `fix` says. The values were validated when they came in."""
+    fix = Fix.model_construct(
+        vehicle_id=row[0],
+        recorded_at=row[1],
+        lat=row[3],
+        lon=row[4],
+        speed_mps=row[5],
+        heading_deg=row[6],
+        ignition=row[7],
+        odometer_m=row[8],
+        fuel_fraction=row[9],
+        soc_fraction=row[10],
+        accuracy_m=row[11],
+    )
+    return Arrival(fix, row[2]), row[12]
+
+
+def segment_rows(vehicle_id: str, segments: Sequence[Segment]) -> list[Row]:
+    """Return rows of `segment`; the last one is open."""
+    last = len(segments) - 1
+    return [
+        (
+            vehicle_id,
+            segment.started_at,
+            segment.ended_at,
+            segment.state.value,
+            segment.distance_m,
+            segment.moved,
+            *segment.start,
+            *segment.end,
+            index == last,
+        )
+        for index, segment in enumerate(segments)
+    ]
+
+
+def trip_rows(vehicle_id: str, trips: Sequence[Trip], depots: Sequence[Depot]) -> list[Row]:
+    """Return rows of `trip`."""
+    return [
+        (
+            vehicle_id,
+            trip.started_at,
+            trip.ended_at,
+            trip.distance_m,
+            seconds(trip.driving),
+            seconds(trip.idling),
+            *trip.start,
+            *trip.end,
+            depot_at(trip.start, depots),
+            None if trip.is_open else depot_at(trip.end, depots),
+            trip.is_open,
+        )
+        for trip in trips
+    ]
+
+
+def idle_rows(
+    vehicle_id: str, intervals: Sequence[IdleInterval], *, open_until: datetime
+) -> list[Row]:
+    """Return rows of `idle_interval`; one that lasts until the last fix is open."""
+    return [
+        (
+            vehicle_id,
+            interval.started_at,
+            interval.ended_at,
+            *interval.at,
+            interval.cost.fuel_l,
+            interval.cost.co2e_kg,
+            interval.ended_at == open_until,
+        )
+        for interval in intervals
+    ]
+
+
+def round_trip_rows(vehicle_id: str, round_trips: Sequence[RoundTrip]) -> list[Row]:
+    """Return rows of `round_trip`."""
+    return [
+        (
+            vehicle_id,
+            one.started_at,
+            one.ended_at,
+            one.kind.value,
+            one.start_depot_id,
+            one.end_depot_id,
+            one.distance_m,
+            one.trip_count,
+            one.is_open,
+        )
+        for one in round_trips
+    ]
+
+
+def usage_rows(vehicle: Vehicle, hours: Sequence[UsageHour]) -> list[Row]:
+    """Return rows of `usage_hour` with what driving and idling used."""
+    rows: list[Row] = []
+    for usage in hours:
+        used = consumption(vehicle, distance_m=usage.distance_m, idling=usage.idling)
+        rows.append(
+            (
+                vehicle.vehicle_id,
+                usage.hour,
+                seconds(usage.driving),
+                seconds(usage.idling),
+                seconds(usage.parked),
+                seconds(usage.offline),
+                usage.distance_m,
+                usage.trip_count,
+                used.fuel_l,
+                used.energy_kwh,
+                used.co2e_kg,
+            )
+        )
+    return rows
+
+
+def ended_events(
+    vehicle: Vehicle, trips: Sequence[Trip], round_trips: Sequence[RoundTrip], topics: Topics
+) -> list[tuple[Any, str, str, dict[str, Any]]]:
+    """Return outbox messages for the trips and round trips that have ended."""
+    key = vehicle.vehicle_id
+    messages: list[tuple[Any, str, str, dict[str, Any]]] = []
+    for trip in trips:
+        if trip.is_open:
+            continue
+        ended = TripEnded(
+            event_id=event_id("trip", key, trip.started_at, trip.ended_at, trip.distance_m),
+            municipality_id=vehicle.municipality_id,
+            vehicle_id=key,
+            started_at=trip.started_at,
+            ended_at=trip.ended_at,
+            distance_m=trip.distance_m,
+        )
+        messages.append((ended.event_id, topics.trips, key, ended.model_dump(mode="json")))
+    for one in round_trips:
+        if one.is_open:
+            continue
+        back = RoundTripEnded(
+            event_id=event_id(
+                "round-trip", key, one.started_at, one.ended_at, one.kind, one.distance_m
+            ),
+            municipality_id=vehicle.municipality_id,
+            vehicle_id=key,
+            kind=one.kind.value,
+            started_at=one.started_at,
+            ended_at=one.ended_at,
+            start_depot_id=one.start_depot_id,
+            end_depot_id=one.end_depot_id,
+            distance_m=one.distance_m,
+        )
+        messages.append((back.event_id, topics.round_trips, key, back.model_dump(mode="json")))
+    return messages

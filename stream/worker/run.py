@@ -1,0 +1,44 @@
+"""One worker process: the Faust app, the relay of the outbox, probes and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from infra.database.pool import make_pool
+from infra.settings import Settings
+from stream.health import probes
+from stream.relay import relay
+from stream.worker.app import Health, make_app, running
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Work until `stop` is set.
+
+    Raises what ended the worker before that, such as `OffsetGapError`: a supervisor should start
+    it again, and a human should read why.
+    """
+    health = Health()
+
+    async def problem() -> str | None:
+        return health.problem
+
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(make_pool(settings))
+        await stack.enter_async_context(
+            probes(problem, settings.metrics_host, settings.metrics_port)
+        )
+        relay_stop = asyncio.Event()
+        relaying = asyncio.create_task(relay(pool, settings.kafka, relay_stop))
+        try:
+            async with running(make_app(settings, pool, health)):
+                asked = asyncio.create_task(stop.wait())
+                ended = asyncio.create_task(health.ended.wait())
+                await asyncio.wait((asked, ended, relaying), return_when=asyncio.FIRST_COMPLETED)
+                asked.cancel()
+                ended.cancel()
+        finally:
+            relay_stop.set()
+            await relaying
+    if health.fatal is not None:
+        raise health.fatal

@@ -1,0 +1,546 @@
+"""One transaction a batch: fixes, what derives from them, states, progress and outbox.
+
+The transaction either moves the progress of every partition in the batch from where it was
+expected to the end of the batch and writes all that follows from it, or it does nothing. A batch
+that is delivered again is recognised by the progress and skipped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from pydantic import TypeAdapter, ValidationError
+
+from infra.database import stream as progress
+from infra.database import timeline as store
+from infra.database.fleet import Fleet, add_unregistered, load_fleet
+from infra.database.pool import Pool
+from infra.database.stream import Letter, Partition, ProgressLostError
+from infra.database.timeline import Row, StoredState
+from infra.kafka import Topics
+from processors.arrivals import Arrival, fault, precedence, resolve
+from processors.idle import idle_intervals
+from processors.vehicle import Changes, VehicleState, advance
+from schemas.fleet import Vehicle
+from schemas.ids import municipality_of
+from schemas.rules import Rules
+from stream.worker import metrics, rows
+from stream.worker.records import Decoded, Item, Record, decode, item_letter, letter
+
+_STATE: Final = TypeAdapter(VehicleState)
+_FLEET_KEPT_S: Final = 30.0
+_log: Final = structlog.get_logger(__name__)
+
+
+class OffsetGapError(RuntimeError):
+    """Kafka has skipped records that were never processed: nothing may be guessed here."""
+
+
+class StaleCacheError(RuntimeError):
+    """A vehicle's state is newer in the database than in our cache."""
+
+
+class MasterDataError(RuntimeError):
+    """What is stored of municipalities, depots or vehicles breaks the schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A vehicle's state as we hold it."""
+
+    version: int
+    first_recorded_at: datetime
+    last_recorded_at: datetime
+    state: VehicleState
+
+
+@dataclass(slots=True)
+class _Writes:
+    """What a batch writes, gathered over its vehicles."""
+
+    fresh_fixes: list[Row] = field(default_factory=list)
+    changed_fixes: list[Row] = field(default_factory=list)
+    replaced: dict[store.Table, tuple[list[tuple[str, datetime]], list[Row]]] = field(
+        default_factory=dict
+    )
+    states: dict[str, _Known] = field(default_factory=dict)
+    messages: list[tuple[Any, str, str, dict[str, Any]]] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+
+    def replace(
+        self, table: store.Table, vehicle_id: str, since: datetime, new: Iterable[Row]
+    ) -> None:
+        """Note that a vehicle's rows from an instant on give way to new ones."""
+        places, rows_ = self.replaced.setdefault(table, ([], []))
+        places.append((vehicle_id, since))
+        rows_.extend(new)
+
+
+class Writer:
+    """Writes batches of records of the partitions that this worker owns."""
+
+    def __init__(self, pool: Pool, topics: Topics) -> None:
+        self._pool = pool
+        self._topics = topics
+        self._expected: dict[Partition, int] = {}
+        self._known: dict[str, _Known] = {}
+        self._fleet: Fleet | None = None
+        self._fleet_at = 0.0
+        self._refused: dict[tuple[Partition, int], Exception] = {}
+
+    def refuse(self, record: Record, error: Exception) -> None:
+        """Have a record that fails on its own written as a dead letter instead."""
+        self._refused[_place(record)] = error
+
+    async def start_at(
+        self, earliest: dict[Partition, int], ends: dict[Partition, int]
+    ) -> dict[Partition, int]:
+        """Return where to read each newly assigned partition from, and forget what we knew.
+
+        A partition without progress starts at its earliest record. Raises `OffsetGapError` when
+        the stored progress lies outside of what the broker holds.
+        """
+        async with self._pool.connection() as connection:
+            await progress.begin_progress(connection, earliest)
+            stored = await progress.read_progress(connection, list(earliest))
+        for partition, offset in stored.items():
+            if offset < earliest[partition]:
+                raise _gap(partition, offset, earliest[partition])
+            if offset > ends[partition]:
+                raise OffsetGapError(
+                    f"{partition.topic}[{partition.partition}] ends at offset {ends[partition]}, "
+                    f"but {offset} records of it were processed: this is another topic of the "
+                    "same name; set FLEETPULSE_KAFKA_TOPIC_PREFIX, or, where the broker was "
+                    "replaced, move the progress with `fleetpulse progress set`"
+                )
+        self.forget()
+        self._expected.update(stored)
+        return stored
+
+    def forget(self) -> None:
+        """Drop every cached state and position; they are read again when needed."""
+        self._known.clear()
+        self._expected.clear()
+        self._fleet = None
+
+    async def write(self, records: Sequence[Record]) -> int:
+        """Write a batch in one transaction; return how many records were new.
+
+        Raises `OffsetGapError` when a record is missing before these, and the errors of psycopg
+        when the database is away or refuses; nothing is then written.
+        """
+        while True:
+            try:
+                return await self._try(records)
+            except (ProgressLostError, StaleCacheError, psycopg.errors.UniqueViolation) as lost:
+                # Another worker has been here. Each time round its commit is in the database, so
+                # that this ends; a unique violation of any other table is a fault, and is raised.
+                if isinstance(lost, psycopg.errors.UniqueViolation) and not _of_a_state(lost):
+                    self.forget()
+                    raise
+                _log.warning("cache dropped", reason=str(lost))
+                metrics.CACHE_DROPS.inc()
+                self.forget()
+            except BaseException:
+                self.forget()
+                raise
+
+    async def _try(self, records: Sequence[Record]) -> int:
+        began = time.monotonic()
+        async with self._pool.connection() as connection, connection.transaction():
+            moves, new = await self._positions(connection, records)
+            if not new:
+                return 0
+            decoded = self._decoded(new)
+            fleet = await self._current_fleet(connection, decoded)
+            await progress.advance_progress(connection, moves)
+            writes = _Writes(letters=decoded.letters)
+            await self._fold(connection, decoded, fleet, writes)
+            await self._flush(connection, writes)
+        for partition, (_, following) in moves.items():
+            self._expected[partition] = following
+        self._known.update(writes.states)
+        for record in new:
+            self._refused.pop(_place(record), None)
+        _measure(decoded, writes, began)
+        return len(new)
+
+    def _decoded(self, records: Sequence[Record]) -> Decoded:
+        refused = [
+            (record, error)
+            for record in records
+            if (error := self._refused.get(_place(record))) is not None
+        ]
+        decoded = decode(record for record in records if _place(record) not in self._refused)
+        decoded.letters += [unprocessable(record, error) for record, error in refused]
+        return decoded
+
+    async def _positions(
+        self, connection: AsyncConnection[TupleRow], records: Sequence[Record]
+    ) -> tuple[dict[Partition, tuple[int, int]], list[Record]]:
+        """Return how the progress moves, and the records that are not yet processed."""
+        touched = {Partition(record.topic, record.partition) for record in records}
+        unknown = sorted(touched - self._expected.keys())
+        if unknown:
+            self._expected.update(await progress.read_progress(connection, unknown))
+        following: dict[Partition, int] = {}
+        new: list[Record] = []
+        for record in records:
+            partition = Partition(record.topic, record.partition)
+            if partition not in self._expected:
+                raise OffsetGapError(
+                    f"{partition.topic}[{partition.partition}] was never assigned to this worker"
+                )
+            expected = following.get(partition, self._expected[partition])
+            if record.offset < expected:
+                metrics.RECORDS_SKIPPED.inc()
+                continue
+            if record.offset > expected:
+                raise _gap(partition, expected, record.offset)
+            following[partition] = record.offset + 1
+            new.append(record)
+        return {one: (self._expected[one], offset) for one, offset in following.items()}, new
+
+    async def _current_fleet(
+        self, connection: AsyncConnection[TupleRow], decoded: Decoded
+    ) -> Fleet:
+        """Return the master data, read again when it is old or does not know a municipality."""
+        fleet = self._fleet
+        if fleet is not None and time.monotonic() - self._fleet_at < _FLEET_KEPT_S:
+            seen = {municipality_of(item.arrival.fix.vehicle_id) for item in decoded.items}
+            if seen <= fleet.municipalities.keys():
+                return fleet
+        try:
+            fleet = await load_fleet(connection)
+        except ValidationError as error:
+            raise MasterDataError(f"master data cannot be read, mend it: {error}") from error
+        self._fleet, self._fleet_at = fleet, time.monotonic()
+        return fleet
+
+    async def _fold(
+        self,
+        connection: AsyncConnection[TupleRow],
+        decoded: Decoded,
+        fleet: Fleet,
+        writes: _Writes,
+    ) -> None:
+        by_vehicle = _by_vehicle(decoded, fleet, writes)
+        unseen = by_vehicle.keys() - fleet.vehicles.keys() - self._known.keys()
+        if unseen:
+            await add_unregistered(connection, unseen)
+        known = await self._states(connection, by_vehicle.keys())
+        for vehicle_id, items in by_vehicle.items():
+            vehicle = fleet.vehicle(vehicle_id)
+            municipality = fleet.municipalities[vehicle.municipality_id]
+            fold = _VehicleFold(
+                vehicle,
+                fleet.depots.get(vehicle.municipality_id, ()),
+                municipality.rules,
+                self._topics,
+                writes,
+            )
+            await fold.take(connection, known.get(vehicle_id), items)
+
+    async def _states(
+        self, connection: AsyncConnection[TupleRow], vehicle_ids: Collection[str]
+    ) -> dict[str, _Known]:
+        """Lock the vehicles' states and return them, from the cache where it is current."""
+        versions = await store.lock_states(connection, list(vehicle_ids))
+        missing = []
+        for vehicle_id in vehicle_ids:
+            ours = self._known.get(vehicle_id)
+            if ours is None:
+                if vehicle_id in versions:
+                    missing.append(vehicle_id)
+            elif versions.get(vehicle_id) != ours.version:
+                raise StaleCacheError(f"state of {vehicle_id} was written by another worker")
+        for stored in await store.read_states(connection, missing) if missing else ():
+            self._known[stored.vehicle_id] = _Known(
+                stored.version,
+                stored.first_recorded_at,
+                stored.last_recorded_at,
+                _STATE.validate_json(stored.state),
+            )
+        return {one: self._known[one] for one in vehicle_ids if one in self._known}
+
+    async def _flush(self, connection: AsyncConnection[TupleRow], writes: _Writes) -> None:
+        # States first: two workers that meet a new vehicle at once meet here, and nowhere else.
+        await store.write_states(
+            connection,
+            [
+                StoredState(
+                    vehicle_id,
+                    known.version,
+                    known.first_recorded_at,
+                    known.last_recorded_at,
+                    _STATE.dump_json(known.state),
+                )
+                for vehicle_id, known in writes.states.items()
+            ],
+        )
+        if writes.fresh_fixes:
+            await store.copy_rows(connection, store.FIX, writes.fresh_fixes)
+        if writes.changed_fixes:
+            await store.put_fixes(connection, writes.changed_fixes)
+        for table, (places, new) in writes.replaced.items():
+            await store.replace_rows(connection, table, places, new)
+        await progress.put_outbox(connection, writes.messages)
+        if writes.letters:
+            await progress.put_dead_letters(connection, writes.letters, self._topics.dead_letters)
+
+
+@dataclass(frozen=True, slots=True)
+class _VehicleFold:
+    """Folds one vehicle's part of a batch into what the batch writes."""
+
+    vehicle: Vehicle
+    depots: Sequence[Any]
+    rules: Rules
+    topics: Topics
+    writes: _Writes
+
+    async def take(
+        self, connection: AsyncConnection[TupleRow], known: _Known | None, items: Sequence[Item]
+    ) -> None:
+        """Fold the items: onward from the state, or again from before the earliest late one."""
+        counting, lost = resolve(item.arrival for item in items)
+        self._lost(lost, items)
+        in_order = sorted(counting)
+        if known is None or in_order[0] > known.last_recorded_at:
+            self._onward(known, [counting[at] for at in in_order])
+        else:
+            await self._again(connection, known, counting, items)
+
+    def _onward(self, known: _Known | None, arrivals: Sequence[Arrival]) -> None:
+        state, changes = advance(
+            None if known is None else known.state,
+            (arrival.fix for arrival in arrivals),
+            self.depots,
+            self.rules,
+        )
+        refused = {fix.recorded_at: reason for fix, reason in changes.refused}
+        self.writes.fresh_fixes += [
+            rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
+        ]
+        first = arrivals[0].fix.recorded_at if known is None else known.first_recorded_at
+        self._write(changes, checkpoints_since=arrivals[0].fix.recorded_at)
+        self._keep(known, state, first, arrivals[-1].fix.recorded_at)
+
+    async def _again(
+        self,
+        connection: AsyncConnection[TupleRow],
+        known: _Known,
+        counting: dict[datetime, Arrival],
+        items: Sequence[Item],
+    ) -> None:
+        """Fold again from the newest checkpoint before the earliest change to the end."""
+        vehicle_id = self.vehicle.vehicle_id
+        base: tuple[datetime, bytes] | None = await store.read_checkpoint(
+            connection, vehicle_id, before=min(counting)
+        )
+        anchor = known.first_recorded_at if base is None else base[0]
+        if not await store.has_fix(connection, vehicle_id, anchor):
+            self._too_late(items, anchor)
+            return
+        stored = {
+            row[1]: rows.stored_arrival(row)
+            for row in await store.read_fixes(
+                connection, vehicle_id, after=None if base is None else base[0]
+            )
+        }
+        merged = {at: arrival for at, (arrival, _) in stored.items()}
+        changed: set[datetime] = set()
+        for at, arrival in counting.items():
+            other = merged.get(at)
+            merged[at] = arrival if other is None else self._stronger(arrival, other, items)
+            if merged[at] is not other:
+                changed.add(at)
+        metrics.FIXES_LATE.inc(len(changed))
+        touched = {at for at in changed if self._content_changed(stored.get(at), merged[at])}
+        quarantine = {at: reason for at, (_, reason) in stored.items()}
+        if touched:
+            quarantine = self._refold(base, merged, known)
+        self.writes.changed_fixes += [
+            rows.fix_row(merged[at], quarantine.get(at))
+            for at in sorted(merged)
+            if at in changed or (at in stored and stored[at][1] != quarantine.get(at))
+        ]
+
+    def _refold(
+        self, base: tuple[datetime, bytes] | None, merged: dict[datetime, Arrival], known: _Known
+    ) -> dict[datetime, str | None]:
+        """Fold all fixes after the base; return which of them are left out, and why."""
+        in_order = sorted(merged)
+        state, changes = advance(
+            None if base is None else _STATE.validate_json(base[1]),
+            (merged[at].fix for at in in_order),
+            self.depots,
+            self.rules,
+        )
+        first = in_order[0]
+        self._write(changes, checkpoints_since=first)
+        self._keep(known, state, min(known.first_recorded_at, first), in_order[-1])
+        return {fix.recorded_at: reason for fix, reason in changes.refused}
+
+    @staticmethod
+    def _content_changed(stored: tuple[Arrival, str | None] | None, now: Arrival) -> bool:
+        return stored is None or precedence(stored[0].fix) != precedence(now.fix)
+
+    def _stronger(self, ours: Arrival, stored: Arrival, items: Sequence[Item]) -> Arrival:
+        """Return which of two fixes of one instant counts; the other becomes a dead letter."""
+        counting, lost = resolve((stored, ours))
+        self._lost(lost, items)
+        return counting[ours.fix.recorded_at]
+
+    def _lost(self, lost: Sequence[Arrival], items: Sequence[Item]) -> None:
+        for arrival in lost:
+            at = arrival.fix.recorded_at
+            occasion = next(item for item in items if item.arrival.fix.recorded_at == at)
+            counted = Item(arrival, occasion.vendor, occasion.record, occasion.index)
+            self.writes.letters.append(
+                item_letter(
+                    counted,
+                    "conflicting-fix",
+                    f"another fix of {arrival.fix.vehicle_id} at {at.isoformat()} says "
+                    "something else and comes first in our order; send one fix an instant",
+                )
+            )
+
+    def _too_late(self, items: Sequence[Item], anchor: datetime) -> None:
+        self.writes.letters += [
+            item_letter(
+                item,
+                "too-late",
+                f"the raw fixes from {anchor.isoformat()} on are past their retention, so that "
+                "the timeline cannot be computed again; restore them and replay this letter",
+            )
+            for item in items
+        ]
+
+    def _write(self, changes: Changes, *, checkpoints_since: datetime) -> None:
+        vehicle_id = self.vehicle.vehicle_id
+        put = self.writes.replace
+        segments = changes.segments.rows
+        last = segments[-1].ended_at if segments else checkpoints_since
+        put(
+            store.SEGMENT,
+            vehicle_id,
+            changes.segments.since,
+            rows.segment_rows(vehicle_id, segments),
+        )
+        put(
+            store.IDLE_INTERVAL,
+            vehicle_id,
+            changes.segments.since,
+            rows.idle_rows(
+                vehicle_id, idle_intervals(segments, self.vehicle, self.rules), open_until=last
+            ),
+        )
+        put(
+            store.TRIP,
+            vehicle_id,
+            changes.trips.since,
+            rows.trip_rows(vehicle_id, changes.trips.rows, self.depots),
+        )
+        put(
+            store.ROUND_TRIP,
+            vehicle_id,
+            changes.round_trips.since,
+            rows.round_trip_rows(vehicle_id, changes.round_trips.rows),
+        )
+        put(
+            store.USAGE_HOUR,
+            vehicle_id,
+            changes.hours.since,
+            rows.usage_rows(self.vehicle, changes.hours.rows),
+        )
+        put(
+            store.CHECKPOINT,
+            vehicle_id,
+            checkpoints_since,
+            [
+                (vehicle_id, at, _STATE.dump_json(state).decode())
+                for at, state in changes.checkpoints
+            ],
+        )
+        self.writes.messages += rows.ended_events(
+            self.vehicle, changes.trips.rows, changes.round_trips.rows, self.topics
+        )
+
+    def _keep(
+        self, known: _Known | None, state: VehicleState, first: datetime, last: datetime
+    ) -> None:
+        version = 1 if known is None else known.version + 1
+        self.writes.states[self.vehicle.vehicle_id] = _Known(version, first, last, state)
+
+
+def _of_a_state(violation: psycopg.errors.UniqueViolation) -> bool:
+    return violation.diag.table_name == "vehicle_state"
+
+
+def _by_vehicle(decoded: Decoded, fleet: Fleet, writes: _Writes) -> dict[str, list[Item]]:
+    """Return the items of each vehicle; those that are wrong by themselves become dead letters."""
+    by_vehicle: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in decoded.items:
+        fix = item.arrival.fix
+        municipality = fleet.municipalities.get(municipality_of(fix.vehicle_id))
+        if municipality is None:
+            writes.letters.append(
+                item_letter(
+                    item,
+                    "unknown-municipality",
+                    f"no municipality {municipality_of(fix.vehicle_id)} is entered; enter it and "
+                    "replay this letter",
+                )
+            )
+            continue
+        wrong = fault(fix, item.arrival.received_at, municipality.rules)
+        if wrong is not None:
+            writes.letters.append(item_letter(item, *wrong))
+            continue
+        by_vehicle[fix.vehicle_id].append(item)
+    return by_vehicle
+
+
+def unprocessable(record: Record, error: Exception) -> Letter:
+    """Return the dead letter of a record that fails on its own, through a fault of ours."""
+    return letter(
+        record,
+        "unprocessable",
+        f"{type(error).__name__}: {error}; a fault of this program: report it, and replay this "
+        "letter once it is mended",
+    )
+
+
+def _place(record: Record) -> tuple[Partition, int]:
+    return Partition(record.topic, record.partition), record.offset
+
+
+def _gap(partition: Partition, expected: int, found: int) -> OffsetGapError:
+    return OffsetGapError(
+        f"{partition.topic}[{partition.partition}]: records {expected} to {found - 1} are gone "
+        "from Kafka before they were processed (retention shorter than our absence?); to accept "
+        f"the loss: fleetpulse progress set {partition.topic} {partition.partition} {found}"
+    )
+
+
+def _measure(decoded: Decoded, writes: _Writes, began: float) -> None:
+    now = time.time()
+    metrics.FIXES.inc(len(decoded.items))
+    metrics.BATCH_SECONDS.observe(time.monotonic() - began)
+    for one in writes.letters:
+        metrics.DEAD_LETTERS.labels(one.event.reason).inc()
+    seen: dict[datetime, int] = defaultdict(int)
+    for item in decoded.items:
+        seen[item.arrival.received_at] += 1
+    for received_at, count in seen.items():
+        metrics.push_to_row(now - received_at.timestamp(), count)

@@ -1,0 +1,250 @@
+"""Laws 1 to 3 on the database: any order, any duplication, any batches, any crash: the same rows.
+
+What the rows ought to be is another test's matter (test_fold_equals_batch); here every run is
+compared with the plainest one: all fixes in order, once, in one batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from infra.database.pool import Pool
+from processors.arrivals import precedence
+from schemas.fix import Fix
+from stream.worker.writer import Writer
+from tests.stream_harness import (
+    TOPICS,
+    Log,
+    derived,
+    empty,
+    enter_municipality,
+    fetch,
+    message,
+    open_pool,
+)
+
+_START = datetime(2026, 2, 2, 6, 0, tzinfo=UTC)
+_STEP_DEG = 0.0005  # some 50 m: a few steps leave a standstill
+_VEHICLES = ("syddjurs/a", "syddjurs/b")
+
+
+@st.composite
+def journeys(draw: st.DrawFn) -> list[Fix]:
+    """Return fixes of two vehicles, in order: drives, stands, gaps, jumps and ignition noise."""
+    fixes = []
+    for vehicle_id in _VEHICLES:
+        at, lat = _START, 56.3
+        for _ in range(draw(st.integers(1, 14))):
+            at += timedelta(seconds=draw(st.sampled_from((5, 20, 60, 120, 300, 4000, 25_000))))
+            lat += _STEP_DEG * draw(st.sampled_from((0, 0, 1, 8, -8, 40, 4000)))
+            fixes.append(
+                Fix(
+                    vehicle_id=vehicle_id,
+                    recorded_at=at,
+                    lat=lat if lat < 80 else 56.3,
+                    lon=10.4,
+                    speed_mps=draw(st.sampled_from((None, 0.0, 9.5))),
+                    ignition=draw(st.sampled_from((None, True, False))),
+                )
+            )
+    return fixes
+
+
+@dataclass
+class Delivery:
+    """How the fixes reach us."""
+
+    fixes: list[Fix]
+    log: Log
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> Delivery:
+    """Return journeys, shuffled, with duplicates and contradictions, cut into messages."""
+    fixes = draw(journeys())
+    twice = draw(st.lists(st.sampled_from(fixes), max_size=4))
+    contradicting = [
+        fix.model_copy(update={"lat": fix.lat + draw(st.sampled_from((-_STEP_DEG, _STEP_DEG)))})
+        for fix in draw(st.lists(st.sampled_from(fixes), max_size=2))
+    ]
+    everything = fixes + contradicting
+    arriving = draw(st.permutations(everything + twice))
+    log = Log()
+    while arriving:
+        size = draw(st.integers(1, 8))
+        portion, arriving = arriving[:size], arriving[size:]
+        log.append(message(portion), partition=draw(st.integers(0, 1)))
+    return Delivery(everything, log)
+
+
+def plain_log(fixes: list[Fix]) -> Log:
+    """Return the same fixes in order, once each, in one message."""
+    winners: dict[tuple[str, datetime], Fix] = {}
+    for fix in fixes:
+        place = (fix.vehicle_id, fix.recorded_at)
+        if place not in winners or precedence(fix) < precedence(winners[place]):
+            winners[place] = fix
+    log = Log()
+    log.append(message([winners[place] for place in sorted(winners)]))
+    return log
+
+
+async def consume(pool: Pool, log: Log, batch: int) -> None:
+    """Have one worker take a whole log, so many records at a time."""
+    writer = Writer(pool, TOPICS)
+    records = log.since(await log.assign(writer))
+    for start in range(0, len(records), batch):
+        await writer.write(records[start : start + batch])
+
+
+class _CrashError(psycopg.OperationalError):
+    """The server is gone in the middle of a transaction."""
+
+
+class CrashingConnection(AsyncConnection[TupleRow]):
+    """A connection that breaks at its n-th statement from now."""
+
+    statements_left: int | None = None
+
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        """Execute, or break."""
+        cls = type(self)
+        if cls.statements_left is not None:
+            if cls.statements_left == 0:
+                cls.statements_left = None
+                await self.close()
+                raise _CrashError("connection lost")
+            cls.statements_left -= 1
+        return await super().execute(*args, **kwargs)
+
+
+def _prepared(url: str) -> None:
+    async def main() -> None:
+        async with open_pool(url) as pool:
+            await enter_municipality(pool)
+
+    asyncio.run(main())
+
+
+def test_rows_depend_on_the_set_of_fixes_only(database_url: str) -> None:
+    _prepared(database_url)
+
+    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(delivery=deliveries(), batch=st.integers(1, 5))
+    def law(delivery: Delivery, batch: int) -> None:
+        async def main() -> None:
+            async with open_pool(database_url) as pool:
+                await empty(pool)
+                await consume(pool, plain_log(delivery.fixes), batch=1)
+                expected = await derived(pool)
+                await empty(pool)
+                await consume(pool, delivery.log, batch)
+                assert await derived(pool) == expected
+
+        asyncio.run(main())
+
+    law()
+
+
+def test_a_crash_between_any_two_statements_changes_nothing(database_url: str) -> None:
+    _prepared(database_url)
+
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(delivery=deliveries(), crashes=st.lists(st.integers(0, 25), min_size=1, max_size=4))
+    def law(delivery: Delivery, crashes: list[int]) -> None:
+        async def main() -> None:
+            async with open_pool(database_url) as pool:
+                await empty(pool)
+                await consume(pool, delivery.log, batch=2)
+                expected = await derived(pool)
+                await empty(pool)
+            async with open_pool(database_url, CrashingConnection) as pool:
+                for statement in crashes:
+                    CrashingConnection.statements_left = statement
+                    try:
+                        await consume(pool, delivery.log, batch=2)
+                    except _CrashError:
+                        continue
+                CrashingConnection.statements_left = None
+                await consume(pool, delivery.log, batch=2)
+                assert await derived(pool) == expected
+
+        asyncio.run(main())
+
+    law()
+
+
+def test_two_workers_on_one_partition_write_each_record_once(database_url: str) -> None:
+    _prepared(database_url)
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(delivery=deliveries(), turns=st.lists(st.booleans(), min_size=4, max_size=30))
+    def law(delivery: Delivery, turns: list[bool]) -> None:
+        async def main() -> None:
+            async with open_pool(database_url) as pool:
+                await empty(pool)
+                await consume(pool, delivery.log, batch=3)
+                expected = await derived(pool)
+                await empty(pool)
+                # A zombie and its successor both believe that they own everything.
+                writers = (Writer(pool, TOPICS), Writer(pool, TOPICS))
+                queues = [delivery.log.since(await delivery.log.assign(one)) for one in writers]
+                for turn in [*turns, *[False, True] * 60]:
+                    portion, queues[turn] = queues[turn][:2], queues[turn][2:]
+                    if portion:
+                        await writers[turn].write(portion)
+                assert not any(queues)
+                assert await derived(pool) == expected
+
+        asyncio.run(main())
+
+    law()
+
+
+def test_every_second_is_accounted_for_once(database_url: str) -> None:
+    """Law 1, in the tables: segments tile, and the hours add up to them to the microsecond."""
+    _prepared(database_url)
+    tiles = """
+        SELECT count(*) FROM (
+            SELECT started_at, lag(ended_at) OVER (PARTITION BY vehicle_id ORDER BY started_at) AS e
+            FROM segment) s WHERE e IS NOT NULL AND e <> started_at"""
+    sums = """
+        SELECT count(*) FROM (
+            SELECT vehicle_id, state, sum(extract(epoch FROM ended_at - started_at)) AS s
+            FROM segment GROUP BY 1, 2) segments
+        FULL JOIN (
+            SELECT vehicle_id, state, sum(s) AS s FROM usage_hour, LATERAL (VALUES
+                ('driving', driving_s), ('idling', idling_s), ('parked', parked_s),
+                ('offline', offline_s)) AS v (state, s) GROUP BY 1, 2) hours
+        USING (vehicle_id, state)
+        WHERE coalesce(segments.s, 0) <> coalesce(hours.s, 0)"""
+    spans = """
+        SELECT count(*) FROM vehicle_state v JOIN (
+            SELECT vehicle_id, min(started_at) AS s, max(ended_at) AS e FROM segment GROUP BY 1) t
+        USING (vehicle_id)
+        WHERE (t.s, t.e) <> (
+            SELECT min(recorded_at), max(recorded_at) FROM fix f
+            WHERE f.vehicle_id = v.vehicle_id AND f.quarantine IS NULL)"""
+
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(delivery=deliveries())
+    def law(delivery: Delivery) -> None:
+        async def main() -> None:
+            async with open_pool(database_url) as pool:
+                await empty(pool)
+                await consume(pool, delivery.log, batch=3)
+                for query in (tiles, sums, spans):
+                    assert await fetch(pool, query) == [(0,)], query
+
+        asyncio.run(main())
+
+    law()

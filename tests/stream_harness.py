@@ -1,0 +1,141 @@
+"""Feeds a writer like a worker does, without a broker: a log of records and what was committed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from infra.database.pool import Pool
+from infra.database.stream import Partition
+from infra.kafka import Topics
+from schemas.fix import Fix, FixBatch
+from schemas.ids import municipality_of
+from stream.worker.records import Record
+from stream.worker.writer import Writer
+
+TOPICS = Topics.named("test")
+RECEIVED_AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+DERIVED = (
+    ("SELECT vehicle_id, recorded_at, received_at, lat, lon, speed_mps, ignition, quarantine "
+    "FROM fix ORDER BY 1, 2"),
+    "SELECT * FROM segment ORDER BY vehicle_id, started_at",
+    "SELECT * FROM trip ORDER BY vehicle_id, started_at",
+    "SELECT * FROM idle_interval ORDER BY vehicle_id, started_at",
+    "SELECT * FROM round_trip ORDER BY vehicle_id, started_at",
+    "SELECT * FROM usage_hour ORDER BY vehicle_id, hour",
+    "SELECT vehicle_id, first_recorded_at, last_recorded_at, state FROM vehicle_state ORDER BY 1",
+)
+"""Everything that must be a function of the set of accepted fixes."""
+
+
+def message(
+    fixes: Sequence[Fix], *, received_at: datetime = RECEIVED_AT, vendor: str = "test"
+) -> bytes:
+    """Return the value of a Kafka message with these fixes of one municipality."""
+    return (
+        FixBatch(
+            municipality_id=municipality_of(fixes[0].vehicle_id),
+            vendor=vendor,
+            received_at=received_at,
+            fixes=tuple(fixes),
+        )
+        .model_dump_json(exclude_none=True)
+        .encode()
+    )
+
+
+class Log:
+    """The partitions of a topic, in memory: what was produced, in order."""
+
+    def __init__(self, topic: str = TOPICS.fixes) -> None:
+        self.topic = topic
+        self.records: dict[int, list[Record]] = {}
+
+    def append(self, value: bytes | None, *, partition: int = 0, key: bytes | None = None) -> None:
+        """Produce one message."""
+        records = self.records.setdefault(partition, [])
+        records.append(Record(self.topic, partition, len(records), key, value, RECEIVED_AT))
+
+    async def assign(self, writer: Writer) -> dict[Partition, int]:
+        """Give all partitions to a writer; return where it starts."""
+        places = {
+            Partition(self.topic, number): records for number, records in self.records.items()
+        }
+        return await writer.start_at(
+            dict.fromkeys(places, 0), {place: len(records) for place, records in places.items()}
+        )
+
+    def since(self, starts: dict[Partition, int]) -> list[Record]:
+        """Return all records from these offsets on, partition after partition."""
+        return [
+            record
+            for place, offset in sorted(starts.items())
+            for record in self.records[place.partition][offset:]
+        ]
+
+
+@asynccontextmanager
+async def open_pool(
+    url: str, connection_class: type[AsyncConnection[TupleRow]] = AsyncConnection[TupleRow]
+) -> AsyncIterator[Pool]:
+    """Yield a pool on a database, of ordinary connections or of those given."""
+
+    async def prepare(connection: AsyncConnection[TupleRow]) -> None:
+        await connection.execute("SET TIME ZONE 'UTC'")
+        await connection.commit()
+
+    async with AsyncConnectionPool(
+        url,
+        connection_class=connection_class,
+        min_size=1,
+        max_size=4,
+        open=False,
+        configure=prepare,
+    ) as pool:
+        yield pool
+
+
+async def fetch(pool: Pool, query: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query."""
+    async with pool.connection() as connection:
+        return await (await connection.execute(query)).fetchall()
+
+
+async def derived(pool: Pool) -> list[list[tuple[Any, ...]]]:
+    """Return all rows that must depend on the set of fixes only."""
+    return [await fetch(pool, query) for query in DERIVED]
+
+
+async def enter_municipality(pool: Pool, municipality_id: str = "syddjurs") -> None:
+    """Enter a municipality with one depot, `depot` at 56.3, 10.4, and car `a`, a petrol car."""
+    async with pool.connection() as connection:
+        await connection.execute(
+            "INSERT INTO municipality (municipality_id, name) VALUES (%s, %s)",
+            [municipality_id, municipality_id],
+        )
+        await connection.execute(
+            "INSERT INTO depot (depot_id, municipality_id, name, lat, lon, capacity) "
+            "VALUES (%s, %s, 'Depot', 56.3, 10.4, 10)",
+            [f"{municipality_id}/depot", municipality_id],
+        )
+        await connection.execute(
+            "INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type, energy_source, "
+            "consumption_per_km, home_depot_id) VALUES (%s, %s, 'A', 'car', 'petrol', 0.06, %s)",
+            [f"{municipality_id}/a", municipality_id, f"{municipality_id}/depot"],
+        )
+
+
+async def empty(pool: Pool) -> None:
+    """Delete everything that a stream writes; master data stays."""
+    async with pool.connection() as connection:
+        await connection.execute(
+            "TRUNCATE fix, segment, trip, idle_interval, round_trip, usage_hour, vehicle_state, "
+            "vehicle_checkpoint, stream_progress, outbox, dead_letter"
+        )
