@@ -1,0 +1,40 @@
+# Needs make, Python 3.11 or newer and PyPI; everything lands in .venv and .cache of this folder.
+
+# An environment that exists keeps its interpreter: make setup PYTHON=python3.13 chooses another.
+PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint kafka lock clean
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+
+setup: ## Create .venv with all that uv.lock names; PYTHON=... chooses the interpreter
+	@$(PYTHON) .ci/setup.py
+
+# One command that replaces the shell: it ends when make does.
+demo: setup ## Run everything once on servers of its own; DEMO_ARGS="--help" shows options
+	@FLEETPULSE_STOP_WITH_PARENT=1 exec .venv/bin/fleetpulse demo $(DEMO_ARGS)
+
+up: setup ## Keep everything running on servers of its own, until Ctrl-C; UP_ARGS="--help"
+	@FLEETPULSE_STOP_WITH_PARENT=1 exec .venv/bin/fleetpulse up $(UP_ARGS)
+
+test: setup ## Tests that need nothing but PyPI; TEST_ARGS="tests/unit -k name" selects
+	.venv/bin/pytest -m "not kafka and not timescale" $(TEST_ARGS)
+
+lint: setup ## Style, format, types and the direction of imports
+	.venv/bin/ruff check --extend-exclude .cache
+	.venv/bin/ruff format --check --extend-exclude .cache
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+kafka: setup ## Tests against the real Apache Kafka; needs Java 17 and Maven
+	.venv/bin/python -m tests.apache_kafka.broker
+	FLEETPULSE_REQUIRE_APACHE_KAFKA=1 .venv/bin/pytest -m kafka $(TEST_ARGS)
+
+lock: setup ## Write uv.lock anew from pyproject.toml
+	UV_PYTHON=.venv/bin/python .venv/bin/uv lock
+
+clean: ## Remove .venv, .cache and what the tools leave
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
