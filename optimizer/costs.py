@@ -1,0 +1,94 @@
+"""What a placement costs, in øre: every constant of the cost model with its source.
+
+What a vehicle costs to own, and what its round trips burn, does not depend on the depot it stands
+at: both are the same in every placement and are left out. What is left is demand that no vehicle
+of the depot can take, moving vehicles, and electric vehicles without a charger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from pyproj import Geod
+
+from schemas.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
+from schemas.fleet import Depot, Vehicle
+
+ORE_PER_DKK: Final = 100
+
+OWN_CAR_DKK_PER_KM: Final = 3.70
+"""Allowance for an employee's own car, the first 20,000 km of a year (OS2fleetoptimiser)."""
+
+UNSERVED_MINIMUM_DKK: Final = 50.0
+"""Least price of a round trip without a vehicle: ten minutes of staff time to find another way
+(ours). The energy that our own vehicle saves meanwhile, under 1 DKK/km, is not deducted."""
+
+STAFF_DKK_PER_H: Final = 300.0
+"""An hour of a municipal employee, overhead included (ours, rounded)."""
+
+RELOCATION_DKK: Final = 500.0
+"""Moving a vehicle for good: keys, calendar, signs and telling people (ours: under two hours)."""
+
+ROAD_FACTOR: Final = 1.3
+"""Road kilometres for a kilometre as the crow flies (ours, usual for road networks)."""
+
+RELOCATION_SPEED_KMH: Final = 50.0
+"""Speed of the drive from the old depot to the new one (ours)."""
+
+MISSING_CHARGER_DKK_PER_DAY: Final = 50.0
+"""An electric vehicle beyond its depot's chargers: ten minutes of staff time a day (ours).
+
+Priced and not forbidden: a fleet may already lack chargers, and must still get a plan."""
+
+CHANGEOVER_S: Final = 300.0
+"""Rest between two round trips of one vehicle (OS2fleetoptimiser)."""
+
+CONSTANTS: Final[Mapping[str, float]] = MappingProxyType(
+    {
+        "own_car_dkk_per_km": OWN_CAR_DKK_PER_KM,
+        "unserved_minimum_dkk": UNSERVED_MINIMUM_DKK,
+        "staff_dkk_per_h": STAFF_DKK_PER_H,
+        "relocation_dkk": RELOCATION_DKK,
+        "road_factor": ROAD_FACTOR,
+        "relocation_speed_kmh": RELOCATION_SPEED_KMH,
+        "missing_charger_dkk_per_day": MISSING_CHARGER_DKK_PER_DAY,
+        "changeover_s": CHANGEOVER_S,
+        "co2_price_dkk_per_kg": CO2_PRICE_DKK_PER_KG,
+    }
+    | {f"price_dkk_{source}": price for source, price in PRICE_DKK_PER_UNIT.items()}
+    | {f"co2e_kg_{source}": emitted for source, emitted in CO2E_KG_PER_UNIT.items()}
+)
+"""All of them: they are part of a plan's inputs."""
+
+_GEOD: Final = Geod(ellps="WGS84")
+
+
+def ore(dkk: float) -> int:
+    """Return DKK in whole øre."""
+    return round(dkk * ORE_PER_DKK)
+
+
+def unserved_ore(distance_m: float) -> int:
+    """Return the price of a round trip that no vehicle of its depot could take."""
+    return ore(max(UNSERVED_MINIMUM_DKK, distance_m / 1000 * OWN_CAR_DKK_PER_KM))
+
+
+def relocation_ore(vehicle: Vehicle, origin: Depot, destination: Depot) -> int:
+    """Return the price of moving a vehicle for good, the drive included; 0 where it stands."""
+    if origin.depot_id == destination.depot_id:
+        return 0
+    _, _, away_m = _GEOD.inv(origin.lon, origin.lat, destination.lon, destination.lat)
+    road_km = away_m / 1000 * ROAD_FACTOR
+    source = assumed(vehicle.energy_source)
+    energy_dkk_per_km = vehicle.consumption_per_km * (
+        PRICE_DKK_PER_UNIT[source] + CO2E_KG_PER_UNIT[source] * CO2_PRICE_DKK_PER_KG
+    )
+    staff_dkk_per_km = STAFF_DKK_PER_H / RELOCATION_SPEED_KMH
+    return ore(RELOCATION_DKK + road_km * (energy_dkk_per_km + staff_dkk_per_km))
+
+
+def missing_charger_ore(horizon_days: int) -> int:
+    """Return the price of one electric vehicle without a charger over the horizon."""
+    return ore(MISSING_CHARGER_DKK_PER_DAY * horizon_days)

@@ -1,0 +1,192 @@
+"""A plan's inputs: their hash, the problem they pose, and what a placement of it costs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from optimizer.costs import CONSTANTS, missing_charger_ore, relocation_ore
+from optimizer.demand import Level, class_of, levels_by_depot, outings
+from schemas.demand import PlacementInputs
+from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
+
+MOTOR: Final = frozenset({VehicleType.CAR, VehicleType.VAN})
+"""Classes that take a parking place; a bicycle stands in a rack and takes none."""
+
+_LEAST_OBSERVED_DAYS: Final = 7.0
+_DAY: Final = timedelta(days=1)
+
+
+def inputs_hash(inputs: PlacementInputs) -> str:
+    """Return the SHA-256, in hexadecimal, of the inputs and cost constants as canonical JSON.
+
+    Keys are sorted, instants are UTC with microseconds and numbers have nine decimals.
+    """
+    document = {"costs": dict(CONSTANTS), "inputs": inputs.model_dump()}
+    text = json.dumps(_canonical(document), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    match value:
+        case dict():
+            return {str(key): _canonical(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_canonical(item) for item in value]
+        case float():
+            return f"{value:.9f}"
+        case datetime():
+            return value.isoformat(timespec="microseconds")
+        case date():
+            return value.isoformat()
+        case _:
+            return value
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The placement problem: who stands where, and what each further vehicle is worth.
+
+    `stands_at` has the home depot of a vehicle; without one, the depot that it left most often;
+    None when it left none. `scale` turns observed demand into demand over the horizon.
+    """
+
+    depots: Mapping[str, Depot]
+    vehicles: Mapping[str, Vehicle]
+    stands_at: Mapping[str, str | None]
+    departures: Mapping[tuple[str, str], int]
+    """Round trips of a vehicle from a depot."""
+    levels: Mapping[tuple[str, VehicleType], tuple[Level, ...]]
+    days: int
+    """Local days with demand."""
+    horizon_days: int
+    scale: float
+
+    def level_ore(self, level: Level) -> int:
+        """Return what a level costs over the horizon when it goes unserved."""
+        return round(level.price_ore * self.scale)
+
+    def relocation_ore(self, vehicle_id: str, depot_id: str) -> int:
+        """Return the price of having a vehicle at a depot; free if it stands nowhere yet."""
+        origin = self.stands_at[vehicle_id]
+        if origin is None:
+            return 0
+        return relocation_ore(self.vehicles[vehicle_id], self.depots[origin], self.depots[depot_id])
+
+    def as_it_stands(self) -> dict[str, str]:
+        """Return the present placement of the vehicles that stand somewhere."""
+        return {
+            vehicle_id: depot_id
+            for vehicle_id, depot_id in self.stands_at.items()
+            if depot_id is not None
+        }
+
+
+def needs_charger(vehicle: Vehicle) -> bool:
+    """Return whether a vehicle needs a charger of its depot; an e-bike charges at any socket."""
+    return vehicle.energy_source is EnergySource.ELECTRICITY and class_of(vehicle) in MOTOR
+
+
+def observed_days(inputs: PlacementInputs) -> float:
+    """Return the days from the first round trip's start to the last one's end, at least a week.
+
+    Less than a week tells nothing about weekends and is not multiplied further than that.
+    """
+    if not inputs.round_trips:
+        return _LEAST_OBSERVED_DAYS
+    started_at = min(one.started_at for one in inputs.round_trips)
+    ended_at = max(one.ended_at for one in inputs.round_trips)
+    return max(_LEAST_OBSERVED_DAYS, (ended_at - started_at) / _DAY)
+
+
+def problem_of(inputs: PlacementInputs) -> Problem:
+    """Return the problem that inputs pose.
+
+    Raises `KeyError` when a round trip names a vehicle, or a vehicle a depot, that is not there.
+    """
+    departures = Counter((one.vehicle_id, one.start_depot_id) for one in inputs.round_trips)
+    depots = {depot.depot_id: depot for depot in inputs.depots}
+    levels = levels_by_depot(outings(inputs), ZoneInfo(inputs.timezone))
+    days = {day for of_one in levels.values() for level in of_one for day in level.days}
+    return Problem(
+        depots=depots,
+        vehicles={vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles},
+        stands_at={
+            vehicle.vehicle_id: _stands_at(vehicle, depots, departures)
+            for vehicle in inputs.vehicles
+        },
+        departures=departures,
+        levels=levels,
+        days=len(days),
+        horizon_days=inputs.horizon_days,
+        scale=inputs.horizon_days / observed_days(inputs),
+    )
+
+
+def _stands_at(
+    vehicle: Vehicle, depots: Mapping[str, Depot], departures: Mapping[tuple[str, str], int]
+) -> str | None:
+    if vehicle.home_depot_id is not None:
+        return depots[vehicle.home_depot_id].depot_id
+    counts = [(-departures.get((vehicle.vehicle_id, one), 0), one) for one in depots]
+    count, depot_id = min(counts, default=(0, ""))
+    return depot_id if count else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a placement costs over the horizon, in øre, and the observed round trips unserved."""
+
+    unserved_ore: int
+    relocation_ore: int
+    charger_ore: int
+    unserved_round_trips: int
+    missing_chargers: int
+
+    @property
+    def total_ore(self) -> int:
+        """The objective."""
+        return self.unserved_ore + self.relocation_ore + self.charger_ore
+
+
+def bill(problem: Problem, placement: Mapping[str, str]) -> Bill:
+    """Return what a placement costs: vehicle to depot; a vehicle left out serves nobody."""
+    there = vehicles_at(problem, placement)
+    unserved = [
+        level for key, of_one in problem.levels.items() for level in of_one[there.get(key, 0) :]
+    ]
+    electric = Counter(
+        depot_id
+        for vehicle_id, depot_id in placement.items()
+        if needs_charger(problem.vehicles[vehicle_id])
+    )
+    missing = sum(
+        max(0, count - problem.depots[depot_id].charger_count)
+        for depot_id, count in electric.items()
+    )
+    return Bill(
+        unserved_ore=sum(problem.level_ore(level) for level in unserved),
+        relocation_ore=sum(
+            problem.relocation_ore(vehicle_id, depot_id)
+            for vehicle_id, depot_id in placement.items()
+        ),
+        charger_ore=missing * missing_charger_ore(problem.horizon_days),
+        unserved_round_trips=sum(level.round_trips for level in unserved),
+        missing_chargers=missing,
+    )
+
+
+def vehicles_at(
+    problem: Problem, placement: Mapping[str, str]
+) -> Mapping[tuple[str, VehicleType], int]:
+    """Return how many vehicles of each class a placement has at each depot."""
+    return Counter(
+        (depot_id, class_of(problem.vehicles[vehicle_id]))
+        for vehicle_id, depot_id in placement.items()
+    )

@@ -1,0 +1,235 @@
+"""What a plan does with small fleets whose answer is plain to see, and how it says so."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from optimizer.costs import ore, relocation_ore
+from optimizer.placement import Occasion, Search, make_plan
+from schemas.demand import ObservedRoundTrip, PlacementInputs
+from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
+from schemas.plan import PlacementPlan, PlanTrigger, SolverStatus
+
+MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
+HALL, SCHOOL = "m/hall", "m/school"
+
+
+def depot(depot_id: str, capacity: int = 10, chargers: int = 0) -> Depot:
+    return Depot(
+        depot_id=depot_id,
+        municipality_id="m",
+        name=depot_id.removeprefix("m/").title(),
+        lat=56.30 if depot_id == HALL else 56.35,
+        lon=10.50,
+        capacity=capacity,
+        charger_count=chargers,
+    )
+
+
+def car(
+    number: int,
+    home: str | None,
+    kind: VehicleType = VehicleType.CAR,
+    source: EnergySource = EnergySource.PETROL,
+) -> Vehicle:
+    return Vehicle(
+        vehicle_id=f"m/{number}",
+        municipality_id="m",
+        name=f"Car {number}",
+        vehicle_type=kind,
+        energy_source=source,
+        consumption_per_km=0.05,
+        home_depot_id=home,
+    )
+
+
+def mornings(
+    vehicle: int, depot_id: str, days: int = 20, km: float = 30.0
+) -> tuple[ObservedRoundTrip, ...]:
+    """Return a round trip from eight to ten (UTC) on each of so many days."""
+    return tuple(
+        ObservedRoundTrip(
+            vehicle_id=f"m/{vehicle}",
+            started_at=MONDAY + timedelta(days=day, hours=8),
+            ended_at=MONDAY + timedelta(days=day, hours=10),
+            start_depot_id=depot_id,
+            end_depot_id=depot_id,
+            distance_m=km * 1000,
+        )
+        for day in range(days)
+    )
+
+
+def plan(
+    depots: Sequence[Depot],
+    vehicles: Sequence[Vehicle],
+    round_trips: Sequence[ObservedRoundTrip],
+    horizon_days: int = 28,
+) -> PlacementPlan:
+    return make_plan(
+        PlacementInputs(
+            municipality_id="m",
+            timezone="Europe/Copenhagen",
+            horizon_days=horizon_days,
+            round_trip_max_s=36_000,
+            depots=tuple(depots),
+            vehicles=tuple(vehicles),
+            round_trips=tuple(round_trips),
+        ),
+        Search(seed=1, time_limit_s=5),
+        Occasion(uuid.UUID(int=1), PlanTrigger.DEMAND, "test", MONDAY),
+    )
+
+
+def test_an_idle_car_goes_where_one_is_lacking_and_the_plan_says_why() -> None:
+    hall, school = depot(HALL), depot(SCHOOL)
+    vehicles = [car(1, HALL), car(2, HALL), car(3, SCHOOL)]
+    # Car 2 has been left at the school: that is where it is needed.
+    found = plan(
+        [hall, school], vehicles, mornings(1, HALL) + mornings(2, SCHOOL) + mornings(3, SCHOOL)
+    )
+    assert found.status is SolverStatus.OPTIMAL
+    assert found.gap == 0
+    assert (found.unserved_before, found.unserved_after) == (20, 0)
+    assert found.placement == {"m/1": HALL, "m/2": SCHOOL, "m/3": SCHOOL}
+    (move,) = found.moves
+    price_dkk = round(relocation_ore(vehicles[1], hall, school) / 100)
+    assert (move.vehicle_id, move.from_depot_id, move.to_depot_id) == ("m/2", HALL, SCHOOL)
+    assert move.reason == (
+        "20 round trips on 20 of 20 days (mostly before noon) found no car at School with the 1 "
+        "there; the plan has 2. Hall has needed no more than 1 of its 2. "
+        f"The move costs {price_dkk} DKK."
+    )
+    assert found.explanation.startswith("1 of 3 vehicles move. Of the round trips on 20 observed")
+
+
+def test_the_numbers_of_a_plan_are_the_cost_model_s() -> None:
+    hall, school = depot(HALL), depot(SCHOOL)
+    vehicles = [car(1, HALL), car(2, HALL), car(3, SCHOOL)]
+    round_trips = mornings(1, HALL) + mornings(2, SCHOOL) + mornings(3, SCHOOL)
+    found = plan([hall, school], vehicles, round_trips)
+    observed_days = 19 + 2 / 24
+    assert found.cost_before_dkk == pytest.approx(20 * 30 * 3.70 * 28 / observed_days, abs=0.01)
+    assert found.objective_dkk == relocation_ore(vehicles[1], hall, school) / 100
+    assert found.bound_dkk == pytest.approx(found.objective_dkk)
+    assert found.horizon_weeks == 4
+
+
+def test_a_move_that_does_not_earn_its_price_is_not_made() -> None:
+    vehicles = [car(1, HALL), car(2, HALL), car(3, SCHOOL)]
+    rare = mornings(2, SCHOOL, days=2, km=10)
+    found = plan(
+        [depot(HALL), depot(SCHOOL)],
+        vehicles,
+        mornings(1, HALL, days=28) + rare + mornings(3, SCHOOL, days=28),
+    )
+    assert found.moves == ()
+    assert found.objective_dkk == found.cost_before_dkk == pytest.approx(100, abs=5)
+
+
+def test_a_move_costs_the_fixed_price_and_the_drive() -> None:
+    hall, school = depot(HALL), depot(SCHOOL)
+    assert relocation_ore(car(1, HALL), hall, hall) == 0
+    road_km = 5.568 * 1.3  # 0.05 degrees of latitude at 56 degrees north
+    energy_dkk_per_km = 0.05 * (12.33 + 2.52 * 1.5)
+    assert relocation_ore(car(1, HALL), hall, school) == pytest.approx(
+        ore(500 + road_km * (energy_dkk_per_km + 6)), rel=1e-3
+    )
+
+
+def test_a_van_is_not_wanted_where_a_car_is_lacking() -> None:
+    vehicles = [car(1, HALL), car(2, HALL, VehicleType.VAN), car(3, SCHOOL)]
+    found = plan(
+        [depot(HALL), depot(SCHOOL)],
+        vehicles,
+        mornings(1, HALL) + mornings(3, SCHOOL) + mornings(1, SCHOOL, days=0),
+    )
+    assert found.moves == ()
+    lacking = plan(
+        [depot(HALL), depot(SCHOOL)], vehicles, mornings(1, SCHOOL) + mornings(3, SCHOOL)
+    )
+    assert [move.vehicle_id for move in lacking.moves] == ["m/1"]
+
+
+def test_places_bind_and_the_plan_says_where_too_many_stand() -> None:
+    vehicles = [car(number, HALL) for number in (1, 2, 3)]
+    found = plan([depot(HALL, 2), depot(SCHOOL, 5)], vehicles, mornings(1, HALL))
+    assert sorted(found.placement.values()) == [HALL, HALL, SCHOOL]
+    (move,) = found.moves
+    assert move.vehicle_id in {"m/2", "m/3"}  # the one that is used stays
+    assert "Hall has 2 places for 3 vehicles." in move.reason
+    assert "Hall has needed no more than 2 of its 3." in move.reason
+    assert "More stand there now than there are places: Hall (3 for 2)." in found.explanation
+
+
+def test_bicycles_take_no_parking_place() -> None:
+    vehicles = [car(1, HALL), car(2, HALL, VehicleType.CARGO_BIKE), car(3, HALL, VehicleType.BIKE)]
+    found = plan([depot(HALL, 1)], vehicles, mornings(1, HALL))
+    assert (found.status, found.moves) == (SolverStatus.OPTIMAL, ())
+
+
+def test_too_few_places_are_explained_and_nobody_is_moved() -> None:
+    vehicles = [car(number, HALL) for number in range(1, 6)]
+    found = plan([depot(HALL, 2), depot(SCHOOL, 1)], vehicles, mornings(1, HALL))
+    assert found.status is SolverStatus.INFEASIBLE
+    assert (found.moves, found.gap, found.bound_dkk) == ((), 1.0, 0.0)
+    assert set(found.placement.values()) == {HALL}
+    assert found.explanation == (
+        "2 parking places are missing: the depots have Hall 2, School 1. More stand there now "
+        "than there are places: Hall (5 for 2). Remedy: enter more places or fewer vehicles. "
+        "Every vehicle is left where it stands."
+    )
+
+
+def test_a_missing_charger_is_priced_and_an_electric_car_goes_to_a_free_one() -> None:
+    electric = [car(number, HALL, source=EnergySource.ELECTRICITY) for number in (1, 2)]
+    free = plan([depot(HALL, chargers=1), depot(SCHOOL, chargers=1)], electric, mornings(1, HALL))
+    assert [move.vehicle_id for move in free.moves] == ["m/2"]
+    assert "Hall has 1 chargers for 2 electric vehicles." in free.moves[0].reason
+    assert free.cost_before_dkk == 28 * 50
+    none = plan([depot(HALL, chargers=1), depot(SCHOOL)], electric, mornings(1, HALL))
+    assert none.status is SolverStatus.OPTIMAL
+    assert none.moves == ()
+    assert none.objective_dkk == 28 * 50
+    assert "1 as it stands, 1 with the plan; priced, not forbidden" in none.explanation
+
+
+def test_a_vehicle_without_a_home_gets_the_depot_it_leaves_most() -> None:
+    vehicles = [car(1, None), car(2, HALL)]
+    found = plan([depot(HALL), depot(SCHOOL)], vehicles, mornings(1, SCHOOL) + mornings(2, HALL))
+    (move,) = found.moves
+    assert (move.from_depot_id, move.to_depot_id) == (None, SCHOOL)
+    assert move.reason == ("It has no home depot; it left School most, 20 times. It stays there.")
+    assert found.explanation.startswith("0 of 2 vehicles move.")
+
+
+def test_a_vehicle_that_stands_nowhere_goes_where_it_is_needed_for_free() -> None:
+    vehicles = [car(1, HALL), car(2, HALL), car(3, None)]
+    found = plan([depot(HALL), depot(SCHOOL)], vehicles, mornings(1, HALL) + mornings(2, SCHOOL))
+    (move,) = found.moves
+    assert (move.vehicle_id, move.to_depot_id) == ("m/3", SCHOOL)
+    assert move.reason.startswith("It has no home depot and has left none. 20 round trips")
+    assert found.objective_dkk == 0
+    assert found.gap == 0
+
+
+def test_less_than_a_week_is_not_multiplied_as_if_it_were_a_day() -> None:
+    vehicles = [car(1, HALL), car(2, HALL)]
+    one_day = mornings(1, SCHOOL, days=1, km=30)
+    found = plan([depot(HALL), depot(SCHOOL)], vehicles, one_day)
+    assert found.cost_before_dkk == pytest.approx(30 * 3.70 * 28 / 7)
+
+
+def test_no_demand_is_no_plan() -> None:
+    with pytest.raises(ValueError, match="nothing to plan from"):
+        plan([depot(HALL)], [car(1, HALL)], ())
+
+
+def test_no_depot_is_said() -> None:
+    found = plan([], [car(1, None)], mornings(1, HALL, days=1))
+    assert found.status is SolverStatus.INFEASIBLE
+    assert found.explanation == "No depot is entered for 1 vehicles; remedy: enter depots."
