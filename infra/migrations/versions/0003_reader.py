@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic import op
+from sqlalchemy import text
 
 revision = "0003"
 down_revision = "0002"
@@ -31,7 +32,7 @@ WHERE t.municipality_id IN (
 """
 OF_MY_VEHICLES = """
 CREATE VIEW reader.{name} WITH (security_barrier) AS
-SELECT v.municipality_id, t.* FROM public.{name} t JOIN public.vehicle v USING (vehicle_id)
+SELECT v.municipality_id, {columns} FROM public.{name} t JOIN public.vehicle v USING (vehicle_id)
 WHERE v.municipality_id IN (
     SELECT a.municipality_id FROM public.reader_access a WHERE a.role_name = current_user);
 """
@@ -41,6 +42,9 @@ SELECT p.municipality_id, t.* FROM public.plan_move t JOIN public.plan p USING (
 WHERE p.municipality_id IN (
     SELECT a.municipality_id FROM public.reader_access a WHERE a.role_name = current_user);
 """
+
+# About a kilometre: where a vehicle stood away from its depot may be somebody's home.
+PLACE_DECIMALS = 2
 
 WITH_MUNICIPALITY = ("municipality", "depot", "vehicle", "plan")
 WITH_VEHICLE = (
@@ -55,13 +59,30 @@ WITH_VEHICLE = (
 )
 
 
+def _coarse(table: str) -> str:
+    """Return the table's columns for a view; places are rounded."""
+    names = op.get_bind().execute(
+        text(
+            "SELECT attname FROM pg_attribute WHERE attrelid = CAST(:table AS regclass) "
+            "AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+        ),
+        {"table": f"public.{table}"},
+    )
+    return ", ".join(
+        f"round(t.{name}::numeric, {PLACE_DECIMALS})::double precision AS {name}"
+        if name.endswith(("lat", "lon"))
+        else f"t.{name}"
+        for name in names.scalars()
+    )
+
+
 def upgrade() -> None:
     """Create the readers' schema; `fix` stays out of it: raw positions are not for dashboards."""
     op.execute(ACCESS)
     for name in WITH_MUNICIPALITY:
         op.execute(MINE.format(name=name))
     for name in WITH_VEHICLE:
-        op.execute(OF_MY_VEHICLES.format(name=name))
+        op.execute(OF_MY_VEHICLES.format(name=name, columns=_coarse(name)))
     op.execute(OF_MY_PLANS)
 
 

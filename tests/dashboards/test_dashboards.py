@@ -1,0 +1,227 @@
+"""Every dashboard: each panel's and variable's SQL, expanded and executed by a reader's role."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
+
+from infra.database.pool import make_pool
+from infra.database.readers import grant_reader
+from infra.grafana.sql import SqlExpansionError, TimeRange, expand
+from infra.settings import Settings
+from processors.underuse import VehicleUse, underused
+from schemas.fleet import VehicleType
+from schemas.rules import Rules
+from tests.dashboard_queries import DASHBOARDS, choices, panels, run, targets
+from tests.sample_fleet import DEPOTS, VEHICLES, Connection, fill, recent_start, role
+
+DATA_SOURCE = {"type": "grafana-postgresql-datasource", "uid": "fleetpulse"}
+PASSWORD = "only for the tests"  # noqa: S105 - of roles that live as long as a test
+DAYS = 14
+
+
+TARGETS = [pytest.param(target, id=name) for name, target in targets()]
+
+
+@pytest.fixture
+def range_shown() -> TimeRange:
+    return TimeRange(recent_start(DAYS) - timedelta(hours=2), datetime.now(UTC))
+
+
+@pytest.fixture(params=["filled", "empty"])
+def reader(request: pytest.FixtureRequest, database_url: str) -> Iterator[Connection]:
+    """Yield a reader's connection; the fleet of the municipality is filled in, or not there."""
+    with psycopg.connect(database_url, autocommit=True) as owner, role(owner) as name:
+        if request.param == "filled":
+            for municipality in ("syddjurs", "favrskov"):
+                fill(owner, municipality, start=recent_start(DAYS), days=DAYS)
+        else:
+            owner.execute(
+                "INSERT INTO municipality (municipality_id, name) VALUES ('syddjurs', 'S')"
+            )
+
+        async def grant() -> None:
+            settings = Settings(database_url=SecretStr(database_url))
+            async with make_pool(settings, max_size=1) as pool:
+                await grant_reader(pool, name, ["syddjurs"], PASSWORD)
+
+        asyncio.run(grant())
+        url = make_conninfo(database_url, user=name, password=PASSWORD)
+        with psycopg.connect(url, autocommit=True) as connection:
+            # Nothing on the search path: a query must say whose table it means.
+            connection.execute("SET search_path = ''")
+            connection.execute("SELECT set_config('test.filled', %s, false)", [request.param])
+            yield connection
+
+
+def is_filled(connection: Connection) -> bool:
+    return connection.execute("SHOW test.filled").fetchone() == ("filled",)
+
+
+def test_there_is_a_dashboard() -> None:
+    assert "fleet-utilisation" in DASHBOARDS
+    assert len(TARGETS) >= 12
+
+
+def test_identifiers_are_unique_and_stable() -> None:
+    uids = [dashboard["uid"] for dashboard in DASHBOARDS.values()]
+    assert len(set(uids)) == len(uids)
+    for dashboard in DASHBOARDS.values():
+        assert re.fullmatch(r"[a-z0-9-]{1,40}", dashboard["uid"])
+        assert "id" not in dashboard  # a Grafana's own number has no place in git
+        ids = [panel["id"] for panel in panels(dashboard)]
+        assert len(set(ids)) == len(ids)
+        assert dashboard["timezone"] == "Europe/Copenhagen"
+
+
+def test_everything_asks_the_one_data_source() -> None:
+    for dashboard in DASHBOARDS.values():
+        for variable in dashboard["templating"]["list"]:
+            assert variable["datasource"] == DATA_SOURCE
+        for panel in panels(dashboard):
+            if panel["type"] == "row":
+                continue
+            assert panel["datasource"] == DATA_SOURCE
+            assert panel["description"], panel["title"]
+            for target in panel["targets"]:
+                assert target["datasource"] == DATA_SOURCE
+                assert target["format"] in {"table", "time_series"}
+
+
+def test_panels_do_not_overlap() -> None:
+    for dashboard in DASHBOARDS.values():
+        taken: set[tuple[int, int]] = set()
+        for panel in panels(dashboard):
+            at = panel["gridPos"]
+            cells = {
+                (x, y)
+                for x in range(at["x"], at["x"] + at["w"])
+                for y in range(at["y"], at["y"] + at["h"])
+            }
+            assert not cells & taken, panel["title"]
+            assert at["x"] + at["w"] <= 24
+            taken |= cells
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_panels_query_runs_and_finds_what_is_there(
+    reader: Connection, target: Mapping[str, Any], range_shown: TimeRange
+) -> None:
+    rows = run(reader, target, range_shown)
+    if not is_filled(reader):
+        assert all(value in {0, None} for row in rows for value in row.values())
+        return
+    assert rows
+    if target["format"] == "time_series":
+        assert all(isinstance(row["time"], datetime) for row in rows)
+        assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
+        numbers = [key for key in rows[0] if key not in {"time", "metric"}]
+        assert any(row[key] for row in rows for key in numbers)
+    assert not [row for row in rows if "Favrskov" in map(str, row.values())]
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
+def test_variables_offer_the_readers_own_things(
+    reader: Connection, dashboard: Mapping[str, Any], range_shown: TimeRange
+) -> None:
+    chosen = choices(reader, dashboard, range_shown)
+    assert chosen["municipality"] == ["syddjurs"]
+    assert set(chosen["vehicle_type"]) == {str(kind) for kind in VehicleType}
+    depots = {f"syddjurs/{depot}" for depot in DEPOTS} if is_filled(reader) else set()
+    assert set(chosen["depot"]) == {"none"} | depots
+
+
+def target_of(title: str) -> Mapping[str, Any]:
+    found = [
+        panel["targets"][0]
+        for panel in panels(DASHBOARDS["fleet-utilisation"])
+        if panel["title"] == title
+    ]
+    assert len(found) == 1, title
+    target: Mapping[str, Any] = found[0]
+    return target
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_the_overview_adds_up(reader: Connection, range_shown: TimeRange) -> None:
+    [row] = run(reader, target_of("The chosen vehicles in the chosen time"), range_shown)
+    assert row["Vehicles"] == len(VEHICLES)
+    assert row["Trips"] == len(VEHICLES) * DAYS
+    assert row["Driven"] == pytest.approx(sum(vehicle[3] for vehicle in VEHICLES) * DAYS)
+    assert float(row["Time in use"]) == pytest.approx(36 / 1440, rel=0.05)
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_the_hours_of_a_vehicles_day_are_all_there(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    rows = run(reader, target_of("Hours driving, idling, parked and offline"), range_shown)
+    hours = sum(float(row[key]) for row in rows for key in row if key != "time")
+    assert hours == pytest.approx(24 * DAYS * len(VEHICLES))
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_underuse_is_judged_as_the_processor_judges_it(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    rows = run(reader, target_of("Underused vehicles"), range_shown)
+    fleet = [
+        VehicleUse(name, vehicle_type, km_a_day * DAYS, DAYS)
+        for name, vehicle_type, _, km_a_day in VEHICLES
+    ]
+    window_days = (range_shown.end - range_shown.start) / timedelta(days=1)
+    expected = underused(fleet, window_days=window_days, rules=Rules())
+    assert [row["Vehicle"] for row in rows] == [one.vehicle_id for one in expected]
+    assert [row["Vehicle"] for row in rows] == ["car-3", "stray"]
+    for row, one in zip(rows, expected, strict=True):
+        assert float(row["km a year"]) == pytest.approx(one.km_a_year, rel=1e-3)
+        assert row["Days used"] == one.days_used
+        assert row["Limit"] == Rules().underused_below_km_a_year
+    assert rows[0]["Share limit"] == Rules().underused_below_class_share
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_the_latest_plan_shows_its_moves_and_its_saving(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    [plan] = run(reader, target_of("Latest placement plan"), range_shown)
+    assert (plan["Moves"], plan["Saving"]) == (1, 3000)
+    [move] = run(reader, target_of("Moves of the latest plan"), range_shown)
+    assert (move["Vehicle"], move["From"], move["To"]) == ("car-3", "South", "North")
+
+
+def test_macros_expand_as_documented() -> None:
+    shown = TimeRange(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
+    cases = {
+        "$__timeFilter(t.at)": "t.at BETWEEN '2026-03-01T00:00:00Z' AND '2026-03-02T00:00:00Z'",
+        "$__timeFrom()::timestamptz": "'2026-03-01T00:00:00Z'::timestamptz",
+        "$__timeTo()": "'2026-03-02T00:00:00Z'",
+        "$__timeGroup(at, '5m')": "floor(extract(epoch from at)/300)*300",
+        "$__timeGroupAlias(at, $__interval)": (
+            'floor(extract(epoch from at)/86400)*86400 AS "time"'
+        ),
+        "$__interval_ms": "86400000",
+        "IN (${names:sqlstring})": "IN ('a','o''b')",
+        "${one} $one": "x x",
+    }
+    for query, expected in cases.items():
+        variables = {"names": ["a", "o'b"], "one": "x"}
+        assert expand(query, shown=shown, variables=variables) == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["$__nothing(at)", "$__timeFilter()", "$__timeGroup(at, 'soon')", "$unknown", "${names}"],
+)
+def test_what_grafana_would_not_expand_is_an_error(query: str) -> None:
+    now = datetime.now(UTC)
+    with pytest.raises(SqlExpansionError):
+        expand(query, shown=TimeRange(now, now), variables={"names": ["a"]})
