@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from enum import StrEnum
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.ids import MunicipalityId, ScopedId
+from schemas.ids import MunicipalityId, ScopedId, municipality_of
 from schemas.rules import Rules
 
 
@@ -75,3 +77,39 @@ class Vehicle(_Row):
     seats: int = Field(default=5, ge=1)
     home_depot_id: ScopedId | None = None
     lease_ends_on: date | None = None
+
+
+class MasterData(_Row):
+    """Master data to enter together, as a file holds them. Ids are `<municipality>/<own id>`.
+
+    Raises `pydantic.ValidationError` for an id that is not its municipality's own, and for one
+    that comes twice.
+    """
+
+    municipalities: tuple[Municipality, ...] = ()
+    depots: tuple[Depot, ...] = ()
+    vehicles: tuple[Vehicle, ...] = ()
+
+    @model_validator(mode="after")
+    def _ids_are_own_and_unique(self) -> Self:
+        ids = [one.municipality_id for one in self.municipalities]
+        for depot in self.depots:
+            _check_own(depot.depot_id, depot.municipality_id)
+            ids.append(depot.depot_id)
+        for vehicle in self.vehicles:
+            _check_own(vehicle.vehicle_id, vehicle.municipality_id)
+            if vehicle.home_depot_id is not None:
+                _check_own(vehicle.home_depot_id, vehicle.municipality_id)
+            ids.append(f"vehicle {vehicle.vehicle_id}")
+        twice = sorted(one for one, count in Counter(ids).items() if count > 1)
+        if twice:
+            raise ValueError(f"{', '.join(twice)} comes twice; keep one of each")
+        return self
+
+
+def _check_own(scoped_id: str, municipality_id: str) -> None:
+    if municipality_of(scoped_id) != municipality_id:
+        raise ValueError(
+            f"{scoped_id} does not belong to municipality {municipality_id}; its id must begin "
+            f"with {municipality_id}/"
+        )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
+from psycopg.types.json import Jsonb
 
-from schemas.fleet import Depot, Municipality, Vehicle
+from schemas.fleet import Depot, MasterData, Municipality, Vehicle
 from schemas.ids import local_part, municipality_of
 
 
@@ -80,3 +81,57 @@ async def add_unregistered(
         "FROM unnest(%s::text[]) AS seen (id) ORDER BY id ON CONFLICT (vehicle_id) DO NOTHING",
         [ordered],
     )
+
+
+_MUNICIPALITY: Final = """
+INSERT INTO municipality (municipality_id, name, timezone, rules)
+VALUES (%(municipality_id)s, %(name)s, %(timezone)s, coalesce(%(rules)s, '{}'::jsonb))
+ON CONFLICT (municipality_id) DO UPDATE SET
+    name = EXCLUDED.name, timezone = EXCLUDED.timezone,
+    rules = coalesce(%(rules)s, municipality.rules)
+"""
+_DEPOT: Final = """
+INSERT INTO depot (depot_id, municipality_id, name, lat, lon, radius_m, capacity, charger_count)
+VALUES (%(depot_id)s, %(municipality_id)s, %(name)s, %(lat)s, %(lon)s, %(radius_m)s, %(capacity)s,
+        %(charger_count)s)
+ON CONFLICT (depot_id) DO UPDATE SET
+    name = EXCLUDED.name, lat = EXCLUDED.lat, lon = EXCLUDED.lon, radius_m = EXCLUDED.radius_m,
+    capacity = EXCLUDED.capacity, charger_count = EXCLUDED.charger_count
+"""
+_VEHICLE: Final = """
+INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type, energy_source,
+                     consumption_per_km, yearly_cost_dkk, range_km, seats, home_depot_id,
+                     lease_ends_on, registered)
+VALUES (%(vehicle_id)s, %(municipality_id)s, %(name)s, %(vehicle_type)s, %(energy_source)s,
+        %(consumption_per_km)s, %(yearly_cost_dkk)s, %(range_km)s, %(seats)s, %(home_depot_id)s,
+        %(lease_ends_on)s, true)
+ON CONFLICT (vehicle_id) DO UPDATE SET
+    name = EXCLUDED.name, vehicle_type = EXCLUDED.vehicle_type,
+    energy_source = EXCLUDED.energy_source, consumption_per_km = EXCLUDED.consumption_per_km,
+    yearly_cost_dkk = EXCLUDED.yearly_cost_dkk, range_km = EXCLUDED.range_km,
+    seats = EXCLUDED.seats, home_depot_id = EXCLUDED.home_depot_id,
+    lease_ends_on = EXCLUDED.lease_ends_on, registered = true
+"""
+
+
+async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) -> None:
+    """Enter municipalities, depots and vehicles; those that are there are updated.
+
+    A municipality's rules stay as they are unless new ones are given. Call it in a transaction.
+    Raises `psycopg.errors.ForeignKeyViolation` for a municipality or a home depot that is neither
+    given nor entered.
+    """
+    async with connection.cursor() as cursor:
+        for statement, rows in (
+            (_MUNICIPALITY, [_municipality(one) for one in master_data.municipalities]),
+            (_DEPOT, [one.model_dump() for one in master_data.depots]),
+            (_VEHICLE, [one.model_dump() for one in master_data.vehicles]),
+        ):
+            await cursor.executemany(statement, rows)
+
+
+def _municipality(one: Municipality) -> dict[str, Any]:
+    """Return a row with only those rules that differ from the defaults."""
+    given = "rules" in one.model_fields_set
+    rules = Jsonb(one.rules.model_dump(exclude_unset=True)) if given else None
+    return {**one.model_dump(exclude={"rules"}), "rules": rules}

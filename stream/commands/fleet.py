@@ -1,0 +1,73 @@
+"""Master data: entering municipalities, depots and vehicles from a file, and listing them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from psycopg import errors
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from infra.database import fleet as store
+from schemas.fleet import MasterData
+from stream.commands.database import with_connection
+
+fleet = typer.Typer(no_args_is_help=True, help="Municipalities, depots and vehicles.")
+
+_EXAMPLE = """{
+  "municipalities": [{"municipality_id": "syddjurs", "name": "Syddjurs"}],
+  "depots": [
+    {"depot_id": "syddjurs/hornslet", "municipality_id": "syddjurs", "name": "Hornslet town hall",
+     "lat": 56.3155, "lon": 10.3216, "capacity": 12, "charger_count": 4}
+  ],
+  "vehicles": [
+    {"vehicle_id": "syddjurs/car-017", "municipality_id": "syddjurs", "name": "Car 17",
+     "vehicle_type": "car", "energy_source": "petrol", "consumption_per_km": 0.055,
+     "yearly_cost_dkk": 38000, "seats": 5, "home_depot_id": "syddjurs/hornslet"}
+  ]
+}"""
+
+
+@fleet.command("example")
+def example() -> None:
+    """Print a file to start from."""
+    typer.echo(_EXAMPLE)
+
+
+@fleet.command("enter")
+def enter(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSON, as `example`.")],
+) -> None:
+    """Enter what a file holds; what is entered already is updated, nothing is deleted."""
+    try:
+        given = MasterData.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            place = ".".join(map(str, fault["loc"]))
+            typer.echo(f"{file}: {place + ': ' if place else ''}{fault['msg']}", err=True)
+        raise typer.Exit(2) from None
+    try:
+        with_connection(lambda connection: store.enter(connection, given))
+    except errors.ForeignKeyViolation as error:
+        raise typer.BadParameter(
+            f"{error.diag.message_detail} Enter it too, in this file or before"
+        ) from None
+    typer.echo(
+        f"entered {len(given.municipalities)} municipalities, {len(given.depots)} depots, "
+        f"{len(given.vehicles)} vehicles"
+    )
+
+
+@fleet.command("show")
+def show() -> None:
+    """Count what is entered, municipality by municipality."""
+    known = with_connection(store.load_fleet)
+    table = Table("municipality", "name", "depots", "vehicles")
+    for one in sorted(known.municipalities.values(), key=lambda one: one.municipality_id):
+        vehicles = [v for v in known.vehicles.values() if v.municipality_id == one.municipality_id]
+        depots = known.depots.get(one.municipality_id, ())
+        table.add_row(one.municipality_id, one.name, str(len(depots)), str(len(vehicles)))
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""Recorded fixes from files: `mapping` says what columns mean, `reader` reads, `push` sends."""

@@ -1,0 +1,69 @@
+"""Files to the gateway: read, brought into time if asked, and pushed as a vendor does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from stream.replay.mapping import FieldMapping
+from stream.replay.reader import Event, ReadCounts, read_events
+from stream.vendor import PushResult, VendorClient, in_time
+
+PORTION_EVENTS: Final = 5_000
+"""Events that are pushed before progress is told again."""
+
+Progress = Callable[[PushResult, ReadCounts], None]
+
+
+async def push_files(  # noqa: PLR0913 - files, how to read them, where to and how fast
+    paths: Iterable[Path],
+    mapping: FieldMapping,
+    client: VendorClient,
+    *,
+    speed: float = 0.0,
+    counts: ReadCounts | None = None,
+    progress: Progress | None = None,
+) -> PushResult:
+    """Push the fixes of files through a gateway; return what became of them.
+
+    At speed 0 events go out as they are read, in the order of the files, and never are all in
+    memory. At a multiple of real time they are first read whole and put in order of device time,
+    since files are often sorted by vehicle.
+
+    Raises `ReplayError` for files that cannot be read as the mapping says, and
+    `stream.vendor.VendorError` when the gateway refuses or stays away. What was pushed until then
+    may be pushed again without harm.
+    """
+    counts = ReadCounts() if counts is None else counts
+    events: Iterable[Event] = read_events(paths, mapping, counts)
+    if speed:
+        events = sorted(events, key=_recorded_at)
+    total = PushResult()
+    first = 0
+    async for portion in in_time(events, _recorded_at, speed=speed, size=PORTION_EVENTS):
+        total.add(await client.push(_as_sent(portion), first_index=first))
+        first += len(portion)
+        if progress is not None:
+            progress(total, counts)
+    return total
+
+
+def check_files(paths: Iterable[Path], mapping: FieldMapping, counts: ReadCounts) -> int:
+    """Read files and push nothing; return how many vehicles they tell of.
+
+    Raises `ReplayError` as `push_files` does.
+    """
+    return len({event["vehicle_id"] for event in read_events(paths, mapping, counts)})
+
+
+def _recorded_at(event: Event) -> datetime:
+    at: datetime = event["recorded_at"]
+    return at
+
+
+def _as_sent(events: Iterable[Event]) -> Iterator[dict[str, Any]]:
+    """Yield events as a vendor's JSON has them."""
+    for event in events:
+        yield {**event, "recorded_at": event["recorded_at"].isoformat()}

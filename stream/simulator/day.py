@@ -1,0 +1,137 @@
+"""Who drives when and where: a municipality's plan for one day."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Final
+
+from schemas.fleet import VehicleType
+from stream.simulator.config import SimulationConfig
+from stream.simulator.fleet import Member, Roster, demand_shares, rng_of
+from stream.simulator.outings import Outing, Outings
+
+_FRIDAY: Final = 4
+_SATURDAY: Final = 5
+_ON_DUTY: Final = 0.78
+"""Share of a class that a working day needs at once."""
+_WEEKEND: Final = 0.12
+"""What is left of that on Saturdays and Sundays."""
+_LENT: Final = 0.8
+"""How much of a depot's shortage other depots make good."""
+_GOES_HOME: Final = 0.3
+"""Chance that a lent vehicle goes home for the weekend."""
+_HOME_CARE: Final = 0.65
+"""Share of the cars on duty; the others run errands."""
+_SPARE_ERRAND: Final = 0.15
+"""Chance that a vehicle that is not on duty runs an errand."""
+_HARDLY_USED_ERRAND: Final = 0.1
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Plans a municipality's days one after the other; knows where each vehicle stands."""
+
+    config: SimulationConfig
+    roster: Roster
+    stands_at: list[int] = field(default_factory=list)
+    """Index of the depot where each member spends the night."""
+
+    def __post_init__(self) -> None:
+        self.stands_at = [member.home for member in self.roster.members]
+
+    def plan(self, day: int, on: date) -> list[list[Outing]]:
+        """Return each member's outings of a day, in order. Days are planned in order, from 0."""
+        rng = rng_of(self.config, self.roster.municipality.municipality_id, 1, day)
+        drawn = Outings(self.roster.area.towns, self.roster.depots, on, rng)
+        outings: list[list[Outing]] = [[] for _ in self.roster.members]
+        shares = demand_shares(self.config, len(self.roster.depots), day)
+        weekend = on.weekday() >= _SATURDAY
+        if not weekend:
+            self._lend(shares, drawn, outings)
+        for everyone in self._by_class().values():
+            needed = _ON_DUTY * len(everyone) * (_WEEKEND if weekend else 1.0)
+            for depot, share in enumerate(shares):
+                wanted = int(needed * share + rng.random())
+                for number, one in enumerate(self._ready(everyone, depot, drawn)):
+                    member = self.roster.members[one]
+                    if number < wanted:
+                        outings[one] += _duty(drawn, member, depot)
+                    elif not weekend:
+                        outings[one] += _spare(drawn, member, depot)
+        if on.weekday() == _FRIDAY:
+            self._send_home(drawn, outings)
+        return outings
+
+    def _by_class(self) -> dict[VehicleType, list[int]]:
+        classes: dict[VehicleType, list[int]] = {}
+        for number, member in enumerate(self.roster.members):
+            classes.setdefault(member.kind.vehicle_type, []).append(number)
+        return classes
+
+    def _ready(self, everyone: Sequence[int], depot: int, drawn: Outings) -> list[int]:
+        """Return who stands at a depot in the order in which keys are taken: the unloved last."""
+        here = [one for one in everyone if self.stands_at[one] == depot]
+        shuffled = [here[place] for place in drawn.rng.permutation(len(here)).tolist()]
+        return sorted(shuffled, key=lambda one: self.roster.members[one].hardly_used)
+
+    def _lend(self, shares: Sequence[float], drawn: Outings, outings: list[list[Outing]]) -> None:
+        """Bring cars and vans, early, from depots that have too many to those that lack some."""
+        classes = self._by_class()
+        for vehicle_type in (VehicleType.CAR, VehicleType.VAN):
+            everyone = classes.get(vehicle_type, [])
+            spare = [-_ON_DUTY * len(everyone) * share for share in shares]
+            for one in everyone:
+                spare[self.stands_at[one]] += 1
+            for to in range(len(shares)):
+                for _ in range(round(max(0.0, -spare[to]) * _LENT)):
+                    origin = max(range(len(spare)), key=spare.__getitem__)
+                    lendable = [
+                        one
+                        for one in everyone
+                        if self.stands_at[one] == origin
+                        and not self.roster.members[one].hardly_used
+                    ]
+                    if spare[origin] < 1 or not lendable or self._is_full(to):
+                        break
+                    one = lendable[int(drawn.rng.integers(len(lendable)))]
+                    outings[one].append(drawn.transfer(to, 6.2, 6.6))
+                    self.stands_at[one] = to
+                    spare[origin] -= 1
+                    spare[to] += 1
+
+    def _is_full(self, depot: int) -> bool:
+        standing = sum(
+            1
+            for one, member in enumerate(self.roster.members)
+            if self.stands_at[one] == depot and not member.is_cycle
+        )
+        return standing >= self.roster.depots[depot].capacity
+
+    def _send_home(self, drawn: Outings, outings: list[list[Outing]]) -> None:
+        for one, member in enumerate(self.roster.members):
+            lent = self.stands_at[one] != member.home
+            if lent and drawn.rng.random() < _GOES_HOME and not self._is_full(member.home):
+                outings[one].append(drawn.transfer(member.home, 16.5, 17.5))
+                self.stands_at[one] = member.home
+
+
+def _duty(drawn: Outings, member: Member, depot: int) -> list[Outing]:
+    if member.is_cycle:
+        return drawn.cycling(depot, electric=member.is_electric)
+    if member.kind.vehicle_type is VehicleType.VAN:
+        return drawn.deliveries(depot)
+    if drawn.rng.random() < _HOME_CARE:
+        return drawn.home_care(depot)
+    return drawn.errands(depot, int(drawn.rng.integers(2, 4)))
+
+
+def _spare(drawn: Outings, member: Member, depot: int) -> list[Outing]:
+    """Return what a vehicle does that nobody counts on: mostly nothing."""
+    chance = _HARDLY_USED_ERRAND if member.hardly_used else _SPARE_ERRAND
+    if drawn.rng.random() >= chance:
+        return []
+    if member.is_cycle:
+        return drawn.cycling(depot, electric=member.is_electric)
+    return drawn.errands(depot, 1)

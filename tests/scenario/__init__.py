@@ -1,0 +1,1 @@
+"""Recorded and simulated days in, known answers out."""

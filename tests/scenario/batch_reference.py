@@ -1,0 +1,351 @@
+"""The rules once more, slow and plain: a vehicle's whole history at once.
+
+Written apart from `processors`, so that both are unlikely to share a mistake. Where the fold keeps
+a state and takes one fix at a time, this looks at the whole list as often as it likes: first legs,
+then the ignition, then trips, then states. It is what the fold is held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import groupby, pairwise
+from typing import Final
+
+from pyproj import Geod
+
+from schemas.fix import Fix
+
+STANDSTILL_MPS: Final = 1 / 3.6
+NOISE_M: Final = 25.0
+NOISE_MPS: Final = 2.0
+IGNITION_NOISE_S: Final = 30.0
+TRIP_START_M: Final = 200.0
+STOP_S: Final = 180.0
+GAP_S: Final = 3600.0
+MAX_MPS: Final = 200 / 3.6
+
+Place = tuple[float, float]
+_WGS84: Final = Geod(ellps="WGS84")
+
+
+@dataclass
+class ReferenceLeg:
+    """Between two kept fixes. `engine` is the ignition carried to its start, then settled."""
+
+    started_at: datetime
+    ended_at: datetime
+    start: Place
+    end: Place
+    distance_m: float
+    moving: bool
+    engine: bool | None
+
+    @property
+    def lasts_s(self) -> float:
+        """Length in seconds."""
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stay or a trip: legs `first` to before `after`, told by the legs before `known`."""
+
+    first: int
+    after: int
+    known: int
+    is_trip: bool = False
+    is_open: bool = False
+
+
+@dataclass(frozen=True)
+class ReferenceSegment:
+    """A maximal interval of one state."""
+
+    state: str
+    started_at: datetime
+    ended_at: datetime
+    distance_m: float
+    moved: bool = False
+
+
+@dataclass(frozen=True)
+class ReferenceTrip:
+    """A trip; an open one goes on after the last fix."""
+
+    started_at: datetime
+    ended_at: datetime
+    distance_m: float
+    driving: timedelta
+    idling: timedelta
+    is_open: bool
+
+
+@dataclass
+class Reference:
+    """What a vehicle's fixes amount to."""
+
+    segments: list[ReferenceSegment] = field(default_factory=list)
+    trips: list[ReferenceTrip] = field(default_factory=list)
+    refused: list[datetime] = field(default_factory=list)
+
+    def total(self, state: str) -> timedelta:
+        """Return the time in a state."""
+        return sum(
+            (one.ended_at - one.started_at for one in self.segments if one.state == state),
+            timedelta(),
+        )
+
+    @property
+    def driven_m(self) -> float:
+        """Metres driven."""
+        return sum(one.distance_m for one in self.segments if one.state == "driving")
+
+
+def compute(fixes: Iterable[Fix], *, whole_runs: bool = False) -> Reference:
+    """Return segments and trips of one vehicle from all of its fixes, in any order.
+
+    A run of another ignition is measured within its stay or trip, by what is known when that is
+    told to be over, since its states are then final. `whole_runs` measures a run that spans a
+    departure or an arrival as one.
+
+    Raises `ValueError` for two different fixes at one instant: which of them counts is not decided
+    here.
+    """
+    result = Reference()
+    ordered = _in_order(fixes)
+    kept = _possible(ordered, result)
+    legs = _legs(kept)
+    if not legs:
+        return result
+    anchor = legs[0].start
+    engine = legs[0].engine
+    pieces: list[ReferenceSegment] = []
+    for is_gap, group in groupby(legs, key=lambda leg: leg.lasts_s > GAP_S):
+        stretch = list(group)
+        if is_gap:
+            for gap in stretch:
+                pieces.append(_across(gap))
+                if _metres(anchor, gap.end) > TRIP_START_M:
+                    anchor = gap.end
+                engine = gap.engine
+            continue
+        at_end = stretch[-1].ended_at == legs[-1].ended_at
+        phases, anchor = _find_phases(stretch, anchor, open_at_end=at_end)
+        if whole_runs:
+            _settle_ignition(stretch, [Phase(0, len(stretch), len(stretch))], engine)
+        else:
+            _settle_ignition(stretch, phases, engine)
+        for phase in phases:
+            part = stretch[phase.first : phase.after]
+            pieces += [_piece(leg, on_trip=phase.is_trip) for leg in part]
+            if phase.is_trip:
+                result.trips.append(_trip(part, is_open=phase.is_open))
+    result.segments = _joined(pieces)
+    return result
+
+
+def _in_order(fixes: Iterable[Fix]) -> list[Fix]:
+    ordered = sorted(fixes, key=lambda fix: fix.recorded_at)
+    unique: list[Fix] = []
+    for fix in ordered:
+        if unique and unique[-1].recorded_at == fix.recorded_at:
+            if unique[-1] != fix:
+                raise ValueError(f"two different fixes at {fix.recorded_at}")
+            continue
+        unique.append(fix)
+    return unique
+
+
+def _possible(ordered: Sequence[Fix], result: Reference) -> list[Fix]:
+    """Leave out what no vehicle could have reached from the last fix that was kept."""
+    kept: list[Fix] = []
+    for fix in ordered:
+        if kept:
+            seconds = (fix.recorded_at - kept[-1].recorded_at).total_seconds()
+            if _metres(_place(kept[-1]), _place(fix)) > MAX_MPS * seconds:
+                result.refused.append(fix.recorded_at)
+                continue
+        kept.append(fix)
+    return kept
+
+
+def _legs(kept: Sequence[Fix]) -> list[ReferenceLeg]:
+    legs = []
+    ignition: bool | None = None
+    for before, after in pairwise(kept):
+        if before.ignition is not None:
+            ignition = before.ignition
+        metres = _metres(_place(before), _place(after))
+        seconds = (after.recorded_at - before.recorded_at).total_seconds()
+        legs.append(
+            ReferenceLeg(
+                before.recorded_at,
+                after.recorded_at,
+                _place(before),
+                _place(after),
+                metres,
+                _moves(metres, seconds, before.speed_mps, after.speed_mps),
+                ignition,
+            )
+        )
+    return legs
+
+
+def _moves(metres: float, seconds: float, *speeds: float | None) -> bool:
+    if metres > NOISE_M:
+        return metres >= STANDSTILL_MPS * seconds
+    known = [speed for speed in speeds if speed is not None]
+    if known:
+        return all(speed >= STANDSTILL_MPS for speed in known)
+    return metres >= NOISE_MPS * seconds
+
+
+def _settle_ignition(
+    stretch: Sequence[ReferenceLeg],
+    phases: Sequence[Phase],
+    before: bool | None,  # noqa: FBT001 - the ignition
+) -> None:
+    """Ignore runs of another ignition shorter than 30 s, the last one included."""
+    current = before
+    raw = [leg.engine for leg in stretch]
+    for phase in phases:
+        settled: list[bool | None] = []
+        known = range(phase.first, phase.known)
+        for ignition, group in groupby(known, key=lambda index: raw[index]):
+            run = list(group)
+            lasts = stretch[run[-1]].ended_at - stretch[run[0]].started_at
+            if ignition == current or current is None or lasts.total_seconds() >= IGNITION_NOISE_S:
+                current = ignition
+            settled += [current] * len(run)
+        for index in range(phase.first, phase.after):
+            stretch[index].engine = current = settled[index - phase.first]
+
+
+def _find_phases(
+    stretch: Sequence[ReferenceLeg], anchor: Place, *, open_at_end: bool
+) -> tuple[list[Phase], Place]:
+    """Return stays and trips in turn, and the standstill at the end."""
+    phases: list[Phase] = []
+    end = len(stretch)
+    standing_from = search_from = 0
+    while True:
+        far = next(
+            (
+                index
+                for index in range(search_from, end)
+                if _metres(anchor, stretch[index].end) > TRIP_START_M
+            ),
+            None,
+        )
+        if far is None:
+            phases.append(Phase(standing_from, end, end))
+            return phases, anchor
+        first = far
+        while first > standing_from and stretch[first].moving and stretch[first - 1].moving:
+            first -= 1
+        phases.append(Phase(standing_from, first, far + 1))
+        stop = _find_stop(stretch, first, far)
+        if stop is None and open_at_end:
+            phases.append(Phase(first, end, end, is_trip=True, is_open=True))
+            return phases, anchor
+        if stop is None:
+            candidate = _candidate(stretch, first + 1, end - 1)
+            stop = _at_rest(stretch, candidate, end - 1, otherwise=end), end - 1
+        after, confirmed = stop
+        phases.append(Phase(first, after, confirmed + 1, is_trip=True))
+        anchor = stretch[after - 1].end
+        standing_from, search_from = after, confirmed + 1
+
+
+def _find_stop(stretch: Sequence[ReferenceLeg], first: int, far: int) -> tuple[int, int] | None:
+    """Return the leg at whose start the vehicle had arrived, and the leg that confirmed it."""
+    for confirming in range(far + 1, len(stretch)):
+        candidate = _candidate(stretch, first + 1, confirming)
+        if candidate > confirming:
+            continue
+        waited = stretch[confirming].ended_at - stretch[candidate].started_at
+        if waited.total_seconds() >= STOP_S:
+            return _at_rest(stretch, candidate, confirming, otherwise=candidate), confirming
+    return None
+
+
+def _candidate(stretch: Sequence[ReferenceLeg], earliest: int, last: int) -> int:
+    """Return the first leg from whose start nothing up to `last` is far; past it if none is."""
+    for index in range(earliest, last + 1):
+        if all(
+            _metres(stretch[index].start, leg.end) <= TRIP_START_M
+            for leg in reversed(stretch[index : last + 1])
+        ):
+            return index
+    return last + 1
+
+
+def _at_rest(stretch: Sequence[ReferenceLeg], candidate: int, last: int, *, otherwise: int) -> int:
+    for index in range(candidate, last + 1):
+        if not stretch[index].moving:
+            return index
+    return otherwise
+
+
+def _piece(leg: ReferenceLeg, *, on_trip: bool) -> ReferenceSegment:
+    if on_trip and (leg.moving or leg.engine is None):
+        return ReferenceSegment("driving", leg.started_at, leg.ended_at, leg.distance_m)
+    state = "idling" if leg.engine else "parked"
+    return ReferenceSegment(state, leg.started_at, leg.ended_at, 0.0)
+
+
+def _across(gap: ReferenceLeg) -> ReferenceSegment:
+    moved = gap.distance_m > TRIP_START_M
+    if gap.engine is False and not moved:
+        return ReferenceSegment("parked", gap.started_at, gap.ended_at, 0.0)
+    return ReferenceSegment("offline", gap.started_at, gap.ended_at, gap.distance_m, moved)
+
+
+def _trip(legs: Sequence[ReferenceLeg], *, is_open: bool) -> ReferenceTrip:
+    pieces = [_piece(leg, on_trip=True) for leg in legs]
+    lengths = {
+        state: sum(
+            (one.ended_at - one.started_at for one in pieces if one.state == state), timedelta()
+        )
+        for state in ("driving", "idling")
+    }
+    return ReferenceTrip(
+        legs[0].started_at,
+        legs[-1].ended_at,
+        sum(one.distance_m for one in pieces),
+        lengths["driving"],
+        lengths["idling"],
+        is_open,
+    )
+
+
+def _joined(pieces: Sequence[ReferenceSegment]) -> list[ReferenceSegment]:
+    joined: list[ReferenceSegment] = []
+    for state, group in groupby(pieces, key=lambda one: one.state):
+        alike = list(group)
+        if state == "offline":
+            joined += alike
+            continue
+        joined.append(
+            ReferenceSegment(
+                state,
+                alike[0].started_at,
+                alike[-1].ended_at,
+                sum(one.distance_m for one in alike),
+            )
+        )
+    return joined
+
+
+def _place(fix: Fix) -> Place:
+    return (fix.lat, fix.lon)
+
+
+@lru_cache(maxsize=200_000)
+def _metres(one: Place, other: Place) -> float:
+    if one == other:
+        return 0.0
+    return float(_WGS84.inv(one[1], one[0], other[1], other[0])[2])

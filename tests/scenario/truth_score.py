@@ -1,0 +1,137 @@
+"""How well found trips and idling agree with what truly happened."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+class HappenedTrip(Protocol):
+    """A trip, found or true."""
+
+    @property
+    def started_at(self) -> datetime:
+        """Departure."""
+
+    @property
+    def ended_at(self) -> datetime:
+        """Arrival."""
+
+    @property
+    def distance_m(self) -> float:
+        """Metres driven."""
+
+
+class Interval(Protocol):
+    """An interval of idling, found or true."""
+
+    @property
+    def started_at(self) -> datetime:
+        """Begin."""
+
+    @property
+    def ended_at(self) -> datetime:
+        """End."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Agreement of two sets of intervals, with counts and totals to add up over vehicles."""
+
+    matched: int = 0
+    found: int = 0
+    true: int = 0
+    found_total: float = 0.0
+    true_total: float = 0.0
+
+    def __add__(self, other: Score) -> Score:
+        return Score(
+            self.matched + other.matched,
+            self.found + other.found,
+            self.true + other.true,
+            self.found_total + other.found_total,
+            self.true_total + other.true_total,
+        )
+
+    @property
+    def precision(self) -> float:
+        """Share of what was found that is true; 1 where nothing was found."""
+        return self.matched / self.found if self.found else 1.0
+
+    @property
+    def recall(self) -> float:
+        """Share of what is true that was found; 1 where nothing was to find."""
+        return self.matched / self.true if self.true else 1.0
+
+    @property
+    def error(self) -> float:
+        """Relative error of the total: metres of trips, seconds of idling."""
+        if not self.true_total:
+            return 0.0 if not self.found_total else float("inf")
+        return self.found_total / self.true_total - 1
+
+
+def score_trips(
+    found: Sequence[HappenedTrip], true: Sequence[HappenedTrip], *, tolerance_s: float
+) -> Score:
+    """Match one vehicle's trips: both ends within the tolerance. Totals are metres."""
+    return Score(
+        _matches(found, true, tolerance_s),
+        len(found),
+        len(true),
+        sum(trip.distance_m for trip in found),
+        sum(trip.distance_m for trip in true),
+    )
+
+
+def score_idling(
+    found: Sequence[Interval], true: Sequence[Interval], *, tolerance_s: float, longer_than_s: float
+) -> Score:
+    """Match one vehicle's long idle intervals. Totals are the seconds of all, short ones too."""
+    long_found = [one for one in found if _lasts_s(one) > longer_than_s]
+    long_true = [one for one in true if _lasts_s(one) > longer_than_s]
+    return Score(
+        _matches(long_found, long_true, tolerance_s),
+        len(long_found),
+        len(long_true),
+        sum(map(_lasts_s, found)),
+        sum(map(_lasts_s, true)),
+    )
+
+
+def _matches(found: Sequence[Interval], true: Sequence[Interval], tolerance_s: float) -> int:
+    """Count pairs whose ends agree; each of either side is in one pair at most."""
+    waiting: defaultdict[int, list[Interval]] = defaultdict(list)
+    for one in found:
+        waiting[int(one.started_at.timestamp() // max(tolerance_s, 1.0))].append(one)
+    count = 0
+    for wanted in true:
+        slot = int(wanted.started_at.timestamp() // max(tolerance_s, 1.0))
+        near = [one for index in (slot - 1, slot, slot + 1) for one in waiting[index]]
+        agreeing = [one for one in near if _apart_s(one, wanted) <= tolerance_s]
+        if agreeing:
+            best = min(agreeing, key=lambda one: _apart_s(one, wanted))
+            _remove(waiting.values(), best)
+            count += 1
+    return count
+
+
+def _remove(slots: Iterable[list[Interval]], one: Interval) -> None:
+    for slot in slots:
+        if any(other is one for other in slot):
+            slot[:] = [other for other in slot if other is not one]
+            return
+
+
+def _apart_s(one: Interval, other: Interval) -> float:
+    return max(
+        abs((one.started_at - other.started_at).total_seconds()),
+        abs((one.ended_at - other.ended_at).total_seconds()),
+    )
+
+
+def _lasts_s(one: Interval) -> float:
+    return (one.ended_at - one.started_at).total_seconds()
