@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, NamedTuple, Self
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from infra.settings import KafkaSettings
+
+_HELD_LIMIT_S: Final = 15.0
+_HELD_FETCH_MS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,15 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
     return options
 
 
+def producer_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the keyword arguments of a producer whose messages are on all replicas when acked."""
+    return {
+        **client_options(settings),
+        "acks": "all",
+        "enable_idempotence": settings.idempotence,
+    }
+
+
 async def create_topics(settings: KafkaSettings) -> None:
     """Create our topics where they are missing; existing ones keep their settings.
 
@@ -87,3 +102,45 @@ async def create_topics(settings: KafkaSettings) -> None:
                     raise for_code(code)(f"topic {name}: {message}")
     finally:
         await admin.close()
+
+
+class Held(NamedTuple):
+    """What a broker holds of a partition: from `earliest` on, the next record will be `end`."""
+
+    earliest: int
+    end: int
+
+
+async def held(
+    settings: KafkaSettings, partitions: Iterable[tuple[str, int]]
+) -> Mapping[tuple[str, int], Held]:
+    """Ask the broker what it holds of (topic, partition) pairs.
+
+    The end is the high watermark of a fetch, not the answer to "latest offset": the embedded
+    broker tells the latter wrongly after a batch of several records. Raises
+    `aiokafka.errors.KafkaError` when the broker refuses, and `TimeoutError` when it does not
+    answer within 15 s.
+    """
+    consumer = AIOKafkaConsumer(
+        group_id=None,
+        enable_auto_commit=False,
+        fetch_max_wait_ms=_HELD_FETCH_MS,
+        max_partition_fetch_bytes=1,  # one batch: the least that a broker sends
+        **client_options(settings),
+    )
+    wanted = [TopicPartition(topic, number) for topic, number in partitions]
+    try:
+        async with asyncio.timeout(_HELD_LIMIT_S):
+            await consumer.start()
+            consumer.assign(wanted)
+            earliest = await consumer.beginning_offsets(wanted)
+            for place in wanted:
+                consumer.seek(place, earliest[place])
+            while any(consumer.highwater(place) is None for place in wanted):
+                await consumer.getmany(timeout_ms=_HELD_FETCH_MS)
+            return {
+                (place.topic, place.partition): Held(earliest[place], consumer.highwater(place))
+                for place in wanted
+            }
+    finally:
+        await consumer.stop()

@@ -27,6 +27,12 @@ class KafkaSettings(BaseSettings):
     topic_prefix: str = Field(default="fleetpulse", pattern=r"^[a-z0-9][a-z0-9.-]*$")
     partitions: int = Field(default=4, ge=1, description="Of the fix topic, when we create it")
     replication_factor: int = Field(default=1, ge=1, description="Of the topics that we create")
+    idempotence: bool = Field(
+        default=True,
+        description="Producers number what they send, so that a retry is written once. Off for "
+        "brokers that cannot, such as the embedded one: then a retry may be written twice, which "
+        "the worker recognises",
+    )
     session_timeout_s: float = Field(
         default=45.0, ge=6.0, description="Silence that costs a worker its partitions"
     )

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from infra.settings import Settings
 from stream import logs
-from stream.commands import access, planning, services, upkeep
+from stream.commands import access, dashboards, planning, services, upkeep
 from stream.commands.demo import demo, up
+from stream.commands.fleet import fleet
 from stream.commands.replay import replay
 from stream.commands.simulate import simulate
 
@@ -33,10 +34,11 @@ app.command(rich_help_panel=RUN)(services.worker)
 app.command(rich_help_panel=RUN)(services.planner)
 app.command(rich_help_panel=FEED)(simulate)
 app.command(rich_help_panel=FEED)(replay)
+app.add_typer(fleet, name="fleet", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(planning.plan)
 app.add_typer(access.key, name="key", rich_help_panel=OPERATE)
 app.add_typer(access.reader, name="reader", rich_help_panel=OPERATE)
-app.add_typer(access.dashboards, name="dashboards", rich_help_panel=OPERATE)
+app.command(rich_help_panel=OPERATE)(dashboards.dashboards)
 app.add_typer(upkeep.dead_letters, name="dead-letters", rich_help_panel=OPERATE)
 app.add_typer(upkeep.progress, name="progress", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(upkeep.prune)

@@ -8,7 +8,7 @@ new; what is planned from is in the database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -117,14 +117,17 @@ async def run_planner(settings: Settings, stop: asyncio.Event) -> None:
 
     A database or broker that is away is waited for. A solve that is underway when told to stop
     runs on in its thread, at most for its time limit, and is not stored. Raises `ValueError` for
-    a schedule that is no cron expression; any other error that gets out of here is a defect and
-    ends the process.
+    a schedule that is no cron expression or never comes; any other error that gets out of here
+    is a defect and ends the process.
     """
-    if not croniter.is_valid(settings.planner.schedule):
+    schedule = settings.planner.schedule
+    try:
+        next_fire(schedule, datetime.now(UTC))
+    except ValueError as error:
         raise ValueError(
-            f"FLEETPULSE_PLANNER_SCHEDULE={settings.planner.schedule!r} is no cron expression; "
+            f"FLEETPULSE_PLANNER_SCHEDULE={schedule!r} never comes: {error}; "
             "use five fields such as '0 3 * * *', or six with seconds last"
-        )
+        ) from error
     news = _News()
     working = [
         asyncio.create_task(_listen(settings, news), name="planner-listens"),
@@ -271,7 +274,7 @@ class _Leader:
         self._news.municipalities.clear()
 
     async def _guarded(
-        self, municipality_id: str, requests: Sequence[PlanRequest], work: Any
+        self, municipality_id: str, requests: Sequence[PlanRequest], work: Awaitable[None]
     ) -> None:
         """Let no municipality's own fault stop the others; a database away is not its fault."""
         try:
@@ -353,7 +356,8 @@ class _Leader:
         found = await self._drift(inputs)
         took_s = self._clock() - began_at
         self._measure_at[municipality_id] = self._clock() + max(_TICK_S, took_s * _DRIFT_DUTY)
-        if found is not None and found.value >= self._rules.drift_threshold:
+        # A threshold above 1 leaves what nothing exceeds: no plan yet, or nothing as it was.
+        if found is not None and found.value >= min(1.0, self._rules.drift_threshold):
             reason = f"drift {found.value:.2f} of {self._rules.drift_threshold:.2f}: {found.reason}"
             await self._plan(inputs, PlanTrigger.DRIFT, reason)
 

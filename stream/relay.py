@@ -19,7 +19,7 @@ from psycopg_pool import PoolTimeout
 
 from infra.database.outbox import mark_published, take_unpublished
 from infra.database.pool import Pool
-from infra.kafka import client_options
+from infra.kafka import producer_options
 from infra.settings import KafkaSettings
 
 _AT_ONCE: Final = 500
@@ -32,7 +32,7 @@ _log: Final = structlog.get_logger(__name__)
 async def relay(pool: Pool, settings: KafkaSettings, stop: asyncio.Event) -> None:
     """Publish until `stop` is set. While broker or database is away, messages wait."""
     while not stop.is_set():
-        producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True)
+        producer = AIOKafkaProducer(**producer_options(settings))
         try:
             await producer.start()
             while not stop.is_set():

@@ -18,6 +18,7 @@ from infra.embedded.guardian import Guardian
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.tansu import EmbeddedBroker
 from infra.settings import KafkaSettings, Settings
+from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available
 
 
 def _with_database(url: str, name: str) -> str:
@@ -95,13 +96,26 @@ def tansu(guardian: Guardian) -> Iterator[EmbeddedBroker]:
     broker.stop()
 
 
-@pytest.fixture(params=["tansu"])
+@pytest.fixture(scope="session")
+def apache_kafka() -> Iterator[ApacheKafka]:
+    """Yield the real Apache Kafka; skip where it cannot run, fail where it is required."""
+    reason = apache_kafka_available()
+    if reason is not None:
+        if os.environ.get("FLEETPULSE_REQUIRE_APACHE_KAFKA") == "1":
+            pytest.fail(f"{reason}; FLEETPULSE_REQUIRE_APACHE_KAFKA=1 asks for Apache Kafka")
+        pytest.skip(reason)
+    with ApacheKafka() as broker:
+        yield broker
+
+
+@pytest.fixture(params=["tansu", pytest.param("apache_kafka", marks=pytest.mark.kafka)])
 def kafka(request: pytest.FixtureRequest) -> KafkaSettings:
     """Return settings of a running broker, with topic names of the test's own."""
     broker = request.getfixturevalue(request.param)
     return KafkaSettings(
         bootstrap_servers=broker.bootstrap_servers,
         topic_prefix=f"test-{uuid.uuid4().hex[:12]}",
+        idempotence=request.param != "tansu",
         session_timeout_s=6.0,
         rebalance_timeout_s=6.0,
     )

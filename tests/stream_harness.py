@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from infra.database.pool import Pool
 from infra.database.stream import Partition
-from infra.kafka import Topics
+from infra.kafka import Held, Topics
 from schemas.fix import Fix, FixBatch
 from schemas.ids import municipality_of
 from stream.worker.records import Record
@@ -23,8 +23,10 @@ TOPICS = Topics.named("test")
 RECEIVED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 
 DERIVED = (
-    ("SELECT vehicle_id, recorded_at, received_at, lat, lon, speed_mps, ignition, quarantine "
-    "FROM fix ORDER BY 1, 2"),
+    (
+        "SELECT vehicle_id, recorded_at, received_at, lat, lon, speed_mps, ignition, quarantine "
+        "FROM fix ORDER BY 1, 2"
+    ),
     "SELECT * FROM segment ORDER BY vehicle_id, started_at",
     "SELECT * FROM trip ORDER BY vehicle_id, started_at",
     "SELECT * FROM idle_interval ORDER BY vehicle_id, started_at",
@@ -68,9 +70,11 @@ class Log:
         places = {
             Partition(self.topic, number): records for number, records in self.records.items()
         }
-        return await writer.start_at(
-            dict.fromkeys(places, 0), {place: len(records) for place, records in places.items()}
-        )
+
+        async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Held]:
+            return {one: Held(0, len(places[one])) for one in partitions}
+
+        return await writer.start_at(list(places), ask)
 
     def since(self, starts: dict[Partition, int]) -> list[Record]:
         """Return all records from these offsets on, partition after partition."""

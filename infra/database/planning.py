@@ -103,17 +103,17 @@ async def read_standings(connection: Connection) -> list[Standing]:
 async def read_last_plan(connection: Connection, municipality_id: str) -> LastPlan | None:
     """Return what the newest plan of a municipality was made from; None without any.
 
-    Raises `pydantic.ValidationError` when the stored document is not ours.
+    Raises `pydantic.ValidationError` when the stored profile is not ours.
     """
     cursor = await connection.execute(
-        "SELECT document FROM plan WHERE municipality_id = %s ORDER BY created_at DESC LIMIT 1",
+        "SELECT document -> 'demand_profile', document -> 'vehicle_ids' FROM plan "
+        "WHERE municipality_id = %s ORDER BY created_at DESC LIMIT 1",
         [municipality_id],
     )
     row = await cursor.fetchone()
     if row is None:
         return None
-    plan = PlacementPlan.model_validate(row[0])
-    return LastPlan(plan.demand_profile, plan.vehicle_ids)
+    return LastPlan(DemandProfile.model_validate(row[0]), tuple(row[1]))
 
 
 _ROUND_TRIPS: Final = """

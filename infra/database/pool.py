@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
@@ -10,24 +12,38 @@ from infra.settings import Settings
 
 Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
-
-async def _prepare(connection: AsyncConnection[TupleRow]) -> None:
-    """Every session of ours thinks in UTC, whatever the server's default is."""
-    await connection.execute("SET TIME ZONE 'UTC'")
-    await connection.commit()
+_LONGEST_STATEMENT_S: Final = 60.0
 
 
-def make_pool(settings: Settings, *, max_size: int = 4) -> Pool:
+def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None = None) -> Pool:
     """Return a closed pool for use with `async with`.
 
     Connections are checked before use, so that a restarted server costs a retry, not an error.
+    With `silence_s`, the server ends a transaction whose owner has been silent for so long, and
+    a statement that takes longer than a minute: a worker that hangs, or whose machine is gone,
+    must not hold the rows that its successor needs.
     """
+
+    async def prepare(connection: AsyncConnection[TupleRow]) -> None:
+        # Every session of ours thinks in UTC, whatever the server's default is.
+        await connection.execute("SET TIME ZONE 'UTC'")
+        if silence_s is not None:
+            statement_s = max(_LONGEST_STATEMENT_S, silence_s)
+            for name, limit_s in (
+                ("idle_in_transaction_session_timeout", silence_s),
+                ("statement_timeout", statement_s),
+            ):
+                await connection.execute(
+                    "SELECT set_config(%s, %s, false)", [name, f"{limit_s * 1000:.0f}ms"]
+                )
+        await connection.commit()
+
     return AsyncConnectionPool(
         settings.database_url.get_secret_value(),
         min_size=1,
         max_size=max_size,
         open=False,
-        configure=_prepare,
+        configure=prepare,
         check=AsyncConnectionPool.check_connection,
         kwargs={"application_name": "fleetpulse"},
     )

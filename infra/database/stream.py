@@ -57,7 +57,10 @@ async def read_progress(
 async def begin_progress(
     connection: AsyncConnection[TupleRow], starts: Mapping[Partition, int]
 ) -> None:
-    """Enter partitions seen for the first time; those that are there keep their progress."""
+    """Enter partitions seen for the first time; those that are there keep their progress.
+
+    Call it for missing ones only: it waits for whoever is moving the progress of one.
+    """
     for partition, offset in sorted(starts.items()):
         await connection.execute(
             "INSERT INTO stream_progress (topic, partition, next_offset) VALUES (%s, %s, %s) "

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-from psycopg import AsyncConnection, errors
-from psycopg.rows import TupleRow
+from psycopg import errors
 from rich.console import Console
 from rich.table import Table
 
 from infra.database import keys as store
-from infra.database.pool import Pool, make_pool
-from infra.database.readers import ReaderRefusedError, grant_reader
-from infra.settings import Settings
+from infra.database.readers import ReaderRefusedError, grant_reader, revoke_reader
+from stream.commands.database import with_connection, with_pool
 
-Result = TypeVar("Result")
 key = typer.Typer(no_args_is_help=True, help="Keys that vendors push with.")
 reader = typer.Typer(no_args_is_help=True, help="Database roles that dashboards read with.")
-
-
-def with_pool(work: Callable[[Pool], Awaitable[Result]]) -> Result:
-    """Run work on a pool of its own."""
-
-    async def main() -> Result:
-        async with make_pool(Settings(), max_size=1) as pool:
-            return await work(pool)
-
-    return asyncio.run(main())
-
-
-def with_connection(work: Callable[[AsyncConnection[TupleRow]], Awaitable[Result]]) -> Result:
-    """Run work in one transaction."""
-
-    async def main(pool: Pool) -> Result:
-        async with pool.connection() as connection:
-            return await work(connection)
-
-    return with_pool(main)
 
 
 @key.command("create")
@@ -54,7 +29,7 @@ def create(
         )
     except errors.ForeignKeyViolation:
         raise typer.BadParameter(
-            f"no municipality {municipality!r} is entered; enter it in table municipality first"
+            f"no municipality {municipality!r} is entered; enter it first: fleetpulse fleet enter"
         ) from None
     typer.echo(made)
 
@@ -97,3 +72,18 @@ def grant(
     except ReaderRefusedError as refused:
         raise typer.BadParameter(str(refused)) from None
     typer.echo(f"{role} reads {', '.join(municipalities)}")
+
+
+@reader.command("revoke")
+def revoke_reading(
+    role: Annotated[str, typer.Argument(help="Name of the database role.")],
+    municipalities: Annotated[
+        list[str] | None, typer.Argument(help="Which municipalities; all without any.")
+    ] = None,
+) -> None:
+    """Take municipalities from a role; takes effect with its next query."""
+    try:
+        with_pool(lambda pool: revoke_reader(pool, role, municipalities or None))
+    except ReaderRefusedError as refused:
+        raise typer.BadParameter(str(refused)) from None
+    typer.echo(f"{role} no longer reads {', '.join(municipalities or ['anything'])}")

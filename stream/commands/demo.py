@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import secrets
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-
-from infra.database.pool import Pool, make_pool
-from infra.database.readers import grant_reader
-from stream import process
-from stream.demo import latency, report
-from stream.demo.play import DemoFailedError, Play, Played, config
-from stream.demo.stack import ChildFailedError, Stack
-
-_PLANNER_FOR_DEMO = {
-    # Two weeks of demand pass in seconds here, so that the planner may answer in seconds.
-    "FLEETPULSE_PLANNER_COOLDOWN_S": "10",
-    "FLEETPULSE_PLANNER_TIME_LIMIT_S": "10",
-}
-_READER = "fleetpulse_reader"
 
 _Days = Annotated[int, typer.Option(min=4, help="Days of driving to simulate.")]
 _Vehicles = Annotated[int, typer.Option(min=8, help="Vehicles in each of two municipalities.")]
@@ -32,19 +13,9 @@ _Seed = Annotated[int, typer.Option(help="The same seed gives the same fleet and
 
 def demo(days: _Days = 14, vehicles: _Vehicles = 30, seed: _Seed = 1) -> None:
     """Run the whole loop once on embedded servers, show what came of it, and leave nothing."""
-    console = Console()
-    with _stack(console) as stack:
+    from stream.demo.run import Fleet, run_demo
 
-        async def main(stop: asyncio.Event) -> None:
-            async with _pool(stack) as pool:
-                await _unless_stopped(_play(stack, pool, console, days, vehicles, seed), stop)
-
-        _run(main, console)
-    console.print(
-        "\n[bold]Next[/] `fleetpulse up` keeps all this running, with a door for your own vendor "
-        "and for Grafana; `fleetpulse replay --help` pushes real GPS data; README.md: how to run "
-        "it for real."
-    )
+    run_demo(Fleet(days, vehicles, seed))
 
 
 def up(
@@ -56,117 +27,6 @@ def up(
     ] = False,
 ) -> None:
     """Like demo, but keep everything running until Ctrl-C; what it holds is then gone."""
-    console = Console()
-    with _stack(console) as stack:
+    from stream.demo.run import Fleet, run_up
 
-        async def main(stop: asyncio.Event) -> None:
-            async with _pool(stack) as pool:
-                if not empty:
-                    await _unless_stopped(_play(stack, pool, console, days, vehicles, seed), stop)
-                if not stop.is_set():
-                    await _show_doors(stack, pool, console)
-                    await stop.wait()
-
-        _run(main, console)
-    console.print("stopped; nothing is left")
-
-
-@contextlib.contextmanager
-def _stack(console: Console) -> Any:
-    try:
-        with (
-            console.status("starting broker, database, ingest, worker and planner"),
-            contextlib.ExitStack() as exits,
-        ):
-            stack = exits.enter_context(Stack(workers=1, partitions=4, extra=_PLANNER_FOR_DEMO))
-            kept = exits.pop_all()
-    except ChildFailedError as error:
-        console.print(f"[red]{error}[/]", highlight=False)
-        raise typer.Exit(1) from None
-    with kept:
-        yield stack
-
-
-@contextlib.asynccontextmanager
-async def _pool(stack: Stack) -> AsyncIterator[Pool]:
-    async with make_pool(stack.settings, max_size=4) as pool:
-        yield pool
-
-
-def _run(main: Any, console: Console) -> None:
-    try:
-        process.run(main)
-    except DemoFailedError as error:
-        console.print(f"[red]the loop did not close:[/] {error}", highlight=False)
-        raise typer.Exit(1) from None
-
-
-async def _unless_stopped(work: Any, stop: asyncio.Event) -> None:
-    """Do the work; when asked to stop, leave it where it is."""
-    working = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not working.done():
-        working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
-        raise typer.Exit(130)
-    await working
-
-
-async def _play(  # noqa: PLR0913, PLR0917 - the options of the command
-    stack: Stack, pool: Pool, console: Console, days: int, vehicles: int, seed: int
-) -> None:
-    played = await Play(stack, pool, console).run(config(seed=seed, days=days, vehicles=vehicles))
-    report.show(await report.find(pool), console)
-    _show_speed(played, console)
-
-
-def _show_speed(played: Played, console: Console) -> None:
-    p50 = latency.quantile(played.live, 0.50, since=played.live_since)
-    p99 = latency.quantile(played.live, 0.99, since=played.live_since)
-    rate = (played.accepted - played.live_count) / played.push_s
-    console.print(
-        f"[bold]Pushed[/] {played.accepted:,} fixes by HTTP, history at {rate:,.0f} a second"
-    )
-    if p50 is not None and p99 is not None:
-        console.print(
-            f"[bold]From push to row[/], {played.live_count:,} fixes at a steady pace: "
-            f"p50 at most {p50 * 1000:,.0f} ms, p99 at most {p99 * 1000:,.0f} ms"
-        )
-
-
-async def _show_doors(stack: Stack, pool: Pool, console: Console) -> None:
-    """Say where everything is; the reader's password is made anew each time."""
-    password = secrets.token_urlsafe(16)
-    async with pool.connection() as connection:
-        cursor = await connection.execute("SELECT municipality_id FROM municipality ORDER BY 1")
-        municipalities = [row[0] for row in await cursor.fetchall()]
-    if municipalities:
-        await grant_reader(pool, _READER, municipalities, password)
-    url = stack.settings.database_url.get_secret_value()
-    console.print(f"\n[bold]Running[/] until Ctrl-C, in {stack.servers.directory}")
-    console.print(f"ingest     {stack.ingest_url}/docs", highlight=False)
-    console.print(f"kafka      {stack.settings.kafka.bootstrap_servers}", highlight=False)
-    console.print(f"database   {url}", highlight=False, soft_wrap=True)
-    if municipalities:
-        console.print(
-            f"Grafana    data source PostgreSQL at {_host(url)}, database {_database(url)}, "
-            f"user {_READER}, password {password}, TLS off; then import "
-            "infra/grafana/dashboards/*.json",
-            highlight=False,
-            soft_wrap=True,
-        )
-    console.print(
-        "a key      FLEETPULSE_DATABASE_URL=… fleetpulse key create MUNICIPALITY VENDOR",
-        highlight=False,
-    )
-
-
-def _host(url: str) -> str:
-    return url.rpartition("@")[2].partition("/")[0]
-
-
-def _database(url: str) -> str:
-    return url.rpartition("/")[2].partition("?")[0]
+    run_up(None if empty else Fleet(days, vehicles, seed))

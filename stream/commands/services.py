@@ -5,23 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-import structlog
 import typer
 
-from infra.database.migrate import migrate as migrate_database
-from infra.kafka import create_topics
 from infra.settings import Settings
 from stream import process
-from stream.health import serving
-from stream.ingest.app import make_app
-from stream.planner import run_planner
-from stream.worker.run import run_worker
-
-_log = structlog.get_logger(__name__)
 
 
 def migrate() -> None:
     """Bring the database to the newest schema and create the Kafka topics; safe to repeat."""
+    from infra.database.migrate import migrate as migrate_database
+    from infra.kafka import create_topics
+
     settings = Settings()
     migrate_database(settings.database_url.get_secret_value())
     asyncio.run(create_topics(settings.kafka))
@@ -33,6 +27,9 @@ def ingest(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
 ) -> None:
     """Serve POST /v1/events for the vendors, with /docs, /healthz, /readyz and /metrics."""
+    from stream.health import serving
+    from stream.ingest.app import make_app
+
     settings = Settings()
 
     async def main(stop: asyncio.Event) -> None:
@@ -41,7 +38,7 @@ def ingest(
             host or settings.ingest_host,
             settings.ingest_port if port is None else port,
         ) as actual:
-            _log.info("ingest listens", port=actual)
+            typer.echo(f"ingest listens on port {actual}", err=True)
             await stop.wait()
 
     process.run(main)
@@ -49,11 +46,35 @@ def ingest(
 
 def worker() -> None:
     """Turn fixes into timelines, trips and usage; start as many as there are partitions."""
+    from stream.worker.run import run_worker
+
     settings = Settings()
     process.run(lambda stop: run_worker(settings, stop))
 
 
 def planner() -> None:
     """Propose where vehicles should stand: on schedule, on drift and on request."""
+    import psycopg
+    from psycopg_pool import PoolTimeout
+
+    from infra.database.pool import make_pool
+    from stream.health import probes
+    from stream.planner import run_planner
+
     settings = Settings()
-    process.run(lambda stop: run_planner(settings, stop))
+
+    async def main(stop: asyncio.Event) -> None:
+        async with make_pool(settings, max_size=1) as pool:
+
+            async def problem() -> str | None:
+                try:
+                    async with pool.connection(timeout=2.0) as connection:
+                        await connection.execute("SELECT 1 FROM plan LIMIT 1")
+                except (psycopg.Error, PoolTimeout) as away:
+                    return f"database: {away}"
+                return None
+
+            async with probes(problem, settings.metrics_host, settings.metrics_port):
+                await run_planner(settings, stop)
+
+    process.run(main)

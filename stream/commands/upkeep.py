@@ -6,7 +6,6 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
-from aiokafka import AIOKafkaProducer
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from rich.console import Console
@@ -15,9 +14,8 @@ from rich.table import Table
 from infra.database import dead_letters as store
 from infra.database.outbox import prune as prune_rows
 from infra.database.pool import make_pool
-from infra.kafka import Topics, client_options
 from infra.settings import Settings
-from stream.commands.access import with_connection
+from stream.commands.database import with_connection
 
 dead_letters = typer.Typer(
     no_args_is_help=True, help="What came in and could not be used: look at it, replay it."
@@ -49,10 +47,12 @@ def replay_letters(reason: _Reason = None) -> None:
 
 
 async def _replay(settings: Settings, reason: str | None) -> int:
+    from aiokafka import AIOKafkaProducer
+
+    from infra.kafka import Topics, producer_options
+
     topic = Topics.named(settings.kafka.topic_prefix).fixes
-    producer = AIOKafkaProducer(
-        **client_options(settings.kafka), acks="all", enable_idempotence=True
-    )
+    producer = AIOKafkaProducer(**producer_options(settings.kafka))
     count = 0
     async with make_pool(settings, max_size=1) as pool, producer:
         while True:

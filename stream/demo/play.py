@@ -23,12 +23,13 @@ from rich.progress import (
 )
 
 from infra.database import report as queries
+from infra.database.fleet import enter
 from infra.database.keys import create_key
 from infra.database.pool import Pool
 from schemas.plan import PlacementPlan, PlanTrigger
 from stream.demo import latency
 from stream.demo.stack import Stack
-from stream.simulator import SimulatedDay, SimulatedFleet, SimulationConfig, register, simulate
+from stream.simulator import SimulatedDay, SimulatedFleet, SimulationConfig, simulate
 from stream.vendor import VendorClient
 
 _VENDOR: Final = "simulator"
@@ -105,9 +106,9 @@ class Play:
                 progress.update(rows, total=self._accepted, completed=self._committed())
 
     async def _enter(self, fleet: SimulatedFleet) -> dict[str, str]:
-        await register(self._pool, fleet)
         keys = {}
         async with self._pool.connection() as connection:
+            await enter(connection, fleet.master_data)
             for one in fleet.municipalities:
                 keys[one.municipality_id] = await create_key(
                     connection, one.municipality_id, _VENDOR

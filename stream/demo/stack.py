@@ -49,13 +49,12 @@ class Stack:
             kafka = KafkaSettings(
                 bootstrap_servers=self.servers.broker.bootstrap_servers,
                 security_protocol="PLAINTEXT",
+                idempotence=False,
                 partitions=self._partitions,
                 session_timeout_s=6.0,
                 rebalance_timeout_s=6.0,
             )
-            self.settings = Settings(
-                database_url=SecretStr(self.servers.postgres.database_url), kafka=kafka
-            )
+            self.settings = Settings(database_url=SecretStr(self.servers.postgres.url), kafka=kafka)
             migrate(self.settings.database_url.get_secret_value())
             asyncio.run(create_topics(kafka))
             self._start_services(exits)
@@ -102,6 +101,7 @@ class Stack:
             **inherited,
             "FLEETPULSE_DATABASE_URL": self.settings.database_url.get_secret_value(),
             "FLEETPULSE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "FLEETPULSE_KAFKA_IDEMPOTENCE": str(kafka.idempotence),
             "FLEETPULSE_KAFKA_PARTITIONS": str(kafka.partitions),
             "FLEETPULSE_KAFKA_SESSION_TIMEOUT_S": str(kafka.session_timeout_s),
             "FLEETPULSE_KAFKA_REBALANCE_TIMEOUT_S": str(kafka.rebalance_timeout_s),

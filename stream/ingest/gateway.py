@@ -17,7 +17,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from prometheus_client import Histogram
 
 from infra.database.keys import KeyHolder
-from infra.kafka import Topics, client_options
+from infra.kafka import Topics, producer_options
 from infra.settings import Settings
 from schemas.fix import NativeFix
 from schemas.ids import scoped
@@ -55,9 +55,7 @@ class Gateway:
         self._topic = Topics.named(settings.kafka.topic_prefix).fixes
         self._wait_s = settings.coalesce_ms / 1000
         self._producer = AIOKafkaProducer(
-            **client_options(settings.kafka),
-            acks="all",
-            enable_idempotence=True,  # a retry neither doubles nor reorders
+            **producer_options(settings.kafka),
             max_request_size=1_000_000,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
         )

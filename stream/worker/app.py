@@ -12,22 +12,25 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import faust
 import psycopg
 import structlog
+from aiokafka.errors import KafkaError
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.utils.locks import Event
 from psycopg_pool import PoolTimeout
 
 from infra.database.pool import Pool
 from infra.database.stream import Partition
-from infra.kafka import Topics, ssl_context
+from infra.kafka import Topics, held, ssl_context
 from infra.settings import KafkaSettings, Settings
 from stream.worker.records import Record
-from stream.worker.writer import MasterDataError, OffsetGapError, Writer
+from stream.worker.writer import Ask, MasterDataError, OffsetGapError, Writer
 
 _BATCH_BYTES: Final = 2_000_000
 """Most of message values in one transaction: some ten thousand fixes."""
@@ -55,6 +58,15 @@ class Health:
 class _Consumer(driver.Consumer):
     """A consumer that starts where the database says."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # An event of mode belongs to the loop that first asks it. Where that is the consumer's
+        # own thread, waits of ours are never woken and the intake stands still for good. So we
+        # ask first, here, in the loop that runs the app.
+        for value in vars(self).values():
+            if isinstance(value, Event):
+                value.loop  # noqa: B018 - asking is what binds it
+
     async def perform_seek(self) -> None:
         """Seek every assigned partition to the progress in the database."""
         app = self.app
@@ -63,17 +75,11 @@ class _Consumer(driver.Consumer):
         assigned = sorted(self.assignment())
         if not assigned:
             return
-        earliest = await self._thread.earliest_offsets(*assigned)
-        ends = await self._thread.highwaters(*assigned)
-        offsets = await app.starting_offsets(_by_partition(earliest), _by_partition(ends))
+        offsets = await app.starting_offsets([Partition(*tp) for tp in assigned])
         await self.seek_wait({TP(*partition): offset for partition, offset in offsets.items()})
         for partition, offset in offsets.items():
             self._committed_offset[TP(*partition)] = offset or None
         app.health.problem = None
-
-
-def _by_partition(offsets: Any) -> dict[Partition, int]:
-    return {Partition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
 
 
 class _Transport(driver.Transport):
@@ -85,6 +91,7 @@ class WorkerApp(faust.App):
 
     health: Health
     writer: Writer
+    ask: Ask
 
     def _new_transport(self) -> Any:
         return _Transport(self.conf.broker_consumer, self)
@@ -92,20 +99,18 @@ class WorkerApp(faust.App):
     def _create_directories(self) -> None:
         """Create none: Faust's tables, which would live there, are not used."""
 
-    async def starting_offsets(
-        self, earliest: dict[Partition, int], ends: dict[Partition, int]
-    ) -> dict[Partition, int]:
-        """Return where to read from; waits for the database, ends the worker on a gap."""
+    async def starting_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Return where to read from; waits for database and broker, ends the worker on a gap."""
         delay_s = _RETRY_FIRST_S
         while True:
             try:
-                return await self.writer.start_at(earliest, ends)
+                return await self.writer.start_at(partitions, self.ask)
             except OffsetGapError as gap:
                 _log.critical("the worker stops", reason=str(gap))
                 self.health.end(gap)
                 await asyncio.Event().wait()
-            except (psycopg.Error, PoolTimeout) as away:
-                self.health.problem = f"database: {away}"
+            except (psycopg.Error, PoolTimeout, KafkaError, OSError) as away:
+                self.health.problem = f"no positions yet: {away!r}"
                 _log.warning("no positions yet", reason=str(away), retry_s=delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, _RETRY_LONGEST_S)
@@ -179,6 +184,7 @@ def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
         web_enabled=False,
     )
     app.health = health
+    app.ask = partial(held, settings.kafka)
     app.writer = Writer(pool, topics)
     committer = _Committer(app.writer, health)
     channel = app.topic(

@@ -24,7 +24,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         return health.problem
 
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(make_pool(settings))
+        pool = await stack.enter_async_context(
+            make_pool(settings, silence_s=settings.kafka.session_timeout_s)
+        )
         await stack.enter_async_context(
             probes(problem, settings.metrics_host, settings.metrics_port)
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -26,7 +26,7 @@ from infra.database.fleet import Fleet, add_unregistered, load_fleet
 from infra.database.pool import Pool
 from infra.database.stream import Letter, Partition, ProgressLostError
 from infra.database.timeline import Row, StoredState
-from infra.kafka import Topics
+from infra.kafka import Held, Topics
 from processors.arrivals import Arrival, fault, precedence, resolve
 from processors.idle import idle_intervals
 from processors.vehicle import Changes, VehicleState, advance
@@ -39,6 +39,9 @@ from stream.worker.records import Decoded, Item, Record, decode, item_letter, le
 _STATE: Final = TypeAdapter(VehicleState)
 _FLEET_KEPT_S: Final = 30.0
 _log: Final = structlog.get_logger(__name__)
+
+Ask = Callable[[Sequence[Partition]], Awaitable[Mapping[tuple[str, int], Held]]]
+"""Asks the broker what it holds of partitions."""
 
 
 class OffsetGapError(RuntimeError):
@@ -101,27 +104,33 @@ class Writer:
         """Have a record that fails on its own written as a dead letter instead."""
         self._refused[_place(record)] = error
 
-    async def start_at(
-        self, earliest: dict[Partition, int], ends: dict[Partition, int]
-    ) -> dict[Partition, int]:
-        """Return where to read each newly assigned partition from, and forget what we knew.
+    async def start_at(self, partitions: Sequence[Partition], ask: Ask) -> dict[Partition, int]:
+        """Return where to read newly assigned partitions from, and forget what we knew.
 
-        A partition without progress starts at its earliest record. Raises `OffsetGapError` when
-        the stored progress lies outside of what the broker holds.
+        The broker is asked after the progress has been read, since who had the partitions before
+        us may still move it. A partition without progress starts at its earliest record. Raises
+        `OffsetGapError` when the progress lies outside of what the broker holds, and whatever
+        asking raises.
         """
         async with self._pool.connection() as connection:
-            await progress.begin_progress(connection, earliest)
-            stored = await progress.read_progress(connection, list(earliest))
+            stored = await progress.read_progress(connection, partitions)
+        held = await ask(partitions)
         for partition, offset in stored.items():
-            if offset < earliest[partition]:
-                raise _gap(partition, offset, earliest[partition])
-            if offset > ends[partition]:
+            earliest, end = held[partition]
+            if offset < earliest:
+                raise _gap(partition, offset, earliest)
+            if offset > end:
                 raise OffsetGapError(
-                    f"{partition.topic}[{partition.partition}] ends at offset {ends[partition]}, "
+                    f"{partition.topic}[{partition.partition}] ends at offset {end}, "
                     f"but {offset} records of it were processed: this is another topic of the "
                     "same name; set FLEETPULSE_KAFKA_TOPIC_PREFIX, or, where the broker was "
                     "replaced, move the progress with `fleetpulse progress set`"
                 )
+        if missing := set(partitions) - stored.keys():
+            starts = {partition: held[partition].earliest for partition in missing}
+            async with self._pool.connection() as connection:
+                await progress.begin_progress(connection, starts)
+                stored |= await progress.read_progress(connection, sorted(missing))
         self.forget()
         self._expected.update(stored)
         return stored

@@ -1,0 +1,44 @@
+"""Putting our dashboards into a Grafana that is there already."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+
+
+def dashboards(
+    user: Annotated[str, typer.Option(help="The reader: see `fleetpulse reader grant`.")],
+    password: Annotated[
+        str,
+        typer.Option(
+            envvar="FLEETPULSE_READER_PASSWORD",
+            help="Its password. Better given by the environment than on the command line.",
+        ),
+    ],
+    host: Annotated[
+        str | None,
+        typer.Option(help="Database host as Grafana sees it; ours without it."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Database port as Grafana sees it; ours without it.")
+    ] = None,
+) -> None:
+    """Create or update data source, folder and dashboards in Grafana; may be repeated.
+
+    Needs FLEETPULSE_GRAFANA_URL and FLEETPULSE_GRAFANA_TOKEN, a service account's token with
+    the role Admin.
+    """
+    from infra.grafana.provision import ProvisionError, Reader, provision
+    from infra.settings import Settings
+
+    settings = Settings()
+    reader = Reader.of(settings, user, SecretStr(password), host=host, port=port)
+    try:
+        done = provision(settings, reader)
+    except ProvisionError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    for path in done.dashboards:
+        typer.echo(f"{(settings.grafana_url or '').rstrip('/')}{path}")

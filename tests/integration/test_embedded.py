@@ -1,0 +1,265 @@
+"""Embedded servers leave nothing behind, however their owner ends and whoever it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from infra.embedded.directory import Account, make_run_directory
+from infra.kafka import create_topics
+from infra.settings import KafkaSettings
+
+ROOT = Path(__file__).parents[2]
+GONE_LIMIT_S = 20.0
+END_LIMIT_S = 30.0
+
+# Tells what it started, then waits for its end.
+OWNER = """
+import json, os, psutil, sys
+from infra.embedded.servers import EmbeddedServers
+
+with EmbeddedServers() as servers:
+    family = psutil.Process().children(recursive=True)
+    print(json.dumps({
+        "processes": [(process.pid, process.create_time()) for process in family],
+        "directory": str(servers.directory),
+        "database_url": servers.postgres.url,
+        "bootstrap_servers": servers.broker.bootstrap_servers,
+    }), flush=True)
+    if sys.stdin.readline() == "fail\\n":
+        raise RuntimeError("as the test asked")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an owner runs: its home and its temporary directory, empty before and after."""
+
+    home: Path
+    temporary: Path
+
+    @classmethod
+    def make(cls, base: Path, owner: Account) -> Place:
+        """Create both for an owner."""
+        place = cls(base / "home", base / "temporary")
+        for path in (place.home, place.temporary):
+            path.mkdir()
+            path.chmod(0o711)
+            owner.own(path)
+        return place
+
+    def leftovers(self) -> list[Path]:
+        """Return what lies in either."""
+        return [*self.home.iterdir(), *self.temporary.iterdir()]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment that leads there."""
+        return {**os.environ, "HOME": str(self.home), "TMPDIR": str(self.temporary)}
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process that runs embedded servers, and what it told of them."""
+
+    process: subprocess.Popen[str]
+    processes: list[tuple[int, float]]
+    directory: Path
+    database_url: str
+    bootstrap_servers: str
+
+    def remains(self) -> list[str]:
+        """Return what is left of its servers: processes that it told of or that work there."""
+        told = {(pid, created) for pid, created in self.processes}
+        found = [str(self.directory)] if self.directory.exists() else []
+        for process in psutil.process_iter():
+            try:
+                identity = (process.pid, process.create_time())
+                there = str(self.directory) in f"{process.cwd()} {process.cmdline()}"
+                if (identity in told or there) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(repr(process))
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def wait_until_gone(self) -> None:
+        """Wait until nothing is left."""
+        deadline = time.monotonic() + GONE_LIMIT_S
+        while remains := self.remains():
+            assert time.monotonic() < deadline, f"{GONE_LIMIT_S:g} s later there is {remains}"
+            time.sleep(0.1)
+
+    def serves(self) -> None:
+        """Use both servers."""
+        with psycopg.connect(self.database_url) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        kafka = KafkaSettings(bootstrap_servers=self.bootstrap_servers)
+        asyncio.run(create_topics(kafka))
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """Yield a directory that the database's account can walk through."""
+    path = make_run_directory(Account.current())
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def place(base: Path) -> Place:
+    """Return a place for an owner that is the user who runs the tests."""
+    return Place.make(base, Account(os.geteuid(), os.getegid()))
+
+
+@contextmanager
+def owner(place: Place, options: dict[str, Any] | None = None) -> Iterator[Owner]:
+    """Run an owner in a process group of its own; kill it when the test has not ended it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=place.environment(),
+        start_new_session=True,
+        **(options or {}),
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            told = json.loads(line)
+            yield Owner(
+                process,
+                [(pid, created) for pid, created in told["processes"]],
+                Path(told["directory"]),
+                told["database_url"],
+                told["bootstrap_servers"],
+            )
+        finally:
+            process.kill()
+
+
+def leave(process: subprocess.Popen[str], *, last_word: str = "leave") -> None:
+    """Have an owner leave its context."""
+    assert process.stdin is not None
+    process.stdin.write(f"{last_word}\n")
+    process.stdin.flush()
+
+
+def fail(process: subprocess.Popen[str]) -> None:
+    """Have an owner leave its context by an error."""
+    leave(process, last_word="fail")
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Press Ctrl-C, which reaches the whole process group."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("end", [leave, fail, interrupt])
+def test_an_owner_that_ends_has_cleaned_up(
+    place: Place, end: Callable[[subprocess.Popen[str]], None]
+) -> None:
+    with owner(place) as servers:
+        servers.serves()
+        # The broker, the guardian and the database with its own processes.
+        assert len(servers.remains()) > 3
+        end(servers.process)
+        servers.process.wait(END_LIMIT_S)
+        assert servers.remains() == []
+    assert place.leftovers() == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_what_a_killed_owner_started_goes_soon(place: Place, how: signal.Signals) -> None:
+    with owner(place) as servers:
+        servers.serves()
+        servers.process.send_signal(how)
+        assert servers.process.wait(END_LIMIT_S) == -how
+        servers.wait_until_gone()
+    assert place.leftovers() == []
+
+
+def test_a_killed_process_group_is_cleaned_up(place: Place) -> None:
+    with owner(place) as servers:
+        os.killpg(servers.process.pid, signal.SIGKILL)
+        servers.process.wait(END_LIMIT_S)
+        servers.wait_until_gone()
+    assert place.leftovers() == []
+
+
+def test_two_run_side_by_side_and_the_end_of_one_does_not_touch_the_other(place: Place) -> None:
+    with owner(place) as first, owner(place) as second:
+        assert first.directory != second.directory
+        first.serves()
+        second.serves()
+        first.process.kill()
+        first.process.wait(END_LIMIT_S)
+        first.wait_until_gone()
+        second.serves()
+        leave(second.process)
+        second.process.wait(END_LIMIT_S)
+        assert second.remains() == []
+    assert place.leftovers() == []
+
+
+@pytest.fixture
+def ordinary(base: Path) -> tuple[Place, dict[str, Any]]:
+    """Return a place for an ordinary user, and the options that make a process theirs."""
+    if os.geteuid() != 0:
+        pytest.skip("not root: the other tests ran as an ordinary user")
+    account = Account.current()
+    place, options = Place.make(base, account), account.popen_options()
+    try:
+        subprocess.run(
+            [sys.executable, "-c", "import infra.embedded.servers"],
+            cwd=ROOT,
+            env=place.environment(),
+            check=True,
+            capture_output=True,
+            text=True,
+            **options,
+        )
+    except PermissionError as error:
+        pytest.skip(f"user id {account.uid} cannot reach the environment: {error}")
+    except subprocess.CalledProcessError as error:
+        if "ModuleNotFoundError" not in error.stderr and "PermissionError" not in error.stderr:
+            raise
+        pytest.skip(f"user id {account.uid} cannot read the environment: {error.stderr[-300:]}")
+    return place, options
+
+
+@pytest.mark.parametrize("how", [None, signal.SIGKILL])
+def test_an_ordinary_user_leaves_nothing_either(
+    ordinary: tuple[Place, dict[str, Any]], how: signal.Signals | None
+) -> None:
+    place, options = ordinary
+    with owner(place, options) as servers:
+        assert psutil.Process(servers.process.pid).uids().effective == options["user"]
+        servers.serves()
+        if how is None:
+            leave(servers.process)
+        else:
+            servers.process.send_signal(how)
+        servers.process.wait(END_LIMIT_S)
+        if how is not None:
+            servers.wait_until_gone()
+        assert servers.remains() == []
+    assert place.leftovers() == []

@@ -1,0 +1,428 @@
+"""The planner against a real database and broker: when it plans, what it stores, who leads."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from aiokafka import AIOKafkaProducer
+from psycopg.rows import dict_row
+
+from infra.database.planning import UnknownMunicipalityError, request_plan
+from infra.database.pool import make_pool
+from infra.kafka import Topics, client_options, create_topics
+from infra.settings import PlannerSettings, Settings
+from schemas.events import RoundTripEnded
+from schemas.plan import PlacementPlan
+from stream.planner import last_fire, next_fire, run_planner
+
+MONDAY = datetime(2026, 3, 2, 7, tzinfo=UTC)
+HALL, SCHOOL = "m/hall", "m/school"
+
+
+def enter_fleet(settings: Settings, municipality_id: str = "m") -> None:
+    """Enter a municipality with two depots and three cars, two of them at the hall."""
+    with psycopg.connect(settings.database_url.get_secret_value()) as connection:
+        connection.execute(
+            "INSERT INTO municipality (municipality_id, name) VALUES (%(m)s, %(m)s)",
+            {"m": municipality_id},
+        )
+        for depot, lat in (("hall", 56.30), ("school", 56.35)):
+            connection.execute(
+                "INSERT INTO depot (depot_id, municipality_id, name, lat, lon, capacity) "
+                "VALUES (%s, %s, %s, %s, 10.5, 5)",
+                [f"{municipality_id}/{depot}", municipality_id, depot.title(), lat],
+            )
+        for car, depot in ((1, "hall"), (2, "hall"), (3, "school")):
+            connection.execute(
+                "INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type, "
+                "home_depot_id) VALUES (%s, %s, %s, 'car', %s)",
+                [
+                    f"{municipality_id}/{car}",
+                    municipality_id,
+                    f"Car {car}",
+                    f"{municipality_id}/{depot}",
+                ],
+            )
+
+
+def enter_round_trips(
+    settings: Settings, municipality_id: str = "m", *, days: int = 20, first_day: int = 0
+) -> None:
+    """Enter a morning's round trip of each car and day: car 2 drives from the school."""
+    with psycopg.connect(settings.database_url.get_secret_value()) as connection:
+        for day in range(first_day, first_day + days):
+            for car, depot in ((1, "hall"), (2, "school"), (3, "school")):
+                connection.execute(
+                    "INSERT INTO round_trip (vehicle_id, started_at, ended_at, kind, "
+                    "start_depot_id, end_depot_id, distance_m, trip_count, is_open) "
+                    "VALUES (%s, %s, %s, 'complete', %s, %s, 30000, 2, false)",
+                    [
+                        f"{municipality_id}/{car}",
+                        MONDAY + timedelta(days=day),
+                        MONDAY + timedelta(days=day, hours=2),
+                        f"{municipality_id}/{depot}",
+                        f"{municipality_id}/{depot}",
+                    ],
+                )
+
+
+def read(settings: Settings, query: str) -> list[dict[str, Any]]:
+    """Return the rows of a query."""
+    with psycopg.connect(
+        settings.database_url.get_secret_value(), row_factory=dict_row
+    ) as connection:
+        return connection.execute(query).fetchall()
+
+
+def plans(settings: Settings) -> list[dict[str, Any]]:
+    return read(settings, "SELECT * FROM plan ORDER BY created_at")
+
+
+async def until(condition: Callable[[], Any], what: str, limit_s: float = 40.0) -> Any:
+    """Wait until a condition holds; return what it returned."""
+    deadline = asyncio.get_running_loop().time() + limit_s
+    while not (found := await asyncio.to_thread(condition)):
+        assert asyncio.get_running_loop().time() < deadline, f"waited {limit_s} s for {what}"
+        await asyncio.sleep(0.1)
+    return found
+
+
+async def publish(settings: Settings, *values: bytes) -> None:
+    """Produce to the topic of ended round trips."""
+    producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
+    await producer.start()
+    try:
+        for value in values:
+            await producer.send_and_wait(
+                Topics.named(settings.kafka.topic_prefix).round_trips, value
+            )
+    finally:
+        await producer.stop()
+
+
+def ended(vehicle_id: str = "m/2") -> bytes:
+    """Return the event of a round trip that has ended."""
+    event = RoundTripEnded(
+        event_id=uuid.uuid4(),
+        municipality_id="m",
+        vehicle_id=vehicle_id,
+        kind="complete",
+        started_at=MONDAY,
+        ended_at=MONDAY + timedelta(hours=2),
+        start_depot_id=SCHOOL,
+        end_depot_id=SCHOOL,
+        distance_m=30_000,
+    )
+    return event.model_dump_json().encode()
+
+
+@asynccontextmanager
+async def planner(settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a planner; it must still run at the end, unless the test has cancelled it."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_planner(settings, stop))
+    try:
+        yield task
+    finally:
+        stop.set()
+        if not task.cancelled():
+            await asyncio.wait_for(task, 30)
+
+
+def with_planner(settings: Settings, **changes: Any) -> Settings:
+    return settings.model_copy(update={"planner": PlannerSettings(**changes)})
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+async def ask(settings: Settings, municipality_id: str = "m") -> uuid.UUID:
+    async with make_pool(settings) as pool:
+        return await request_plan(pool, municipality_id, "an operator")
+
+
+def test_enough_round_trips_are_drift_and_the_plan_is_queued_for_kafka(
+    settings: Settings,
+) -> None:
+    enter_fleet(settings)
+
+    async def scenario() -> None:
+        await create_topics(settings.kafka)
+        async with planner(settings):
+            await asyncio.sleep(3)  # it has looked, and found nothing
+            enter_round_trips(settings)
+            await publish(settings, b"no round trip", ended())
+            await until(lambda: plans(settings), "a plan", 20)  # well before the slow poll
+
+    run(scenario())
+    (row,) = plans(settings)
+    assert (row["trigger"], row["status"], row["gap"]) == ("drift", "optimal", 0)
+    assert row["trigger_reason"] == "drift 1.00 of 0.20: no plan yet"
+    assert row["round_trip_count"] == 60
+    plan = PlacementPlan.model_validate(row["document"])
+    assert plan.placement == {"m/1": HALL, "m/2": SCHOOL, "m/3": SCHOOL}
+    assert (plan.unserved_before, plan.unserved_after) == (20, 0)
+    assert row["inputs_hash"] == plan.inputs_hash
+    (move,) = read(settings, "SELECT * FROM plan_move")
+    assert (move["vehicle_id"], move["from_depot_id"], move["to_depot_id"]) == (
+        "m/2",
+        HALL,
+        SCHOOL,
+    )
+    (message,) = read(settings, "SELECT * FROM outbox")
+    assert message["topic"] == Topics.named(settings.kafka.topic_prefix).plans
+    assert message["key"] == "m"
+    assert PlacementPlan.model_validate(message["payload"]) == plan
+
+
+def test_too_few_round_trips_are_no_drift_and_a_request_is_refused_in_words(
+    settings: Settings,
+) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings, days=4)
+
+    async def scenario() -> None:
+        async with planner(settings):
+            await ask(settings)
+            await until(
+                lambda: read(settings, "SELECT 1 FROM plan_request WHERE done_at IS NOT NULL"),
+                "an answer",
+            )
+
+    run(scenario())
+    assert plans(settings) == []
+    (request,) = read(settings, "SELECT * FROM plan_request")
+    assert request["plan_id"] is None
+    assert request["outcome"].startswith("refused: 12 round trips in 56 days, at least 50")
+
+
+def test_a_plan_on_demand_answers_all_who_wait(settings: Settings) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+
+    async def scenario() -> None:
+        await ask(settings)
+        await ask(settings)
+        async with planner(settings):
+            await until(
+                lambda: not read(settings, "SELECT 1 FROM plan_request WHERE done_at IS NULL"),
+                "answers",
+            )
+            await asyncio.sleep(2)  # nor does drift add another: it has a plan now
+
+    run(scenario())
+    (row,) = plans(settings)
+    assert (row["trigger"], row["trigger_reason"]) == ("on-demand", "asked for by an operator")
+    requests = read(settings, "SELECT * FROM plan_request")
+    assert [(one["plan_id"], one["outcome"]) for one in requests] == [
+        (row["plan_id"], "planned: optimal")
+    ] * 2
+
+
+def test_a_plan_for_an_unknown_municipality_cannot_be_asked_for(settings: Settings) -> None:
+    with pytest.raises(UnknownMunicipalityError, match="'nowhere' is not entered"):
+        asyncio.run(ask(settings, "nowhere"))
+
+
+def test_the_schedule_plans_the_same_demand_to_the_same_answer(settings: Settings) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+    every_second = with_planner(settings, schedule="* * * * * *")
+
+    async def scenario() -> None:
+        async with planner(every_second):
+            await until(lambda: len(plans(settings)) >= 3, "three plans")
+
+    run(scenario())
+    first, *others = plans(settings)
+    assert first["trigger"] == "drift"
+    assert {row["trigger"] for row in others} == {"schedule"}
+    assert len({row["inputs_hash"] for row in others} | {first["inputs_hash"]}) == 1
+    assert {str(row["document"]["moves"]) for row in others} == {str(first["document"]["moves"])}
+    assert len({row["plan_id"] for row in plans(settings)}) == len(plans(settings))
+
+
+def test_changed_demand_is_drift_but_not_before_the_cooldown_is_over(
+    settings: Settings,
+) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+    patient = with_planner(settings, cooldown_s=4.0)
+
+    async def scenario() -> None:
+        await create_topics(settings.kafka)
+        async with planner(patient):
+            await until(lambda: plans(settings), "the first plan")
+            with psycopg.connect(settings.database_url.get_secret_value()) as connection:
+                connection.execute(
+                    "UPDATE round_trip SET start_depot_id = %s WHERE vehicle_id = 'm/3'", [HALL]
+                )
+            await publish(settings, ended("m/3"))
+            await until(lambda: len(plans(settings)) == 2, "the second plan")
+
+    run(scenario())
+    first, second = plans(settings)
+    assert second["created_at"] - first["created_at"] >= timedelta(seconds=4)
+    assert second["trigger"] == "drift"
+    assert second["trigger_reason"].startswith("drift 0.33 of 0.20: 33% of vehicle-hours out")
+
+
+def test_one_municipality_s_fault_does_not_stop_another(settings: Settings) -> None:
+    enter_fleet(settings, "a")
+    enter_round_trips(settings, "a")
+    enter_fleet(settings, "b")
+    enter_round_trips(settings, "b")
+    with psycopg.connect(settings.database_url.get_secret_value()) as connection:
+        connection.execute("UPDATE municipality SET timezone = 'Nowhere' WHERE municipality_id='a'")
+
+    async def scenario() -> None:
+        await ask(settings, "a")
+        async with planner(settings):
+            await until(lambda: plans(settings), "the other's plan")
+
+    run(scenario())
+    assert [row["municipality_id"] for row in plans(settings)] == ["b"]
+    (request,) = read(settings, "SELECT * FROM plan_request")
+    assert request["outcome"].startswith("failed: ")
+    assert "Nowhere" in request["outcome"]
+
+
+def test_of_two_planners_one_plans_and_the_other_takes_over(settings: Settings) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+
+    async def scenario() -> None:
+        async with planner(settings) as first:
+            await until(lambda: plans(settings), "a plan")
+            async with planner(settings):
+                await asyncio.sleep(3)
+                assert len(plans(settings)) == 1
+                assert leaders(settings) == 1
+                first.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await first
+                await ask(settings)
+                await until(lambda: len(plans(settings)) == 2, "the plan of the other")
+                assert leaders(settings) == 1
+
+    run(scenario())
+    assert [row["trigger"] for row in plans(settings)] == ["drift", "on-demand"]
+
+
+def test_two_planners_that_start_together_make_one_plan(settings: Settings) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+
+    async def scenario() -> None:
+        async with planner(settings), planner(settings):
+            await until(lambda: plans(settings), "a plan")
+            await asyncio.sleep(3)
+
+    run(scenario())
+    assert len(plans(settings)) == 1
+
+
+def leaders(settings: Settings) -> int:
+    """Return how many connections hold an advisory lock."""
+    return len(
+        read(
+            settings,
+            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+    )
+
+
+def test_a_leader_that_loses_its_connection_leads_again(settings: Settings) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+
+    async def scenario() -> None:
+        async with planner(settings):
+            await until(lambda: plans(settings), "a plan")
+            killed = read(
+                settings,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'fleetpulse planner' "
+                "AND datname = current_database()",
+            )
+            assert len(killed) == 1
+            await ask(settings)
+            await until(lambda: len(plans(settings)) == 2, "a plan after the loss")
+
+    run(scenario())
+
+
+def test_without_broker_and_database_it_waits_and_stops_when_told(settings: Settings) -> None:
+    away = settings.model_copy(
+        update={
+            "kafka": settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"}),
+            "database_url": type(settings.database_url)("postgresql://nobody@127.0.0.1:1/none"),
+        }
+    )
+
+    async def scenario() -> None:
+        async with planner(away) as task:
+            await asyncio.sleep(3)
+            assert not task.done()
+
+    run(scenario())
+
+
+def test_the_loop_stays_free_while_a_plan_is_made(settings: Settings) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings, days=50)
+    longest = 0.0
+
+    async def heartbeat() -> None:
+        nonlocal longest
+        clock = asyncio.get_running_loop().time
+        while True:
+            began_at = clock()
+            await asyncio.sleep(0.01)
+            longest = max(longest, clock() - began_at)
+
+    async def scenario() -> None:
+        async with planner(settings):
+            beating = asyncio.create_task(heartbeat())
+            await until(lambda: plans(settings), "a plan")
+            beating.cancel()
+
+    run(scenario())
+    assert longest < 1.0
+
+
+@pytest.mark.parametrize("schedule", ["at night", "0 3 * *", "0 3 31 2 *"])
+def test_a_schedule_that_never_comes_is_refused(schedule: str) -> None:
+    settings = Settings(planner=PlannerSettings(schedule=schedule))
+    with pytest.raises(ValueError, match=r"FLEETPULSE_PLANNER_SCHEDULE='.*' never comes"):
+        asyncio.run(run_planner(settings, asyncio.Event()))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "now", "last", "following"),
+    [
+        # Winter and summer: three in the night is 02:00 and 01:00 UTC.
+        ("0 3 * * *", "2026-01-10T02:00:00", "2026-01-10T02:00:00", "2026-01-11T02:00:00"),
+        ("0 3 * * *", "2026-07-10T00:59:59.9", "2026-07-09T01:00:00", "2026-07-10T01:00:00"),
+        # The clock leaps from two to three: half past two counts as before the leap ended.
+        ("30 2 * * *", "2026-03-29T01:10:00", "2026-03-29T00:30:00", "2026-03-30T00:30:00"),
+        # Half past two comes twice, and counts once.
+        ("30 2 * * *", "2026-10-25T00:40:00", "2026-10-25T00:30:00", "2026-10-26T01:30:00"),
+        ("30 2 * * *", "2026-10-25T01:40:00", "2026-10-25T00:30:00", "2026-10-26T01:30:00"),
+    ],
+)
+def test_the_schedule_is_danish_wall_clock_time(
+    schedule: str, now: str, last: str, following: str
+) -> None:
+    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    assert last_fire(schedule, at) == datetime.fromisoformat(last).replace(tzinfo=UTC)
+    assert next_fire(schedule, at) == datetime.fromisoformat(following).replace(tzinfo=UTC)

@@ -1,0 +1,95 @@
+"""Our own processes, started as a supervisor would start them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+
+from infra.embedded.guardian import Guardian
+from infra.embedded.process import Child, free_port
+from infra.settings import Settings
+
+
+def environment(settings: Settings, **extra: str) -> dict[str, str]:
+    """Return an environment that gives a process these settings."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("FLEETPULSE_")
+    }
+    kafka = settings.kafka
+    return {
+        **inherited,
+        "FLEETPULSE_DATABASE_URL": settings.database_url.get_secret_value(),
+        "FLEETPULSE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "FLEETPULSE_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
+        "FLEETPULSE_KAFKA_IDEMPOTENCE": str(kafka.idempotence),
+        "FLEETPULSE_KAFKA_PARTITIONS": str(kafka.partitions),
+        "FLEETPULSE_KAFKA_SESSION_TIMEOUT_S": str(kafka.session_timeout_s),
+        "FLEETPULSE_KAFKA_REBALANCE_TIMEOUT_S": str(kafka.rebalance_timeout_s),
+        "FLEETPULSE_WORKER_BATCH_MESSAGES": str(settings.worker_batch_messages),
+        "FLEETPULSE_WORKER_BATCH_WAIT_MS": str(settings.worker_batch_wait_ms),
+        **extra,
+    }
+
+
+class Service:
+    """One process of ours and where its probes are."""
+
+    def __init__(
+        self, command: str, settings: Settings, guardian: Guardian, directory: Path, **extra: str
+    ) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.child = Child(
+            f"{command}-{port}",
+            [sys.executable, "-m", "stream.cli", command],
+            guardian=guardian,
+            directory=directory,
+            env=environment(
+                settings,
+                FLEETPULSE_METRICS_PORT=str(port),
+                FLEETPULSE_INGEST_PORT=str(port),
+                **extra,
+            ),
+        )
+
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+        return self.child.process.pid
+
+    def is_ready(self) -> bool:
+        """Return whether the process says that it can work."""
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def wait_ready(self) -> None:
+        """Wait until the process can work."""
+        self.child.wait_until(self.is_ready, limit_s=60)
+
+    def kill(self) -> None:
+        """Kill it as the kernel does when memory is short."""
+        self.child.process.kill()
+        self.child.process.wait()
+
+    def stop(self) -> None:
+        """Ask it to stop, and wait."""
+        self.child.stop(limit_s=20)
+
+
+def wait_for(
+    condition: Callable[[], bool], *, limit_s: float, what: str, who: Sequence[Service] = ()
+) -> None:
+    """Wait until something holds. Raises `AssertionError` with what did not, and with logs."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline:
+            logs = "\n".join(f"-- {one.child.name}\n{one.child.tail()}" for one in who)
+            raise AssertionError(f"not within {limit_s:g} s: {what}\n{logs}")
+        time.sleep(0.1)

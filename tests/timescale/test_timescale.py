@@ -1,0 +1,301 @@
+"""What only the real TimescaleDB can tell: hypertables, policies, continuous aggregates."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+from psycopg.rows import TupleRow
+from pydantic import SecretStr
+from sqlalchemy import create_engine, pool, text
+from sqlalchemy.engine import make_url
+
+from infra.database.migrate import migrate
+from infra.database.pool import make_pool
+from infra.database.readers import grant_reader
+from infra.database.timescale import PlainPostgres
+from infra.grafana.sql import TimeRange
+from infra.settings import Settings
+from tests.dashboard_queries import run, targets
+from tests.sample_fleet import Connection, fill, recent_start, role
+
+pytestmark = pytest.mark.timescale
+
+BUCKETS = {"usage_day": "day", "usage_week": "week", "usage_month": "month"}
+SPRING = datetime(2026, 3, 29, tzinfo=UTC)  # 23 hours in Copenhagen
+AUTUMN = datetime(2026, 10, 25, tzinfo=UTC)  # 25 hours
+MEASURES = (
+    "driving_s, idling_s, parked_s, offline_s, distance_m, trip_count, fuel_l, energy_kwh, co2e_kg"
+)
+
+
+@pytest.fixture
+def plain_rollups(timescale_url: str, timescale: Connection) -> Iterator[None]:
+    """Create the views that plain PostgreSQL gets, in a schema of their own."""
+    url = make_url(timescale_url).set(drivername="postgresql+psycopg")
+    timescale.execute("CREATE SCHEMA plain")
+    with create_engine(url, poolclass=pool.NullPool).begin() as connection:
+        connection.execute(text("SET LOCAL search_path = plain, public"))
+        PlainPostgres(connection).usage_rollups()
+    yield
+    timescale.execute("DROP SCHEMA plain CASCADE")
+
+
+def drive_all_day(connection: Connection, start: datetime, hours: int, *, seed: int) -> None:
+    """Enter hours of two vehicles with whole numbers, which every order of adding sums alike."""
+    numbers = random.Random(seed)
+    with connection.cursor() as cursor:
+        for vehicle_id in ("a/1", "a/2"):
+            for hour in range(hours):
+                driving, idling = numbers.randrange(1800), numbers.randrange(1800)
+                cursor.execute(
+                    "INSERT INTO usage_hour VALUES (%s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s)",
+                    [
+                        vehicle_id,
+                        start + timedelta(hours=hour),
+                        driving,
+                        idling,
+                        3600 - driving - idling,
+                        *(numbers.randrange(50_000) for _ in range(5)),
+                    ],
+                )
+
+
+def rollup(connection: Connection, name: str, *, schema: str = "public") -> list[TupleRow]:
+    return connection.execute(
+        f"SELECT vehicle_id, {BUCKETS[name]}, {MEASURES} FROM {schema}.{name} ORDER BY 1, 2"
+    ).fetchall()
+
+
+def refresh_by_policy(connection: Connection) -> None:
+    """Run the refresh job as the scheduler would."""
+    job = connection.execute(
+        "SELECT job_id FROM timescaledb_information.jobs "
+        "WHERE proc_name = 'policy_refresh_continuous_aggregate'"
+    ).fetchone()
+    assert job is not None
+    connection.execute(sql.SQL("CALL run_job({})").format(sql.Literal(job[0])))
+
+
+def test_it_is_timescale_with_two_hypertables(timescale: Connection) -> None:
+    assert timescale.execute(
+        "SELECT hypertable_name, column_name, time_interval "
+        "FROM timescaledb_information.hypertables "
+        "JOIN timescaledb_information.dimensions USING (hypertable_schema, hypertable_name) "
+        "WHERE hypertable_schema = 'public' ORDER BY 1"
+    ).fetchall() == [
+        ("fix", "recorded_at", timedelta(days=7)),
+        ("usage_hour", "hour", timedelta(days=28)),
+    ]
+
+
+def test_the_policies_are_those_that_the_design_names(timescale: Connection) -> None:
+    jobs = timescale.execute(
+        "SELECT proc_name, hypertable_name, config->>'drop_after', config->>'compress_after', "
+        "config->>'start_offset' FROM timescaledb_information.jobs WHERE job_id >= 1000"
+    ).fetchall()
+    assert {job[:4] for job in jobs if job[1] == "fix"} == {
+        ("policy_retention", "fix", "90 days", None),
+        ("policy_compression", "fix", None, "14 days"),
+    }
+    # A start would keep a replayed history out of the rollups for ever.
+    assert [job[4] for job in jobs if job[0] == "policy_refresh_continuous_aggregate"] == [None]
+
+
+def test_the_rollups_are_continuous_and_show_what_is_not_materialised(
+    timescale: Connection,
+) -> None:
+    assert timescale.execute(
+        "SELECT view_name, materialized_only FROM timescaledb_information.continuous_aggregates"
+    ).fetchall() == [("usage_day_part", False)]
+
+
+def test_migrating_again_changes_nothing(timescale_url: str, timescale: Connection) -> None:
+    jobs = "SELECT job_id, proc_name FROM timescaledb_information.jobs ORDER BY 1"
+    before = timescale.execute(jobs).fetchall()
+    migrate(timescale_url)
+    assert timescale.execute(jobs).fetchall() == before
+
+
+@pytest.mark.usefixtures("plain_rollups")
+@pytest.mark.parametrize("name", BUCKETS)
+@pytest.mark.parametrize(
+    "start", [SPRING, AUTUMN, datetime(2026, 1, 1, tzinfo=UTC)], ids=["spring", "autumn", "year"]
+)
+def test_a_rollup_equals_the_plain_view(timescale: Connection, name: str, start: datetime) -> None:
+    drive_all_day(timescale, start - timedelta(days=3), 24 * 7, seed=1)
+    assert len(rollup(timescale, name, schema="plain")) >= 2
+    refresh_by_policy(timescale)
+    assert rollup(timescale, name) == rollup(timescale, name, schema="plain")
+
+
+@pytest.mark.usefixtures("plain_rollups")
+@pytest.mark.parametrize("name", BUCKETS)
+def test_today_shows_at_once(timescale: Connection, name: str) -> None:
+    start = recent_start(3)
+    drive_all_day(timescale, start, 72, seed=1)
+    refresh_by_policy(timescale)
+    drive_all_day(timescale, start + timedelta(days=3), 24, seed=2)  # nobody refreshes
+    assert rollup(timescale, name) == rollup(timescale, name, schema="plain")
+
+
+@pytest.mark.parametrize(("day", "hours"), [(SPRING, 23), (AUTUMN, 25)])
+def test_a_local_day_has_as_many_hours_as_the_clock_says(
+    timescale: Connection, day: datetime, hours: int
+) -> None:
+    for hour in range(-48, 72):
+        timescale.execute(
+            "INSERT INTO usage_hour VALUES ('a/1', %s, 0, 0, 3600, 0, 0, 0, 0, 0, 0)",
+            [day + timedelta(hours=hour)],
+        )
+    refresh_by_policy(timescale)
+    assert timescale.execute(
+        "SELECT parked_s / 3600 FROM usage_day "
+        "WHERE (day AT TIME ZONE 'Europe/Copenhagen')::date = %s",
+        [day.date()],
+    ).fetchall() == [(hours,)]
+
+
+@pytest.mark.usefixtures("plain_rollups")
+@pytest.mark.parametrize("seed", range(6))
+def test_changes_of_a_materialised_past_arrive_with_the_policy(
+    timescale: Connection, seed: int
+) -> None:
+    numbers = random.Random(seed)
+    for start in (SPRING, AUTUMN, SPRING - timedelta(days=400)):  # the last one is a replay
+        drive_all_day(timescale, start - timedelta(days=1), numbers.randrange(40, 90), seed=seed)
+        refresh_by_policy(timescale)
+        for _ in range(numbers.randrange(1, 4)):
+            hour = numbers.choice((SPRING, AUTUMN)) + timedelta(hours=numbers.randrange(-24, 48))
+            timescale.execute("DELETE FROM usage_hour WHERE hour = %s", [hour])
+        timescale.execute("UPDATE usage_hour SET trip_count = trip_count + 1")  # over many chunks
+        refresh_by_policy(timescale)
+        for name in BUCKETS:
+            assert rollup(timescale, name) == rollup(timescale, name, schema="plain"), name
+
+
+def fix_count(connection: Connection) -> int:
+    row = connection.execute("SELECT count(*) FROM fix").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_late_fix_reaches_the_columnstore_once(timescale: Connection) -> None:
+    insert = (
+        "INSERT INTO fix (vehicle_id, recorded_at, received_at, lat, lon) "
+        "SELECT 'a/1', %(at)s::timestamptz + i * interval '1 minute', now(), 56.3, 10.5 "
+        "FROM generate_series(1, 100) AS i ON CONFLICT (vehicle_id, recorded_at) DO NOTHING"
+    )
+    at = datetime.now(UTC) - timedelta(days=30)
+    timescale.execute(insert, {"at": at})
+    for (chunk,) in timescale.execute("SELECT show_chunks('fix')::text").fetchall():
+        timescale.execute(
+            sql.SQL("CALL convert_to_columnstore({}::regclass)").format(sql.Literal(chunk))
+        )
+    assert timescale.execute(
+        "SELECT bool_and(is_compressed) FROM timescaledb_information.chunks "
+        "WHERE hypertable_name = 'fix'"
+    ).fetchone() == (True,)
+    timescale.execute(insert, {"at": at})  # the same again
+    assert fix_count(timescale) == 100
+    timescale.execute(insert, {"at": at + timedelta(seconds=30)})  # in between
+    assert fix_count(timescale) == 200
+
+
+def test_raw_positions_go_after_ninety_days_and_usage_stays(timescale: Connection) -> None:
+    for age_days in (200, 10):
+        at = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=age_days)
+        timescale.execute(
+            "INSERT INTO fix (vehicle_id, recorded_at, received_at, lat, lon) "
+            "VALUES ('a/1', %s, now(), 56.3, 10.5)",
+            [at],
+        )
+        drive_all_day(timescale, at, 1, seed=5)
+    row = timescale.execute(
+        "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"
+    ).fetchone()
+    assert row is not None
+    timescale.execute(sql.SQL("CALL run_job({})").format(sql.Literal(row[0])))
+    assert fix_count(timescale) == 1
+    assert timescale.execute("SELECT count(*) FROM usage_hour").fetchone() == (4,)
+
+
+SEGMENT = (
+    "INSERT INTO segment (vehicle_id, started_at, ended_at, state, distance_m, moved, "
+    "start_lat, start_lon, end_lat, end_lon, is_open) "
+    "VALUES ('a/car-1', %s, %s, 'parked', 0, false, 0, 0, 0, 0, %s)"
+)
+
+
+def test_the_constraints_hold_here_too(timescale: Connection) -> None:
+    fill(timescale, "a", start=SPRING, days=1)
+    minute = timedelta(minutes=1)
+    with pytest.raises(errors.ExclusionViolation):
+        timescale.execute(SEGMENT, [SPRING + minute, SPRING + 2 * minute, False])
+    with pytest.raises(errors.CheckViolation):
+        timescale.execute(SEGMENT, [AUTUMN, AUTUMN - minute, False])
+    timescale.execute(SEGMENT, [AUTUMN, AUTUMN + minute, True])
+    with pytest.raises(errors.UniqueViolation):
+        timescale.execute(SEGMENT, [AUTUMN + minute, AUTUMN + 2 * minute, True])
+    with pytest.raises(errors.CheckViolation):
+        timescale.execute(
+            "INSERT INTO usage_hour VALUES ('a/1', %s, 3600, 1, 0, 0, 0, 0, 0, 0, 0)", [SPRING]
+        )
+
+
+def grant_access(url: str, name: str, municipality: str) -> None:
+    async def grant() -> None:
+        settings = Settings(database_url=SecretStr(url))
+        async with make_pool(settings, max_size=1) as connections:
+            await grant_reader(connections, name, [municipality], "only for the tests")
+
+    asyncio.run(grant())
+
+
+def test_a_reader_sees_its_own_rows_and_no_chunk(timescale_url: str, timescale: Connection) -> None:
+    for municipality in ("a", "b"):
+        fill(timescale, municipality, start=recent_start(3), days=3)
+    refresh_by_policy(timescale)  # partly materialised, partly computed
+
+    internals = timescale.execute(
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+        "WHERE n.nspname = '_timescaledb_internal' AND c.relkind IN ('r', 'v') "
+        "AND c.relname ~ '^_(hyper|materialized|partial|direct|compressed)'"
+    ).fetchall()
+    assert len(internals) >= 3
+    with role(timescale) as name:
+        grant_access(timescale_url, name, "a")
+        timescale.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(name)))
+        for view in ("vehicle", "segment", "trip", "usage_hour", *BUCKETS, "plan_move"):
+            assert timescale.execute(
+                f"SELECT DISTINCT municipality_id FROM reader.{view}"
+            ).fetchall() == [("a",)], view
+        for schema, relation in [*internals, ("public", "usage_day_part"), ("public", "fix")]:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                timescale.execute(
+                    sql.SQL("SELECT 1 FROM {}").format(sql.Identifier(schema, relation))
+                )
+        timescale.execute("RESET ROLE")
+
+
+def test_every_dashboard_finds_here_what_is_there(
+    timescale_url: str, timescale: Connection
+) -> None:
+    start = recent_start(14)
+    for municipality in ("a", "b"):
+        fill(timescale, municipality, start=start, days=14)
+    refresh_by_policy(timescale)
+    shown = TimeRange(start - timedelta(hours=2), datetime.now(UTC))
+    with role(timescale) as name:
+        grant_access(timescale_url, name, "a")
+        timescale.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(name)))
+        timescale.execute("SET search_path = ''")
+        for title, target in targets():
+            assert run(timescale, target, shown), title
+        timescale.execute("SET search_path = public")
+        timescale.execute("RESET ROLE")

@@ -1,0 +1,135 @@
+"""Settings of Kafka: read from the environment, refused with a remedy, silent about secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from infra.settings import KafkaSettings, Settings
+
+PREFIX = "FLEETPULSE_KAFKA_"
+SECRET = "correct horse battery staple"  # noqa: S105 - known to no server
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the settings of whoever runs the tests."""
+    for name in os.environ:
+        if name.upper().startswith("FLEETPULSE_"):
+            monkeypatch.delenv(name)
+
+
+def set_kafka(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    """Set `FLEETPULSE_KAFKA_…`."""
+    for name, value in values.items():
+        monkeypatch.setenv(PREFIX + name, value)
+
+
+def test_an_empty_environment_means_a_plain_broker_on_this_machine() -> None:
+    kafka = Settings().kafka
+    assert kafka.bootstrap_servers == "127.0.0.1:9092"
+    assert kafka.security_protocol == "PLAINTEXT"
+    assert kafka.sasl_username is None
+    assert kafka.sasl_password is None
+    assert kafka.ssl_cafile is None
+
+
+def test_every_kafka_setting_comes_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_kafka(
+        monkeypatch,
+        BOOTSTRAP_SERVERS="kafka-1.example.dk:9093,kafka-2.example.dk:9093",
+        SECURITY_PROTOCOL="SASL_SSL",
+        SASL_MECHANISM="SCRAM-SHA-256",
+        SASL_USERNAME="roads",
+        SASL_PASSWORD=SECRET,
+        SSL_CAFILE="/etc/kafka/authority.pem",
+        SSL_CERTFILE="/etc/kafka/client.pem",
+        SSL_KEYFILE="/etc/kafka/client.key",
+        TOPIC_PREFIX="city-7.fleet",
+        PARTITIONS="12",
+        REPLICATION_FACTOR="3",
+        IDEMPOTENCE="false",
+        SESSION_TIMEOUT_S="9.5",
+        REBALANCE_TIMEOUT_S="30",
+    )
+    told = Settings().kafka.model_dump()
+    password = told.pop("sasl_password")
+    assert password.get_secret_value() == SECRET
+    assert told == {
+        "bootstrap_servers": "kafka-1.example.dk:9093,kafka-2.example.dk:9093",
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-256",
+        "sasl_username": "roads",
+        "ssl_cafile": Path("/etc/kafka/authority.pem"),
+        "ssl_certfile": Path("/etc/kafka/client.pem"),
+        "ssl_keyfile": Path("/etc/kafka/client.key"),
+        "topic_prefix": "city-7.fleet",
+        "partitions": 12,
+        "replication_factor": 3,
+        "idempotence": False,
+        "session_timeout_s": 9.5,
+        "rebalance_timeout_s": 30.0,
+    }
+
+
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
+@pytest.mark.parametrize("given", [{}, {"SASL_USERNAME": "roads"}, {"SASL_PASSWORD": SECRET}])
+def test_sasl_without_a_user_is_refused_with_the_variables_to_set(
+    monkeypatch: pytest.MonkeyPatch, protocol: str, given: dict[str, str]
+) -> None:
+    set_kafka(monkeypatch, SECURITY_PROTOCOL=protocol, **given)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    [fault] = caught.value.errors()
+    assert f"FLEETPULSE_KAFKA_SECURITY_PROTOCOL={protocol} needs a user" in fault["msg"]
+    assert "set FLEETPULSE_KAFKA_SASL_USERNAME and FLEETPULSE_KAFKA_SASL_PASSWORD" in fault["msg"]
+    assert SECRET not in fault["msg"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "remedy"),
+    [
+        ("SECURITY_PROTOCOL", "TLS", "'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
+        ("SASL_MECHANISM", "GSSAPI", "'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
+        ("TOPIC_PREFIX", "Fleet Pulse", "^[a-z0-9][a-z0-9.-]*$"),
+        ("PARTITIONS", "0", "greater than or equal to 1"),
+        ("PARTITIONS", "many", "valid integer"),
+        ("REPLICATION_FACTOR", "0", "greater than or equal to 1"),
+        ("SESSION_TIMEOUT_S", "5.9", "greater than or equal to 6"),
+        ("REBALANCE_TIMEOUT_S", "0", "greater than 0"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_setting_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, remedy: str
+) -> None:
+    set_kafka(monkeypatch, **{variable: value})
+    with pytest.raises(ValidationError, match=re.escape(remedy)) as caught:
+        Settings()
+    [fault] = caught.value.errors()
+    # What the command line makes the variable's name of.
+    assert caught.value.title == KafkaSettings.__name__
+    assert fault["loc"] == (variable.lower(),)
+
+
+def test_secrets_are_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_kafka(
+        monkeypatch, SECURITY_PROTOCOL="SASL_SSL", SASL_USERNAME="roads", SASL_PASSWORD=SECRET
+    )
+    monkeypatch.setenv("FLEETPULSE_DATABASE_URL", f"postgresql://fleetpulse:{SECRET}@db/fleet")
+    monkeypatch.setenv("FLEETPULSE_GRAFANA_TOKEN", SECRET)
+    settings = Settings()
+    for shown in (repr(settings), str(settings), repr(settings.kafka), settings.model_dump_json()):
+        assert SECRET not in shown
+        assert "**********" in shown
+
+
+def test_settings_cannot_change_after_they_are_read() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.kafka.partitions = 9  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.ingest_port = 1  # type: ignore[misc]
