@@ -6,13 +6,30 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
+import psycopg
 import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from psycopg_pool import PoolTimeout
+
+from infra.database.pool import Pool
 
 Problem = Callable[[], Awaitable[str | None]]
 """Says why the process is not ready, or None."""
+
+_DATABASE_LIMIT_S: Final = 2.0
+
+
+async def database_problem(pool: Pool) -> str | None:
+    """Return why the database cannot be used, or None: it answers and knows our tables."""
+    try:
+        async with pool.connection(timeout=_DATABASE_LIMIT_S) as connection:
+            await connection.execute("SELECT 1 FROM plan LIMIT 1")
+    except (psycopg.Error, PoolTimeout) as away:
+        return f"database: {away}"
+    return None
 
 
 def add_probes(app: FastAPI, problem: Problem) -> None:

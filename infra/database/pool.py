@@ -13,6 +13,7 @@ from infra.settings import Settings
 Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
 _LONGEST_STATEMENT_S: Final = 60.0
+_CONNECT_LIMIT_S: Final = 5.0
 
 
 def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None = None) -> Pool:
@@ -43,6 +44,9 @@ def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None 
         min_size=1,
         max_size=max_size,
         open=False,
+        # Say soon that the database is away, and ask again soon: the pool's own waits double.
+        timeout=_CONNECT_LIMIT_S,
+        reconnect_timeout=_CONNECT_LIMIT_S,
         configure=prepare,
         check=AsyncConnectionPool.check_connection,
         kwargs={"application_name": "fleetpulse"},

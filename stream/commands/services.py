@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -47,33 +48,26 @@ def ingest(
 def worker() -> None:
     """Turn fixes into timelines, trips and usage; start as many as there are partitions."""
     from stream.worker.run import run_worker
+    from stream.worker.writer import OffsetGapError
 
     settings = Settings()
-    process.run(lambda stop: run_worker(settings, stop))
+    try:
+        process.run(lambda stop: run_worker(settings, stop))
+    except OffsetGapError:  # has been logged with its remedy
+        raise typer.Exit(1) from None
 
 
 def planner() -> None:
     """Propose where vehicles should stand: on schedule, on drift and on request."""
-    import psycopg
-    from psycopg_pool import PoolTimeout
-
     from infra.database.pool import make_pool
-    from stream.health import probes
+    from stream.health import database_problem, probes
     from stream.planner import run_planner
 
     settings = Settings()
 
     async def main(stop: asyncio.Event) -> None:
         async with make_pool(settings, max_size=1) as pool:
-
-            async def problem() -> str | None:
-                try:
-                    async with pool.connection(timeout=2.0) as connection:
-                        await connection.execute("SELECT 1 FROM plan LIMIT 1")
-                except (psycopg.Error, PoolTimeout) as away:
-                    return f"database: {away}"
-                return None
-
+            problem = partial(database_problem, pool)
             async with probes(problem, settings.metrics_host, settings.metrics_port):
                 await run_planner(settings, stop)
 

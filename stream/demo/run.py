@@ -18,6 +18,7 @@ from stream import process
 from stream.demo import latency, report
 from stream.demo.play import DemoFailedError, Play, Played, config
 from stream.demo.stack import ChildFailedError, Stack
+from stream.vendor import VendorError
 
 _PLANNER_FOR_DEMO: Final = {
     # Two weeks of demand pass in seconds here, so that the planner may answer in seconds.
@@ -98,7 +99,7 @@ async def _pool(stack: Stack) -> AsyncIterator[Pool]:
 def _run(main: Callable[[asyncio.Event], Awaitable[None]], console: Console) -> None:
     try:
         process.run(main)
-    except DemoFailedError as error:
+    except (DemoFailedError, VendorError) as error:
         console.print(f"[red]the loop did not close:[/] {error}", highlight=False)
         raise typer.Exit(1) from None
 

@@ -63,6 +63,27 @@ _BODY: Final = {
 }
 
 
+async def _holder(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> KeyHolder:
+    """Return who is at the door. Raises `HTTPException` for a key that is not valid."""
+    keys: Keys = request.app.state.keys
+    found = None if credentials is None else await keys.holder(credentials.credentials)
+    if found is None:
+        raise HTTPException(
+            401,
+            "unknown or revoked key; send `Authorization: Bearer <key>` with the key that "
+            "your municipality gave you",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return found
+
+
+# Of the module, not of a function: FastAPI looks annotations up here.
+_Sender = Annotated[KeyHolder, Depends(_holder)]
+
+
 def make_app(settings: Settings) -> FastAPI:
     """Return the gateway as an ASGI application; it connects when it starts."""
     pool = make_pool(settings, max_size=2)
@@ -76,6 +97,7 @@ def make_app(settings: Settings) -> FastAPI:
             await gateway.start()
             await keys.refresh()
             app.state.gateway = gateway
+            app.state.keys = keys
             yield
             await gateway.stop()
         finally:
@@ -97,19 +119,6 @@ def make_app(settings: Settings) -> FastAPI:
 
     add_probes(app, problem)
 
-    async def holder(
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    ) -> KeyHolder:
-        found = None if credentials is None else await keys.holder(credentials.credentials)
-        if found is None:
-            raise HTTPException(
-                401,
-                "unknown or revoked key; send `Authorization: Bearer <key>` with the key that "
-                "your municipality gave you",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
-        return found
-
     @app.post(
         "/v1/events",
         status_code=202,
@@ -123,7 +132,7 @@ def make_app(settings: Settings) -> FastAPI:
             503: {"description": "Kafka does not answer: send the same again later"},
         },
     )
-    async def events(request: Request, sender: Annotated[KeyHolder, Depends(holder)]) -> Response:
+    async def events(request: Request, sender: _Sender) -> Response:
         """Take events of one vendor's vehicles in one municipality."""
         body = await _body(request, settings.max_request_bytes)
         gateway: Gateway = app.state.gateway

@@ -37,6 +37,7 @@ _BATCH_BYTES: Final = 2_000_000
 _RETRY_FIRST_S: Final = 0.1
 _RETRY_LONGEST_S: Final = 5.0
 _NEVER_S: Final = 86_400.0
+_STOP_LIMIT_S: Final = 10.0
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -245,22 +246,33 @@ def _portions(records: Sequence[Record]) -> list[list[Record]]:
 
 @contextlib.asynccontextmanager
 async def running(app: WorkerApp) -> AsyncIterator[None]:
-    """Run the app until the context is left.
+    """Run the app until the context is left; what ends it before that is in its health.
 
-    Raises `RuntimeError` when Faust cannot start, such as when the broker refuses us.
+    Starting takes as long as the first assignment, which waits for broker and database: it goes
+    on beside the context.
     """
     app.finalize()
-    await app.start()
-    crash = asyncio.create_task(_watch(app))
+    living = asyncio.create_task(_live(app))
     try:
         yield
     finally:
-        crash.cancel()
-        await app.stop()
+        living.cancel()
+        await asyncio.wait((living,))
+        try:
+            async with asyncio.timeout(_STOP_LIMIT_S):
+                await app.stop()
+        except TimeoutError:
+            # What is committed is in the database; the rest will be delivered again.
+            _log.warning("the stream did not stop in time", limit_s=_STOP_LIMIT_S)
 
 
-async def _watch(app: WorkerApp) -> None:
-    """Turn a crash inside Faust into an end of the worker."""
+async def _live(app: WorkerApp) -> None:
+    """Start, then turn a crash inside Faust into an end of the worker."""
+    try:
+        await app.start()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends the worker, loudly
+        app.health.end(error)
+        return
     while not app.crashed:  # noqa: ASYNC110 - Faust offers no event for it
         await asyncio.sleep(0.2)
     app.health.end(RuntimeError(f"the stream crashed: {app.crash_reason!r}"))

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from infra.database.pool import make_pool
 from infra.settings import Settings
-from stream.health import probes
+from stream.health import database_problem, probes
 from stream.relay import relay
 from stream.worker.app import Health, make_app, running
 
@@ -19,14 +19,14 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     it again, and a human should read why.
     """
     health = Health()
-
-    async def problem() -> str | None:
-        return health.problem
-
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             make_pool(settings, silence_s=settings.kafka.session_timeout_s)
         )
+
+        async def problem() -> str | None:
+            return health.problem or await database_problem(pool)
+
         await stack.enter_async_context(
             probes(problem, settings.metrics_host, settings.metrics_port)
         )
