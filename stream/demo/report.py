@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -99,13 +100,23 @@ def _stream_panel(findings: Findings) -> Panel:
 
 
 def _depot_table(findings: Findings) -> Table:
-    table = Table(title="Utilisation per depot", title_justify="left")
+    table = Table(title="Utilisation per depot", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("depot")
-    for name in ("vehicles", "places", "km", "engine h", "idle share", "h away a vehicle and day"):
+    for name in (
+        "places",
+        "km",
+        "engine\nhours",
+        "idle\nshare",
+        "hours away a\nvehicle, day",
+        "days\nused",
+        "most out\nat once",
+    ):
         table.add_column(name, justify="right")
-    table.add_column("days used", justify="right")
-    table.add_column("most out at once", justify="right")
+    municipality_id = ""
     for row in findings.depots:
+        if row["municipality_id"] != municipality_id:
+            municipality_id = row["municipality_id"]
+            table.add_row(f"[bold]{municipality_id}[/]")
         count = row["vehicles"]
         engine_h = float(row["engine_h"])
         idle = f"{float(row['idling_h']) / engine_h:.0%}" if engine_h else "-"
@@ -115,8 +126,7 @@ def _depot_table(findings: Findings) -> Table:
             else "-"
         )
         table.add_row(
-            row["depot_id"],
-            str(count),
+            f"  {row['name']}",
             str(row["capacity"]),
             f"{row['km']:,.0f}",
             f"{engine_h:,.0f}",
@@ -133,6 +143,7 @@ def _underused_table(findings: Findings) -> Table:
     table = Table(
         "vehicle",
         "why",
+        box=box.SIMPLE_HEAD,
         title=f"Underused: {len(found)} vehicles"
         + (f", the {_SHOWN_UNDERUSED} least used" if len(found) > _SHOWN_UNDERUSED else ""),
         title_justify="left",

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +22,9 @@ import pytest
 from infra.embedded.directory import Account, make_run_directory
 from infra.kafka import create_topics
 from infra.settings import KafkaSettings
+from tests.leftovers import Place, wait_until_gone, working_in
 
 ROOT = Path(__file__).parents[2]
-GONE_LIMIT_S = 20.0
 END_LIMIT_S = 30.0
 
 # Tells what it started, then waits for its end.
@@ -47,32 +46,6 @@ with EmbeddedServers() as servers:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an owner runs: its home and its temporary directory, empty before and after."""
-
-    home: Path
-    temporary: Path
-
-    @classmethod
-    def make(cls, base: Path, owner: Account) -> Place:
-        """Create both for an owner."""
-        place = cls(base / "home", base / "temporary")
-        for path in (place.home, place.temporary):
-            path.mkdir()
-            path.chmod(0o711)
-            owner.own(path)
-        return place
-
-    def leftovers(self) -> list[Path]:
-        """Return what lies in either."""
-        return [*self.home.iterdir(), *self.temporary.iterdir()]
-
-    def environment(self) -> dict[str, str]:
-        """Return the environment that leads there."""
-        return {**os.environ, "HOME": str(self.home), "TMPDIR": str(self.temporary)}
-
-
-@dataclass(frozen=True, slots=True)
 class Owner:
     """A process that runs embedded servers, and what it told of them."""
 
@@ -84,24 +57,13 @@ class Owner:
 
     def remains(self) -> list[str]:
         """Return what is left of its servers: processes that it told of or that work there."""
-        told = {(pid, created) for pid, created in self.processes}
         found = [str(self.directory)] if self.directory.exists() else []
-        for process in psutil.process_iter():
-            try:
-                identity = (process.pid, process.create_time())
-                there = str(self.directory) in f"{process.cwd()} {process.cmdline()}"
-                if (identity in told or there) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(repr(process))
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        return found
+        told = [process for pid, created in self.processes if (process := _alive(pid, created))]
+        return found + [repr(process) for process in {*told, *working_in(self.directory)}]
 
     def wait_until_gone(self) -> None:
         """Wait until nothing is left."""
-        deadline = time.monotonic() + GONE_LIMIT_S
-        while remains := self.remains():
-            assert time.monotonic() < deadline, f"{GONE_LIMIT_S:g} s later there is {remains}"
-            time.sleep(0.1)
+        wait_until_gone(self.remains)
 
     def serves(self) -> None:
         """Use both servers."""
@@ -109,6 +71,15 @@ class Owner:
             assert connection.execute("SELECT 1").fetchone() == (1,)
         kafka = KafkaSettings(bootstrap_servers=self.bootstrap_servers)
         asyncio.run(create_topics(kafka))
+
+
+def _alive(pid: int, created: float) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+        same = process.create_time() == created
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
 
 
 @pytest.fixture
