@@ -1,6 +1,7 @@
 # One image for migrate, ingest, worker and planner: which one is the command's first word.
 FROM python:3.11-slim AS build
-COPY --from=ghcr.io/astral-sh/uv:0.12.19 /uv /usr/local/bin/uv
+# The version that .ci/setup.py uses: a test compares them.
+RUN pip install --no-cache-dir uv==0.13.9
 ENV UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \

@@ -192,6 +192,8 @@ def test_the_image_is_locked_unprivileged_and_without_the_embedded_servers() -> 
         assert "--frozen" in line
         assert "--no-dev" in line
         assert "extra" not in line
+    (uv,) = re.findall(r"(?m)^RUN pip install .*(uv==\S+)$", DOCKERFILE)
+    assert f'UV = "{uv}"' in (ROOT / ".ci" / "setup.py").read_text()
     assert re.findall(r"(?m)^USER (.*)$", DOCKERFILE) == ["10001"]
     assert 'ENTRYPOINT ["fleetpulse"]' in DOCKERFILE
     copied = set(re.findall(r"(?m)^COPY (\w+) \./", DOCKERFILE))
