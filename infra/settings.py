@@ -37,6 +37,12 @@ class KafkaSettings(BaseSettings):
         default=45.0, ge=6.0, description="Silence that costs a worker its partitions"
     )
     rebalance_timeout_s: float = Field(default=60.0, gt=0)
+    fetch_max_wait_ms: int = Field(
+        default=500,
+        ge=1,
+        description="Longest that a broker holds back an answer while there is nothing new. Kafka "
+        "answers as soon as there is; the embedded broker looks only every half of this time",
+    )
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:
@@ -93,3 +99,18 @@ class Settings(BaseSettings):
     log_json: bool = Field(default=False, description="Log JSON lines, for a log collector")
     grafana_url: str | None = None
     grafana_token: SecretStr | None = None
+
+
+def as_environment(settings: BaseSettings) -> dict[str, str]:
+    """Return the variables from which another process reads these settings."""
+    prefix = settings.model_config.get("env_prefix", "")
+    variables: dict[str, str] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, BaseSettings):
+            variables |= as_environment(value)
+        elif isinstance(value, SecretStr):
+            variables[f"{prefix}{name.upper()}"] = value.get_secret_value()
+        elif value is not None:
+            variables[f"{prefix}{name.upper()}"] = str(value)
+    return variables

@@ -118,6 +118,7 @@ def kafka(request: pytest.FixtureRequest) -> KafkaSettings:
         idempotence=request.param != "tansu",
         session_timeout_s=6.0,
         rebalance_timeout_s=6.0,
+        fetch_max_wait_ms=50,
     )
 
 

@@ -12,7 +12,7 @@ import httpx
 
 from infra.embedded.guardian import Guardian
 from infra.embedded.process import Child, free_port
-from infra.settings import Settings
+from infra.settings import Settings, as_environment
 
 
 def environment(settings: Settings, **extra: str) -> dict[str, str]:
@@ -20,20 +20,7 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("FLEETPULSE_")
     }
-    kafka = settings.kafka
-    return {
-        **inherited,
-        "FLEETPULSE_DATABASE_URL": settings.database_url.get_secret_value(),
-        "FLEETPULSE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "FLEETPULSE_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
-        "FLEETPULSE_KAFKA_IDEMPOTENCE": str(kafka.idempotence),
-        "FLEETPULSE_KAFKA_PARTITIONS": str(kafka.partitions),
-        "FLEETPULSE_KAFKA_SESSION_TIMEOUT_S": str(kafka.session_timeout_s),
-        "FLEETPULSE_KAFKA_REBALANCE_TIMEOUT_S": str(kafka.rebalance_timeout_s),
-        "FLEETPULSE_WORKER_BATCH_MESSAGES": str(settings.worker_batch_messages),
-        "FLEETPULSE_WORKER_BATCH_WAIT_MS": str(settings.worker_batch_wait_ms),
-        **extra,
-    }
+    return {**inherited, **as_environment(settings), **extra}
 
 
 class Service:

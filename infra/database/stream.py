@@ -99,7 +99,7 @@ async def put_outbox(
     ids, topics, keys, payloads = zip(*messages, strict=True)
     await connection.execute(
         "INSERT INTO outbox (message_id, topic, key, payload) "  # positions in the given order
-        "SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::jsonb[]) "
+        "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::jsonb[]) "
         "ON CONFLICT (message_id) DO NOTHING",
         [list(ids), list(topics), list(keys), [Jsonb(payload) for payload in payloads]],
     )

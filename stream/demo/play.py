@@ -129,12 +129,12 @@ class Play:
             progress.advance(task)
         push_s = time.monotonic() - began
         await self._drained()
+        await self._planned(fleet)
         before = await asyncio.to_thread(latency.read, self._stack.worker_urls)
         live = await self._push_live(last, keys)
         progress.advance(task)
         await self._drained()
         after = await asyncio.to_thread(latency.read, self._stack.worker_urls)
-        await self._planned(fleet)
         return Played(self._accepted, push_s, after, before, live)
 
     async def _push_events(

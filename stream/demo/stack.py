@@ -18,7 +18,7 @@ from infra.database.migrate import migrate
 from infra.embedded.process import Child, ChildFailedError, free_port
 from infra.embedded.servers import EmbeddedServers
 from infra.kafka import create_topics
-from infra.settings import KafkaSettings, Settings
+from infra.settings import KafkaSettings, Settings, as_environment
 from stream.process import STOP_WITH_PARENT
 
 _READY_LIMIT_S: Final = 60.0
@@ -53,6 +53,7 @@ class Stack:
                 partitions=self._partitions,
                 session_timeout_s=6.0,
                 rebalance_timeout_s=6.0,
+                fetch_max_wait_ms=50,
             )
             self.settings = Settings(database_url=SecretStr(self.servers.postgres.url), kafka=kafka)
             migrate(self.settings.database_url.get_secret_value())
@@ -96,19 +97,8 @@ class Stack:
         What the user has set for another installation must not leak into this one.
         """
         inherited = {name: value for name, value in os.environ.items() if not _is_ours(name)}
-        kafka = self.settings.kafka
-        return {
-            **inherited,
-            "FLEETPULSE_DATABASE_URL": self.settings.database_url.get_secret_value(),
-            "FLEETPULSE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-            "FLEETPULSE_KAFKA_IDEMPOTENCE": str(kafka.idempotence),
-            "FLEETPULSE_KAFKA_PARTITIONS": str(kafka.partitions),
-            "FLEETPULSE_KAFKA_SESSION_TIMEOUT_S": str(kafka.session_timeout_s),
-            "FLEETPULSE_KAFKA_REBALANCE_TIMEOUT_S": str(kafka.rebalance_timeout_s),
-            "FLEETPULSE_INGEST_PORT": str(port),
-            "FLEETPULSE_METRICS_PORT": str(port),
-            **self._extra,
-        }
+        ports = {"FLEETPULSE_INGEST_PORT": str(port), "FLEETPULSE_METRICS_PORT": str(port)}
+        return {**inherited, **as_environment(self.settings), **ports, **self._extra}
 
 
 def _is_ours(name: str) -> bool:

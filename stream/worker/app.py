@@ -56,8 +56,19 @@ class Health:
         self.ended.set()
 
 
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
+        consumer = super()._create_consumer(loop)
+        # Faust waits for 1.5 s and has no setting for it; the value is read when fetching starts.
+        consumer._fetch_max_wait_ms = _worker(self.app).kafka.fetch_max_wait_ms  # noqa: SLF001
+        return consumer
+
+
 class _Consumer(driver.Consumer):
     """A consumer that starts where the database says."""
+
+    def _new_consumer_thread(self) -> _ConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,9 +81,7 @@ class _Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Seek every assigned partition to the progress in the database."""
-        app = self.app
-        if not isinstance(app, WorkerApp):
-            raise TypeError(f"app is {type(app).__name__}; this consumer serves a WorkerApp only")
+        app = _worker(self.app)
         assigned = sorted(self.assignment())
         if not assigned:
             return
@@ -83,6 +92,12 @@ class _Consumer(driver.Consumer):
         app.health.problem = None
 
 
+def _worker(app: Any) -> WorkerApp:
+    if not isinstance(app, WorkerApp):
+        raise TypeError(f"app is {type(app).__name__}; this consumer serves a WorkerApp only")
+    return app
+
+
 class _Transport(driver.Transport):
     Consumer = _Consumer
 
@@ -90,6 +105,7 @@ class _Transport(driver.Transport):
 class WorkerApp(faust.App):
     """A Faust app with our consumer, a writer, and its health."""
 
+    kafka: KafkaSettings
     health: Health
     writer: Writer
     ask: Ask
@@ -184,6 +200,7 @@ def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
         topic_disable_leader=True,
         web_enabled=False,
     )
+    app.kafka = settings.kafka
     app.health = health
     app.ask = partial(held, settings.kafka)
     app.writer = Writer(pool, topics)

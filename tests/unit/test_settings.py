@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from infra.settings import KafkaSettings, Settings
+from infra.settings import KafkaSettings, Settings, as_environment
 
 PREFIX = "FLEETPULSE_KAFKA_"
 SECRET = "correct horse battery staple"  # noqa: S105 - known to no server
@@ -55,6 +55,7 @@ def test_every_kafka_setting_comes_from_its_variable(monkeypatch: pytest.MonkeyP
         IDEMPOTENCE="false",
         SESSION_TIMEOUT_S="9.5",
         REBALANCE_TIMEOUT_S="30",
+        FETCH_MAX_WAIT_MS="100",
     )
     told = Settings().kafka.model_dump()
     password = told.pop("sasl_password")
@@ -73,6 +74,7 @@ def test_every_kafka_setting_comes_from_its_variable(monkeypatch: pytest.MonkeyP
         "idempotence": False,
         "session_timeout_s": 9.5,
         "rebalance_timeout_s": 30.0,
+        "fetch_max_wait_ms": 100,
     }
 
 
@@ -133,3 +135,15 @@ def test_settings_cannot_change_after_they_are_read() -> None:
         settings.kafka.partitions = 9  # type: ignore[misc]
     with pytest.raises(ValidationError, match="frozen"):
         settings.ingest_port = 1  # type: ignore[misc]
+
+
+def test_another_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_kafka(monkeypatch, IDEMPOTENCE="false", SSL_CAFILE="/etc/kafka/authority.pem")
+    monkeypatch.setenv("FLEETPULSE_DATABASE_URL", f"postgresql://fleetpulse:{SECRET}@db/fleetpulse")
+    monkeypatch.setenv("FLEETPULSE_PLANNER_SCHEDULE", "0 4 * * 1")
+    told = Settings(ingest_port=0, log_json=True)
+    for name in [name for name in os.environ if name.startswith("FLEETPULSE_")]:
+        monkeypatch.delenv(name)
+    for name, value in as_environment(told).items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == told
