@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from grafana_client.api import GrafanaApi
 from grafana_client.client import GrafanaClientError, GrafanaException
@@ -86,7 +87,7 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """What Grafana has now: the path of each dashboard, and what it said of the database."""
+    """What Grafana has now: the address of each dashboard, and what it said of the database."""
 
     dashboards: tuple[str, ...]
     health: str
@@ -98,31 +99,42 @@ def provision(settings: Settings, reader: Reader) -> Provisioned:
     Raises `ProvisionError` when address or token are not set, when Grafana refuses a call, and
     when its data source cannot reach the database as this reader.
     """
-    if settings.grafana_url is None or settings.grafana_token is None:
-        raise ProvisionError(
-            "no Grafana to provision; set FLEETPULSE_GRAFANA_URL, and FLEETPULSE_GRAFANA_TOKEN to "
-            "a service account's token with the role Admin"
-        )
-    url = settings.grafana_url.rstrip("/") + "/"  # the client needs it where there is a path
-    # Any: the client's methods are not annotated.
-    api: Any = GrafanaApi.from_url(
-        url, settings.grafana_token.get_secret_value(), timeout=_TIMEOUT_S
-    )
+    api, shown = _api(settings)
     try:
         _put_data_source(api, reader.data_source())
         _put_folder(api)
-        paths = tuple(_put_dashboard(api, path) for path in sorted(DASHBOARDS.glob("*.json")))
+        paths = [_put_dashboard(api, path) for path in sorted(DASHBOARDS.glob("*.json"))]
         health = api.datasource.health(UID)
     except GrafanaException as error:
-        raise ProvisionError(f"{settings.grafana_url}: {error.message}") from error
+        raise ProvisionError(f"{shown}: {error.message}") from error
     except OSError as error:  # every error of the network, those of the HTTP client included
-        raise ProvisionError(f"{settings.grafana_url} does not answer: {error}") from error
+        raise ProvisionError(f"{shown} does not answer: {error}") from error
     if health.get("status") != "OK":
         raise ProvisionError(
             f"Grafana cannot reach {reader.host}:{reader.port} as {reader.user}: "
             f"{health.get('message')}"
         )
-    return Provisioned(paths, str(health.get("message", "")))
+    # Grafana tells paths from the root of its server, its own sub-path included.
+    addresses = tuple(urljoin(shown, path) for path in paths)
+    return Provisioned(addresses, str(health.get("message", "")))
+
+
+def _api(settings: Settings) -> tuple[Any, str]:
+    """Return a client and the address without its user; the client's methods have no types."""
+    url = settings.grafana_url
+    given = None if url is None else urlsplit(url)
+    if url is None or given is None or not (settings.grafana_token or given.username):
+        raise ProvisionError(
+            "no Grafana to provision; set FLEETPULSE_GRAFANA_URL, and FLEETPULSE_GRAFANA_TOKEN to "
+            "a service account's token with the role Admin, or put user:password@ into the address"
+        )
+    if settings.grafana_token is not None:
+        who: str | tuple[str, str] = settings.grafana_token.get_secret_value()
+    else:
+        who = (unquote(given.username or ""), unquote(given.password or ""))
+    shown = urlunsplit(given._replace(netloc=given.netloc.rpartition("@")[2]))
+    # The client needs the slash where there is a path.
+    return GrafanaApi.from_url(shown.rstrip("/") + "/", who, timeout=_TIMEOUT_S), shown
 
 
 def _put_data_source(api: Any, wanted: dict[str, Any]) -> None:

@@ -27,8 +27,8 @@ def dashboards(
 ) -> None:
     """Create or update data source, folder and dashboards in Grafana; may be repeated.
 
-    Needs FLEETPULSE_GRAFANA_URL and FLEETPULSE_GRAFANA_TOKEN, a service account's token with
-    the role Admin.
+    Needs FLEETPULSE_GRAFANA_URL, and FLEETPULSE_GRAFANA_TOKEN, a service account's token with the
+    role Admin, or user:password@ in the address.
     """
     from infra.grafana.provision import ProvisionError, Reader, provision
     from infra.settings import Settings
@@ -40,5 +40,5 @@ def dashboards(
     except ProvisionError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    for path in done.dashboards:
-        typer.echo(f"{(settings.grafana_url or '').rstrip('/')}{path}")
+    for address in done.dashboards:
+        typer.echo(address)

@@ -61,7 +61,7 @@ def planner() -> None:
     """Propose where vehicles should stand: on schedule, on drift and on request."""
     from infra.database.pool import make_pool
     from stream.health import database_problem, probes
-    from stream.planner import run_planner
+    from stream.planner.run import run_planner
 
     settings = Settings()
 

@@ -9,34 +9,29 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from infra.database import stream as progress
 from infra.database import timeline as store
 from infra.database.fleet import Fleet, add_unregistered, load_fleet
 from infra.database.pool import Pool
 from infra.database.stream import Letter, Partition, ProgressLostError
-from infra.database.timeline import Row, StoredState
+from infra.database.timeline import StoredState
 from infra.kafka import Held, Topics
-from processors.arrivals import Arrival, fault, precedence, resolve
-from processors.idle import idle_intervals
-from processors.vehicle import Changes, VehicleState, advance
-from schemas.fleet import Vehicle
+from processors.arrivals import fault
 from schemas.ids import municipality_of
-from schemas.rules import Rules
-from stream.worker import metrics, rows
+from stream.worker import metrics
+from stream.worker.fold import STATE, Known, VehicleFold, Writes
 from stream.worker.records import Decoded, Item, Record, decode, item_letter, letter
 
-_STATE: Final = TypeAdapter(VehicleState)
 _FLEET_KEPT_S: Final = 30.0
 _log: Final = structlog.get_logger(__name__)
 
@@ -56,38 +51,6 @@ class MasterDataError(RuntimeError):
     """What is stored of municipalities, depots or vehicles breaks the schema."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A vehicle's state as we hold it."""
-
-    version: int
-    first_recorded_at: datetime
-    last_recorded_at: datetime
-    state: VehicleState
-
-
-@dataclass(slots=True)
-class _Writes:
-    """What a batch writes, gathered over its vehicles."""
-
-    fresh_fixes: list[Row] = field(default_factory=list)
-    changed_fixes: list[Row] = field(default_factory=list)
-    replaced: dict[store.Table, tuple[list[tuple[str, datetime]], list[Row]]] = field(
-        default_factory=dict
-    )
-    states: dict[str, _Known] = field(default_factory=dict)
-    messages: list[tuple[Any, str, str, dict[str, Any]]] = field(default_factory=list)
-    letters: list[Letter] = field(default_factory=list)
-
-    def replace(
-        self, table: store.Table, vehicle_id: str, since: datetime, new: Iterable[Row]
-    ) -> None:
-        """Note that a vehicle's rows from an instant on give way to new ones."""
-        places, rows_ = self.replaced.setdefault(table, ([], []))
-        places.append((vehicle_id, since))
-        rows_.extend(new)
-
-
 class Writer:
     """Writes batches of records of the partitions that this worker owns."""
 
@@ -95,7 +58,7 @@ class Writer:
         self._pool = pool
         self._topics = topics
         self._expected: dict[Partition, int] = {}
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
         self._fleet: Fleet | None = None
         self._fleet_at = 0.0
         self._refused: dict[tuple[Partition, int], Exception] = {}
@@ -172,7 +135,7 @@ class Writer:
             decoded = self._decoded(new)
             fleet = await self._current_fleet(connection, decoded)
             await progress.advance_progress(connection, moves)
-            writes = _Writes(letters=decoded.letters)
+            writes = Writes(letters=decoded.letters)
             await self._fold(connection, decoded, fleet, writes)
             await self._flush(connection, writes)
         for partition, (_, following) in moves.items():
@@ -240,7 +203,7 @@ class Writer:
         connection: AsyncConnection[TupleRow],
         decoded: Decoded,
         fleet: Fleet,
-        writes: _Writes,
+        writes: Writes,
     ) -> None:
         by_vehicle = _by_vehicle(decoded, fleet, writes)
         unseen = by_vehicle.keys() - fleet.vehicles.keys() - self._known.keys()
@@ -250,7 +213,7 @@ class Writer:
         for vehicle_id, items in by_vehicle.items():
             vehicle = fleet.vehicle(vehicle_id)
             municipality = fleet.municipalities[vehicle.municipality_id]
-            fold = _VehicleFold(
+            fold = VehicleFold(
                 vehicle,
                 fleet.depots.get(vehicle.municipality_id, ()),
                 municipality.rules,
@@ -261,7 +224,7 @@ class Writer:
 
     async def _states(
         self, connection: AsyncConnection[TupleRow], vehicle_ids: Collection[str]
-    ) -> dict[str, _Known]:
+    ) -> dict[str, Known]:
         """Lock the vehicles' states and return them, from the cache where it is current."""
         versions = await store.lock_states(connection, list(vehicle_ids))
         missing = []
@@ -273,15 +236,15 @@ class Writer:
             elif versions.get(vehicle_id) != ours.version:
                 raise StaleCacheError(f"state of {vehicle_id} was written by another worker")
         for stored in await store.read_states(connection, missing) if missing else ():
-            self._known[stored.vehicle_id] = _Known(
+            self._known[stored.vehicle_id] = Known(
                 stored.version,
                 stored.first_recorded_at,
                 stored.last_recorded_at,
-                _STATE.validate_json(stored.state),
+                STATE.validate_json(stored.state),
             )
         return {one: self._known[one] for one in vehicle_ids if one in self._known}
 
-    async def _flush(self, connection: AsyncConnection[TupleRow], writes: _Writes) -> None:
+    async def _flush(self, connection: AsyncConnection[TupleRow], writes: Writes) -> None:
         # States first: two workers that meet a new vehicle at once meet here, and nowhere else.
         await store.write_states(
             connection,
@@ -291,7 +254,7 @@ class Writer:
                     known.version,
                     known.first_recorded_at,
                     known.last_recorded_at,
-                    _STATE.dump_json(known.state),
+                    STATE.dump_json(known.state),
                 )
                 for vehicle_id, known in writes.states.items()
             ],
@@ -307,196 +270,11 @@ class Writer:
             await progress.put_dead_letters(connection, writes.letters, self._topics.dead_letters)
 
 
-@dataclass(frozen=True, slots=True)
-class _VehicleFold:
-    """Folds one vehicle's part of a batch into what the batch writes."""
-
-    vehicle: Vehicle
-    depots: Sequence[Any]
-    rules: Rules
-    topics: Topics
-    writes: _Writes
-
-    async def take(
-        self, connection: AsyncConnection[TupleRow], known: _Known | None, items: Sequence[Item]
-    ) -> None:
-        """Fold the items: onward from the state, or again from before the earliest late one."""
-        counting, lost = resolve(item.arrival for item in items)
-        self._lost(lost, items)
-        in_order = sorted(counting)
-        if known is None or in_order[0] > known.last_recorded_at:
-            self._onward(known, [counting[at] for at in in_order])
-        else:
-            await self._again(connection, known, counting, items)
-
-    def _onward(self, known: _Known | None, arrivals: Sequence[Arrival]) -> None:
-        state, changes = advance(
-            None if known is None else known.state,
-            (arrival.fix for arrival in arrivals),
-            self.depots,
-            self.rules,
-        )
-        refused = {fix.recorded_at: reason for fix, reason in changes.refused}
-        self.writes.fresh_fixes += [
-            rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
-        ]
-        first = arrivals[0].fix.recorded_at if known is None else known.first_recorded_at
-        self._write(changes, checkpoints_since=arrivals[0].fix.recorded_at)
-        self._keep(known, state, first, arrivals[-1].fix.recorded_at)
-
-    async def _again(
-        self,
-        connection: AsyncConnection[TupleRow],
-        known: _Known,
-        counting: dict[datetime, Arrival],
-        items: Sequence[Item],
-    ) -> None:
-        """Fold again from the newest checkpoint before the earliest change to the end."""
-        vehicle_id = self.vehicle.vehicle_id
-        base: tuple[datetime, bytes] | None = await store.read_checkpoint(
-            connection, vehicle_id, before=min(counting)
-        )
-        anchor = known.first_recorded_at if base is None else base[0]
-        if not await store.has_fix(connection, vehicle_id, anchor):
-            self._too_late(items, anchor)
-            return
-        stored = {
-            row[1]: rows.stored_arrival(row)
-            for row in await store.read_fixes(
-                connection, vehicle_id, after=None if base is None else base[0]
-            )
-        }
-        merged = {at: arrival for at, (arrival, _) in stored.items()}
-        changed: set[datetime] = set()
-        for at, arrival in counting.items():
-            other = merged.get(at)
-            merged[at] = arrival if other is None else self._stronger(arrival, other, items)
-            if merged[at] is not other:
-                changed.add(at)
-        metrics.FIXES_LATE.inc(len(changed))
-        touched = {at for at in changed if self._content_changed(stored.get(at), merged[at])}
-        quarantine = {at: reason for at, (_, reason) in stored.items()}
-        if touched:
-            quarantine = self._refold(base, merged, known)
-        self.writes.changed_fixes += [
-            rows.fix_row(merged[at], quarantine.get(at))
-            for at in sorted(merged)
-            if at in changed or (at in stored and stored[at][1] != quarantine.get(at))
-        ]
-
-    def _refold(
-        self, base: tuple[datetime, bytes] | None, merged: dict[datetime, Arrival], known: _Known
-    ) -> dict[datetime, str | None]:
-        """Fold all fixes after the base; return which of them are left out, and why."""
-        in_order = sorted(merged)
-        state, changes = advance(
-            None if base is None else _STATE.validate_json(base[1]),
-            (merged[at].fix for at in in_order),
-            self.depots,
-            self.rules,
-        )
-        first = in_order[0]
-        self._write(changes, checkpoints_since=first)
-        self._keep(known, state, min(known.first_recorded_at, first), in_order[-1])
-        return {fix.recorded_at: reason for fix, reason in changes.refused}
-
-    @staticmethod
-    def _content_changed(stored: tuple[Arrival, str | None] | None, now: Arrival) -> bool:
-        return stored is None or precedence(stored[0].fix) != precedence(now.fix)
-
-    def _stronger(self, ours: Arrival, stored: Arrival, items: Sequence[Item]) -> Arrival:
-        """Return which of two fixes of one instant counts; the other becomes a dead letter."""
-        counting, lost = resolve((stored, ours))
-        self._lost(lost, items)
-        return counting[ours.fix.recorded_at]
-
-    def _lost(self, lost: Sequence[Arrival], items: Sequence[Item]) -> None:
-        for arrival in lost:
-            at = arrival.fix.recorded_at
-            occasion = next(item for item in items if item.arrival.fix.recorded_at == at)
-            counted = Item(arrival, occasion.vendor, occasion.record, occasion.index)
-            self.writes.letters.append(
-                item_letter(
-                    counted,
-                    "conflicting-fix",
-                    f"another fix of {arrival.fix.vehicle_id} at {at.isoformat()} says "
-                    "something else and comes first in our order; send one fix an instant",
-                )
-            )
-
-    def _too_late(self, items: Sequence[Item], anchor: datetime) -> None:
-        self.writes.letters += [
-            item_letter(
-                item,
-                "too-late",
-                f"the raw fixes from {anchor.isoformat()} on are past their retention, so that "
-                "the timeline cannot be computed again; restore them and replay this letter",
-            )
-            for item in items
-        ]
-
-    def _write(self, changes: Changes, *, checkpoints_since: datetime) -> None:
-        vehicle_id = self.vehicle.vehicle_id
-        put = self.writes.replace
-        segments = changes.segments.rows
-        last = segments[-1].ended_at if segments else checkpoints_since
-        put(
-            store.SEGMENT,
-            vehicle_id,
-            changes.segments.since,
-            rows.segment_rows(vehicle_id, segments),
-        )
-        put(
-            store.IDLE_INTERVAL,
-            vehicle_id,
-            changes.segments.since,
-            rows.idle_rows(
-                vehicle_id, idle_intervals(segments, self.vehicle, self.rules), open_until=last
-            ),
-        )
-        put(
-            store.TRIP,
-            vehicle_id,
-            changes.trips.since,
-            rows.trip_rows(vehicle_id, changes.trips.rows, self.depots),
-        )
-        put(
-            store.ROUND_TRIP,
-            vehicle_id,
-            changes.round_trips.since,
-            rows.round_trip_rows(vehicle_id, changes.round_trips.rows),
-        )
-        put(
-            store.USAGE_HOUR,
-            vehicle_id,
-            changes.hours.since,
-            rows.usage_rows(self.vehicle, changes.hours.rows),
-        )
-        put(
-            store.CHECKPOINT,
-            vehicle_id,
-            checkpoints_since,
-            [
-                (vehicle_id, at, _STATE.dump_json(state).decode())
-                for at, state in changes.checkpoints
-            ],
-        )
-        self.writes.messages += rows.ended_events(
-            self.vehicle, changes.trips.rows, changes.round_trips.rows, self.topics
-        )
-
-    def _keep(
-        self, known: _Known | None, state: VehicleState, first: datetime, last: datetime
-    ) -> None:
-        version = 1 if known is None else known.version + 1
-        self.writes.states[self.vehicle.vehicle_id] = _Known(version, first, last, state)
-
-
 def _of_a_state(violation: psycopg.errors.UniqueViolation) -> bool:
     return violation.diag.table_name == "vehicle_state"
 
 
-def _by_vehicle(decoded: Decoded, fleet: Fleet, writes: _Writes) -> dict[str, list[Item]]:
+def _by_vehicle(decoded: Decoded, fleet: Fleet, writes: Writes) -> dict[str, list[Item]]:
     """Return the items of each vehicle; those that are wrong by themselves become dead letters."""
     by_vehicle: defaultdict[str, list[Item]] = defaultdict(list)
     for item in decoded.items:
@@ -542,7 +320,7 @@ def _gap(partition: Partition, expected: int, found: int) -> OffsetGapError:
     )
 
 
-def _measure(decoded: Decoded, writes: _Writes, began: float) -> None:
+def _measure(decoded: Decoded, writes: Writes, began: float) -> None:
     now = time.time()
     metrics.FIXES.inc(len(decoded.items))
     metrics.BATCH_SECONDS.observe(time.monotonic() - began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import threading
@@ -88,7 +89,7 @@ def grafana() -> Iterator[Recorder]:
 
 
 def settings_for(url: str, token: str) -> Settings:
-    return Settings(grafana_url=url, grafana_token=SecretStr(token))
+    return Settings(grafana_url=url, grafana_token=SecretStr(token) if token else None)
 
 
 def test_our_calls_create_first_and_update_when_repeated(grafana: Recorder) -> None:
@@ -111,6 +112,18 @@ def test_our_calls_create_first_and_update_when_repeated(grafana: Recorder) -> N
         *[("POST", "/dashboards/db")] * len(names),
     ]
     assert grafana.tokens == {"Bearer abc"}
+
+
+def test_a_user_in_the_address_is_enough_and_is_shown_nowhere(grafana: Recorder) -> None:
+    url = grafana.url.replace("://", "://admin:p%40ss@")
+    done = provision(settings_for(url, ""), READER)
+    assert grafana.tokens == {"Basic " + base64.b64encode(b"admin:p@ss").decode()}
+    server = grafana.url.removesuffix("/grafana")
+    assert all(one.startswith(f"{server}/d/") for one in done.dashboards)
+    grafana.health = {"status": "ERROR", "message": "no"}
+    with pytest.raises(ProvisionError) as caught:
+        provision(settings_for(url, ""), READER)
+    assert "p%40ss" not in str(caught.value)
 
 
 def test_the_password_travels_only_where_grafana_keeps_it_secret(grafana: Recorder) -> None:
@@ -167,8 +180,10 @@ def test_a_reader_of_our_own_database_comes_from_the_settings() -> None:
 
 def test_a_real_grafana_is_provisioned_twice_and_reads(database_url: str) -> None:
     url, token = os.environ.get("TEST_GRAFANA_URL"), os.environ.get("TEST_GRAFANA_TOKEN")
-    if not url or not token:
-        pytest.skip("no real Grafana: set TEST_GRAFANA_URL and TEST_GRAFANA_TOKEN")
+    if not url:
+        pytest.skip(
+            "no real Grafana: set TEST_GRAFANA_URL, with user:password@ or TEST_GRAFANA_TOKEN"
+        )
     password = SecretStr("only for the tests")
     with psycopg.connect(database_url, autocommit=True) as owner, role(owner) as name:
         owner.execute("INSERT INTO municipality (municipality_id, name) VALUES ('a', 'A')")
@@ -179,8 +194,8 @@ def test_a_real_grafana_is_provisioned_twice_and_reads(database_url: str) -> Non
                 await grant_reader(pool, name, ["a"], password.get_secret_value())
 
         asyncio.run(grant())
-        settings = Settings(
-            database_url=SecretStr(database_url), grafana_url=url, grafana_token=SecretStr(token)
+        settings = settings_for(url, token or "").model_copy(
+            update={"database_url": SecretStr(database_url)}
         )
         reader = Reader.of(settings, name, password)
         assert provision(settings, reader) == provision(settings, reader)

@@ -20,7 +20,8 @@ from infra.kafka import Topics, client_options, create_topics
 from infra.settings import PlannerSettings, Settings
 from schemas.events import RoundTripEnded
 from schemas.plan import PlacementPlan
-from stream.planner import last_fire, next_fire, run_planner
+from stream.planner.run import run_planner
+from stream.planner.schedule import last_fire, next_fire
 
 MONDAY = datetime(2026, 3, 2, 7, tzinfo=UTC)
 HALL, SCHOOL = "m/hall", "m/school"

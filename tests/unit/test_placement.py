@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from optimizer.costs import ore, relocation_ore
-from optimizer.placement import Occasion, Search, make_plan
+from optimizer.placement import Search
+from optimizer.plan import Occasion, make_plan
 from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plan import PlacementPlan, PlanTrigger, SolverStatus

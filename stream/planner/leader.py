@@ -1,34 +1,21 @@
-"""The planner: a process of its own that plans on schedule, on drift and on demand.
-
-Any number may run; the one whose database connection holds the leader's lock plans, and stores
-over that same connection: who loses it cannot store. Kafka only says that there may be something
-new; what is planned from is in the database.
-"""
+"""What the leading planner does: it answers requests, keeps the schedule and looks for drift."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
-from zoneinfo import ZoneInfo
+from typing import Final
 
 import psycopg
 import structlog
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
-from croniter import croniter
-from prometheus_client import Counter, Gauge, Histogram
-from pydantic import ValidationError
+from prometheus_client import Counter, Histogram
 
 from infra.database.planning import (
     Connection,
     PlanRequest,
     Standing,
-    connect,
     database_now,
     read_inputs,
     read_last_plan,
@@ -36,18 +23,19 @@ from infra.database.planning import (
     read_waiting,
     refuse_requests,
     store_plan,
-    try_to_lead,
 )
 from infra.database.stream import event_id
-from infra.kafka import Topics, client_options
+from infra.kafka import Topics
 from infra.settings import PlannerSettings, Settings
 from optimizer.demand import profile
 from optimizer.drift import Drift, drift, no_plan_yet
 from optimizer.inputs import inputs_hash
-from optimizer.placement import Occasion, Search, make_plan
+from optimizer.placement import Search
+from optimizer.plan import Occasion, make_plan
 from schemas.demand import PlacementInputs
-from schemas.events import RoundTripEnded
 from schemas.plan import PlacementPlan, PlanTrigger
+from stream.planner.news import News
+from stream.planner.schedule import SCHEDULE_ZONE, last_fire, next_fire
 
 PLANS: Final = Counter("fleetpulse_plans", "Plans stored", ["trigger", "status"])
 PLAN_FAILURES: Final = Counter("fleetpulse_plan_failures", "Plans that could not be made")
@@ -56,11 +44,8 @@ SOLVE_SECONDS: Final = Histogram(
     "From inputs to plan",
     buckets=(0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
 )
-LEADER: Final = Gauge("fleetpulse_planner_leader", "1 while this planner leads, else 0")
 
-SCHEDULE_ZONE: Final = ZoneInfo("Europe/Copenhagen")
-
-_TICK_S: Final = 1.0
+TICK_S: Final = 1.0
 """Longest wait until requests, the schedule and our leadership are looked at again."""
 _POLL_S: Final = 60.0
 """Longest wait until drift is measured without having been told of a round trip."""
@@ -68,169 +53,14 @@ _DRIFT_DUTY: Final = 20
 """Measuring drift takes at most one of so many seconds."""
 _FAILURE_REST_S: Final = 60.0
 """Rest of a municipality whose plan could not be made."""
-_BACKOFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 _log: Final = structlog.get_logger(__name__)
 
 
-def last_fire(schedule: str, now: datetime) -> datetime:
-    """Return the latest instant, up to now, at which a Danish wall clock met the schedule.
-
-    An hour that the clock goes through twice counts once, at its first pass; a time that the
-    clock leaps over counts as the leap.
-    """
-    wall = now.astimezone(SCHEDULE_ZONE).replace(tzinfo=None, microsecond=0)
-    fired: datetime = croniter(schedule, wall + timedelta(seconds=1)).get_prev(datetime)
-    return _instant(fired)
-
-
-def next_fire(schedule: str, now: datetime) -> datetime:
-    """Return the first instant after now at which a Danish wall clock meets the schedule."""
-    wall = now.astimezone(SCHEDULE_ZONE).replace(tzinfo=None)
-    fires: datetime = croniter(schedule, wall).get_next(datetime)
-    return _instant(fires)
-
-
-def _instant(wall: datetime) -> datetime:
-    return min(wall.replace(tzinfo=SCHEDULE_ZONE, fold=fold).astimezone(UTC) for fold in (0, 1))
-
-
-@dataclass(slots=True)
-class _News:
-    """Municipalities that may have new round trips, and somebody to wake."""
-
-    municipalities: set[str] = field(default_factory=set)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    all_of_them: bool = True
-
-    def of(self, municipality_id: str | None) -> None:
-        """Note news of one municipality, or of all when None."""
-        if municipality_id is None:
-            self.all_of_them = True
-        else:
-            self.municipalities.add(municipality_id)
-        self.arrived.set()
-
-
-async def run_planner(settings: Settings, stop: asyncio.Event) -> None:
-    """Plan until told to stop.
-
-    A database or broker that is away is waited for. A solve that is underway when told to stop
-    runs on in its thread, at most for its time limit, and is not stored. Raises `ValueError` for
-    a schedule that is no cron expression or never comes; any other error that gets out of here
-    is a defect and ends the process.
-    """
-    schedule = settings.planner.schedule
-    try:
-        next_fire(schedule, datetime.now(UTC))
-    except ValueError as error:
-        raise ValueError(
-            f"FLEETPULSE_PLANNER_SCHEDULE={schedule!r} never comes: {error}; "
-            "use five fields such as '0 3 * * *', or six with seconds last"
-        ) from error
-    news = _News()
-    working = [
-        asyncio.create_task(_listen(settings, news), name="planner-listens"),
-        asyncio.create_task(_lead(settings, news), name="planner-leads"),
-    ]
-    stopping = asyncio.create_task(stop.wait(), name="planner-stops")
-    try:
-        done, _ = await asyncio.wait([*working, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in (*working, stopping):
-            task.cancel()
-        await asyncio.gather(*working, stopping, return_exceptions=True)
-
-
-async def _listen(settings: Settings, news: _News) -> None:
-    """Turn ended round trips into news; keep trying while the broker is away."""
-    failures = 0
-    while True:
-        try:
-            async with _consumer(settings) as consumer:
-                failures = 0
-                news.of(None)  # what came while nobody listened
-                async for message in consumer:
-                    news.of(_municipality_of(message))
-        except (KafkaError, OSError) as error:
-            wait_s = _backoff_s(failures)
-            failures += 1
-            _log.warning("broker away", error=repr(error), retry_in_s=wait_s)
-            await asyncio.sleep(wait_s)
-
-
-@asynccontextmanager
-async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
-    """Yield a consumer that stands at the end of the topic: of no group, it commits nothing."""
-    consumer = AIOKafkaConsumer(
-        Topics.named(settings.kafka.topic_prefix).round_trips,
-        group_id=None,
-        auto_offset_reset="latest",
-        **client_options(settings.kafka),
-    )
-    try:
-        await consumer.start()
-        for partition in consumer.assignment():
-            await consumer.position(partition)
-        yield consumer
-    finally:
-        await consumer.stop()
-
-
-def _municipality_of(message: Any) -> str | None:
-    """Return whose round trip has ended; None, which stands for all, if that cannot be read."""
-    try:
-        return RoundTripEnded.model_validate_json(message.value or b"").municipality_id
-    except ValidationError as error:
-        _log.warning(
-            "round trip event not understood",
-            topic=message.topic,
-            partition=message.partition,
-            offset=message.offset,
-            error=str(error),
-        )
-        return None
-
-
-async def _lead(settings: Settings, news: _News) -> None:
-    """Wait for leadership and use it; keep trying while the database is away."""
-    failures = 0
-    while True:
-        try:
-            async with await connect(settings) as connection:
-                failures = 0
-                await _wait_to_lead(connection)
-                LEADER.set(1)
-                _log.info("leading")
-                news.of(None)
-                await _Leader(settings, connection, news).run()
-        except (psycopg.Error, OSError) as error:
-            LEADER.set(0)
-            wait_s = _backoff_s(failures)
-            failures += 1
-            _log.warning("database away or refusing", error=repr(error), retry_in_s=wait_s)
-            await asyncio.sleep(wait_s)
-        finally:
-            LEADER.set(0)
-
-
-async def _wait_to_lead(connection: Connection) -> None:
-    while True:
-        if await try_to_lead(connection):
-            return
-        await asyncio.sleep(_TICK_S)
-
-
-def _backoff_s(failures: int) -> float:
-    return _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
-
-
-class _Leader:
+class Leader:
     """What the leading planner does, over the connection that holds the lock."""
 
-    def __init__(self, settings: Settings, connection: Connection, news: _News) -> None:
+    def __init__(self, settings: Settings, connection: Connection, news: News) -> None:
         self._rules: PlannerSettings = settings.planner
         self._topic = Topics.named(settings.kafka.topic_prefix).plans
         self._connection = connection
@@ -255,7 +85,7 @@ class _Leader:
                     await self._guarded(standing.municipality_id, (), self._look_at(standing, now))
             until_fire_s = (next_fire(self._rules.schedule, now) - now).total_seconds()
             # Not positive in the hour that a wall clock goes through twice.
-            await self._wait(min(_TICK_S, until_fire_s) if until_fire_s > 0 else _TICK_S)
+            await self._wait(min(TICK_S, until_fire_s) if until_fire_s > 0 else TICK_S)
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -355,7 +185,7 @@ class _Leader:
         inputs = await self._inputs(municipality_id)
         found = await self._drift(inputs)
         took_s = self._clock() - began_at
-        self._measure_at[municipality_id] = self._clock() + max(_TICK_S, took_s * _DRIFT_DUTY)
+        self._measure_at[municipality_id] = self._clock() + max(TICK_S, took_s * _DRIFT_DUTY)
         # A threshold above 1 leaves what nothing exceeds: no plan yet, or nothing as it was.
         if found is not None and found.value >= min(1.0, self._rules.drift_threshold):
             reason = f"drift {found.value:.2f} of {self._rules.drift_threshold:.2f}: {found.reason}"

@@ -1,0 +1,64 @@
+"""From inputs to a plan as it is stored and published: solved, priced and explained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from optimizer.costs import ORE_PER_DKK
+from optimizer.demand import profile
+from optimizer.inputs import bill, inputs_hash, problem_of
+from optimizer.placement import Search, solve
+from optimizer.reasons import explanation, moves
+from schemas.demand import PlacementInputs
+from schemas.plan import PlacementPlan, PlanTrigger
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Why and when a plan was made, and its id."""
+
+    plan_id: UUID
+    trigger: PlanTrigger
+    reason: str
+    created_at: datetime
+
+
+def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> PlacementPlan:
+    """Solve and describe: the plan as it is stored and published.
+
+    Raises `ValueError` when there are no round trips to plan from, and what `solve` raises.
+    """
+    if not inputs.round_trips:
+        raise ValueError(f"no round trips of {inputs.municipality_id}: nothing to plan from")
+    problem = problem_of(inputs)
+    solution = solve(problem, search)
+    now = problem.as_it_stands()
+    before, after = bill(problem, now), bill(problem, solution.placement)
+    return PlacementPlan(
+        plan_id=occasion.plan_id,
+        municipality_id=inputs.municipality_id,
+        trigger=occasion.trigger,
+        trigger_reason=occasion.reason,
+        created_at=occasion.created_at,
+        demand_from=min(one.started_at for one in inputs.round_trips),
+        demand_to=max(one.ended_at for one in inputs.round_trips),
+        round_trip_count=len(inputs.round_trips),
+        inputs_hash=inputs_hash(inputs),
+        seed=search.seed,
+        time_limit_s=search.time_limit_s,
+        status=solution.status,
+        objective_dkk=solution.objective_ore / ORE_PER_DKK,
+        bound_dkk=solution.bound_ore / ORE_PER_DKK,
+        gap=solution.gap,
+        cost_before_dkk=before.total_ore / ORE_PER_DKK,
+        unserved_before=before.unserved_round_trips,
+        unserved_after=after.unserved_round_trips,
+        horizon_weeks=inputs.horizon_days / 7,
+        moves=moves(problem, solution.placement),
+        placement=dict(solution.placement),
+        vehicle_ids=tuple(problem.vehicles),
+        demand_profile=profile(inputs),
+        explanation=explanation(problem, solution),
+    )

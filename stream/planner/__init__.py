@@ -1,0 +1,1 @@
+"""The planner: a process of its own that plans on schedule, on drift and on demand."""

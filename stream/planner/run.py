@@ -1,0 +1,85 @@
+"""One planner process: it listens, waits for leadership and uses it.
+
+Any number may run; the one whose database connection holds the leader's lock plans, and stores
+over that same connection: who loses it cannot store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Final
+
+import psycopg
+import structlog
+from prometheus_client import Gauge
+
+from infra.database.planning import Connection, connect, try_to_lead
+from infra.settings import Settings
+from stream.planner.leader import TICK_S, Leader
+from stream.planner.news import News, backoff_s, listen
+from stream.planner.schedule import next_fire
+
+LEADER: Final = Gauge("fleetpulse_planner_leader", "1 while this planner leads, else 0")
+_log: Final = structlog.get_logger(__name__)
+
+
+async def run_planner(settings: Settings, stop: asyncio.Event) -> None:
+    """Plan until told to stop.
+
+    A database or broker that is away is waited for. A solve that is underway when told to stop
+    runs on in its thread, at most for its time limit, and is not stored. Raises `ValueError` for
+    a schedule that is no cron expression or never comes; any other error that gets out of here
+    is a defect and ends the process.
+    """
+    schedule = settings.planner.schedule
+    try:
+        next_fire(schedule, datetime.now(UTC))
+    except ValueError as error:
+        raise ValueError(
+            f"FLEETPULSE_PLANNER_SCHEDULE={schedule!r} never comes: {error}; "
+            "use five fields such as '0 3 * * *', or six with seconds last"
+        ) from error
+    news = News()
+    working = [
+        asyncio.create_task(listen(settings, news), name="planner-listens"),
+        asyncio.create_task(_lead(settings, news), name="planner-leads"),
+    ]
+    stopping = asyncio.create_task(stop.wait(), name="planner-stops")
+    try:
+        done, _ = await asyncio.wait([*working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (*working, stopping):
+            task.cancel()
+        await asyncio.gather(*working, stopping, return_exceptions=True)
+
+
+async def _lead(settings: Settings, news: News) -> None:
+    """Wait for leadership and use it; keep trying while the database is away."""
+    failures = 0
+    while True:
+        try:
+            async with await connect(settings) as connection:
+                failures = 0
+                await _wait_to_lead(connection)
+                LEADER.set(1)
+                _log.info("leading")
+                news.of(None)
+                await Leader(settings, connection, news).run()
+        except (psycopg.Error, OSError) as error:
+            LEADER.set(0)
+            wait_s = backoff_s(failures)
+            failures += 1
+            _log.warning("database away or refusing", error=repr(error), retry_in_s=wait_s)
+            await asyncio.sleep(wait_s)
+        finally:
+            LEADER.set(0)
+
+
+async def _wait_to_lead(connection: Connection) -> None:
+    while True:
+        if await try_to_lead(connection):
+            return
+        await asyncio.sleep(TICK_S)

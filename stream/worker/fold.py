@@ -1,0 +1,243 @@
+"""One vehicle's part of a batch: folded onward, or again from before its earliest late fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from pydantic import TypeAdapter
+
+from infra.database import timeline as store
+from infra.database.stream import Letter
+from infra.database.timeline import Row
+from infra.kafka import Topics
+from processors.arrivals import Arrival, precedence, resolve
+from processors.idle import idle_intervals
+from processors.vehicle import Changes, VehicleState, advance
+from schemas.fleet import Vehicle
+from schemas.rules import Rules
+from stream.worker import metrics, rows
+from stream.worker.records import Item, item_letter
+
+STATE: Final = TypeAdapter(VehicleState)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A vehicle's state as we hold it."""
+
+    version: int
+    first_recorded_at: datetime
+    last_recorded_at: datetime
+    state: VehicleState
+
+
+@dataclass(slots=True)
+class Writes:
+    """What a batch writes, gathered over its vehicles."""
+
+    fresh_fixes: list[Row] = field(default_factory=list)
+    changed_fixes: list[Row] = field(default_factory=list)
+    replaced: dict[store.Table, tuple[list[tuple[str, datetime]], list[Row]]] = field(
+        default_factory=dict
+    )
+    states: dict[str, Known] = field(default_factory=dict)
+    messages: list[tuple[Any, str, str, dict[str, Any]]] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+
+    def replace(
+        self, table: store.Table, vehicle_id: str, since: datetime, new: Iterable[Row]
+    ) -> None:
+        """Note that a vehicle's rows from an instant on give way to new ones."""
+        places, rows_ = self.replaced.setdefault(table, ([], []))
+        places.append((vehicle_id, since))
+        rows_.extend(new)
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleFold:
+    """Folds one vehicle's part of a batch into what the batch writes."""
+
+    vehicle: Vehicle
+    depots: Sequence[Any]
+    rules: Rules
+    topics: Topics
+    writes: Writes
+
+    async def take(
+        self, connection: AsyncConnection[TupleRow], known: Known | None, items: Sequence[Item]
+    ) -> None:
+        """Fold the items: onward from the state, or again from before the earliest late one."""
+        counting, lost = resolve(item.arrival for item in items)
+        self._lost(lost, items)
+        in_order = sorted(counting)
+        if known is None or in_order[0] > known.last_recorded_at:
+            self._onward(known, [counting[at] for at in in_order])
+        else:
+            await self._again(connection, known, counting, items)
+
+    def _onward(self, known: Known | None, arrivals: Sequence[Arrival]) -> None:
+        state, changes = advance(
+            None if known is None else known.state,
+            (arrival.fix for arrival in arrivals),
+            self.depots,
+            self.rules,
+        )
+        refused = {fix.recorded_at: reason for fix, reason in changes.refused}
+        self.writes.fresh_fixes += [
+            rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
+        ]
+        first = arrivals[0].fix.recorded_at if known is None else known.first_recorded_at
+        self._write(changes, checkpoints_since=arrivals[0].fix.recorded_at)
+        self._keep(known, state, first, arrivals[-1].fix.recorded_at)
+
+    async def _again(
+        self,
+        connection: AsyncConnection[TupleRow],
+        known: Known,
+        counting: dict[datetime, Arrival],
+        items: Sequence[Item],
+    ) -> None:
+        """Fold again from the newest checkpoint before the earliest change to the end."""
+        vehicle_id = self.vehicle.vehicle_id
+        base: tuple[datetime, bytes] | None = await store.read_checkpoint(
+            connection, vehicle_id, before=min(counting)
+        )
+        anchor = known.first_recorded_at if base is None else base[0]
+        if not await store.has_fix(connection, vehicle_id, anchor):
+            self._too_late(items, anchor)
+            return
+        stored = {
+            row[1]: rows.stored_arrival(row)
+            for row in await store.read_fixes(
+                connection, vehicle_id, after=None if base is None else base[0]
+            )
+        }
+        merged = {at: arrival for at, (arrival, _) in stored.items()}
+        changed: set[datetime] = set()
+        for at, arrival in counting.items():
+            other = merged.get(at)
+            merged[at] = arrival if other is None else self._stronger(arrival, other, items)
+            if merged[at] is not other:
+                changed.add(at)
+        metrics.FIXES_LATE.inc(len(changed))
+        touched = {at for at in changed if self._content_changed(stored.get(at), merged[at])}
+        quarantine = {at: reason for at, (_, reason) in stored.items()}
+        if touched:
+            quarantine = self._refold(base, merged, known)
+        self.writes.changed_fixes += [
+            rows.fix_row(merged[at], quarantine.get(at))
+            for at in sorted(merged)
+            if at in changed or (at in stored and stored[at][1] != quarantine.get(at))
+        ]
+
+    def _refold(
+        self, base: tuple[datetime, bytes] | None, merged: dict[datetime, Arrival], known: Known
+    ) -> dict[datetime, str | None]:
+        """Fold all fixes after the base; return which of them are left out, and why."""
+        in_order = sorted(merged)
+        state, changes = advance(
+            None if base is None else STATE.validate_json(base[1]),
+            (merged[at].fix for at in in_order),
+            self.depots,
+            self.rules,
+        )
+        first = in_order[0]
+        self._write(changes, checkpoints_since=first)
+        self._keep(known, state, min(known.first_recorded_at, first), in_order[-1])
+        return {fix.recorded_at: reason for fix, reason in changes.refused}
+
+    @staticmethod
+    def _content_changed(stored: tuple[Arrival, str | None] | None, now: Arrival) -> bool:
+        return stored is None or precedence(stored[0].fix) != precedence(now.fix)
+
+    def _stronger(self, ours: Arrival, stored: Arrival, items: Sequence[Item]) -> Arrival:
+        """Return which of two fixes of one instant counts; the other becomes a dead letter."""
+        counting, lost = resolve((stored, ours))
+        self._lost(lost, items)
+        return counting[ours.fix.recorded_at]
+
+    def _lost(self, lost: Sequence[Arrival], items: Sequence[Item]) -> None:
+        for arrival in lost:
+            at = arrival.fix.recorded_at
+            occasion = next(item for item in items if item.arrival.fix.recorded_at == at)
+            counted = Item(arrival, occasion.vendor, occasion.record, occasion.index)
+            self.writes.letters.append(
+                item_letter(
+                    counted,
+                    "conflicting-fix",
+                    f"another fix of {arrival.fix.vehicle_id} at {at.isoformat()} says "
+                    "something else and comes first in our order; send one fix an instant",
+                )
+            )
+
+    def _too_late(self, items: Sequence[Item], anchor: datetime) -> None:
+        self.writes.letters += [
+            item_letter(
+                item,
+                "too-late",
+                f"the raw fixes from {anchor.isoformat()} on are past their retention, so that "
+                "the timeline cannot be computed again; restore them and replay this letter",
+            )
+            for item in items
+        ]
+
+    def _write(self, changes: Changes, *, checkpoints_since: datetime) -> None:
+        vehicle_id = self.vehicle.vehicle_id
+        put = self.writes.replace
+        segments = changes.segments.rows
+        last = segments[-1].ended_at if segments else checkpoints_since
+        put(
+            store.SEGMENT,
+            vehicle_id,
+            changes.segments.since,
+            rows.segment_rows(vehicle_id, segments),
+        )
+        put(
+            store.IDLE_INTERVAL,
+            vehicle_id,
+            changes.segments.since,
+            rows.idle_rows(
+                vehicle_id, idle_intervals(segments, self.vehicle, self.rules), open_until=last
+            ),
+        )
+        put(
+            store.TRIP,
+            vehicle_id,
+            changes.trips.since,
+            rows.trip_rows(vehicle_id, changes.trips.rows, self.depots),
+        )
+        put(
+            store.ROUND_TRIP,
+            vehicle_id,
+            changes.round_trips.since,
+            rows.round_trip_rows(vehicle_id, changes.round_trips.rows),
+        )
+        put(
+            store.USAGE_HOUR,
+            vehicle_id,
+            changes.hours.since,
+            rows.usage_rows(self.vehicle, changes.hours.rows),
+        )
+        put(
+            store.CHECKPOINT,
+            vehicle_id,
+            checkpoints_since,
+            [
+                (vehicle_id, at, STATE.dump_json(state).decode())
+                for at, state in changes.checkpoints
+            ],
+        )
+        self.writes.messages += rows.ended_events(
+            self.vehicle, changes.trips.rows, changes.round_trips.rows, self.topics
+        )
+
+    def _keep(
+        self, known: Known | None, state: VehicleState, first: datetime, last: datetime
+    ) -> None:
+        version = 1 if known is None else known.version + 1
+        self.writes.states[self.vehicle.vehicle_id] = Known(version, first, last, state)
