@@ -4,7 +4,7 @@
 PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint kafka lock clean
+.PHONY: help setup demo up test lint bench kafka lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -27,6 +27,9 @@ lint: setup ## Style, format, types and the direction of imports
 	.venv/bin/ruff format --check --extend-exclude .cache
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench: setup ## Throughput beside its limits, two minutes; BENCH_ARGS=--json for one object
+	.venv/bin/python -m bench.throughput $(BENCH_ARGS)
 
 kafka: setup ## Tests against the real Apache Kafka; needs Java 17 and Maven
 	.venv/bin/python -m tests.apache_kafka.broker

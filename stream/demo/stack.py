@@ -75,7 +75,7 @@ class Stack:
             exits.callback(child.stop)
         for name, port in ports.items():
             url = f"http://127.0.0.1:{port}"
-            self.children[name].wait_until(lambda url=url: _is_ready(url), limit_s=_READY_LIMIT_S)  # type: ignore[misc]
+            self.children[name].wait_until(lambda url=url: is_ready(url), limit_s=_READY_LIMIT_S)  # type: ignore[misc]
         self.ingest_url = f"http://127.0.0.1:{ports['ingest']}"
         self.worker_urls = [
             f"http://127.0.0.1:{port}" for name, port in ports.items() if name.startswith("worker")
@@ -105,7 +105,8 @@ def _is_ours(name: str) -> bool:
     return name.startswith(_OURS) and name != STOP_WITH_PARENT
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Return whether the process at this address says that it can work."""
     try:
         with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:  # noqa: S310 - loopback
             return bool(answer.status == HTTPStatus.OK)
