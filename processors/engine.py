@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from processors.legs import Leg
 
 
 def settle(
-    legs: tuple[Leg, ...], *, before: bool | None, noise_s: float
-) -> tuple[tuple[Leg, ...], int]:
+    legs: Sequence[Leg], *, before: bool | None, noise_s: float
+) -> tuple[Sequence[Leg], int]:
     """Return the legs with settled ignition, and how many of them are settled for good.
 
     A run of legs with another ignition than what came before it takes effect, from its start,
@@ -18,6 +18,11 @@ def settle(
     came before the first leg is `before`; from None (never reported) any report takes effect at
     once.
     """
+    for leg in legs:
+        if leg.engine is not before:
+            break
+    else:
+        return legs, len(legs)  # nothing switches: by far the most usual
     settled: list[Leg] = []
     current = before
     index = 0
@@ -34,12 +39,12 @@ def settle(
             current = engine
             settled += run
         else:
-            settled += [replace(leg, engine=current) for leg in run]
+            settled += [leg._replace(engine=current) for leg in run]
             if end == len(legs):
                 for_good = index
         index = end
-    return tuple(settled), for_good
+    return settled, for_good
 
 
-def _lasts(run: tuple[Leg, ...]) -> float:
+def _lasts(run: Sequence[Leg]) -> float:
     return (run[-1].ended_at - run[0].started_at).total_seconds()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from processors.geodesy import Point
 from schemas.rules import Rules
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One or more consecutive legs that are alike.
+class Leg(NamedTuple):
+    """What lies between two consecutive fixes.
 
     `engine` is the ignition in force on the leg: the last one reported at or before its start;
     None where the vehicle has never reported one.
@@ -24,23 +23,6 @@ class Leg:
     distance_m: float
     moving: bool
     engine: bool | None
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return (self.ended_at - self.started_at).total_seconds()
-
-    def followed_by(self, other: Leg) -> Leg:
-        """Return both as one leg; the other starts where this one ends."""
-        return Leg(
-            self.started_at,
-            other.ended_at,
-            self.start,
-            other.end,
-            self.distance_m + other.distance_m,
-            self.moving,
-            self.engine,
-        )
 
 
 def is_moving(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from processors.geodesy import Point
 from processors.legs import Leg
@@ -19,8 +19,7 @@ class SegmentState(StrEnum):
     OFFLINE = "offline"
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """An interval of one state. `moved` says of an offline one that the vehicle was elsewhere.
 
     `distance_m` is what was driven; for an offline segment the straight line across it.
@@ -64,20 +63,18 @@ def on_trip(leg: Leg) -> Segment:
     return at_standstill(leg)
 
 
-def joined(segments: tuple[Segment, ...], following: Segment) -> tuple[Segment, ...]:
-    """Return the segments with one more at the end, merged with the last where both are alike.
+def merged(last: Segment, following: Segment) -> Segment | None:
+    """Return both as one segment where they are alike, else None.
 
     Two offline segments stay two: a fix lies between them.
     """
-    if segments and segments[-1].state == following.state != SegmentState.OFFLINE:
-        last = segments[-1]
-        merged = Segment(
-            last.state,
-            last.started_at,
-            following.ended_at,
-            last.start,
-            following.end,
-            last.distance_m + following.distance_m,
-        )
-        return (*segments[:-1], merged)
-    return (*segments, following)
+    if last.state is not following.state or last.state is SegmentState.OFFLINE:
+        return None
+    return Segment(
+        last.state,
+        last.started_at,
+        following.ended_at,
+        last.start,
+        following.end,
+        last.distance_m + following.distance_m,
+    )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from processors.segments import Segment, SegmentState
 
 _HOUR: Final = timedelta(hours=1)
+_NONE: Final = timedelta()
 
 
-@dataclass(frozen=True, slots=True)
-class UsageHour:
+class UsageHour(NamedTuple):
     """What a vehicle did in one UTC hour. The four lengths add up to what is known of it.
 
     `distance_m` is what was driven; a piece that crosses the hour is shared out by time.
@@ -21,12 +21,26 @@ class UsageHour:
     """
 
     hour: datetime
-    driving: timedelta = timedelta()
-    idling: timedelta = timedelta()
-    parked: timedelta = timedelta()
-    offline: timedelta = timedelta()
+    driving: timedelta = _NONE
+    idling: timedelta = _NONE
+    parked: timedelta = _NONE
+    offline: timedelta = _NONE
     distance_m: float = 0.0
     trip_count: int = 0
+
+
+@dataclass(slots=True)
+class _Sum:
+    """An hour that grows."""
+
+    hour: datetime
+    until: datetime
+    driving: timedelta
+    idling: timedelta
+    parked: timedelta
+    offline: timedelta
+    distance_m: float
+    trip_count: int
 
 
 def hour_of(at: datetime) -> datetime:
@@ -38,34 +52,64 @@ class UsageHours:
     """Adds pieces and departures up by hour; a small mutable sum, alive within one call."""
 
     def __init__(self, start: Iterable[UsageHour] = ()) -> None:
-        self._hours = {usage.hour: usage for usage in start}
+        self._hours = {one.hour: _Sum(one[0], one[0] + _HOUR, *one[1:]) for one in start}
+        self._last: _Sum | None = None
 
     def add(self, piece: Segment) -> None:
         """Share a piece out to the hours that it touches."""
-        start, whole = piece.started_at, piece.ended_at - piece.started_at
-        driven_m = piece.distance_m if piece.state is SegmentState.DRIVING else 0.0
-        while start < piece.ended_at:
-            hour = hour_of(start)
-            end = min(piece.ended_at, hour + _HOUR)
-            usage = self._hours.get(hour) or UsageHour(hour)
-            length = end - start
-            self._hours[hour] = replace(
-                usage,
-                driving=usage.driving + length * (piece.state is SegmentState.DRIVING),
-                idling=usage.idling + length * (piece.state is SegmentState.IDLING),
-                parked=usage.parked + length * (piece.state is SegmentState.PARKED),
-                offline=usage.offline + length * (piece.state is SegmentState.OFFLINE),
-                distance_m=usage.distance_m + driven_m * (length / whole),
-            )
-            start = end
+        state, start, end = piece.state, piece.started_at, piece.ended_at
+        driven_m = piece.distance_m if state is SegmentState.DRIVING else 0.0
+        usage = self._at(start)
+        if end <= usage.until:
+            _grow(usage, state, end - start, driven_m)
+            return
+        whole = end - start
+        while start < end:
+            usage = self._at(start)
+            until = min(end, usage.until)
+            _grow(usage, state, until - start, driven_m * ((until - start) / whole))
+            start = until
 
     def depart(self, at: datetime) -> None:
         """Count a trip that started."""
-        hour = hour_of(at)
-        usage = self._hours.get(hour) or UsageHour(hour)
-        self._hours[hour] = replace(usage, trip_count=usage.trip_count + 1)
+        self._at(at).trip_count += 1
 
     def since(self, at: datetime) -> tuple[UsageHour, ...]:
         """Return the hours from the one of an instant on, in order."""
         first = hour_of(at)
-        return tuple(self._hours[hour] for hour in sorted(self._hours) if hour >= first)
+        return tuple(
+            UsageHour(
+                one.hour,
+                one.driving,
+                one.idling,
+                one.parked,
+                one.offline,
+                one.distance_m,
+                one.trip_count,
+            )
+            for one in sorted(self._hours.values(), key=lambda one: one.hour)
+            if one.hour >= first
+        )
+
+    def _at(self, at: datetime) -> _Sum:
+        last = self._last
+        if last is None or not last.hour <= at < last.until:
+            hour = hour_of(at)
+            last = self._hours.get(hour)
+            if last is None:
+                last = _Sum(hour, hour + _HOUR, _NONE, _NONE, _NONE, _NONE, 0.0, 0)
+                self._hours[hour] = last
+            self._last = last
+        return last
+
+
+def _grow(usage: _Sum, state: SegmentState, length: timedelta, driven_m: float) -> None:
+    if state is SegmentState.DRIVING:
+        usage.driving += length
+        usage.distance_m += driven_m
+    elif state is SegmentState.IDLING:
+        usage.idling += length
+    elif state is SegmentState.PARKED:
+        usage.parked += length
+    else:
+        usage.offline += length

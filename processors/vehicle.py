@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
 from processors.round_trips import RoundTrip, continued
-from processors.segments import Segment, joined
-from processors.timeline import Timeline, begin, provisional, step
+from processors.segments import Segment, merged
+from processors.timeline import Fold, Timeline, begin, provisional
 from processors.trips import Trip
 from processors.usage import UsageHour, UsageHours, hour_of
 from schemas.fix import Fix
@@ -81,48 +81,46 @@ def _fold(
     building = timeline.building
     settled_until = timeline.settled_until
     trips_since = settled_until if timeline.trip is None else timeline.trip.started_at
-    segments: tuple[Segment, ...] = () if building is None else (building,)
-    closed: list[Segment] = []
     trips: list[Trip] = []
     round_trips: list[RoundTrip] = []
     underway = before.round_trip
     usage = UsageHours(before.hours)
     refused: list[tuple[Fix, str]] = []
     checkpoints: list[tuple[datetime, VehicleState]] = []
+    fold = Fold(timeline, rules)
+    period_ends = _period_end(timeline.at)
     for fix in fixes:
-        done = step(timeline, fix, rules)
-        if done.refused is not None:
-            refused.append((fix, done.refused))
+        reason = fold.take(fix)
+        if reason is not None:
+            refused.append((fix, reason))
             continue
-        for piece in done.pieces:
+        for piece in fold.pieces:
             usage.add(piece)
-            *ended, last = joined(segments, piece)
-            closed += ended
-            segments = (last,)
-        if done.departed_at is not None:
-            usage.depart(done.departed_at)
-        if done.trip is not None:
-            trips.append(done.trip)
-            underway, back = continued(underway, done.trip, depots, rules)
+        fold.pieces.clear()
+        if fold.departed_at is not None:
+            usage.depart(fold.departed_at)
+        if fold.ended is not None:
+            trips.append(fold.ended)
+            underway, back = continued(underway, fold.ended, depots, rules)
             round_trips += back
-        if _period(fix.recorded_at) != _period(timeline.at):
-            hours = usage.since(done.timeline.settled_until)
-            checkpoints.append((fix.recorded_at, VehicleState(done.timeline, hours, underway)))
-        timeline = done.timeline
+        if fix.recorded_at >= period_ends:
+            period_ends = _period_end(fix.recorded_at)
+            timeline = fold.timeline()
+            hours = usage.since(timeline.settled_until)
+            checkpoints.append((fix.recorded_at, VehicleState(timeline, hours, underway)))
+    timeline = fold.timeline()
     after = VehicleState(timeline, usage.since(timeline.settled_until), underway)
     pieces, open_trip = provisional(timeline, rules)
     for piece in pieces:
         usage.add(piece)
-        *ended, last = joined(segments, piece)
-        closed += ended
-        segments = (last,)
     if open_trip is not None:
         trips.append(open_trip)
     if underway is not None:
         round_trips.append(underway)
     return after, Changes(
         segments=Replaced(
-            settled_until if building is None else building.started_at, (*closed, *segments)
+            settled_until if building is None else building.started_at,
+            (*fold.closed, *_tiled(fold.building, pieces)),
         ),
         trips=Replaced(trips_since, tuple(trips)),
         round_trips=Replaced(
@@ -135,5 +133,19 @@ def _fold(
     )
 
 
-def _period(at: datetime) -> int:
-    return int(at.timestamp() // CHECKPOINT_EVERY.total_seconds())
+def _tiled(building: Segment | None, pieces: Iterable[Segment]) -> list[Segment]:
+    """Return segments from the last final one on, like pieces merged."""
+    tiles = [] if building is None else [building]
+    for piece in pieces:
+        longer = merged(tiles[-1], piece) if tiles else None
+        if longer is None:
+            tiles.append(piece)
+        else:
+            tiles[-1] = longer
+    return tiles
+
+
+def _period_end(at: datetime) -> datetime:
+    """Return the end of the checkpoint's period that an instant lies in."""
+    length_s = CHECKPOINT_EVERY.total_seconds()
+    return datetime.fromtimestamp((at.timestamp() // length_s + 1) * length_s, UTC)
