@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.fix import Fix
 from schemas.rules import Rules
@@ -26,8 +25,7 @@ _CONTENT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A fix and when it was received; the earliest receipt where it came more than once."""
 
     fix: Fix

@@ -165,7 +165,7 @@ class VehicleFold:
         for arrival in lost:
             at = arrival.fix.recorded_at
             occasion = next(item for item in items if item.arrival.fix.recorded_at == at)
-            counted = Item(arrival, occasion.vendor, occasion.record, occasion.index)
+            counted = Item(arrival, occasion.vendor, occasion.record, occasion.number)
             self.writes.letters.append(
                 item_letter(
                     counted,

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -34,14 +34,14 @@ class Record:
     received_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One usable fix and where it came from."""
 
     arrival: Arrival
     vendor: str
     record: Record
-    index: int | None
+    number: int | None
+    """Its position within its message, from 0; None for a bare fix."""
 
 
 @dataclass(slots=True)
@@ -73,9 +73,13 @@ def _decode(record: Record, into: Decoded) -> None:
     except ValidationError as error:
         _decode_one_by_one(record, value, error, into)
         return
+    received_at, vendor, own = batch.received_at, batch.vendor, f"{batch.municipality_id}/"
     for index, fix in enumerate(batch.fixes):
-        item = Item(Arrival(fix, batch.received_at), batch.vendor, record, index)
-        _take(item, batch.municipality_id, into)
+        item = Item(Arrival(fix, received_at), vendor, record, index)
+        if fix.vehicle_id.startswith(own):
+            into.items.append(item)
+        else:
+            into.letters.append(_foreign(item, batch.municipality_id))
 
 
 def _decode_one_by_one(record: Record, value: bytes, error: ValidationError, into: Decoded) -> None:
@@ -112,26 +116,22 @@ def _take_loose(
         )
         return
     if envelope is None:
-        item = Item(Arrival(fix, record.received_at), "kafka", record, index)
-        _take(item, municipality_of(fix.vehicle_id), into)
-    else:
-        item = Item(Arrival(fix, envelope.received_at), envelope.vendor, record, index)
-        _take(item, envelope.municipality_id, into)
-
-
-def _take(item: Item, municipality_id: str, into: Decoded) -> None:
-    vehicle_id = item.arrival.fix.vehicle_id
-    if municipality_of(vehicle_id) != municipality_id:
-        into.letters.append(
-            item_letter(
-                item,
-                "foreign-vehicle",
-                f"vehicle {vehicle_id} is not of municipality {municipality_id}; send it "
-                "with a key of its own municipality",
-            )
-        )
+        into.items.append(Item(Arrival(fix, record.received_at), "kafka", record, index))
         return
-    into.items.append(item)
+    item = Item(Arrival(fix, envelope.received_at), envelope.vendor, record, index)
+    if municipality_of(fix.vehicle_id) == envelope.municipality_id:
+        into.items.append(item)
+    else:
+        into.letters.append(_foreign(item, envelope.municipality_id))
+
+
+def _foreign(item: Item, municipality_id: str) -> Letter:
+    return item_letter(
+        item,
+        "foreign-vehicle",
+        f"vehicle {item.arrival.fix.vehicle_id} is not of municipality {municipality_id}; send it "
+        "with a key of its own municipality",
+    )
 
 
 _SOUND: Final = {
@@ -189,7 +189,7 @@ def item_letter(item: Item, reason: str, detail: str) -> Letter:
         item.record,
         reason,
         detail,
-        index=item.index,
+        index=item.number,
         value=message.model_dump_json(exclude_none=True).encode(),
         vehicle_id=fix.vehicle_id,
     )

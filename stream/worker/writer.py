@@ -276,26 +276,34 @@ def _of_a_state(violation: psycopg.errors.UniqueViolation) -> bool:
 
 def _by_vehicle(decoded: Decoded, fleet: Fleet, writes: Writes) -> dict[str, list[Item]]:
     """Return the items of each vehicle; those that are wrong by themselves become dead letters."""
-    by_vehicle: defaultdict[str, list[Item]] = defaultdict(list)
+    every: defaultdict[str, list[Item]] = defaultdict(list)
     for item in decoded.items:
-        fix = item.arrival.fix
-        municipality = fleet.municipalities.get(municipality_of(fix.vehicle_id))
+        every[item.arrival.fix.vehicle_id].append(item)
+    by_vehicle: dict[str, list[Item]] = {}
+    for vehicle_id, items in every.items():
+        municipality = fleet.municipalities.get(municipality_of(vehicle_id))
         if municipality is None:
-            writes.letters.append(
-                item_letter(
-                    item,
-                    "unknown-municipality",
-                    f"no municipality {municipality_of(fix.vehicle_id)} is entered; enter it and "
-                    "replay this letter",
-                )
-            )
+            writes.letters += [_unknown_municipality(item) for item in items]
             continue
-        wrong = fault(fix, item.arrival.received_at, municipality.rules)
-        if wrong is not None:
-            writes.letters.append(item_letter(item, *wrong))
-            continue
-        by_vehicle[fix.vehicle_id].append(item)
+        good = []
+        for item in items:
+            wrong = fault(item.arrival.fix, item.arrival.received_at, municipality.rules)
+            if wrong is None:
+                good.append(item)
+            else:
+                writes.letters.append(item_letter(item, *wrong))
+        if good:
+            by_vehicle[vehicle_id] = good
     return by_vehicle
+
+
+def _unknown_municipality(item: Item) -> Letter:
+    return item_letter(
+        item,
+        "unknown-municipality",
+        f"no municipality {municipality_of(item.arrival.fix.vehicle_id)} is entered; enter it and "
+        "replay this letter",
+    )
 
 
 def unprocessable(record: Record, error: Exception) -> Letter:
