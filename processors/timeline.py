@@ -7,7 +7,8 @@ moved along in place, alive within one call.
 
 The rules are those of DOMAIN.md: a trip starts when the vehicle is 200 m from its standstill and is
 back-dated to the departure; it ends where no point 200 m away follows for 180 s, and is stamped
-at the arrival; an hour without a fix is a gap.
+at the arrival; an hour without a fix is a gap. Departure and arrival are where the vehicle left
+its place and came to its place: a red light within the 200 m is part of the trip.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Timeline:
 
     `building` is the last final segment, which the next piece may still lengthen. `tail` are the
     legs after it whose meaning is open: a departure, an arrival or an ignition that is not yet
-    confirmed. While travelling, `tail[candidate].start` is where the vehicle may have arrived.
-    `anchor` is where it last stood.
+    confirmed. While travelling, `tail[candidate].start` is where the vehicle may have arrived;
+    while standing, a departure lies from `tail[candidate]` on. `anchor` is where it last stood.
     """
 
     at: datetime
@@ -124,6 +125,7 @@ class Fold:
         self._rules = rules
         self._noise_s = rules.ignition_noise_s
         self._far_m = rules.trip_start_m
+        self._rest_m = rules.rest_radius_m
         self._max_mps = rules.max_speed_mps
         self._point = timeline.point
         self._speed_mps = timeline.speed_mps
@@ -194,9 +196,7 @@ class Fold:
         if distance_m(self._anchor, leg.end) <= self._far_m:
             self._settle_standstill()
             return
-        departure = len(tail) - 1
-        while departure and tail[departure].moving and tail[departure - 1].moving:
-            departure -= 1
+        departure = self._departure()
         legs, _ = self._settled()
         for stood in legs[:departure]:
             self._emit(at_standstill(stood))
@@ -219,7 +219,8 @@ class Fold:
             candidate = self._candidate = self._next_candidate(candidate + 1)
         if candidate < len(tail):
             waited_s = (leg.ended_at - tail[candidate].started_at).total_seconds()
-            if waited_s >= self._rules.stop_after_s:
+            at_rest = not leg.moving or waited_s >= self._rules.open_at_most_s
+            if waited_s >= self._rules.stop_after_s and at_rest:
                 self._arrive(self._arrival(otherwise=candidate))
                 return
         if self._trip is None:
@@ -237,6 +238,7 @@ class Fold:
         for stood in legs:
             self._emit(at_standstill(stood))
         self._tail = []
+        self._candidate = 0
         moved = leg.distance_m > self._far_m
         if leg.engine is False and not moved:
             self._emit(at_standstill(leg))
@@ -268,20 +270,57 @@ class Fold:
     def _settle_standstill(self) -> None:
         """Make final what no departure and no ignition can change any more.
 
-        A last run of moving legs may turn out to be a departure. Earlier ones, from which the
-        vehicle came back to rest, were manoeuvres or jitter.
+        All of it when the vehicle rests at its place, or has rested at another one nearby for as
+        long as a stop takes: that is its place from then on. Else what came before it left.
         """
         tail = self._tail
-        leaving = len(tail)
-        while leaving and tail[leaving - 1].moving:
-            leaving -= 1
+        if not tail:
+            return
+        last = tail[-1]
+        away = distance_m(self._anchor, last.end) > self._rest_m
+        if not last.moving and (not away or self._rested_s() >= self._rules.stop_after_s):
+            if away:
+                self._anchor = last.end
+            self._candidate = len(tail)
+        else:
+            self._candidate = max(self._departure(), self._oldest_open())
         legs, for_good = self._settled()
-        final = min(leaving, for_good)
+        final = min(self._candidate, for_good)
         if final:
             for leg in legs[:final]:
                 self._emit(at_standstill(leg))
             self._engine = legs[final - 1].engine
             self._tail = tail[final:]
+            self._candidate -= final
+
+    def _departure(self) -> int:
+        """Return the leg on which the vehicle left its place, if it has: the last try counts."""
+        tail = self._tail
+        index = len(tail) - 1
+        while index and distance_m(self._anchor, tail[index].start) > self._rest_m:
+            index -= 1
+        while index and tail[index].moving and tail[index - 1].moving:
+            index -= 1
+        return max(index, self._candidate)
+
+    def _oldest_open(self) -> int:
+        """Return the first leg that is not too old to be part of a departure."""
+        tail = self._tail
+        ended_at, limit_s = tail[-1].ended_at, self._rules.open_at_most_s
+        index = 0
+        while (ended_at - tail[index].started_at).total_seconds() > limit_s:
+            index += 1
+            if index == len(tail):
+                break
+        return index
+
+    def _rested_s(self) -> float:
+        """Return how long the vehicle has been at rest, as far as the open legs tell."""
+        tail = self._tail
+        index = len(tail) - 1
+        while index > self._candidate and not tail[index - 1].moving:
+            index -= 1
+        return (tail[-1].ended_at - tail[index].started_at).total_seconds()
 
     def _settle_trip(self, trip: Trip) -> None:
         """Make final what lies before a possible arrival and before an ignition in doubt."""
@@ -310,10 +349,18 @@ class Fold:
         return len(tail)
 
     def _arrival(self, *, otherwise: int) -> int:
-        """Return the leg from the candidate on at whose start the vehicle had come to rest."""
+        """Return the leg from the candidate on at whose start the vehicle had come to its place.
+
+        From there on it stays within `rest_radius_m`. Where it never rests like that: at whose
+        start it first rested.
+        """
         tail = self._tail
-        resting = (index for index in range(self._candidate, len(tail)) if not tail[index].moving)
-        return next(resting, otherwise)
+        resting = [index for index in range(self._candidate, len(tail)) if not tail[index].moving]
+        for index in resting:
+            start = tail[index].start
+            if all(distance_m(start, leg.end) <= self._rest_m for leg in reversed(tail[index:])):
+                return index
+        return resting[0] if resting else otherwise
 
     def _near(self, one: Point, other: Point) -> bool:
         return distance_m(one, other) <= self._far_m

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from schemas.ids import LocalId, MunicipalityId, ScopedId
 
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(
+            f"{at.isoformat()} is out of range in UTC; send the device's time"
+        ) from error
+
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """An aware instant, normalised to UTC. A time without an offset is refused."""
 
 MAX_FIXES_PER_BATCH = 10_000

@@ -40,6 +40,18 @@ class Rules(BaseModel):
     stop_after_s: float = Field(
         default=180.0, gt=0, description="A standstill this long is a stop (Traccar, minDuration)"
     )
+    rest_radius_m: float = Field(
+        default=50.0,
+        gt=0,
+        description="A vehicle that rests stays within this of where it rests: a light nearer to "
+        "the depot than trip_start_m is traffic, not the stop (ours: twice the noise)",
+    )
+    open_at_most_s: float = Field(
+        default=900.0,
+        gt=0,
+        description="A departure or an arrival is open for so long at most, however a vehicle "
+        "circles within trip_start_m (ours: five stops)",
+    )
     gap_s: float = Field(
         default=3600.0, gt=0, description="Longer without a fix is offline (Traccar, stopGap)"
     )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 import httpx
+import psutil
+from pydantic import SecretStr
 
 from infra.embedded.guardian import Guardian
 from infra.embedded.process import Child, free_port
-from infra.settings import Settings, as_environment
+from infra.settings import KafkaSettings, Settings, as_environment
 
 
 def environment(settings: Settings, **extra: str) -> dict[str, str]:
@@ -24,7 +29,7 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
 
 
 class Service:
-    """One process of ours and where its probes are."""
+    """One process of ours and where its probes are; as a context it is stopped at the end."""
 
     def __init__(
         self, command: str, settings: Settings, guardian: Guardian, directory: Path, **extra: str
@@ -43,6 +48,12 @@ class Service:
                 **extra,
             ),
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def pid(self) -> int:
@@ -80,3 +91,37 @@ def wait_for(
             logs = "\n".join(f"-- {one.child.name}\n{one.child.tail()}" for one in who)
             raise AssertionError(f"not within {limit_s:g} s: {what}\n{logs}")
         time.sleep(0.1)
+
+
+async def until(
+    condition: Callable[[], Awaitable[bool]], what: str, *, limit_s: float = 20.0
+) -> None:
+    """Ask until the answer is yes."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + limit_s
+    while not await condition():
+        assert clock() < deadline, f"not within {limit_s:g} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+def with_broker(database_url: str, bootstrap_servers: str, *, idempotence: bool) -> Settings:
+    """Return the settings of an installation that uses this broker."""
+    return Settings(
+        database_url=SecretStr(database_url),
+        kafka=KafkaSettings(
+            bootstrap_servers=bootstrap_servers,
+            topic_prefix=f"test-{uuid.uuid4().hex[:12]}",
+            idempotence=idempotence,
+        ),
+    )
+
+
+def process_of_broker(settings: Settings) -> psutil.Process:
+    """Return the process that listens where the broker of these settings is."""
+    port = int(settings.kafka.bootstrap_servers.rpartition(":")[2])
+    (process,) = (
+        child
+        for child in psutil.Process().children()
+        if port in {one.laddr.port for one in child.net_connections() if one.status == "LISTEN"}
+    )
+    return process

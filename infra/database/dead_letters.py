@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,15 +35,25 @@ async def list_waiting(
     return await cursor.fetchall()
 
 
+async def now(connection: AsyncConnection[TupleRow]) -> datetime:
+    """Return the database's time, by which letters are dated."""
+    row = await (await connection.execute("SELECT now()")).fetchone()
+    if row is None:
+        raise RuntimeError("SELECT now() returned no row")
+    at: datetime = row[0]
+    return at
+
+
 async def take_waiting(
-    connection: AsyncConnection[TupleRow], *, reason: str | None, limit: int
+    connection: AsyncConnection[TupleRow], *, reason: str | None, until: datetime, limit: int
 ) -> list[WaitingLetter]:
-    """Lock and return the oldest letters not replayed."""
+    """Lock and return the oldest letters not replayed, of those written until an instant."""
     cursor = await connection.execute(
         "SELECT dead_letter_id, message_key, message_value FROM dead_letter "
         "WHERE replayed_at IS NULL AND (%(reason)s::text IS NULL OR reason = %(reason)s) "
+        "AND created_at <= %(until)s "
         "ORDER BY created_at, dead_letter_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED",
-        {"reason": reason, "limit": limit},
+        {"reason": reason, "until": until, "limit": limit},
     )
     return [WaitingLetter(*row) for row in await cursor.fetchall()]
 

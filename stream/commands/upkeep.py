@@ -32,6 +32,9 @@ def list_letters(
 ) -> None:
     """List dead letters that were not replayed, the newest first."""
     table = Table("when", "reason", "vehicle", "origin", "detail")
+    for column in table.columns:
+        column.overflow = "fold"  # nothing is cut off; a reason stays whole, to be searched for
+        column.no_wrap = column.header == "reason"
     for row in with_connection(
         lambda connection: store.list_waiting(connection, reason=reason, limit=limit)
     ):
@@ -55,9 +58,14 @@ async def _replay(settings: Settings, reason: str | None) -> int:
     producer = AIOKafkaProducer(**producer_options(settings.kafka))
     count = 0
     async with make_pool(settings, max_size=1) as pool, producer:
+        async with pool.connection() as connection:
+            # Letters whose fault is still there come back, at once: those are for another time.
+            until = await store.now(connection)
         while True:
             async with pool.connection() as connection, connection.transaction():
-                letters = await store.take_waiting(connection, reason=reason, limit=200)
+                letters = await store.take_waiting(
+                    connection, reason=reason, until=until, limit=200
+                )
                 if not letters:
                     return count
                 for letter in letters:

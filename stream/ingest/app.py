@@ -21,7 +21,14 @@ from schemas.fix import NativeFix
 from stream.health import add_probes
 from stream.ingest.gateway import BusyError, Gateway, UnavailableError
 from stream.ingest.keys import Keys
-from stream.ingest.requests import MAX_EVENTS, Answer, TooManyError, UnreadableError, parse
+from stream.ingest.requests import (
+    MAX_EVENTS,
+    Answer,
+    Refusal,
+    TooManyError,
+    UnreadableError,
+    parse,
+)
 
 _RETRY_AFTER_S: Final = "1"
 _EVENTS: Final = Counter(
@@ -67,9 +74,18 @@ async def _holder(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> KeyHolder:
-    """Return who is at the door. Raises `HTTPException` for a key that is not valid."""
+    """Return who is at the door.
+
+    Raises `HTTPException` for a key that is not valid, or that cannot be looked up now.
+    """
     keys: Keys = request.app.state.keys
     found = None if credentials is None else await keys.holder(credentials.credentials)
+    if found is None and credentials is not None and keys.problem is not None:
+        raise HTTPException(
+            503,
+            "the key cannot be looked up now; send the same again later",
+            headers={"Retry-After": _RETRY_AFTER_S},
+        )
     if found is None:
         raise HTTPException(
             401,
@@ -125,11 +141,21 @@ def make_app(settings: Settings) -> FastAPI:
         response_model=Answer,
         openapi_extra=_BODY,
         responses={
-            401: {"description": "No valid key"},
-            413: {"description": "Body or array too large"},
-            422: {"model": Answer, "description": "Nothing in the request could be accepted"},
-            429: {"description": "Too much waits for Kafka: come back after `Retry-After` s"},
-            503: {"description": "Kafka does not answer: send the same again later"},
+            401: {"model": Refusal, "description": "No valid key"},
+            413: {"model": Refusal, "description": "Body or array too large"},
+            422: {
+                "model": Answer | Refusal,
+                "description": "Nothing in the request could be accepted, or it is not JSON",
+            },
+            429: {
+                "model": Refusal,
+                "description": "Too much waits for Kafka: come back after `Retry-After` s",
+            },
+            503: {
+                "model": Refusal,
+                "description": "Kafka does not answer, or a key that is not known yet cannot be "
+                "looked up: send the same again after `Retry-After` s",
+            },
         },
     )
     async def events(request: Request, sender: _Sender) -> Response:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 from prometheus_client import Histogram
 
@@ -26,7 +26,12 @@ MAX_FIXES_PER_MESSAGE: Final = 2_000
 """Keeps a message below the broker's usual limit of 1 MiB, whatever a fix carries."""
 MAX_FIXES_WAITING: Final = 200_000
 """Beyond this the gateway asks vendors to wait, before memory does."""
-_REQUEST_TIMEOUT_MS: Final = 10_000
+REQUEST_TIMEOUT_MS: Final = 10_000
+"""Until then the producer tries again by itself, so that a new leader costs no answer `503`."""
+ACK_LIMIT_S: Final = 12.0
+"""An idempotent producer tries for ever; who waits for an answer does not."""
+_CHECK_LIMIT_S: Final = 2.0
+_STOP_LIMIT_S: Final = 5.0
 _ACK_SECONDS: Final = Histogram("fleetpulse_ingest_ack_seconds", "Time until Kafka had a message")
 _log: Final = structlog.get_logger(__name__)
 
@@ -57,7 +62,7 @@ class Gateway:
         self._producer = AIOKafkaProducer(
             **producer_options(settings.kafka),
             max_request_size=1_000_000,
-            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         self._partitioner = DefaultPartitioner()
         self._partitions: list[int] = []
@@ -75,7 +80,12 @@ class Gateway:
         """Send what is gathered and disconnect."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-        await self._producer.stop()
+        try:
+            async with asyncio.timeout(_STOP_LIMIT_S):
+                await self._producer.stop()
+        except TimeoutError:
+            # What it still holds was answered 503 long ago.
+            _log.warning("Kafka did not take the rest in time", limit_s=_STOP_LIMIT_S)
 
     async def _read_partitions(self) -> None:
         self._partitions = sorted(await self._producer.partitions_for(self._topic))
@@ -84,7 +94,11 @@ class Gateway:
     async def check(self) -> str | None:
         """Ask the broker for the topic; return what is wrong, or None."""
         try:
-            await asyncio.wait_for(self._read_partitions(), timeout=2.0)
+            async with asyncio.timeout(_CHECK_LIMIT_S):
+                # The partitions alone would come from memory, whether or not a broker is there.
+                if not await self._producer.client.force_metadata_update():
+                    raise KafkaConnectionError("no broker answers")
+                await self._read_partitions()
         except (KafkaError, TimeoutError) as error:
             self.problem = f"kafka: {error!r}"
         return self.problem
@@ -95,6 +109,8 @@ class Gateway:
         Raises `BusyError` when too much waits already, and `UnavailableError` when Kafka refuses
         or does not answer; then some of the fixes may still have arrived, so send them again.
         """
+        if not fixes:
+            return
         if self._waiting + len(fixes) > MAX_FIXES_WAITING:
             raise BusyError(
                 f"{self._waiting} fixes wait for Kafka, limit {MAX_FIXES_WAITING}; try again later"
@@ -102,13 +118,14 @@ class Gateway:
         self._waiting += len(fixes)
         try:
             sent = {self._gather(holder, fix) for fix in fixes}
-            results = await asyncio.gather(*sent, return_exceptions=True)
+            # Not gather(): who gives up would cancel a message that others wait for as well.
+            await asyncio.wait(sent)
         finally:
             self._waiting -= len(fixes)
-        for result in results:
-            if isinstance(result, BaseException):
-                self.problem = f"kafka: {result!r}"
-                raise UnavailableError(self.problem) from result
+        for one in sent:
+            if (error := one.exception()) is not None:
+                self.problem = f"kafka: {error!r}"
+                raise UnavailableError(self.problem) from error
         self.problem = None
 
     def _gather(self, holder: KeyHolder, fix: NativeFix) -> asyncio.Future[None]:
@@ -152,12 +169,13 @@ class Gateway:
         )
         began = time.monotonic()
         try:
-            await self._producer.send_and_wait(
-                self._topic,
-                value,
-                key=str(gathering.fixes[0]["vehicle_id"]).encode(),
-                partition=partition,
-            )
+            async with asyncio.timeout(ACK_LIMIT_S):
+                await self._producer.send_and_wait(
+                    self._topic,
+                    value,
+                    key=str(gathering.fixes[0]["vehicle_id"]).encode(),
+                    partition=partition,
+                )
         except (KafkaError, OSError) as error:
             _log.warning("message not sent", partition=partition, reason=repr(error))
             gathering.sent.set_exception(error)

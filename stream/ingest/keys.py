@@ -16,6 +16,9 @@ from infra.database.pool import Pool
 REFRESH_S: Final = 10.0
 """A new or revoked key takes effect within this."""
 _UNKNOWN_REFRESH_S: Final = 1.0
+CONNECT_LIMIT_S: Final = 2.0
+ANSWER_LIMIT_S: Final = 2.5
+"""Nobody waits longer for keys: a database that hangs leaves the last known ones."""
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -26,7 +29,7 @@ class Keys:
         self._pool = pool
         self._holders: dict[bytes, KeyHolder] = {}
         self._read_at = float("-inf")
-        self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
         self.problem: str | None = "keys not read yet"
 
     async def holder(self, key: str) -> KeyHolder | None:
@@ -41,16 +44,33 @@ class Keys:
         return found
 
     async def refresh(self, allowed_age_s: float = 0.0) -> None:
-        """Read the keys again unless another request has just done so."""
-        async with self._lock:
-            if time.monotonic() - self._read_at <= allowed_age_s:
-                return
-            try:
-                async with self._pool.connection(timeout=2.0) as connection:
-                    self._holders = await valid_keys(connection)
-            except (psycopg.Error, PoolTimeout) as away:
-                self.problem = f"database: {away}"
-                _log.warning("keys not refreshed", reason=str(away))
-            else:
-                self.problem = None
+        """Read the keys again unless that has just been done; wait a moment for them at most."""
+        if time.monotonic() - self._read_at <= allowed_age_s:
+            return
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        reading = self._reading
+        await asyncio.wait((reading,), timeout=ANSWER_LIMIT_S)
+        if reading.done():
+            reading.result()
+        else:
+            self._missed(f"no answer within {ANSWER_LIMIT_S:g} s")
+
+    async def _read(self) -> None:
+        try:
+            async with self._pool.connection(timeout=CONNECT_LIMIT_S) as connection:
+                self._holders = await valid_keys(connection)
+        except (psycopg.Error, PoolTimeout) as away:
+            self._missed(str(away))
+        else:
+            self.problem = None
             self._read_at = time.monotonic()
+        finally:
+            self._reading = None
+
+    def _missed(self, reason: str) -> None:
+        self._read_at = time.monotonic()
+        problem = f"database: {reason}"
+        if problem != self.problem:  # once, not for each who waits
+            _log.warning("keys not refreshed", reason=reason)
+        self.problem = problem

@@ -14,6 +14,7 @@ MAX_EVENTS: Final = 5_000
 """Most events in one request."""
 _EVENTS: Final = TypeAdapter(list[NativeFix])
 _EVENT: Final = TypeAdapter(NativeFix)
+_TOO_DEEP: Final = "is nested too deeply; send a flat object"
 
 
 class Rejected(BaseModel):
@@ -29,6 +30,12 @@ class Answer(BaseModel):
 
     accepted: int = Field(description="Events that Kafka has acknowledged")
     rejected: list[Rejected] = Field(description="Events to correct and send again")
+
+
+class Refusal(BaseModel):
+    """Why nothing of a request was looked at."""
+
+    detail: str = Field(description="Value, limit and remedy")
 
 
 class UnreadableError(ValueError):
@@ -60,7 +67,7 @@ def parse(body: bytes) -> tuple[Sequence[NativeFix], list[Rejected]]:
         )
     try:
         return _EVENTS.validate_json(orjson.dumps(document)), []
-    except ValidationError:
+    except (ValidationError, orjson.JSONEncodeError):
         return _one_by_one(document)
 
 
@@ -79,6 +86,8 @@ def _one_by_one(events: Sequence[Any]) -> tuple[list[NativeFix], list[Rejected]]
                 )
                 for fault in error.errors(include_url=False)
             ]
+        except orjson.JSONEncodeError:
+            rejected.append(Rejected(index=index, field="", reason=_TOO_DEEP))
     return good, rejected
 
 
@@ -89,4 +98,6 @@ def _reason(fault: Any) -> str:
         return f"{fault['input']!r} has no offset from UTC; send for example 2026-01-31T08:00:00Z"
     if fault["type"] == "extra_forbidden":
         return "is not a field of this event; see /docs for those that are"
+    if fault["type"] == "json_invalid":  # it was JSON, but deeper than the parser goes
+        return _TOO_DEEP
     return f"{fault['msg']}, got {str(fault['input'])[:100]!r}"

@@ -24,6 +24,8 @@ NOISE_MPS: Final = 2.0
 IGNITION_NOISE_S: Final = 30.0
 TRIP_START_M: Final = 200.0
 STOP_S: Final = 180.0
+REST_M: Final = 50.0
+OPEN_S: Final = 900.0
 GAP_S: Final = 3600.0
 MAX_MPS: Final = 200 / 3.6
 
@@ -213,6 +215,7 @@ def _settle_ignition(
     raw = [leg.engine for leg in stretch]
     for phase in phases:
         settled: list[bool | None] = []
+        at_start = current
         known = range(phase.first, phase.known)
         for ignition, group in groupby(known, key=lambda index: raw[index]):
             run = list(group)
@@ -220,6 +223,7 @@ def _settle_ignition(
             if ignition == current or current is None or lasts.total_seconds() >= IGNITION_NOISE_S:
                 current = ignition
             settled += [current] * len(run)
+        current = at_start  # what was known beyond the phase is told again by the next one
         for index in range(phase.first, phase.after):
             stretch[index].engine = current = settled[index - phase.first]
 
@@ -230,23 +234,19 @@ def _find_phases(
     """Return stays and trips in turn, and the standstill at the end."""
     phases: list[Phase] = []
     end = len(stretch)
-    standing_from = search_from = 0
+    stay = free = known = 0
     while True:
-        far = next(
-            (
-                index
-                for index in range(search_from, end)
-                if _metres(anchor, stretch[index].end) > TRIP_START_M
-            ),
-            None,
-        )
+        far = None
+        for index in range(known, end):
+            if _metres(anchor, stretch[index].end) > TRIP_START_M:
+                far = index
+                break
+            anchor, free = _look_on(stretch, index, stay, anchor, free)
         if far is None:
-            phases.append(Phase(standing_from, end, end))
+            phases.append(Phase(stay, end, end))
             return phases, anchor
-        first = far
-        while first > standing_from and stretch[first].moving and stretch[first - 1].moving:
-            first -= 1
-        phases.append(Phase(standing_from, first, far + 1))
+        first = _left(stretch, far, stay, anchor, free)
+        phases.append(Phase(stay, first, far + 1))
         stop = _find_stop(stretch, first, far)
         if stop is None and open_at_end:
             phases.append(Phase(first, end, end, is_trip=True, is_open=True))
@@ -257,7 +257,43 @@ def _find_phases(
         after, confirmed = stop
         phases.append(Phase(first, after, confirmed + 1, is_trip=True))
         anchor = stretch[after - 1].end
-        standing_from, search_from = after, confirmed + 1
+        stay = free = after
+        if after <= confirmed:
+            anchor, free = _look_on(stretch, confirmed, stay, anchor, free)
+        known = confirmed + 1
+
+
+def _look_on(
+    stretch: Sequence[ReferenceLeg], index: int, stay: int, anchor: Place, free: int
+) -> tuple[Place, int]:
+    """Return the place of a stay, and the first leg that may still be part of a departure."""
+    leg = stretch[index]
+    away = _metres(anchor, leg.end) > REST_M
+    if not leg.moving:
+        rest = index
+        while rest > free and not stretch[rest - 1].moving:
+            rest -= 1
+        rested = leg.ended_at - stretch[rest].started_at
+        if not away:
+            return anchor, index + 1
+        if rested.total_seconds() >= STOP_S:
+            return leg.end, index + 1
+    young = [
+        one
+        for one in range(index + 1)
+        if (leg.ended_at - stretch[one].started_at).total_seconds() <= OPEN_S
+    ]
+    oldest = young[0] if young else index + 1
+    return anchor, max(_left(stretch, index, stay, anchor, free), oldest)
+
+
+def _left(stretch: Sequence[ReferenceLeg], index: int, stay: int, anchor: Place, free: int) -> int:
+    """Return the leg on which the vehicle left its place: the last one that begins there."""
+    there = [one for one in range(stay, index + 1) if _metres(anchor, stretch[one].start) <= REST_M]
+    leaving = there[-1] if there else stay
+    while leaving > stay and stretch[leaving].moving and stretch[leaving - 1].moving:
+        leaving -= 1
+    return max(leaving, free)
 
 
 def _find_stop(stretch: Sequence[ReferenceLeg], first: int, far: int) -> tuple[int, int] | None:
@@ -266,8 +302,8 @@ def _find_stop(stretch: Sequence[ReferenceLeg], first: int, far: int) -> tuple[i
         candidate = _candidate(stretch, first + 1, confirming)
         if candidate > confirming:
             continue
-        waited = stretch[confirming].ended_at - stretch[candidate].started_at
-        if waited.total_seconds() >= STOP_S:
+        waited = (stretch[confirming].ended_at - stretch[candidate].started_at).total_seconds()
+        if waited >= OPEN_S or (waited >= STOP_S and not stretch[confirming].moving):
             return _at_rest(stretch, candidate, confirming, otherwise=candidate), confirming
     return None
 
@@ -284,10 +320,12 @@ def _candidate(stretch: Sequence[ReferenceLeg], earliest: int, last: int) -> int
 
 
 def _at_rest(stretch: Sequence[ReferenceLeg], candidate: int, last: int, *, otherwise: int) -> int:
-    for index in range(candidate, last + 1):
-        if not stretch[index].moving:
+    resting = [index for index in range(candidate, last + 1) if not stretch[index].moving]
+    for index in resting:
+        place = stretch[index].start
+        if all(_metres(place, leg.end) <= REST_M for leg in stretch[index : last + 1]):
             return index
-    return otherwise
+    return resting[0] if resting else otherwise
 
 
 def _piece(leg: ReferenceLeg, *, on_trip: bool) -> ReferenceSegment:

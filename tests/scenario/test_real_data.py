@@ -15,8 +15,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -86,18 +85,6 @@ RECORDINGS = {
     "cabs": Recording(CABS, "cabspotting", cab_fixes),
     "van": Recording(VAN, "tracked-van", van_fixes),
 }
-
-
-@contextmanager
-def service(
-    command: str, settings: Settings, guardian: Guardian, directory: Path
-) -> Iterator[Service]:
-    """Run one process of ours until the block is left."""
-    running = Service(command, settings, guardian, directory)
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 def enter(settings: Settings) -> str:
@@ -194,8 +181,8 @@ def test_a_recording_comes_out_as_the_batch_computation_has_it(
     fixes = recording.read()
     key = enter(settings)
     with (
-        service("ingest", settings, guardian, tmp_path) as ingest,
-        service("worker", settings, guardian, tmp_path) as worker,
+        Service("ingest", settings, guardian, tmp_path) as ingest,
+        Service("worker", settings, guardian, tmp_path) as worker,
     ):
         ingest.wait_ready()
         said = replay(recording, ingest.url, key, settings)
@@ -231,9 +218,9 @@ def test_a_worker_killed_during_a_replay_leaves_no_trace(
     total = sum(map(len, recording.read().values()))
     key = enter(settings)
     slow = settings.model_copy(update={"worker_batch_messages": 3})
-    with service("ingest", settings, guardian, tmp_path) as ingest:
+    with Service("ingest", settings, guardian, tmp_path) as ingest:
         ingest.wait_ready()
-        with service("worker", slow, guardian, tmp_path) as victim:
+        with Service("worker", slow, guardian, tmp_path) as victim:
             pushing = subprocess.Popen(
                 [sys.executable, "-m", "stream.cli", *_command(recording, ingest.url)],
                 env=environment(settings, FLEETPULSE_VENDOR_KEY=key),
@@ -244,7 +231,7 @@ def test_a_worker_killed_during_a_replay_leaves_no_trace(
             at_kill = stored(settings)
             assert pushing.wait(90) == 0
         assert 0 < at_kill < total, "killed half-way"
-        with service("worker", slow, guardian, tmp_path) as successor:
+        with Service("worker", slow, guardian, tmp_path) as successor:
             wait_for(
                 lambda: stored(settings) == total,
                 limit_s=60,
@@ -252,7 +239,7 @@ def test_a_worker_killed_during_a_replay_leaves_no_trace(
                 who=(successor,),
             )
         disturbed = asyncio.run(_rows(settings, then_empty=True))
-        with service("worker", settings, guardian, tmp_path) as undisturbed:
+        with Service("worker", settings, guardian, tmp_path) as undisturbed:
             wait_for(
                 lambda: stored(settings) == total,
                 limit_s=60,

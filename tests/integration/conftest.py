@@ -1,0 +1,51 @@
+"""Brokers that a test may kill."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from infra.embedded.guardian import Guardian
+from infra.embedded.tansu import EmbeddedBroker
+from infra.kafka import create_topics
+from infra.settings import Settings
+from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available
+from tests.processes import with_broker
+from tests.stream_harness import enter_municipality, open_pool
+
+
+@pytest.fixture(params=["tansu", pytest.param("apache_kafka", marks=pytest.mark.kafka)])
+def mortal(
+    request: pytest.FixtureRequest, database_url: str, guardian: Guardian, tmp_path: Path
+) -> Iterator[Settings]:
+    """Yield an installation with a broker of its own, which the test may kill."""
+    broker: EmbeddedBroker | ApacheKafka
+    with ExitStack() as stack:
+        if request.param == "tansu":
+            broker = EmbeddedBroker(tmp_path, guardian)
+            stack.callback(broker.stop)
+        else:
+            if (reason := apache_kafka_available()) is not None:
+                pytest.skip(reason)
+            broker = stack.enter_context(ApacheKafka())
+        yield with_broker(
+            database_url, broker.bootstrap_servers, idempotence=request.param != "tansu"
+        )
+
+
+@pytest.fixture
+def installation(settings: Settings) -> Settings:
+    """Return an installation with its topics and two municipalities."""
+
+    async def main() -> None:
+        await create_topics(settings.kafka)
+        async with open_pool(settings.database_url.get_secret_value()) as pool:
+            await enter_municipality(pool)
+            await enter_municipality(pool, "roskilde")
+
+    asyncio.run(main())
+    return settings
