@@ -26,6 +26,7 @@ class Topics:
     trips: str
     round_trips: str
     plans: str
+    alerts: str
     dead_letters: str
 
     @classmethod
@@ -36,6 +37,7 @@ class Topics:
             trips=f"{prefix}.trips",
             round_trips=f"{prefix}.round-trips",
             plans=f"{prefix}.plans",
+            alerts=f"{prefix}.alerts",
             dead_letters=f"{prefix}.dead-letters",
         )
 
@@ -88,7 +90,13 @@ async def create_topics(settings: KafkaSettings) -> None:
     topics = Topics.named(settings.topic_prefix)
     wanted = [NewTopic(topics.fixes, settings.partitions, settings.replication_factor)] + [
         NewTopic(name, 1, settings.replication_factor)
-        for name in (topics.trips, topics.round_trips, topics.plans, topics.dead_letters)
+        for name in (
+            topics.trips,
+            topics.round_trips,
+            topics.plans,
+            topics.alerts,
+            topics.dead_letters,
+        )
     ]
     admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()

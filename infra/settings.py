@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     )
     worker_batch_messages: int = Field(default=200, ge=1)
     worker_batch_wait_ms: float = Field(default=50.0, gt=0)
+    alerts_every_s: float = Field(
+        default=300.0, gt=0, description="How often the workers judge vehicles, one at a time"
+    )
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="Serve /metrics and /readyz of worker or planner"

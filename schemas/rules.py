@@ -79,3 +79,39 @@ class Rules(BaseModel):
     underused_below_class_share: float = Field(
         default=0.25, ge=0, le=1, description="Share of the class average (NASA)"
     )
+    alert_window_days: int = Field(
+        default=28,
+        ge=1,
+        description="Days that use and idling are judged on (ours: four of each weekday)",
+    )
+    alert_least_days: float = Field(
+        default=7.0,
+        gt=0,
+        description="A vehicle seen for less is not judged yet (ours: each weekday once)",
+    )
+    alert_margin: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="An alert is over when the figure is beyond its limit by this share, so that "
+        "one at the limit does not come and go (ours)",
+    )
+    alert_cooldown_days: float = Field(
+        default=7.0, ge=0, description="Rest before the same alert is raised again (ours)"
+    )
+    idling_share_above: float = Field(
+        default=0.35,
+        gt=0,
+        le=1,
+        description="Idling beyond this share of engine hours is too much (ours: fleets report a "
+        "fifth to a third)",
+    )
+    idling_least_engine_h: float = Field(
+        default=5.0, ge=0, description="Fewer engine hours tell nothing about idling (ours)"
+    )
+    silent_after_h: float = Field(
+        default=72.0,
+        gt=0,
+        description="A vehicle without a fix for so long, while others of its municipality report, "
+        "is silent (ours: a weekend)",
+    )

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from infra.settings import Settings
 from stream import logs
 from stream.commands import access, dashboards, planning, services, upkeep
+from stream.commands.alerts import alerts
 from stream.commands.demo import demo, up
 from stream.commands.fleet import fleet
 from stream.commands.replay import replay
@@ -36,6 +37,7 @@ app.command(rich_help_panel=FEED)(simulate)
 app.command(rich_help_panel=FEED)(replay)
 app.add_typer(fleet, name="fleet", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(planning.plan)
+app.add_typer(alerts, name="alerts", rich_help_panel=OPERATE)
 app.add_typer(access.key, name="key", rich_help_panel=OPERATE)
 app.add_typer(access.reader, name="reader", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(dashboards.dashboards)

@@ -49,6 +49,7 @@ def fill(connection: Connection, municipality_id: str, *, start: datetime, days:
         for day in range(days):
             _drive(connection, vehicle_id, depot_id, start + timedelta(days=day), km_a_day)
     _plan(connection, municipality_id, start + timedelta(days=days))
+    _alert(connection, municipality_id, start + timedelta(days=days))
 
 
 def _drive(
@@ -137,6 +138,19 @@ def _plan(connection: Connection, municipality_id: str, created_at: datetime) ->
             f"{municipality_id}/car-3",
             f"{municipality_id}/south",
             f"{municipality_id}/north",
+        ],
+    )
+
+
+def _alert(connection: Connection, municipality_id: str, raised_at: datetime) -> None:
+    connection.execute(
+        "INSERT INTO alert (alert_id, municipality_id, kind, vehicle_id, raised_at, reason) "
+        "VALUES (%s, %s, 'underused', %s, %s, '146 km a year, limit 5,000')",
+        [
+            uuid.uuid5(uuid.NAMESPACE_URL, f"alert/{municipality_id}"),
+            municipality_id,
+            f"{municipality_id}/car-3",
+            raised_at,
         ],
     )
 

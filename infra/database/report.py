@@ -67,6 +67,11 @@ FROM vehicle v LEFT JOIN usage_day u USING (vehicle_id)
 GROUP BY v.vehicle_id ORDER BY v.vehicle_id
 """
 
+_ALERTS: Final = """
+SELECT vehicle_id, kind, raised_at, reason FROM alert WHERE resolved_at IS NULL
+ORDER BY vehicle_id, kind
+"""
+
 _WINDOW: Final = """
 SELECT min(first_recorded_at) AS since, max(last_recorded_at) AS until FROM vehicle_state
 """
@@ -98,6 +103,11 @@ async def depots(connection: AsyncConnection[TupleRow]) -> Rows:
 async def vehicles(connection: AsyncConnection[TupleRow]) -> Rows:
     """Return kilometres and days used of each vehicle, also of those that never moved."""
     return await _rows(connection, _VEHICLES)
+
+
+async def open_alerts(connection: AsyncConnection[TupleRow]) -> Rows:
+    """Return the alerts that are open: vehicle, kind, when and why."""
+    return await _rows(connection, _ALERTS)
 
 
 async def plans(connection: AsyncConnection[TupleRow]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from schemas.plan import PlacementPlan
 
 _SHOWN_UNDERUSED = 8
 _SHOWN_MOVES = 6
+_SHOWN_ALERTS = 6
 _DAY_S = 86_400.0
 
 
@@ -32,6 +33,7 @@ class Findings:
     window_days: float
     depots: Sequence[Mapping[str, Any]]
     underused: Sequence[Underused]
+    alerts: Sequence[Mapping[str, Any]]
     plans: Sequence[PlacementPlan]
 
 
@@ -45,6 +47,7 @@ async def find(pool: Pool) -> Findings:
         window = await queries.window(connection)
         depots = await queries.depots(connection)
         vehicles = await queries.vehicles(connection)
+        alerts = await queries.open_alerts(connection)
         municipalities = (await load_fleet(connection)).municipalities
         plans = [PlacementPlan.model_validate(one) for one in await queries.plans(connection)]
     if window["since"] is None:
@@ -61,7 +64,12 @@ async def find(pool: Pool) -> Findings:
         for one in underused(fleet, window_days=days, rules=municipalities[municipality_id].rules)
     ]
     return Findings(
-        totals, days, depots, sorted(found, key=lambda one: (one.km_a_year, one.vehicle_id)), plans
+        totals,
+        days,
+        depots,
+        sorted(found, key=lambda one: (one.km_a_year, one.vehicle_id)),
+        alerts,
+        plans,
     )
 
 
@@ -70,6 +78,7 @@ def show(findings: Findings, console: Console) -> None:
     console.print(_stream_panel(findings))
     console.print(_depot_table(findings))
     console.print(_underused_table(findings))
+    console.print(_alert_table(findings))
     for plan in findings.plans:
         console.print(_plan_panel(plan))
 
@@ -150,6 +159,22 @@ def _underused_table(findings: Findings) -> Table:
     )
     for one in found[:_SHOWN_UNDERUSED]:
         table.add_row(one.vehicle_id, one.reason)
+    return table
+
+
+def _alert_table(findings: Findings) -> Table:
+    others = [one for one in findings.alerts if one["kind"] != "underused"]
+    raised = len(findings.alerts)
+    table = Table(
+        "vehicle",
+        "alert",
+        "why",
+        box=box.SIMPLE_HEAD,
+        title=f"Alerts: {raised} open, {raised - len(others)} of them underused as above",
+        title_justify="left",
+    )
+    for one in others[:_SHOWN_ALERTS]:
+        table.add_row(one["vehicle_id"], one["kind"], one["reason"])
     return table
 
 

@@ -20,10 +20,11 @@ from stream.demo.play import DemoFailedError, Play, Played, config
 from stream.demo.stack import ChildFailedError, Stack
 from stream.vendor import VendorError
 
-_PLANNER_FOR_DEMO: Final = {
-    # Two weeks of demand pass in seconds here, so that the planner may answer in seconds.
+_IN_A_HURRY: Final = {
+    # Two weeks pass in seconds here, so that planner and watcher may look every few seconds.
     "FLEETPULSE_PLANNER_COOLDOWN_S": "10",
     "FLEETPULSE_PLANNER_TIME_LIMIT_S": "10",
+    "FLEETPULSE_ALERTS_EVERY_S": "2",
 }
 _READER: Final = "fleetpulse_reader"
 
@@ -81,7 +82,7 @@ def _stack(console: Console) -> Iterator[Stack]:
             console.status("starting broker, database, ingest, worker and planner"),
             contextlib.ExitStack() as exits,
         ):
-            stack = exits.enter_context(Stack(workers=1, partitions=4, extra=_PLANNER_FOR_DEMO))
+            stack = exits.enter_context(Stack(workers=1, partitions=4, extra=_IN_A_HURRY))
             kept = exits.pop_all()
     except ChildFailedError as error:
         console.print(f"[red]{error}[/]", highlight=False)

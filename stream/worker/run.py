@@ -1,4 +1,4 @@
-"""One worker process: the Faust app, the relay of the outbox, probes and metrics."""
+"""One worker process: the Faust app, the relay of the outbox, the watcher, probes and metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from infra.database.pool import make_pool
+from infra.kafka import Topics
 from infra.settings import Settings
+from stream.alerts import watch
 from stream.health import database_problem, probes
 from stream.relay import relay
 from stream.worker.app import Health, make_app, running
@@ -32,15 +34,19 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         )
         relay_stop = asyncio.Event()
         relaying = asyncio.create_task(relay(pool, settings.kafka, relay_stop))
+        topics = Topics.named(settings.kafka.topic_prefix)
+        watching = asyncio.create_task(watch(pool, topics, settings.alerts_every_s, relay_stop))
         try:
             async with running(make_app(settings, pool, health)):
                 asked = asyncio.create_task(stop.wait())
                 ended = asyncio.create_task(health.ended.wait())
-                await asyncio.wait((asked, ended, relaying), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    (asked, ended, relaying, watching), return_when=asyncio.FIRST_COMPLETED
+                )
                 asked.cancel()
                 ended.cancel()
         finally:
             relay_stop.set()
-            await relaying
+            await asyncio.gather(relaying, watching)
     if health.fatal is not None:
         raise health.fatal

@@ -81,6 +81,7 @@ def test_two_demos_side_by_side_both_close_the_loop_and_leave_nothing(base: Path
             "idling over 200 s",
             "Utilisation per depot",
             "Underused",
+            "Alerts: ",
             "Plan for syddjurs",
             "Plan for favrskov",
             "From push to row",

@@ -1,0 +1,153 @@
+"""Alerts: what they are judged on, which are open, and their rows and events in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, dict_row
+
+from infra.database.stream import put_outbox
+from schemas.alerts import AlertKind, AlertRaised, AlertResolved
+
+Connection = AsyncConnection[TupleRow]
+Subject = tuple[str, AlertKind]
+"""A vehicle and what is wrong with it."""
+
+_LOCK_ID: Final = 7_300_023  # any constant: all watchers must agree on it
+
+_OBSERVED: Final = """
+WITH seen AS (
+    SELECT v.vehicle_id, v.vehicle_type, s.first_recorded_at, s.last_recorded_at
+    FROM vehicle v JOIN vehicle_state s USING (vehicle_id)
+    WHERE v.municipality_id = %(municipality_id)s AND s.first_recorded_at <= %(until)s
+), used AS (
+    SELECT u.vehicle_id, sum(u.distance_m) / 1000 AS km,
+           sum(u.driving_s + u.idling_s) / 3600 AS engine_h, sum(u.idling_s) / 3600 AS idling_h,
+           count(DISTINCT (u.hour AT TIME ZONE %(timezone)s)::date)
+               FILTER (WHERE u.trip_count > 0) AS days_used
+    FROM usage_hour u JOIN seen USING (vehicle_id)
+    WHERE u.hour >= %(until)s - make_interval(days => %(days)s) AND u.hour < %(until)s
+    GROUP BY u.vehicle_id
+)
+SELECT seen.vehicle_id, seen.vehicle_type AS vehicle_class,
+       least(%(days)s, extract(epoch FROM %(until)s - seen.first_recorded_at) / 86400)::float8
+           AS observed_days,
+       coalesce(used.km, 0)::float8 AS distance_km, coalesce(used.days_used, 0) AS days_used,
+       coalesce(used.engine_h, 0)::float8 AS engine_h,
+       coalesce(used.idling_h, 0)::float8 AS idling_h,
+       greatest(0, extract(epoch FROM %(until)s - seen.last_recorded_at) / 3600)::float8
+           AS silent_h
+FROM seen LEFT JOIN used USING (vehicle_id)
+ORDER BY seen.vehicle_id
+"""
+
+
+async def try_to_watch(connection: Connection) -> bool:
+    """Take the watcher's lock until the transaction ends; return whether we have it."""
+    cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK_ID])
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
+async def newest_fixes(connection: Connection) -> dict[str, datetime]:
+    """Return the event time of each municipality: its newest fix, and never later than now."""
+    cursor = await connection.execute(
+        "SELECT v.municipality_id, least(max(s.last_recorded_at), now()) "
+        "FROM vehicle_state s JOIN vehicle v USING (vehicle_id) GROUP BY 1 ORDER BY 1"
+    )
+    return {row[0]: row[1] for row in await cursor.fetchall()}
+
+
+async def observe(
+    connection: Connection, municipality_id: str, timezone: str, until: datetime, days: int
+) -> list[dict[str, Any]]:
+    """Return what each vehicle of a municipality did in the days before an instant.
+
+    Rows have the names of `processors.alerts.Observation`.
+    """
+    given = {
+        "municipality_id": municipality_id,
+        "timezone": timezone,
+        "until": until,
+        "days": days,
+    }
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_OBSERVED, given)
+        return await cursor.fetchall()
+
+
+async def read_open(
+    connection: Connection, municipality_id: str
+) -> dict[Subject, tuple[UUID, datetime, str]]:
+    """Return the open alerts: id, when and why they were raised."""
+    cursor = await connection.execute(
+        "SELECT vehicle_id, kind, alert_id, raised_at, reason FROM alert "
+        "WHERE municipality_id = %s AND resolved_at IS NULL",
+        [municipality_id],
+    )
+    return {
+        (row[0], AlertKind(row[1])): (row[2], row[3], row[4]) for row in await cursor.fetchall()
+    }
+
+
+async def read_resolved(connection: Connection, municipality_id: str) -> dict[Subject, datetime]:
+    """Return when the newest of each subject's former alerts ended."""
+    cursor = await connection.execute(
+        "SELECT vehicle_id, kind, max(resolved_at) FROM alert "
+        "WHERE municipality_id = %s AND resolved_at IS NOT NULL GROUP BY 1, 2",
+        [municipality_id],
+    )
+    return {(row[0], AlertKind(row[1])): row[2] for row in await cursor.fetchall()}
+
+
+async def store(
+    connection: Connection,
+    raised: Sequence[AlertRaised],
+    resolved: Sequence[AlertResolved],
+    topic: str,
+) -> None:
+    """Write alerts and queue their events. Call it in a transaction.
+
+    Raises `psycopg.errors.UniqueViolation` when a subject has an open alert already.
+    """
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            "INSERT INTO alert (alert_id, municipality_id, kind, vehicle_id, raised_at, reason) "
+            "VALUES (%(alert_id)s, %(municipality_id)s, %(kind)s, %(vehicle_id)s, %(raised_at)s, "
+            "%(reason)s)",
+            [one.model_dump() for one in raised],
+        )
+        await cursor.executemany(
+            "UPDATE alert SET resolved_at = %(resolved_at)s, resolution = %(resolution)s "
+            "WHERE alert_id = %(alert_id)s AND resolved_at IS NULL",
+            [one.model_dump() for one in resolved],
+        )
+    events: Sequence[AlertRaised | AlertResolved] = [*raised, *resolved]
+    await put_outbox(
+        connection,
+        [(one.event_id, topic, one.vehicle_id, one.model_dump(mode="json")) for one in events],
+    )
+
+
+async def list_alerts(connection: Connection, *, everything: bool) -> list[tuple[Any, ...]]:
+    """Return (id, raised, kind, vehicle, reason, acknowledged by, resolved), the newest first."""
+    cursor = await connection.execute(
+        "SELECT alert_id, raised_at, kind, vehicle_id, reason, acknowledged_by, resolved_at "
+        "FROM alert WHERE %s OR resolved_at IS NULL ORDER BY raised_at DESC, vehicle_id, kind",
+        [everything],
+    )
+    return await cursor.fetchall()
+
+
+async def acknowledge(connection: Connection, alert_id: UUID, by: str) -> bool:
+    """Note that somebody has seen an alert; return whether there is such an alert, still unseen."""
+    cursor = await connection.execute(
+        "UPDATE alert SET acknowledged_at = now(), acknowledged_by = %s "
+        "WHERE alert_id = %s AND acknowledged_at IS NULL",
+        [by, alert_id],
+    )
+    return bool(cursor.rowcount)

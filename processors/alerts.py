@@ -1,0 +1,161 @@
+"""Alerts: what operations should look at, raised once, and over when it is well over.
+
+`judge()` says of each vehicle and kind whether it is beyond its limit, well within, or in the
+margin between the two. `decide()` turns that into alerts to raise and to resolve: in the margin an
+open alert stays open and none is raised (hysteresis), and after its end the same alert rests for a
+while (cool-down).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Final
+
+from processors.underuse import VehicleUse, underused
+from schemas.alerts import AlertKind
+from schemas.rules import Rules
+
+_HOURS_A_DAY: Final = 24.0
+
+Subject = tuple[str, AlertKind]
+"""A vehicle and what is wrong with it: at most one alert of a subject is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one vehicle did in a window of observation that ends with its municipality's last fix.
+
+    `observed_days` is how much of the window has passed since the vehicle's first fix, and
+    `silent_h` how long before the window's end its last one was.
+    """
+
+    vehicle_id: str
+    vehicle_class: str
+    observed_days: float
+    distance_km: float
+    days_used: int
+    engine_h: float
+    idling_h: float
+    silent_h: float
+
+
+class Standing(Enum):
+    """Where a figure is with regard to its limit."""
+
+    BEYOND = auto()
+    IN_MARGIN = auto()
+    WITHIN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One vehicle, one kind: where it stands, and the numbers that say so."""
+
+    subject: Subject
+    standing: Standing
+    reason: str
+
+
+def judge(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
+    """Return what holds of one municipality's vehicles; some cannot be judged yet."""
+    return [*_underuse(fleet, rules), *_idling(fleet, rules), *_silence(fleet, rules)]
+
+
+def decide(
+    judgements: Iterable[Judgement],
+    open_since: Mapping[Subject, datetime],
+    resolved_at: Mapping[Subject, datetime],
+    at: datetime,
+    rules: Rules,
+) -> tuple[list[Judgement], list[Judgement]]:
+    """Return which alerts to raise and which open ones to resolve at an instant of event time.
+
+    `open_since` are the open alerts, `resolved_at` the newest end of each subject's former ones.
+    """
+    rest = timedelta(days=rules.alert_cooldown_days)
+    to_raise, to_resolve = [], []
+    for one in judgements:
+        ended = resolved_at.get(one.subject)
+        if one.subject in open_since:
+            if one.standing is Standing.WITHIN:
+                to_resolve.append(one)
+        elif one.standing is Standing.BEYOND and (ended is None or at - ended >= rest):
+            to_raise.append(one)
+    return to_raise, to_resolve
+
+
+def _underuse(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
+    judged = [one for one in fleet if one.observed_days >= rules.alert_least_days]
+    if not judged:
+        return []
+    window_days = max(one.observed_days for one in judged)
+    # A pace a day, so that a vehicle that came late is not thought idle before it came.
+    uses = [
+        VehicleUse(
+            one.vehicle_id,
+            one.vehicle_class,
+            one.distance_km * window_days / one.observed_days,
+            one.days_used,
+        )
+        for one in judged
+    ]
+    wider = rules.model_copy(
+        update={
+            "underused_below_km_a_year": rules.underused_below_km_a_year * (1 + rules.alert_margin),
+            "underused_below_class_share": rules.underused_below_class_share
+            * (1 + rules.alert_margin),
+        }
+    )
+    beyond = {one.vehicle_id: one for one in underused(uses, window_days=window_days, rules=rules)}
+    not_within = {one.vehicle_id for one in underused(uses, window_days=window_days, rules=wider)}
+    found = []
+    for use in uses:
+        subject = (use.vehicle_id, AlertKind.UNDERUSED)
+        km = f"{use.distance_km:,.0f} km in {window_days:.0f} days"
+        if use.vehicle_id in beyond:
+            found.append(Judgement(subject, Standing.BEYOND, beyond[use.vehicle_id].reason))
+        elif use.vehicle_id in not_within:
+            found.append(Judgement(subject, Standing.IN_MARGIN, km))
+        else:
+            reason = f"{km}, used on {use.days_used} days: no longer below the limits"
+            found.append(Judgement(subject, Standing.WITHIN, reason))
+    return found
+
+
+def _idling(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
+    found = []
+    for one in fleet:
+        if one.observed_days < rules.alert_least_days or not one.engine_h:
+            continue
+        if one.engine_h < rules.idling_least_engine_h:
+            continue
+        share, limit = one.idling_h / one.engine_h, rules.idling_share_above
+        reason = (
+            f"idling {one.idling_h:.1f} of {one.engine_h:.1f} engine hours, {share:.0%}, "
+            f"limit {limit:.0%}"
+        )
+        standing = _standing(share, limit, limit * (1 - rules.alert_margin))
+        found.append(Judgement((one.vehicle_id, AlertKind.EXCESS_IDLING), standing, reason))
+    return found
+
+
+def _silence(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
+    found = []
+    for one in fleet:
+        limit = rules.silent_after_h
+        reason = (
+            f"no fix for {one.silent_h / _HOURS_A_DAY:.1f} days while others report, limit "
+            f"{limit / _HOURS_A_DAY:.1f}"
+        )
+        standing = _standing(one.silent_h, limit, limit)
+        found.append(Judgement((one.vehicle_id, AlertKind.SILENT), standing, reason))
+    return found
+
+
+def _standing(value: float, limit: float, over_below: float) -> Standing:
+    if value > limit:
+        return Standing.BEYOND
+    return Standing.WITHIN if value <= over_below else Standing.IN_MARGIN

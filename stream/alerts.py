@@ -1,0 +1,108 @@
+"""The watcher: judges every municipality's vehicles now and then, on one worker at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Final
+
+import psycopg
+import structlog
+from prometheus_client import Counter
+from psycopg_pool import PoolTimeout
+
+from infra.database import alerts as store
+from infra.database.fleet import load_fleet
+from infra.database.pool import Pool
+from infra.database.stream import event_id
+from infra.kafka import Topics
+from processors.alerts import Observation, decide, judge
+from schemas.alerts import AlertRaised, AlertResolved
+from schemas.fleet import Municipality
+
+RAISED: Final = Counter("fleetpulse_alerts_raised", "Alerts raised", ["kind"])
+RESOLVED: Final = Counter("fleetpulse_alerts_resolved", "Alerts that are over", ["kind"])
+_log: Final = structlog.get_logger(__name__)
+
+
+async def watch(pool: Pool, topics: Topics, every_s: float, stop: asyncio.Event) -> None:
+    """Look again and again until `stop` is set; wait while the database is away."""
+    while not stop.is_set():
+        try:
+            await look(pool, topics)
+        except (psycopg.Error, PoolTimeout, OSError) as away:
+            _log.warning("alerts wait", reason=repr(away), retry_s=every_s)
+        try:
+            await asyncio.wait_for(stop.wait(), every_s)
+        except TimeoutError:
+            continue
+
+
+async def look(pool: Pool, topics: Topics) -> int:
+    """Judge all municipalities in one transaction; return how many alerts were raised or resolved.
+
+    Does nothing while another watcher is at it: rows, events and lock end together.
+    """
+    changes: list[AlertRaised | AlertResolved] = []
+    async with pool.connection() as connection, connection.transaction():
+        if not await store.try_to_watch(connection):
+            return 0
+        fleet = await load_fleet(connection)
+        for municipality_id, at in (await store.newest_fixes(connection)).items():
+            changes += await _judge(connection, fleet.municipalities[municipality_id], at, topics)
+    for one in changes:
+        counter = RAISED if isinstance(one, AlertRaised) else RESOLVED
+        counter.labels(one.kind.value).inc()
+    return len(changes)
+
+
+async def _judge(
+    connection: store.Connection, municipality: Municipality, at: datetime, topics: Topics
+) -> list[AlertRaised | AlertResolved]:
+    whose, rules = municipality.municipality_id, municipality.rules
+    observed = await store.observe(
+        connection, whose, municipality.timezone, at, rules.alert_window_days
+    )
+    open_alerts = await store.read_open(connection, whose)
+    to_raise, to_resolve = decide(
+        judge([Observation(**row) for row in observed], rules),
+        {subject: raised_at for subject, (_, raised_at, _) in open_alerts.items()},
+        await store.read_resolved(connection, whose),
+        at,
+        rules,
+    )
+    raised = []
+    for one in to_raise:
+        vehicle_id, kind = one.subject
+        alert_id = event_id("alert", vehicle_id, kind, at.isoformat())
+        raised.append(
+            AlertRaised(
+                event_id=event_id("alert-raised", alert_id),
+                alert_id=alert_id,
+                municipality_id=whose,
+                kind=kind,
+                vehicle_id=vehicle_id,
+                raised_at=at,
+                reason=one.reason,
+            )
+        )
+    resolved = []
+    for one in to_resolve:
+        vehicle_id, kind = one.subject
+        alert_id, raised_at, reason = open_alerts[one.subject]
+        resolved.append(
+            AlertResolved(
+                event_id=event_id("alert-resolved", alert_id),
+                alert_id=alert_id,
+                municipality_id=whose,
+                kind=kind,
+                vehicle_id=vehicle_id,
+                raised_at=raised_at,
+                reason=reason,
+                # A late fix of another vehicle may have been undone: never before it was raised.
+                resolved_at=max(at, raised_at),
+                resolution=one.reason,
+            )
+        )
+    await store.store(connection, raised, resolved, topics.alerts)
+    return [*raised, *resolved]

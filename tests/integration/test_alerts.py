@@ -1,0 +1,157 @@
+"""Alerts in the database: none twice, none lost, and their events leave with them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from infra.database import alerts as store
+from infra.kafka import Topics
+from stream.alerts import look
+from tests.stream_harness import enter_municipality, fetch, open_pool
+
+TOPICS = Topics.named("test")
+UNTIL = datetime(2026, 3, 30, 12, tzinfo=UTC)
+OPEN = "SELECT vehicle_id, kind FROM alert WHERE resolved_at IS NULL ORDER BY 1, 2"
+EVENTS = "SELECT payload ->> 'type', payload ->> 'vehicle_id' FROM outbox ORDER BY position"
+
+
+def use(
+    url: str, vehicle: str, km_a_day: float, *, days: int = 28, until: datetime = UNTIL
+) -> None:
+    """Enter what a vehicle did, an hour a day, and when it was seen."""
+    vehicle_id = f"syddjurs/{vehicle}"
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type) "
+            "VALUES (%s, 'syddjurs', %s, 'car') ON CONFLICT DO NOTHING",
+            [vehicle_id, vehicle],
+        )
+        connection.execute("DELETE FROM usage_hour WHERE vehicle_id = %s", [vehicle_id])
+        for day in range(days):
+            connection.execute(
+                "INSERT INTO usage_hour VALUES (%s, %s, 3000, 300, 300, 0, %s, 1, 0, 0, 0)",
+                [vehicle_id, until - timedelta(days=day + 1), km_a_day * 1000],
+            )
+        connection.execute(
+            "INSERT INTO vehicle_state VALUES (%s, 1, %s, %s, '{}') "
+            "ON CONFLICT (vehicle_id) DO UPDATE SET last_recorded_at = EXCLUDED.last_recorded_at",
+            [vehicle_id, until - timedelta(days=days), until],
+        )
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    """Return a database with three cars in use and one that hardly is."""
+
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+
+    asyncio.run(main())
+    for number in (1, 2, 3):
+        use(database_url, f"car-{number}", 60.0)
+    use(database_url, "odd", 1.0)
+    return database_url
+
+
+def looked(url: str, query: str, *, times: int = 1) -> list[tuple[Any, ...]]:
+    """Return rows after so many looks, one after the other."""
+
+    async def main() -> list[tuple[Any, ...]]:
+        async with open_pool(url) as pool:
+            for _ in range(times):
+                await look(pool, TOPICS)
+            return await fetch(pool, query)
+
+    return asyncio.run(main())
+
+
+def test_an_alert_is_raised_once_however_often_one_looks(url: str) -> None:
+    assert looked(url, OPEN, times=3) == [("syddjurs/odd", "underused")]
+    assert looked(url, EVENTS) == [("alert-raised", "syddjurs/odd")]
+
+
+def test_it_is_over_when_the_figures_are_and_rests_before_it_comes_again(url: str) -> None:
+    looked(url, OPEN)
+    use(url, "odd", 50.0)
+    assert looked(url, OPEN) == []
+    assert looked(url, EVENTS) == [
+        ("alert-raised", "syddjurs/odd"),
+        ("alert-resolved", "syddjurs/odd"),
+    ]
+    use(url, "odd", 1.0)
+    assert looked(url, OPEN) == []
+    later = UNTIL + timedelta(days=8)
+    for number in (1, 2, 3):
+        use(url, f"car-{number}", 60.0, until=later)
+    use(url, "odd", 1.0, until=later)
+    assert looked(url, OPEN) == [("syddjurs/odd", "underused")]
+
+
+def test_a_vehicle_that_falls_silent_is_told_of_until_it_is_back(url: str) -> None:
+    for number in (1, 2):
+        use(url, f"car-{number}", 60.0, until=UNTIL + timedelta(days=4))
+    assert ("syddjurs/car-3", "silent") in looked(url, OPEN)
+    use(url, "car-3", 60.0, until=UNTIL + timedelta(days=4))
+    assert ("syddjurs/car-3", "silent") not in looked(url, OPEN)
+
+
+def test_watchers_side_by_side_raise_it_once(url: str) -> None:
+    async def main() -> None:
+        async with open_pool(url) as first, open_pool(url) as second:
+            await asyncio.gather(*(look(pool, TOPICS) for pool in (first, second) * 4))
+            assert await fetch(first, OPEN) == [("syddjurs/odd", "underused")]
+            assert await fetch(first, EVENTS) == [("alert-raised", "syddjurs/odd")]
+
+    asyncio.run(main())
+
+
+def test_a_look_that_fails_half_way_leaves_neither_row_nor_event(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'as the test asked'; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    with pytest.raises(psycopg.errors.RaiseException):
+        looked(url, OPEN)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM alert").fetchone() == (0,)
+        connection.execute("DROP TRIGGER refuse ON outbox")
+    assert looked(url, OPEN) == [("syddjurs/odd", "underused")]
+
+
+def test_the_database_refuses_a_second_open_alert_of_a_subject(url: str) -> None:
+    looked(url, OPEN)
+    with (
+        psycopg.connect(url) as connection,
+        pytest.raises(psycopg.errors.UniqueViolation, match="alert_one_open"),
+    ):
+        connection.execute(
+            "INSERT INTO alert (alert_id, municipality_id, kind, vehicle_id, raised_at, reason) "
+            "SELECT gen_random_uuid(), municipality_id, kind, vehicle_id, raised_at, reason "
+            "FROM alert"
+        )
+
+
+def test_an_alert_is_acknowledged_once_and_stays_open(url: str) -> None:
+    looked(url, OPEN)
+
+    async def main() -> None:
+        async with open_pool(url) as pool, pool.connection() as connection:
+            ((alert_id, *_),) = await store.list_alerts(connection, everything=False)
+            assert isinstance(alert_id, UUID)
+            assert await store.acknowledge(connection, alert_id, "anna")
+            assert not await store.acknowledge(connection, alert_id, "bo")
+            ((_, _, _, _, _, by, over),) = await store.list_alerts(connection, everything=True)
+            assert (by, over) == ("anna", None)
+
+    asyncio.run(main())
