@@ -91,8 +91,8 @@ class Settings(BaseSettings):
     )
     worker_batch_messages: int = Field(default=200, ge=1)
     worker_batch_wait_ms: float = Field(default=50.0, gt=0)
-    alerts_every_s: float = Field(
-        default=300.0, gt=0, description="How often the workers judge vehicles, one at a time"
+    watch_every_s: float = Field(
+        default=300.0, gt=0, description="How often workers look for silent vehicles and alerts"
     )
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(

@@ -8,7 +8,7 @@ ones. Whatever way a stream of fixes is cut into batches, the rows end up the sa
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
@@ -72,6 +72,21 @@ def advance(
             raise ValueError("no state and no fix: a vehicle begins with its first fix")
         before = VehicleState(begin(first))
     return _fold(before, remaining, depots, rules)
+
+
+def silent(
+    state: VehicleState, vehicle_id: str, until: datetime, depots: Sequence[Depot], rules: Rules
+) -> Changes:
+    """Return what holds of a vehicle that is not heard of until an instant, a gap or more later.
+
+    It is as if it reported then from where it was, with the engine as it was: its trip has ended,
+    and it is parked if the engine was off, else offline. The state is not moved, so that whatever
+    it sends later counts as if this had never been said. Checkpoints are none of its.
+    """
+    at = state.timeline.point
+    report = Fix(vehicle_id=vehicle_id, recorded_at=until, lat=at.lat, lon=at.lon)
+    _, changes = _fold(state, (report,), depots, rules)
+    return replace(changes, checkpoints=())
 
 
 def _fold(

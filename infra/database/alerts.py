@@ -53,15 +53,6 @@ async def try_to_watch(connection: Connection) -> bool:
     return row is not None and bool(row[0])
 
 
-async def newest_fixes(connection: Connection) -> dict[str, datetime]:
-    """Return the event time of each municipality: its newest fix, and never later than now."""
-    cursor = await connection.execute(
-        "SELECT v.municipality_id, least(max(s.last_recorded_at), now()) "
-        "FROM vehicle_state s JOIN vehicle v USING (vehicle_id) GROUP BY 1 ORDER BY 1"
-    )
-    return {row[0]: row[1] for row in await cursor.fetchall()}
-
-
 async def observe(
     connection: Connection, municipality_id: str, timezone: str, until: datetime, days: int
 ) -> list[dict[str, Any]]:

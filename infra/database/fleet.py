@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from psycopg import AsyncConnection
@@ -68,6 +69,15 @@ async def _rows(connection: AsyncConnection[TupleRow], query: str) -> list[dict[
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(query)
         return await cursor.fetchall()
+
+
+async def newest_fixes(connection: AsyncConnection[TupleRow]) -> dict[str, datetime]:
+    """Return the event time of each municipality: its newest fix, and never later than now."""
+    cursor = await connection.execute(
+        "SELECT v.municipality_id, least(max(s.last_recorded_at), now()) "
+        "FROM vehicle_state s JOIN vehicle v USING (vehicle_id) GROUP BY 1 ORDER BY 1"
+    )
+    return {row[0]: row[1] for row in await cursor.fetchall()}
 
 
 async def add_unregistered(

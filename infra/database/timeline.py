@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from psycopg import AsyncConnection, sql
@@ -225,7 +225,7 @@ async def write_states(connection: Connection, states: Sequence[StoredState]) ->
         await connection.execute(
             "UPDATE vehicle_state v SET version = given.version, "
             "first_recorded_at = given.first_recorded_at, "
-            "last_recorded_at = given.last_recorded_at, state = given.state "
+            "last_recorded_at = given.last_recorded_at, state = given.state, written_at = now() "
             f"FROM {given} WHERE v.vehicle_id = given.vehicle_id",
             _arrays(known),
         )
@@ -239,6 +239,47 @@ def _arrays(states: Sequence[StoredState]) -> list[list[Any]]:
         [state.last_recorded_at for state in states],
         [state.state.decode() for state in states],
     ]
+
+
+_SILENT: Final = """
+SELECT s.vehicle_id FROM vehicle_state s
+JOIN vehicle v USING (vehicle_id)
+LEFT JOIN segment g ON g.vehicle_id = s.vehicle_id AND g.is_open
+WHERE v.municipality_id = %(municipality_id)s
+  AND s.last_recorded_at < %(until)s - %(gap)s
+  AND s.last_recorded_at >= %(until)s - %(at_most)s
+  AND s.written_at < now() - %(unwritten_for)s
+  AND coalesce(g.ended_at, s.last_recorded_at) <= %(until)s - INTERVAL '1 hour'
+ORDER BY s.vehicle_id
+LIMIT %(limit)s
+"""
+
+
+async def find_silent(  # noqa: PLR0913 - each bounds what is silent
+    connection: Connection,
+    municipality_id: str,
+    *,
+    until: datetime,
+    gap: timedelta,
+    at_most: timedelta,
+    unwritten_for: timedelta,
+    limit: int,
+) -> list[str]:
+    """Return vehicles without a fix for longer than a gap whose rows end an hour ago or more.
+
+    Those that were silent for `at_most` already are left as they are, and those whose state was
+    written within `unwritten_for`: their fixes are on the way.
+    """
+    given = {
+        "municipality_id": municipality_id,
+        "until": until,
+        "gap": gap,
+        "at_most": at_most,
+        "unwritten_for": unwritten_for,
+        "limit": limit,
+    }
+    cursor = await connection.execute(_SILENT, given)
+    return [row[0] for row in await cursor.fetchall()]
 
 
 async def read_checkpoint(

@@ -24,7 +24,7 @@ _IN_A_HURRY: Final = {
     # Two weeks pass in seconds here, so that planner and watcher may look every few seconds.
     "FLEETPULSE_PLANNER_COOLDOWN_S": "10",
     "FLEETPULSE_PLANNER_TIME_LIMIT_S": "10",
-    "FLEETPULSE_ALERTS_EVERY_S": "2",
+    "FLEETPULSE_WATCH_EVERY_S": "2",
 }
 _READER: Final = "fleetpulse_reader"
 

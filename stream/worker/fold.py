@@ -11,13 +11,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from pydantic import TypeAdapter
 
+from infra.database import stream as progress
 from infra.database import timeline as store
 from infra.database.stream import Letter
-from infra.database.timeline import Row
+from infra.database.timeline import Row, StoredState
 from infra.kafka import Topics
 from processors.arrivals import Arrival, precedence, resolve
 from processors.idle import idle_intervals
-from processors.vehicle import Changes, VehicleState, advance
+from processors.vehicle import Changes, VehicleState, advance, silent
 from schemas.fleet import Vehicle
 from schemas.rules import Rules
 from stream.worker import metrics, rows
@@ -186,6 +187,12 @@ class VehicleFold:
             for item in items
         ]
 
+    def silent(self, known: Known, until: datetime) -> None:
+        """Write what holds if the vehicle is not heard of until an instant; its state stays."""
+        vehicle_id = self.vehicle.vehicle_id
+        changes = silent(known.state, vehicle_id, until, self.depots, self.rules)
+        self._write(changes, checkpoints_since=until)
+
     def _write(self, changes: Changes, *, checkpoints_since: datetime) -> None:
         vehicle_id = self.vehicle.vehicle_id
         put = self.writes.replace
@@ -241,3 +248,30 @@ class VehicleFold:
     ) -> None:
         version = 1 if known is None else known.version + 1
         self.writes.states[self.vehicle.vehicle_id] = Known(version, first, last, state)
+
+
+async def flush(connection: AsyncConnection[TupleRow], writes: Writes, topics: Topics) -> None:
+    """Write what was gathered. Call it in the transaction that moves the progress."""
+    # States first: two workers that meet a new vehicle at once meet here, and nowhere else.
+    await store.write_states(
+        connection,
+        [
+            StoredState(
+                vehicle_id,
+                known.version,
+                known.first_recorded_at,
+                known.last_recorded_at,
+                STATE.dump_json(known.state),
+            )
+            for vehicle_id, known in writes.states.items()
+        ],
+    )
+    if writes.fresh_fixes:
+        await store.copy_rows(connection, store.FIX, writes.fresh_fixes)
+    if writes.changed_fixes:
+        await store.put_fixes(connection, writes.changed_fixes)
+    for table, (places, new) in writes.replaced.items():
+        await store.replace_rows(connection, table, places, new)
+    await progress.put_outbox(connection, writes.messages)
+    if writes.letters:
+        await progress.put_dead_letters(connection, writes.letters, topics.dead_letters)

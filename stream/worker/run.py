@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack
 from infra.database.pool import make_pool
 from infra.kafka import Topics
 from infra.settings import Settings
-from stream.alerts import watch
 from stream.health import database_problem, probes
 from stream.relay import relay
 from stream.worker.app import Health, make_app, running
+from stream.worker.watch import watch
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -35,7 +35,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         relay_stop = asyncio.Event()
         relaying = asyncio.create_task(relay(pool, settings.kafka, relay_stop))
         topics = Topics.named(settings.kafka.topic_prefix)
-        watching = asyncio.create_task(watch(pool, topics, settings.alerts_every_s, relay_stop))
+        watching = asyncio.create_task(watch(pool, topics, settings.watch_every_s, relay_stop))
         try:
             async with running(make_app(settings, pool, health)):
                 asked = asyncio.create_task(stop.wait())

@@ -24,12 +24,11 @@ from infra.database import timeline as store
 from infra.database.fleet import Fleet, add_unregistered, load_fleet
 from infra.database.pool import Pool
 from infra.database.stream import Letter, Partition, ProgressLostError
-from infra.database.timeline import StoredState
 from infra.kafka import Held, Topics
 from processors.arrivals import fault
 from schemas.ids import municipality_of
 from stream.worker import metrics
-from stream.worker.fold import STATE, Known, VehicleFold, Writes
+from stream.worker.fold import STATE, Known, VehicleFold, Writes, flush
 from stream.worker.records import Decoded, Item, Record, decode, item_letter, letter
 
 _FLEET_KEPT_S: Final = 30.0
@@ -137,7 +136,7 @@ class Writer:
             await progress.advance_progress(connection, moves)
             writes = Writes(letters=decoded.letters)
             await self._fold(connection, decoded, fleet, writes)
-            await self._flush(connection, writes)
+            await flush(connection, writes, self._topics)
         for partition, (_, following) in moves.items():
             self._expected[partition] = following
         self._known.update(writes.states)
@@ -243,31 +242,6 @@ class Writer:
                 STATE.validate_json(stored.state),
             )
         return {one: self._known[one] for one in vehicle_ids if one in self._known}
-
-    async def _flush(self, connection: AsyncConnection[TupleRow], writes: Writes) -> None:
-        # States first: two workers that meet a new vehicle at once meet here, and nowhere else.
-        await store.write_states(
-            connection,
-            [
-                StoredState(
-                    vehicle_id,
-                    known.version,
-                    known.first_recorded_at,
-                    known.last_recorded_at,
-                    STATE.dump_json(known.state),
-                )
-                for vehicle_id, known in writes.states.items()
-            ],
-        )
-        if writes.fresh_fixes:
-            await store.copy_rows(connection, store.FIX, writes.fresh_fixes)
-        if writes.changed_fixes:
-            await store.put_fixes(connection, writes.changed_fixes)
-        for table, (places, new) in writes.replaced.items():
-            await store.replace_rows(connection, table, places, new)
-        await progress.put_outbox(connection, writes.messages)
-        if writes.letters:
-            await progress.put_dead_letters(connection, writes.letters, self._topics.dead_letters)
 
 
 def _of_a_state(violation: psycopg.errors.UniqueViolation) -> bool:

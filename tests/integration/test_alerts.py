@@ -12,7 +12,7 @@ import pytest
 
 from infra.database import alerts as store
 from infra.kafka import Topics
-from stream.alerts import look
+from stream.worker.alerts import look
 from tests.stream_harness import enter_municipality, fetch, open_pool
 
 TOPICS = Topics.named("test")

@@ -1,4 +1,4 @@
-"""Alerts: raised, resolved and acknowledged, at most one open of a kind and subject."""
+"""Alerts, at most one open of a kind and subject; and when a state was written, by our clock."""
 
 from __future__ import annotations
 
@@ -36,10 +36,17 @@ WHERE t.municipality_id IN (
     SELECT a.municipality_id FROM public.reader_access a WHERE a.role_name = current_user);
 """
 
+WRITTEN = """
+ALTER TABLE vehicle_state ADD COLUMN written_at timestamptz NOT NULL DEFAULT now();
+COMMENT ON COLUMN vehicle_state.written_at IS 'by the clock on the wall: what is being caught up '
+    'with is not silent';
+"""
+
 
 def upgrade() -> None:
-    """Create the table, its index of open ones and the readers' view."""
+    """Create the table, its index of open ones and the readers' view; date the states."""
     op.execute(ALERT)
+    op.execute(WRITTEN)
 
 
 def downgrade() -> None:

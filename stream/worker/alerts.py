@@ -1,18 +1,14 @@
-"""The watcher: judges every municipality's vehicles now and then, on one worker at a time."""
+"""Alerts: every municipality's vehicles judged in one transaction, by one worker at a time."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Final
 
-import psycopg
-import structlog
 from prometheus_client import Counter
-from psycopg_pool import PoolTimeout
 
 from infra.database import alerts as store
-from infra.database.fleet import load_fleet
+from infra.database.fleet import load_fleet, newest_fixes
 from infra.database.pool import Pool
 from infra.database.stream import event_id
 from infra.kafka import Topics
@@ -22,20 +18,6 @@ from schemas.fleet import Municipality
 
 RAISED: Final = Counter("fleetpulse_alerts_raised", "Alerts raised", ["kind"])
 RESOLVED: Final = Counter("fleetpulse_alerts_resolved", "Alerts that are over", ["kind"])
-_log: Final = structlog.get_logger(__name__)
-
-
-async def watch(pool: Pool, topics: Topics, every_s: float, stop: asyncio.Event) -> None:
-    """Look again and again until `stop` is set; wait while the database is away."""
-    while not stop.is_set():
-        try:
-            await look(pool, topics)
-        except (psycopg.Error, PoolTimeout, OSError) as away:
-            _log.warning("alerts wait", reason=repr(away), retry_s=every_s)
-        try:
-            await asyncio.wait_for(stop.wait(), every_s)
-        except TimeoutError:
-            continue
 
 
 async def look(pool: Pool, topics: Topics) -> int:
@@ -48,7 +30,7 @@ async def look(pool: Pool, topics: Topics) -> int:
         if not await store.try_to_watch(connection):
             return 0
         fleet = await load_fleet(connection)
-        for municipality_id, at in (await store.newest_fixes(connection)).items():
+        for municipality_id, at in (await newest_fixes(connection)).items():
             changes += await _judge(connection, fleet.municipalities[municipality_id], at, topics)
     for one in changes:
         counter = RAISED if isinstance(one, AlertRaised) else RESOLVED

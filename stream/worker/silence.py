@@ -1,0 +1,60 @@
+"""Vehicles that have fallen silent: their trips end, though no fix says so.
+
+Event time decides: a vehicle is silent when others of its municipality have reported for longer
+than a gap since its last fix. The clock on the wall bounds it: whose state was written a moment ago
+is being caught up with. Only derived rows are written, never a state: the late truth wins.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from infra.database import timeline as store
+from infra.database.fleet import load_fleet, newest_fixes
+from infra.database.pool import Pool
+from infra.kafka import Topics
+from stream.worker.fold import STATE, Known, VehicleFold, Writes, flush
+
+SILENT_AT_MOST: Final = timedelta(days=7)
+"""A vehicle that is gone for longer is not written on: it would fill the tables with nothing."""
+_AT_ONCE: Final = 500
+
+
+async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta) -> int:
+    """Write on the rows of silent vehicles in one transaction; return how many there were.
+
+    Safe beside the workers that own them: states are locked while their rows are written.
+    """
+    async with pool.connection() as connection, connection.transaction():
+        fleet = await load_fleet(connection)
+        writes = Writes()
+        count = 0
+        for municipality_id, until in (await newest_fixes(connection)).items():
+            rules = fleet.municipalities[municipality_id].rules
+            found = await store.find_silent(
+                connection,
+                municipality_id,
+                until=until,
+                gap=timedelta(seconds=rules.gap_s),
+                at_most=SILENT_AT_MOST,
+                unwritten_for=unwritten_for,
+                limit=_AT_ONCE,
+            )
+            # Locked, and looked at once more: a fix may have come while we waited.
+            await store.lock_states(connection, found)
+            for stored in await store.read_states(connection, found):
+                if (until - stored.last_recorded_at).total_seconds() <= rules.gap_s:
+                    continue
+                known = Known(
+                    stored.version,
+                    stored.first_recorded_at,
+                    stored.last_recorded_at,
+                    STATE.validate_json(stored.state),
+                )
+                depots = fleet.depots.get(municipality_id, ())
+                vehicle = fleet.vehicle(stored.vehicle_id)
+                VehicleFold(vehicle, depots, rules, topics, writes).silent(known, until)
+                count += 1
+        await flush(connection, writes, topics)
+    return count
