@@ -4,7 +4,7 @@
 PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint bench kafka lock clean
+.PHONY: help setup demo up test lint laws bench kafka lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -27,6 +27,12 @@ lint: setup ## Style, format, types and the direction of imports
 	.venv/bin/ruff format --check --extend-exclude .cache
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+# 790 examples at factor 1, of which 340 on the database.
+LAW_FACTOR ?= 64
+laws: setup ## The laws on 50,000 examples, some half an hour; LAW_FACTOR=6 is what CI does
+	FLEETPULSE_LAW_FACTOR=$(LAW_FACTOR) .venv/bin/pytest -n 3 --dist worksteal --timeout 0 \
+	    tests/property/test_writer_laws.py tests/property/test_fold_equals_batch.py $(TEST_ARGS)
 
 bench: setup ## Throughput beside its limits, two minutes; BENCH_ARGS=--json for one object
 	.venv/bin/python -m bench.throughput $(BENCH_ARGS)

@@ -23,6 +23,7 @@ from processors.usage import UsageHour
 from processors.vehicle import VehicleState, advance
 from schemas.fix import Fix
 from schemas.rules import Rules
+from tests.property.examples import examples
 from tests.scenario.batch_reference import Reference, compute
 
 CABS = Path(__file__).resolve().parents[2] / "../shared/data/cabs/cabs.csv.gz"
@@ -134,7 +135,7 @@ def _tiles(rows: _Rows, fixes: list[Fix]) -> None:
     assert sum(hour.distance_m for hour in rows.hours) == pytest.approx(driven_m)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(fixes=journeys(), data=st.data())
 def test_any_batches_equal_the_whole_list(fixes: list[Fix], data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(fixes)), max_size=6))
@@ -143,7 +144,7 @@ def test_any_batches_equal_the_whole_list(fixes: list[Fix], data: st.DataObject)
     _tiles(rows, fixes)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(fixes=journeys())
 def test_one_by_one_equals_the_whole_list(fixes: list[Fix]) -> None:
     rows = _folded(fixes, list(range(len(fixes))))

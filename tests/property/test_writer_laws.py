@@ -1,7 +1,8 @@
 """Laws 1 to 3 on the database: any order, any duplication, any batches, any crash: the same rows.
 
-What the rows ought to be is another test's matter (test_fold_equals_batch); here every run is
-compared with the plainest one: all fixes in order, once, in one batch.
+Every run is compared with the plainest one, all fixes in order, once, in one batch, and its
+segments and trips with the slow reference of `tests/scenario`, which shares no code with the fold.
+`make laws` tries 50,000 examples.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -18,10 +20,13 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from infra.database.pool import Pool
-from processors.arrivals import precedence
+from processors.arrivals import Arrival, precedence, resolve
 from schemas.fix import Fix
 from stream.worker.writer import Writer
+from tests.property.examples import examples
+from tests.scenario.batch_reference import compute
 from tests.stream_harness import (
+    RECEIVED_AT,
     TOPICS,
     Log,
     derived,
@@ -98,6 +103,38 @@ def plain_log(fixes: list[Fix]) -> Log:
     return log
 
 
+async def equals_reference(pool: Pool, fixes: list[Fix]) -> None:
+    """Compare segments and trips with those of the slow reference, vehicle by vehicle."""
+    for vehicle_id in _VEHICLES:
+        counting, _ = resolve(
+            Arrival(fix, RECEIVED_AT) for fix in fixes if fix.vehicle_id == vehicle_id
+        )
+        expected = compute(arrival.fix for arrival in counting.values())
+        segments = await fetch(
+            pool,
+            "SELECT state, started_at, ended_at, moved FROM segment "
+            f"WHERE vehicle_id = '{vehicle_id}' ORDER BY started_at",
+        )
+        assert segments == [
+            (one.state, one.started_at, one.ended_at, one.moved) for one in expected.segments
+        ]
+        trips = await fetch(
+            pool,
+            "SELECT started_at, ended_at, is_open, driving_s, idling_s FROM trip "
+            f"WHERE vehicle_id = '{vehicle_id}' ORDER BY started_at",
+        )
+        assert trips == [
+            (
+                one.started_at,
+                one.ended_at,
+                one.is_open,
+                Decimal(str(one.driving.total_seconds())),
+                Decimal(str(one.idling.total_seconds())),
+            )
+            for one in expected.trips
+        ]
+
+
 async def consume(pool: Pool, log: Log, batch: int) -> None:
     """Have one worker take a whole log, so many records at a time."""
     writer = Writer(pool, TOPICS)
@@ -138,7 +175,7 @@ def _prepared(url: str) -> None:
 def test_rows_depend_on_the_set_of_fixes_only(database_url: str) -> None:
     _prepared(database_url)
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(120), deadline=None, suppress_health_check=list(HealthCheck))
     @given(delivery=deliveries(), batch=st.integers(1, 5))
     def law(delivery: Delivery, batch: int) -> None:
         async def main() -> None:
@@ -149,6 +186,7 @@ def test_rows_depend_on_the_set_of_fixes_only(database_url: str) -> None:
                 await empty(pool)
                 await consume(pool, delivery.log, batch)
                 assert await derived(pool) == expected
+                await equals_reference(pool, delivery.fixes)
 
         asyncio.run(main())
 
@@ -158,7 +196,7 @@ def test_rows_depend_on_the_set_of_fixes_only(database_url: str) -> None:
 def test_a_crash_between_any_two_statements_changes_nothing(database_url: str) -> None:
     _prepared(database_url)
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(80), deadline=None, suppress_health_check=list(HealthCheck))
     @given(delivery=deliveries(), crashes=st.lists(st.integers(0, 25), min_size=1, max_size=4))
     def law(delivery: Delivery, crashes: list[int]) -> None:
         async def main() -> None:
@@ -186,7 +224,7 @@ def test_a_crash_between_any_two_statements_changes_nothing(database_url: str) -
 def test_two_workers_on_one_partition_write_each_record_once(database_url: str) -> None:
     _prepared(database_url)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
     @given(delivery=deliveries(), turns=st.lists(st.booleans(), min_size=4, max_size=30))
     def law(delivery: Delivery, turns: list[bool]) -> None:
         async def main() -> None:
@@ -235,7 +273,7 @@ def test_every_second_is_accounted_for_once(database_url: str) -> None:
             SELECT min(recorded_at), max(recorded_at) FROM fix f
             WHERE f.vehicle_id = v.vehicle_id AND f.quarantine IS NULL)"""
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(80), deadline=None, suppress_health_check=list(HealthCheck))
     @given(delivery=deliveries())
     def law(delivery: Delivery) -> None:
         async def main() -> None:
