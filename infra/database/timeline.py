@@ -167,7 +167,7 @@ async def replace_rows(
     """Delete each vehicle's rows from its instant on, and append the given ones."""
     await connection.execute(
         sql.SQL(
-            "DELETE FROM {table} t USING unnest(%s::text[], %s::timestamptz[]) AS r (id, since) "
+            "DELETE FROM {table} t USING unnest(%b::text[], %b::timestamptz[]) AS r (id, since) "
             "WHERE t.vehicle_id = r.id AND t.{column} >= r.since"
         ).format(table=sql.Identifier(table.name), column=sql.Identifier(table.since)),
         [[vehicle_id for vehicle_id, _ in since], [at for _, at in since]],
@@ -182,7 +182,7 @@ async def lock_states(connection: Connection, vehicle_ids: Sequence[str]) -> dic
     In order of id, so that two writers never wait for each other in a circle.
     """
     cursor = await connection.execute(
-        "SELECT vehicle_id, version FROM vehicle_state WHERE vehicle_id = ANY(%s) "
+        "SELECT vehicle_id, version FROM vehicle_state WHERE vehicle_id = ANY(%b::text[]) "
         "ORDER BY vehicle_id FOR NO KEY UPDATE",
         [sorted(vehicle_ids)],
     )
@@ -193,7 +193,7 @@ async def read_states(connection: Connection, vehicle_ids: Sequence[str]) -> lis
     """Return the states of those vehicles that have one."""
     cursor = await connection.execute(
         "SELECT vehicle_id, version, first_recorded_at, last_recorded_at, state "
-        "FROM vehicle_state WHERE vehicle_id = ANY(%s)",
+        "FROM vehicle_state WHERE vehicle_id = ANY(%b::text[])",
         [list(vehicle_ids)],
     )
     return [

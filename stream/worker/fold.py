@@ -18,6 +18,7 @@ from infra.database.timeline import Row, StoredState
 from infra.kafka import Topics
 from processors.arrivals import Arrival, precedence, resolve
 from processors.idle import idle_intervals
+from processors.segments import SegmentState
 from processors.vehicle import Changes, VehicleState, advance, silent
 from schemas.fleet import Vehicle
 from schemas.rules import Rules
@@ -93,7 +94,8 @@ class VehicleFold:
             rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
         ]
         first = arrivals[0].fix.recorded_at if known is None else known.first_recorded_at
-        self._write(changes, checkpoints_since=arrivals[0].fix.recorded_at)
+        before = None if known is None else known.state
+        self._write(changes, checkpoints_since=arrivals[0].fix.recorded_at, onward_from=before)
         self._keep(known, state, first, arrivals[-1].fix.recorded_at)
 
     async def _again(
@@ -193,9 +195,23 @@ class VehicleFold:
         changes = silent(known.state, vehicle_id, until, self.depots, self.rules)
         self._write(changes, checkpoints_since=until)
 
-    def _write(self, changes: Changes, *, checkpoints_since: datetime) -> None:
+    def _write(
+        self,
+        changes: Changes,
+        *,
+        checkpoints_since: datetime,
+        onward_from: VehicleState | None = None,
+    ) -> None:
+        """Gather rows that take the place of others.
+
+        Onward from a state, tables in which it has nothing provisional and gets nothing new are
+        left alone: most fixes only move a segment, an hour and the state.
+        """
         vehicle_id = self.vehicle.vehicle_id
         put = self.writes.replace
+        before = onward_from
+        on_trip = before is None or before.timeline.trip is not None
+        idle = idle_intervals(changes.segments.rows, self.vehicle, self.rules)
         segments = changes.segments.rows
         last = segments[-1].ended_at if segments else checkpoints_since
         put(
@@ -204,41 +220,44 @@ class VehicleFold:
             changes.segments.since,
             rows.segment_rows(vehicle_id, segments),
         )
-        put(
-            store.IDLE_INTERVAL,
-            vehicle_id,
-            changes.segments.since,
-            rows.idle_rows(
-                vehicle_id, idle_intervals(segments, self.vehicle, self.rules), open_until=last
-            ),
-        )
-        put(
-            store.TRIP,
-            vehicle_id,
-            changes.trips.since,
-            rows.trip_rows(vehicle_id, changes.trips.rows, self.depots),
-        )
-        put(
-            store.ROUND_TRIP,
-            vehicle_id,
-            changes.round_trips.since,
-            rows.round_trip_rows(vehicle_id, changes.round_trips.rows),
-        )
+        if idle or before is None or _may_idle(before):
+            put(
+                store.IDLE_INTERVAL,
+                vehicle_id,
+                changes.segments.since,
+                rows.idle_rows(vehicle_id, idle, open_until=last),
+            )
+        if on_trip or changes.trips.rows:
+            put(
+                store.TRIP,
+                vehicle_id,
+                changes.trips.since,
+                rows.trip_rows(vehicle_id, changes.trips.rows, self.depots),
+            )
+        # Of a vehicle that fell silent on a trip, the end of the round trip may have been said.
+        if on_trip or changes.round_trips.rows or (before and before.round_trip):
+            put(
+                store.ROUND_TRIP,
+                vehicle_id,
+                changes.round_trips.since,
+                rows.round_trip_rows(vehicle_id, changes.round_trips.rows),
+            )
         put(
             store.USAGE_HOUR,
             vehicle_id,
             changes.hours.since,
             rows.usage_rows(self.vehicle, changes.hours.rows),
         )
-        put(
-            store.CHECKPOINT,
-            vehicle_id,
-            checkpoints_since,
-            [
-                (vehicle_id, at, STATE.dump_json(state).decode())
-                for at, state in changes.checkpoints
-            ],
-        )
+        if changes.checkpoints or before is None:
+            put(
+                store.CHECKPOINT,
+                vehicle_id,
+                checkpoints_since,
+                [
+                    (vehicle_id, at, STATE.dump_json(state).decode())
+                    for at, state in changes.checkpoints
+                ],
+            )
         self.writes.messages += rows.ended_events(
             self.vehicle, changes.trips.rows, changes.round_trips.rows, self.topics
         )
@@ -248,6 +267,15 @@ class VehicleFold:
     ) -> None:
         version = 1 if known is None else known.version + 1
         self.writes.states[self.vehicle.vehicle_id] = Known(version, first, last, state)
+
+
+def _may_idle(state: VehicleState) -> bool:
+    """Return whether a provisional idle interval may rest on a state."""
+    timeline = state.timeline
+    building = timeline.building
+    return (building is not None and building.state is SegmentState.IDLING) or any(
+        leg.engine for leg in timeline.tail
+    )
 
 
 async def flush(connection: AsyncConnection[TupleRow], writes: Writes, topics: Topics) -> None:
