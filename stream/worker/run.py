@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
+from typing import Final
 
 from infra.database.pool import make_pool
 from infra.kafka import Topics
@@ -13,6 +15,8 @@ from stream.relay import relay
 from stream.worker.app import Health, make_app, running
 from stream.worker.watch import watch
 
+_COLLECT: Final = (50_000, 20, 50)
+
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set.
@@ -20,6 +24,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     Raises what ended the worker before that, such as `OffsetGapError`: a supervisor should start
     it again, and a human should read why.
     """
+    # The fold makes many small objects that live for a batch, beside states that live for long:
+    # collected as often as Python does by default, they cost a fifth of all time.
+    gc.set_threshold(*_COLLECT)
     health = Health()
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
