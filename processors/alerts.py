@@ -16,9 +16,12 @@ from typing import Final
 
 from processors.underuse import VehicleUse, underused
 from schemas.alerts import AlertKind
+from schemas.energy import idle_fuel_l_per_h
+from schemas.fleet import EnergySource, VehicleType
 from schemas.rules import Rules
 
 _HOURS_A_DAY: Final = 24.0
+_ANY_H: Final = 1e-9
 
 Subject = tuple[str, AlertKind]
 """A vehicle and what is wrong with it: at most one alert of a subject is open."""
@@ -33,7 +36,8 @@ class Observation:
     """
 
     vehicle_id: str
-    vehicle_class: str
+    vehicle_class: VehicleType
+    energy_source: EnergySource
     observed_days: float
     distance_km: float
     days_used: int
@@ -128,9 +132,9 @@ def _underuse(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
 def _idling(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
     found = []
     for one in fleet:
-        if one.observed_days < rules.alert_least_days or not one.engine_h:
-            continue
-        if one.engine_h < rules.idling_least_engine_h:
+        burns = idle_fuel_l_per_h(one.vehicle_class, one.energy_source) > 0
+        too_little = one.engine_h < max(rules.idling_least_engine_h, _ANY_H)
+        if one.observed_days < rules.alert_least_days or too_little or not burns:
             continue
         share, limit = one.idling_h / one.engine_h, rules.idling_share_above
         reason = (

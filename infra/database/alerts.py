@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow, dict_row
 
 from infra.database.stream import put_outbox
 from schemas.alerts import AlertKind, AlertRaised, AlertResolved
+from schemas.fleet import EnergySource, VehicleType
 
 Connection = AsyncConnection[TupleRow]
 Subject = tuple[str, AlertKind]
@@ -21,7 +22,7 @@ _LOCK_ID: Final = 7_300_023  # any constant: all watchers must agree on it
 
 _OBSERVED: Final = """
 WITH seen AS (
-    SELECT v.vehicle_id, v.vehicle_type, s.first_recorded_at, s.last_recorded_at
+    SELECT v.vehicle_id, v.vehicle_type, v.energy_source, s.first_recorded_at, s.last_recorded_at
     FROM vehicle v JOIN vehicle_state s USING (vehicle_id)
     WHERE v.municipality_id = %(municipality_id)s AND s.first_recorded_at <= %(until)s
 ), used AS (
@@ -33,7 +34,7 @@ WITH seen AS (
     WHERE u.hour >= %(until)s - make_interval(days => %(days)s) AND u.hour < %(until)s
     GROUP BY u.vehicle_id
 )
-SELECT seen.vehicle_id, seen.vehicle_type AS vehicle_class,
+SELECT seen.vehicle_id, seen.vehicle_type AS vehicle_class, seen.energy_source,
        least(%(days)s, extract(epoch FROM %(until)s - seen.first_recorded_at) / 86400)::float8
            AS observed_days,
        coalesce(used.km, 0)::float8 AS distance_km, coalesce(used.days_used, 0) AS days_used,
@@ -68,7 +69,11 @@ async def observe(
     }
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_OBSERVED, given)
-        return await cursor.fetchall()
+        rows = await cursor.fetchall()
+    for row in rows:
+        row["vehicle_class"] = VehicleType(row["vehicle_class"])
+        row["energy_source"] = EnergySource(row["energy_source"])
+    return rows
 
 
 async def read_open(

@@ -116,7 +116,7 @@ def _depot_table(findings: Findings) -> Table:
         "km",
         "engine\nhours",
         "idle\nshare",
-        "hours away a\nvehicle, day",
+        "away h\na day",
         "days\nused",
         "most out\nat once",
     ):

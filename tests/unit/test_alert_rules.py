@@ -10,13 +10,15 @@ import pytest
 
 from processors.alerts import Judgement, Observation, Standing, Subject, decide, judge
 from schemas.alerts import AlertKind
+from schemas.fleet import EnergySource, VehicleType
 from schemas.rules import Rules
 
 RULES = Rules()
 AT = datetime(2026, 3, 30, 12, tzinfo=UTC)
 USUAL = Observation(
     vehicle_id="syddjurs/car-1",
-    vehicle_class="car",
+    vehicle_class=VehicleType.CAR,
+    energy_source=EnergySource.PETROL,
     observed_days=28.0,
     distance_km=1_000.0,
     days_used=20,
@@ -79,6 +81,11 @@ def test_idling_is_a_share_of_engine_hours(
 ) -> None:
     found = standing(AlertKind.EXCESS_IDLING, idling_h=idling_h, engine_h=engine_h)
     assert found is expected
+
+
+def test_an_electric_vehicle_that_stands_switched_on_burns_nothing() -> None:
+    electric = {"energy_source": EnergySource.ELECTRICITY, "idling_h": 30.0}
+    assert standing(AlertKind.EXCESS_IDLING, **electric) is None
 
 
 def test_silence_has_no_margin() -> None:
