@@ -34,7 +34,8 @@ laws: setup ## The laws on 50,000 examples, some half an hour; LAW_FACTOR=6 is w
 	FLEETPULSE_LAW_FACTOR=$(LAW_FACTOR) .venv/bin/pytest -n 3 --dist worksteal --timeout 0 \
 	    tests/property/test_writer_laws.py tests/property/test_fold_equals_batch.py $(TEST_ARGS)
 
-bench: setup ## Throughput beside its limits, two minutes; BENCH_ARGS=--json for one object
+bench: setup ## Accuracy and throughput beside others', two minutes; BENCH_ARGS=--json
+	.venv/bin/python -m bench.accuracy $(BENCH_ARGS)
 	.venv/bin/python -m bench.throughput $(BENCH_ARGS)
 
 kafka: setup ## Tests against the real Apache Kafka; needs Java 17 and Maven

@@ -1,17 +1,22 @@
 """How true trips, kilometres and idling are: ours beside a speed threshold and Traccar's rule.
 
-On the simulator's truth, with noise, gaps in coverage, late stretches, duplicates and shuffling.
-`python -m bench.accuracy` prints a table, with `--json` one flat object.
+On the simulator's truth, with noise, gaps in coverage, late stretches, duplicates and shuffling;
+and on recorded taxis against their own meters, where `../shared/data` is. `python -m
+bench.accuracy` prints tables, with `--json` one flat object of the simulator's figures.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import gzip
 import json
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import groupby
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -24,6 +29,7 @@ from schemas.fix import Fix
 from schemas.ids import scoped
 from schemas.rules import Rules
 from stream.simulator import SimulatedDay, SimulationConfig, simulate
+from tests.scenario.test_real_data import CABS, cab_fixes
 from tests.scenario.truth_score import Score, score_idling, score_trips
 from tests.stream_harness import RECEIVED_AT
 
@@ -119,6 +125,60 @@ def run() -> dict[str, float]:
     return figures
 
 
+@dataclass(frozen=True, slots=True)
+class Fare:
+    """A passenger in a taxi, by its meter."""
+
+    started_at: datetime
+    ended_at: datetime
+
+
+def fares() -> dict[str, list[Fare]]:
+    """Return each recorded taxi's fares of two minutes or more."""
+    found: defaultdict[str, list[Fare]] = defaultdict(list)
+    with gzip.open(CABS, "rt", encoding="utf-8") as lines:
+        rows = sorted(csv.DictReader(lines), key=lambda row: (row["vehicle"], row["recorded_at"]))
+    for (vehicle, occupied), run in groupby(rows, lambda row: (row["vehicle"], row["occupied"])):
+        times = [datetime.fromisoformat(row["recorded_at"]) for row in run]
+        if occupied == "1" and times[-1] - times[0] >= timedelta(minutes=2):
+            found[f"recorded/{vehicle}"].append(Fare(times[0], times[-1]))
+    return found
+
+
+def on_taxis(rule: Rule) -> tuple[float, float]:
+    """Return the share of fares that are mostly on a trip, and of fares' time that is."""
+    fixes, met, total_s, covered_s, count = cab_fixes(), 0, 0.0, 0.0, 0
+    for vehicle_id, its_fares in fares().items():
+        trips = rule(in_order(fixes[vehicle_id])).trips
+        for fare in its_fares:
+            lasts_s = (fare.ended_at - fare.started_at).total_seconds()
+            on_trip_s = sum(
+                max(
+                    0.0,
+                    (
+                        min(fare.ended_at, trip.ended_at) - max(fare.started_at, trip.started_at)
+                    ).total_seconds(),
+                )
+                for trip in trips
+            )
+            count += 1
+            met += on_trip_s >= lasts_s / 2
+            total_s += lasts_s
+            covered_s += on_trip_s
+    return met / count, covered_s / total_s
+
+
+def print_taxis() -> None:
+    """Print how the rules do on recorded taxis, or why they are not tried."""
+    if not CABS.exists():
+        print(f"\nno recorded taxis: {CABS} is not there")
+        return
+    print("\non recorded taxis (fixes a minute apart, neither speed nor ignition)")
+    results = [on_taxis(rule) for rule in (ours, *RIVALS.values())]
+    for number, name in enumerate(("fares on a trip", "fare time on trip")):
+        print(f"{name:18}" + "".join(f"{one[number]:10.4f}" for one in results))
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -129,10 +189,11 @@ def main() -> None:
         return
     print(f"on the simulator's truth, ends within {TOLERANCE_S:.0f} s")
     names = ("trip_precision", "trip_recall", "km_error", "idle_error")
-    print(f"{'':16}{'ours':>10}" + "".join(f"{name:>10}" for name in RIVALS))
+    print(f"{'':18}{'ours':>10}" + "".join(f"{name:>10}" for name in RIVALS))
     for name in names:
         row = [figures[name], *(figures[f"{rival}_{name}"] for rival in RIVALS)]
-        print(f"{name:16}" + "".join(f"{value:10.4f}" for value in row))
+        print(f"{name:18}" + "".join(f"{value:10.4f}" for value in row))
+    print_taxis()
 
 
 if __name__ == "__main__":

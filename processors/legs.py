@@ -36,12 +36,18 @@ def is_moving(
     """Return whether a vehicle moved between two fixes.
 
     Beyond the noise of positions the displacement decides, since devices report speed 0 at both
-    ends of a leg that crosses a town. Within the noise the reported speeds decide; where there are
-    none, only a displacement too fast for drift counts.
+    ends of a leg that crosses a town. Within the noise the reported speeds decide where they agree;
+    where they do not, the vehicle has stopped or started on the way. Then, as where there are none,
+    only a displacement too fast for drift counts: it moved for most of the leg.
     """
+    limit_mps = rules.standstill_below_mps
     if distance_m > rules.position_noise_m:
-        return distance_m >= rules.standstill_below_mps * duration_s
-    reported = [speed for speed in (start_speed_mps, end_speed_mps) if speed is not None]
-    if reported:
-        return min(reported) >= rules.standstill_below_mps
+        return distance_m >= limit_mps * duration_s
+    starts, ends = start_speed_mps, end_speed_mps
+    if starts is None:
+        starts = ends
+    if ends is None:
+        ends = starts
+    if starts is not None and ends is not None and (starts >= limit_mps) is (ends >= limit_mps):
+        return starts >= limit_mps
     return distance_m >= rules.noise_speed_mps * duration_s

@@ -22,8 +22,8 @@ class Rules(BaseModel):
     noise_speed_mps: float = Field(
         default=2.0,
         gt=0,
-        description="Within the noise and without a reported speed, a vehicle moves from this "
-        "speed on (ours: a brisk walk; receivers drift slower)",
+        description="Within the noise, where no speed is reported or a leg's two ends differ, a "
+        "vehicle moves from this speed on (ours: a brisk walk; receivers drift slower)",
     )
     idle_reported_after_s: float = Field(
         default=200.0, ge=0, description="Idle intervals longer than this are reported (Geotab)"

@@ -199,10 +199,10 @@ def _legs(kept: Sequence[Fix]) -> list[ReferenceLeg]:
 def _moves(metres: float, seconds: float, *speeds: float | None) -> bool:
     if metres > NOISE_M:
         return metres >= STANDSTILL_MPS * seconds
-    known = [speed for speed in speeds if speed is not None]
-    if known:
-        return all(speed >= STANDSTILL_MPS for speed in known)
-    return metres >= NOISE_MPS * seconds
+    told = {speed >= STANDSTILL_MPS for speed in speeds if speed is not None}
+    if len(told) == 1:
+        return True in told
+    return metres >= NOISE_MPS * seconds  # not told, or it stopped or started on the way
 
 
 def _settle_ignition(
