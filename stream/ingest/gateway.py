@@ -12,7 +12,13 @@ from typing import Any, Final
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerClosed,
+    ProducerFenced,
+)
 from aiokafka.partitioner import DefaultPartitioner
 from prometheus_client import Histogram
 
@@ -31,6 +37,9 @@ REQUEST_TIMEOUT_MS: Final = 10_000
 ACK_LIMIT_S: Final = 12.0
 """An idempotent producer tries for ever; who waits for an answer does not."""
 _CHECK_LIMIT_S: Final = 2.0
+_RENEW_S: Final = 1.0
+_FATAL: Final = (ProducerClosed, ProducerFenced, OutOfOrderSequenceNumber)
+"""After these a producer refuses whatever it is given, though the broker is well."""
 _STOP_LIMIT_S: Final = 5.0
 _ACK_SECONDS: Final = Histogram("fleetpulse_ingest_ack_seconds", "Time until Kafka had a message")
 _log: Final = structlog.get_logger(__name__)
@@ -59,17 +68,20 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._topic = Topics.named(settings.kafka.topic_prefix).fixes
         self._wait_s = settings.coalesce_ms / 1000
-        self._producer = AIOKafkaProducer(
-            **producer_options(settings.kafka),
-            max_request_size=1_000_000,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-        )
+        self._options = producer_options(settings.kafka)
+        self._producer = self._new_producer()
+        self._renewing: asyncio.Task[None] | None = None
         self._partitioner = DefaultPartitioner()
         self._partitions: list[int] = []
         self._gathering: dict[tuple[int, KeyHolder], _Gathering] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self.problem: str | None = "not connected to Kafka yet"
+
+    def _new_producer(self) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            **self._options, max_request_size=1_000_000, request_timeout_ms=REQUEST_TIMEOUT_MS
+        )
 
     async def start(self) -> None:
         """Connect. Raises `aiokafka.errors.KafkaError` when no broker answers."""
@@ -80,12 +92,38 @@ class Gateway:
         """Send what is gathered and disconnect."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait((self._renewing,))
+        await self._disconnect(self._producer)
+
+    async def _disconnect(self, producer: AIOKafkaProducer) -> None:
         try:
             async with asyncio.timeout(_STOP_LIMIT_S):
-                await self._producer.stop()
+                await producer.stop()
         except TimeoutError:
             # What it still holds was answered 503 long ago.
             _log.warning("Kafka did not take the rest in time", limit_s=_STOP_LIMIT_S)
+
+    def _renew_soon(self) -> None:
+        """Have a producer that can send no more replaced; until then requests are answered 503."""
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        while True:
+            producer = self._new_producer()
+            try:
+                await producer.start()
+            except (KafkaError, OSError) as away:
+                _log.warning("no new producer yet", reason=repr(away), retry_s=_RENEW_S)
+                await self._disconnect(producer)
+                await asyncio.sleep(_RENEW_S)
+                continue
+            old, self._producer = self._producer, producer
+            _log.info("sending with a new producer")
+            await self._disconnect(old)
+            return
 
     async def _read_partitions(self) -> None:
         self._partitions = sorted(await self._producer.partitions_for(self._topic))
@@ -179,6 +217,8 @@ class Gateway:
         except (KafkaError, OSError) as error:
             _log.warning("message not sent", partition=partition, reason=repr(error))
             gathering.sent.set_exception(error)
+            if isinstance(error, _FATAL):
+                self._renew_soon()
         except BaseException as error:
             gathering.sent.set_exception(UnavailableError(repr(error)))
             raise

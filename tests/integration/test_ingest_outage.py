@@ -6,10 +6,12 @@ import asyncio
 import itertools
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
+from aiokafka import AIOKafkaProducer
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -106,6 +108,36 @@ def test_without_its_broker_the_gateway_accepts_nothing_and_says_so(
             assert (await gateway.http.get("/healthz")).status_code == 200
 
     asyncio.run(asyncio.wait_for(scenario(), 40))
+
+
+def test_a_producer_that_can_send_no_more_is_replaced(
+    installation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[AIOKafkaProducer] = []
+
+    class Noted(AIOKafkaProducer):  # type: ignore[misc]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr("stream.ingest.gateway.AIOKafkaProducer", Noted)
+
+    async def scenario() -> None:
+        async with door(installation) as gateway:
+            assert (await gateway.push(event())).status_code == 202
+            await made[0].stop()
+            assert (await gateway.push(event(second=1))).status_code == 503
+
+            async def accepts() -> bool:
+                return (await gateway.push(event(second=2))).status_code == 202
+
+            await until(accepts, "a new producer sends", limit_s=10)
+            assert (await gateway.readiness())[0] == 200
+        assert len(made) == 2
+        found = {identity(one) for one in await fixes_in_kafka(installation)}
+        assert {identity(fix(event())), identity(fix(event(second=2)))} <= found
+
+    asyncio.run(scenario())
 
 
 def test_when_its_broker_is_back_the_gateway_accepts_again(
