@@ -101,7 +101,7 @@ def main() -> None:
         STAMP.unlink(missing_ok=True)
         run(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
         run(
-            *(str(VENV / "bin" / "uv"), "sync", "--frozen", "--inexact", "--all-extras"),
+            *(str(VENV / "bin" / "uv"), "sync", "--quiet", "--frozen", "--inexact", "--all-extras"),
             UV_PYTHON=str(PYTHON),
             UV_PROJECT_ENVIRONMENT=str(VENV),
         )

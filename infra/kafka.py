@@ -14,6 +14,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from infra.settings import KafkaSettings
 
+_COPIES: Final = 2
 _HELD_LIMIT_S: Final = 15.0
 _HELD_FETCH_MS: Final = 50
 
@@ -88,8 +89,11 @@ async def create_topics(settings: KafkaSettings) -> None:
     Raises `aiokafka.errors.KafkaError` when the broker refuses for another reason.
     """
     topics = Topics.named(settings.topic_prefix)
-    wanted = [NewTopic(topics.fixes, settings.partitions, settings.replication_factor)] + [
-        NewTopic(name, 1, settings.replication_factor)
+    # `acks=all` is as many as are in step: with three copies, two at least.
+    in_step = {"min.insync.replicas": "2"} if settings.replication_factor > _COPIES else {}
+    copies = settings.replication_factor
+    wanted = [NewTopic(topics.fixes, settings.partitions, copies, topic_configs=in_step)] + [
+        NewTopic(name, 1, copies, topic_configs=in_step)
         for name in (
             topics.trips,
             topics.round_trips,

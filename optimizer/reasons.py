@@ -48,13 +48,13 @@ def _reason(problem: Problem, placement: Mapping[str, str], vehicle_id: str) -> 
     gained = problem.levels.get((to, vehicle_class), ())[had:gets]
     if gained:
         sentences.append(
-            f"{_lacked(gained, problem.days)} found no {_word(vehicle_class)} at {name} "
-            f"with the {had} there; the plan has {gets}."
+            f"{_lacked(gained, problem.days)} were more than the {had} {_word(vehicle_class)}s "
+            f"at {name} could serve; the plan has {gets}."
         )
     if origin is not None:
         sentences += _left_behind(problem, placement, vehicle_id, origin)
         price_dkk = problem.relocation_ore(vehicle_id, to) / ORE_PER_DKK
-        sentences.append(f"The move costs {price_dkk:.0f} DKK.")
+        sentences.append(f"The move costs {price_dkk:,.0f} DKK.")
     elif not gained:
         sentences.append(f"{name} has room for it.")
     return " ".join(sentences)
@@ -81,7 +81,8 @@ def _left_behind(
     lost = problem.levels.get((origin, vehicle_class), ())[keeps:had]
     if lost:
         sentences.append(
-            f"{_lacked(lost, problem.days)} will find none at {depot.name} with {keeps}."
+            f"{_lacked(lost, problem.days)} will be more than the {keeps} left at {depot.name} "
+            "can serve."
         )
     elif keeps < had:
         sentences.append(f"{depot.name} has needed no more than {keeps} of its {had}.")
@@ -122,14 +123,14 @@ def explanation(problem: Problem, solution: Solution) -> str:
         f"{moved} of {len(problem.vehicles)} vehicles move.",
         (
             f"Of the round trips on {problem.days} observed days, "
-            f"{before.unserved_round_trips} find no vehicle at their depot as it stands, "
+            f"{before.unserved_round_trips} were more than their depot's own vehicles can serve, "
             f"{after.unserved_round_trips} with the plan."
         ),
         (
-            f"Over {problem.horizon_days} days, observed demand counting {problem.scale:.2f} "
-            f"times, that is {before.total_ore / ORE_PER_DKK:.0f} DKK against "
-            f"{after.total_ore / ORE_PER_DKK:.0f} DKK, of which "
-            f"{after.relocation_ore / ORE_PER_DKK:.0f} DKK for moving."
+            f"Scaled from {problem.days} to {problem.horizon_days} days, {problem.scale:.2f} "
+            f"times, that is {before.total_ore / ORE_PER_DKK:,.0f} DKK against "
+            f"{after.total_ore / ORE_PER_DKK:,.0f} DKK, of which "
+            f"{after.relocation_ore / ORE_PER_DKK:,.0f} DKK for moving."
         ),
     ]
     if before.missing_chargers or after.missing_chargers:

@@ -81,7 +81,12 @@ def decide(
     """
     rest = timedelta(days=rules.alert_cooldown_days)
     to_raise, to_resolve = [], []
-    for one in judgements:
+    judged = {one.subject: one for one in judgements}
+    to_resolve += [
+        Judgement(subject, Standing.WITHIN, "too little is known to judge it any longer")
+        for subject in sorted(open_since.keys() - judged.keys())
+    ]
+    for one in judged.values():
         ended = resolved_at.get(one.subject)
         if one.subject in open_since:
             if one.standing is Standing.WITHIN:
@@ -92,7 +97,12 @@ def decide(
 
 
 def _underuse(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
-    judged = [one for one in fleet if one.observed_days >= rules.alert_least_days]
+    # One that does not report is not known to stand still, and says nothing of its class.
+    judged = [
+        one
+        for one in fleet
+        if one.observed_days >= rules.alert_least_days and one.silent_h <= rules.silent_after_h
+    ]
     if not judged:
         return []
     window_days = max(one.observed_days for one in judged)

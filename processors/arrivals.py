@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from schemas.fix import Fix
@@ -11,6 +11,9 @@ from schemas.rules import Rules
 
 NULL_ISLAND: Final = "null-island"
 FUTURE: Final = "future"
+TOO_OLD: Final = "too-old"
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""What is older comes from a clock that was never set: it starts in 1980, 1970 or the year 1."""
 
 _CONTENT: Final = (
     "lat",
@@ -36,6 +39,11 @@ def fault(fix: Fix, received_at: datetime, rules: Rules) -> tuple[str, str] | No
     """Return the reason and a sentence when a fix is wrong whatever its neighbours are."""
     if fix.lat == 0 and fix.lon == 0:
         return NULL_ISLAND, "position 0,0 is what a receiver without a fix reports; send none"
+    if fix.recorded_at < EARLIEST:
+        return TOO_OLD, (
+            f"recorded_at {fix.recorded_at.isoformat()} is before {EARLIEST:%Y-%m-%d}; set the "
+            "device's clock"
+        )
     ahead_s = (fix.recorded_at - received_at).total_seconds()
     if ahead_s > rules.max_future_s:
         return FUTURE, (

@@ -41,7 +41,8 @@ def underused(
 
     A vehicle is when its pace is below `rules.underused_below_km_a_year` and also its distance
     below `rules.underused_below_class_share` of its class's average, where the class has at
-    least three vehicles. Raises `ValueError` for a window that has no length.
+    least three vehicles and is not below that pace as a whole. Raises `ValueError` for a window
+    that has no length.
     """
     if window_days <= 0:
         raise ValueError(f"window_days is {window_days}; it must be above 0: observe first")
@@ -60,13 +61,18 @@ def underused(
         )
         if len(peers) >= _COMPARABLE:
             average = sum(peers) / len(peers)
-            if use.distance_km >= rules.underused_below_class_share * average:
-                continue
-            share = use.distance_km / average
-            reason += (
-                f"; {share:.0%} of the average {use.vehicle_class}, limit "
-                f"{rules.underused_below_class_share:.0%}"
-            )
+            class_pace = average * DAYS_A_YEAR / window_days
+            # Where the whole class stands still, none is far below the others: all are underused.
+            if class_pace >= rules.underused_below_km_a_year:
+                if use.distance_km >= rules.underused_below_class_share * average:
+                    continue
+                share = use.distance_km / average
+                reason += (
+                    f"; {share:.0%} of the average {use.vehicle_class}, limit "
+                    f"{rules.underused_below_class_share:.0%}"
+                )
+            else:
+                reason += f"; the average {use.vehicle_class} is below it too, {class_pace:,.0f}"
         reason += f"; used on {use.days_used} days"
         found.append(Underused(use.vehicle_id, pace, use.days_used, reason))
     return tuple(sorted(found, key=lambda one: (one.km_a_year, one.vehicle_id)))

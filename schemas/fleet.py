@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import date
 from enum import StrEnum
 from typing import Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -93,6 +94,8 @@ class MasterData(_Row):
     @model_validator(mode="after")
     def _ids_are_own_and_unique(self) -> Self:
         ids = [one.municipality_id for one in self.municipalities]
+        for municipality in self.municipalities:
+            _check_zone(municipality.timezone)
         for depot in self.depots:
             _check_own(depot.depot_id, depot.municipality_id)
             ids.append(depot.depot_id)
@@ -105,6 +108,15 @@ class MasterData(_Row):
         if twice:
             raise ValueError(f"{', '.join(twice)} comes twice; keep one of each")
         return self
+
+
+def _check_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f"no time zone {name!r}; give an IANA name such as Europe/Copenhagen"
+        ) from error
 
 
 def _check_own(scoped_id: str, municipality_id: str) -> None:

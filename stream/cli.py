@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from typing import Final
 
+import psycopg
 import typer
+from aiokafka.errors import KafkaError
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import PoolTimeout
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
-from infra.settings import Settings
+from infra.settings import KafkaSettings, PlannerSettings, Settings
 from stream import logs
 from stream.commands import access, dashboards, planning, services, upkeep
 from stream.commands.alerts import alerts
@@ -25,6 +32,10 @@ app = typer.Typer(
     "New here? [bold]fleetpulse demo[/bold] runs everything once on servers of its own. "
     "Settings come from FLEETPULSE_… in the environment; see README.md.",
 )
+_PREFIXES: Final = {
+    model.__name__: model.model_config.get("env_prefix", "")
+    for model in (Settings, KafkaSettings, PlannerSettings)
+}
 TRY, RUN, FEED, OPERATE = "Try it", "Run it", "Feed it", "Operate it"
 
 app.command(rich_help_panel=TRY)(demo)
@@ -51,19 +62,48 @@ def _prepare() -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        for fault in error.errors():
-            place = "_".join(str(part) for part in fault["loc"]).upper()
-            typer.echo(f"setting FLEETPULSE_{place}: {fault['msg']}", err=True)
+        # Each nested model reads variables of its own: its title is its class's name.
+        prefix = _PREFIXES.get(error.title, "FLEETPULSE_")
+        for fault in error.errors(include_url=False, include_input=False):
+            name = "_".join(str(part) for part in fault["loc"]).upper()
+            message = fault["msg"].removeprefix("Value error, ")
+            typer.echo(f"setting {prefix}{name}: {message}" if name else message, err=True)
         raise typer.Exit(2) from None
     logs.configure(settings.log_level, as_json=settings.log_json)
 
 
 def main() -> None:
-    """Run the command line; a closed pipe, as of `| head`, is no error."""
+    """Run the command line; what is not our fault is said in a line, without a traceback."""
     try:
         app()
-    except BrokenPipeError:
+    except BrokenPipeError:  # as of `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (psycopg.Error, PoolTimeout, SQLAlchemyError, KafkaError, OSError, ValueError) as error:
+        logging.getLogger(__name__).debug("the command failed", exc_info=error)
+        sys.stderr.write(f"fleetpulse: {explain(error)}\n")
+        sys.exit(1)
+
+
+def explain(error: Exception) -> str:
+    """Return what went wrong outside of us, where, and what to do."""
+    said = " ".join(str(getattr(error, "orig", None) or error).split())
+    if "UndefinedTable" in f"{type(error).__name__} {type(getattr(error, 'orig', None)).__name__}":
+        return f"the database has no tables of ours ({said}); run: fleetpulse migrate"
+    if isinstance(error, (psycopg.Error, PoolTimeout, SQLAlchemyError)):
+        return f"database {_database()}: {said}; see FLEETPULSE_DATABASE_URL"
+    if isinstance(error, KafkaError):
+        brokers = Settings().kafka.bootstrap_servers
+        return f"kafka at {brokers}: {said or error!r}; see FLEETPULSE_KAFKA_BOOTSTRAP_SERVERS"
+    return said or repr(error)
+
+
+def _database() -> str:
+    """Return where the database is, without the password."""
+    try:
+        known = conninfo_to_dict(Settings().database_url.get_secret_value())
+    except psycopg.ProgrammingError:
+        return "at an address that is none"
+    return f"{known.get('dbname')} at {known.get('host')}:{known.get('port') or 5432}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import Any
 
+import stamina
 import structlog
 
 
@@ -29,6 +30,8 @@ def configure(level: str, *, as_json: bool) -> None:
             )
         ]
     )
+    # Who gives up says so once; each try is no news.
+    stamina.instrumentation.set_on_retry_hooks([])
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -23,6 +23,8 @@ from stream.ingest.requests import MAX_EVENTS
 
 DEFAULT_BATCH: Final = 500
 DEFAULT_LANES: Final = 4
+GIVE_UP_AFTER_S: Final = 30.0
+"""How long a command waits for a gateway: who looks on wants to know."""
 SHOWN_REASONS: Final = 10
 _SHOWN_BODY: Final = 300
 _WAITING_BATCHES: Final = 2

@@ -24,7 +24,8 @@ _OBSERVED: Final = """
 WITH seen AS (
     SELECT v.vehicle_id, v.vehicle_type, v.energy_source, s.first_recorded_at, s.last_recorded_at
     FROM vehicle v JOIN vehicle_state s USING (vehicle_id)
-    WHERE v.municipality_id = %(municipality_id)s AND s.first_recorded_at <= %(until)s
+    WHERE v.municipality_id = %(municipality_id)s AND v.registered
+      AND s.first_recorded_at <= %(until)s
 ), used AS (
     SELECT u.vehicle_id, sum(u.distance_m) / 1000 AS km,
            sum(u.driving_s + u.idling_s) / 3600 AS engine_h, sum(u.idling_s) / 3600 AS idling_h,

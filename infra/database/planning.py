@@ -13,7 +13,7 @@ from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import TupleRow, dict_row
 from psycopg.types.json import Jsonb
 
-from infra.database.pool import Pool
+from infra.database.pool import NOTICE_LOSS, Pool
 from infra.database.stream import event_id, put_outbox
 from infra.settings import Settings
 from schemas.demand import DemandProfile, ObservedRoundTrip, PlacementInputs
@@ -66,10 +66,7 @@ async def connect(settings: Settings) -> Connection:
         autocommit=True,
         application_name="fleetpulse planner",
         options="-c timezone=UTC",
-        keepalives_idle=10,  # a server that vanished costs the leader its role within 30 s
-        keepalives_interval=5,
-        keepalives_count=3,
-        tcp_user_timeout=30_000,
+        **NOTICE_LOSS,  # a server that vanished costs the leader its role within 30 s
     )
 
 
@@ -122,7 +119,7 @@ FROM round_trip r
 JOIN vehicle v USING (vehicle_id)
 JOIN depot d ON d.depot_id = r.start_depot_id AND d.municipality_id = v.municipality_id
 WHERE v.municipality_id = %(municipality_id)s
-  AND NOT r.is_open AND r.kind IN ('complete', 'one-way', 'over-long')
+  AND v.registered AND NOT r.is_open AND r.kind IN ('complete', 'one-way', 'over-long')
 """
 _RECENT: Final = f"""
 WITH ended AS ({_ROUND_TRIPS})
@@ -136,7 +133,8 @@ async def read_inputs(
 ) -> PlacementInputs:
     """Read depots, vehicles and the round trips of the horizon, all of one instant.
 
-    The horizon ends with the newest round trip that has ended, not with the clock: the same rows
+    Vehicles that nobody has entered are left out, and so is what they drove. The horizon ends with
+    the newest round trip that has ended, not with the clock: the same rows
     are the same inputs whenever they are read, and a replayed year is planned like this one.
     Raises `UnknownMunicipalityError`, and `pydantic.ValidationError` for rows that break the
     schema.
@@ -150,7 +148,10 @@ async def read_inputs(
             given,
         )
         depots = await _rows(connection, _all_of("depot", Depot), given)
-        vehicles = await _rows(connection, _all_of("vehicle", Vehicle), given)
+        # Who was only seen in the stream is nobody's to place: it may be a vendor's mistake.
+        vehicles = await _rows(
+            connection, _all_of("vehicle", Vehicle) + sql.SQL(" AND registered"), given
+        )
         round_trips = await _rows(connection, _RECENT, given)
     if not municipality:
         raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
@@ -14,6 +14,13 @@ Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
 _LONGEST_STATEMENT_S: Final = 60.0
 _CONNECT_LIMIT_S: Final = 5.0
+NOTICE_LOSS: Final[dict[str, Any]] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Connection options by which a server that vanished without a word is noticed within 30 s."""
 
 
 def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None = None) -> Pool:
@@ -49,5 +56,5 @@ def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None 
         reconnect_timeout=_CONNECT_LIMIT_S,
         configure=prepare,
         check=AsyncConnectionPool.check_connection,
-        kwargs={"application_name": "fleetpulse"},
+        kwargs={"application_name": "fleetpulse", **NOTICE_LOSS},
     )

@@ -6,6 +6,7 @@ Everything here grants on that schema only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ STATEMENT_TIMEOUT_S: Final = 30
 """A dashboard's query that takes longer is cut: the stream writes to the same database."""
 
 _CONNECTION_LIMIT: Final = 10
+_ROLE_PATTERN: Final = r"[a-z_][a-z0-9_]{0,62}"
 
 # Each row of the answer is a reason why the role must not become, or stay, a reader.
 _OBJECTIONS: Final = """
@@ -64,6 +66,11 @@ async def grant_reader(
     missing role without a password, and a role that could see more than a reader's views: one
     with a server-wide power, memberships, objects of its own or rights on our tables.
     """
+    if re.fullmatch(_ROLE_PATTERN, role_name) is None:
+        raise ReaderRefusedError(
+            f"role {role_name!r} does not match {_ROLE_PATTERN}; choose a plain name such as "
+            "grafana_syddjurs"
+        )
     if not municipalities:
         raise ReaderRefusedError(f"role {role_name}: name at least one municipality to read")
     async with pool.connection() as connection:

@@ -247,9 +247,9 @@ JOIN vehicle v USING (vehicle_id)
 LEFT JOIN segment g ON g.vehicle_id = s.vehicle_id AND g.is_open
 WHERE v.municipality_id = %(municipality_id)s
   AND s.last_recorded_at < %(until)s - %(gap)s
-  AND s.last_recorded_at >= %(until)s - %(at_most)s
   AND s.written_at < now() - %(unwritten_for)s
-  AND coalesce(g.ended_at, s.last_recorded_at) <= %(until)s - INTERVAL '1 hour'
+  AND coalesce(g.ended_at, s.last_recorded_at)
+      <= least(%(until)s, s.last_recorded_at + %(at_most)s) - INTERVAL '1 hour'
 ORDER BY s.vehicle_id
 LIMIT %(limit)s
 """
@@ -267,8 +267,8 @@ async def find_silent(  # noqa: PLR0913 - each bounds what is silent
 ) -> list[str]:
     """Return vehicles without a fix for longer than a gap whose rows end an hour ago or more.
 
-    Those that were silent for `at_most` already are left as they are, and those whose state was
-    written within `unwritten_for`: their fixes are on the way.
+    Rows are wanted for `at_most` after the last fix and no longer. Vehicles whose state was written
+    within `unwritten_for` are left out: their fixes are on the way.
     """
     given = {
         "municipality_id": municipality_id,

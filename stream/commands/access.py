@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 import typer
 from psycopg import errors
@@ -13,6 +14,7 @@ from infra.database import keys as store
 from infra.database.readers import ReaderRefusedError, grant_reader, revoke_reader
 from stream.commands.database import with_connection, with_pool
 
+_VENDOR_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
 key = typer.Typer(no_args_is_help=True, help="Keys that vendors push with.")
 reader = typer.Typer(no_args_is_help=True, help="Database roles that dashboards read with.")
 
@@ -23,6 +25,10 @@ def create(
     vendor: Annotated[str, typer.Argument(help="Name of the vendor.")],
 ) -> None:
     """Create a key and print it; it cannot be shown again."""
+    if re.fullmatch(_VENDOR_PATTERN, vendor) is None:
+        raise typer.BadParameter(
+            f"vendor {vendor!r} does not match {_VENDOR_PATTERN}; it becomes a label of metrics"
+        )
     try:
         made = with_connection(
             lambda connection: store.create_key(connection, municipality, vendor)

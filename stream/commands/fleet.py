@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,15 +17,15 @@ from stream.commands.database import with_connection
 fleet = typer.Typer(no_args_is_help=True, help="Municipalities, depots and vehicles.")
 
 _EXAMPLE = """{
-  "municipalities": [{"municipality_id": "syddjurs", "name": "Syddjurs"}],
+  "municipalities": [{"municipality_id": "odder", "name": "Odder"}],
   "depots": [
-    {"depot_id": "syddjurs/hornslet", "municipality_id": "syddjurs", "name": "Hornslet town hall",
-     "lat": 56.3155, "lon": 10.3216, "capacity": 12, "charger_count": 4}
+    {"depot_id": "odder/town-hall", "municipality_id": "odder", "name": "Town hall",
+     "lat": 55.9731, "lon": 10.1530, "capacity": 12, "charger_count": 4}
   ],
   "vehicles": [
-    {"vehicle_id": "syddjurs/car-017", "municipality_id": "syddjurs", "name": "Car 17",
+    {"vehicle_id": "odder/car-017", "municipality_id": "odder", "name": "Car 17",
      "vehicle_type": "car", "energy_source": "petrol", "consumption_per_km": 0.055,
-     "yearly_cost_dkk": 38000, "seats": 5, "home_depot_id": "syddjurs/hornslet"}
+     "yearly_cost_dkk": 38000, "seats": 5, "home_depot_id": "odder/town-hall"}
   ]
 }"""
 
@@ -39,15 +38,18 @@ def example() -> None:
 
 @fleet.command("enter")
 def enter(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSON, as `example`.")],
+    file: Annotated[
+        typer.FileBinaryRead,
+        typer.Argument(help="JSON, as `example` prints it; - reads standard input."),
+    ],
 ) -> None:
     """Enter what a file holds; what is entered already is updated, nothing is deleted."""
     try:
-        given = MasterData.model_validate_json(file.read_bytes())
+        given = MasterData.model_validate_json(file.read())
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             place = ".".join(map(str, fault["loc"]))
-            typer.echo(f"{file}: {place + ': ' if place else ''}{fault['msg']}", err=True)
+            typer.echo(f"{file.name}: {place + ': ' if place else ''}{fault['msg']}", err=True)
         raise typer.Exit(2) from None
     try:
         with_connection(lambda connection: store.enter(connection, given))

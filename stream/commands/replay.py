@@ -130,7 +130,7 @@ async def _push(  # noqa: PLR0913 - the options of the command
     speed: float,
 ) -> PushResult:
     from stream.replay.push import push_files
-    from stream.vendor import VendorClient
+    from stream.vendor import GIVE_UP_AFTER_S, VendorClient
 
     progress = Progress(
         TextColumn("{task.description}"),
@@ -151,7 +151,7 @@ async def _push(  # noqa: PLR0913 - the options of the command
             else:
                 progress.update(task, completed=read.bytes_read, accepted=result.accepted)
 
-        async with VendorClient(url, key) as client:
+        async with VendorClient(url, key, give_up_after_s=GIVE_UP_AFTER_S) as client:
             return await push_files(
                 files, mapping, client, speed=speed, counts=counts, progress=tell
             )

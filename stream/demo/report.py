@@ -109,14 +109,14 @@ def _stream_panel(findings: Findings) -> Panel:
 
 
 def _depot_table(findings: Findings) -> Table:
-    table = Table(title="Utilisation per depot", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title="Utilisation by home depot", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("depot")
     for name in (
         "places",
         "km",
         "engine\nhours",
         "idle\nshare",
-        "away h\na day",
+        "away h a\nvehicle, day",
         "days\nused",
         "most out\nat once",
     ):
@@ -170,11 +170,14 @@ def _alert_table(findings: Findings) -> Table:
         "alert",
         "why",
         box=box.SIMPLE_HEAD,
-        title=f"Alerts: {raised} open, {raised - len(others)} of them underused as above",
+        title=f"Alerts: {raised} open, {raised - len(others)} of them underused vehicles; with the "
+        "figures of when they were raised",
         title_justify="left",
     )
     for one in others[:_SHOWN_ALERTS]:
         table.add_row(one["vehicle_id"], one["kind"], one["reason"])
+    if len(others) > _SHOWN_ALERTS:
+        table.add_row("", "", f"… and {len(others) - _SHOWN_ALERTS} more")
     return table
 
 
@@ -188,7 +191,7 @@ def _plan_panel(plan: PlacementPlan) -> Panel:
             f"{plan.horizon_weeks:.1f} weeks"
         ),
         (
-            f"[bold]round trips without a vehicle[/] {plan.unserved_before} → "
+            f"[bold]round trips beyond their depot's own vehicles[/] {plan.unserved_before} → "
             f"{plan.unserved_after}; "
             f"saves [bold]{saved:,.0f} DKK[/] in the horizon"
         ),

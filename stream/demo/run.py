@@ -14,18 +14,13 @@ from rich.console import Console
 
 from infra.database.pool import Pool, make_pool
 from infra.database.readers import grant_reader
+from infra.settings import as_environment
 from stream import process
 from stream.demo import latency, report
 from stream.demo.play import DemoFailedError, Play, Played, config
 from stream.demo.stack import ChildFailedError, Stack
 from stream.vendor import VendorError
 
-_IN_A_HURRY: Final = {
-    # Two weeks pass in seconds here, so that planner and watcher may look every few seconds.
-    "FLEETPULSE_PLANNER_COOLDOWN_S": "10",
-    "FLEETPULSE_PLANNER_TIME_LIMIT_S": "10",
-    "FLEETPULSE_WATCH_EVERY_S": "2",
-}
 _READER: Final = "fleetpulse_reader"
 
 
@@ -38,13 +33,26 @@ class Fleet:
     seed: int
 
 
+def _hurry(fleet: Fleet | None) -> dict[str, str]:
+    """Return settings for weeks that pass in seconds: planner and watcher look often."""
+    hurry = {
+        "FLEETPULSE_PLANNER_COOLDOWN_S": "10",
+        "FLEETPULSE_PLANNER_TIME_LIMIT_S": "10",
+        "FLEETPULSE_WATCH_EVERY_S": "2",
+    }
+    if fleet is not None:
+        # The first plan waits for some days of demand: each vehicle makes about one round trip.
+        hurry["FLEETPULSE_PLANNER_MIN_ROUND_TRIPS"] = str(max(50, fleet.vehicles * fleet.days // 3))
+    return hurry
+
+
 def run_demo(fleet: Fleet) -> None:
     """Run the whole loop once on embedded servers, show what came of it, and leave nothing.
 
     Raises `typer.Exit` with a code when it fails or is stopped.
     """
     console = Console()
-    with _stack(console) as stack:
+    with _stack(console, fleet) as stack:
 
         async def main(stop: asyncio.Event) -> None:
             async with _pool(stack) as pool:
@@ -61,7 +69,7 @@ def run_demo(fleet: Fleet) -> None:
 def run_up(fleet: Fleet | None) -> None:
     """Keep an installation running until Ctrl-C; without a fleet, it starts empty."""
     console = Console()
-    with _stack(console) as stack:
+    with _stack(console, fleet) as stack:
 
         async def main(stop: asyncio.Event) -> None:
             async with _pool(stack) as pool:
@@ -76,13 +84,13 @@ def run_up(fleet: Fleet | None) -> None:
 
 
 @contextlib.contextmanager
-def _stack(console: Console) -> Iterator[Stack]:
+def _stack(console: Console, fleet: Fleet | None) -> Iterator[Stack]:
     try:
         with (
             console.status("starting broker, database, ingest, worker and planner"),
             contextlib.ExitStack() as exits,
         ):
-            stack = exits.enter_context(Stack(workers=1, partitions=4, extra=_IN_A_HURRY))
+            stack = exits.enter_context(Stack(workers=1, partitions=4, extra=_hurry(fleet)))
             kept = exits.pop_all()
     except ChildFailedError as error:
         console.print(f"[red]{error}[/]", highlight=False)
@@ -161,8 +169,16 @@ async def _show_doors(stack: Stack, pool: Pool, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    console.print("\n[bold]In another shell[/], for every command of .venv/bin/fleetpulse:")
+    variables = as_environment(stack.settings)
+    for name in (
+        "FLEETPULSE_DATABASE_URL",
+        "FLEETPULSE_KAFKA_BOOTSTRAP_SERVERS",
+        "FLEETPULSE_KAFKA_IDEMPOTENCE",
+    ):
+        console.print(f"export {name}={variables[name]}", highlight=False, soft_wrap=True)
     console.print(
-        "a key      FLEETPULSE_DATABASE_URL=… fleetpulse key create MUNICIPALITY VENDOR",
+        "fleetpulse key create MUNICIPALITY VENDOR     a key to push with, at the ingest above",
         highlight=False,
     )
 

@@ -15,7 +15,7 @@ from infra.database import fleet as store
 from infra.database.pool import make_pool
 from infra.settings import Settings
 from stream.simulator.simulation import SimulatedFleet
-from stream.vendor import PushResult, VendorClient, in_time
+from stream.vendor import GIVE_UP_AFTER_S, PushResult, VendorClient, in_time
 
 _PORTION: Final = 10_000
 
@@ -55,7 +55,9 @@ async def send(
 
         async with AsyncExitStack() as exits:
             clients = {
-                one: await exits.enter_async_context(VendorClient(url, keys[one]))
+                one: await exits.enter_async_context(
+                    VendorClient(url, keys[one], give_up_after_s=GIVE_UP_AFTER_S)
+                )
                 for one in fleet.config.municipalities
                 if one in keys
             }

@@ -31,7 +31,9 @@ async def look(pool: Pool, topics: Topics) -> int:
             return 0
         fleet = await load_fleet(connection)
         for municipality_id, at in (await newest_fixes(connection)).items():
-            changes += await _judge(connection, fleet.municipalities[municipality_id], at, topics)
+            municipality = fleet.municipalities.get(municipality_id)
+            if municipality is not None:  # else it was entered a moment ago
+                changes += await _judge(connection, municipality, at, topics)
     for one in changes:
         counter = RAISED if isinstance(one, AlertRaised) else RESOLVED
         counter.labels(one.kind.value).inc()

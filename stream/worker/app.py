@@ -136,8 +136,9 @@ class WorkerApp(faust.App):
 class _Committer:
     """Has records written whatever happens: waits for the database, sets poison aside."""
 
-    def __init__(self, writer: Writer, health: Health) -> None:
+    def __init__(self, writer: Writer, health: Health, ask: Ask) -> None:
         self._writer = writer
+        self._ask = ask
         self._health = health
 
     async def commit(self, records: Sequence[Record]) -> None:
@@ -147,9 +148,10 @@ class _Committer:
             try:
                 await self._writer.write(records)
             except OffsetGapError as gap:
-                _log.critical("the worker stops", reason=str(gap))
-                self._health.end(gap)
-                await asyncio.Event().wait()  # until the worker is gone: nothing is acknowledged
+                if not await self._passable(gap):
+                    _log.critical("the worker stops", reason=str(gap))
+                    self._health.end(gap)
+                    await asyncio.Event().wait()  # until it is gone: nothing is acknowledged
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 await self._set_aside(records, error)
                 return
@@ -164,6 +166,21 @@ class _Committer:
             else:
                 self._health.problem = None
                 return
+
+    async def _passable(self, gap: OffsetGapError) -> bool:
+        """Return whether the stream goes on beyond a gap; waits for the broker to say so."""
+        while gap.hole is not None:
+            try:
+                passable = await self._writer.nothing_lost(gap.hole, self._ask)
+            except (KafkaError, OSError) as away:
+                self._health.problem = f"kafka: {away!r}"
+                _log.warning("a gap waits for the broker", reason=repr(away))
+                await asyncio.sleep(_RETRY_LONGEST_S)
+                continue
+            if passable:
+                _log.info("offsets without records", **gap.hole._asdict())
+            return passable
+        return False
 
     async def _set_aside(self, records: Sequence[Record], error: Exception) -> None:
         """Write each record by itself; the one that fails alone becomes a dead letter."""
@@ -204,7 +221,7 @@ def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
     app.health = health
     app.ask = partial(held, settings.kafka)
     app.writer = Writer(pool, topics)
-    committer = _Committer(app.writer, health)
+    committer = _Committer(app.writer, health, app.ask)
     channel = app.topic(
         topics.fixes,
         key_type=bytes,

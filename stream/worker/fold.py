@@ -273,8 +273,11 @@ def _may_idle(state: VehicleState) -> bool:
     """Return whether a provisional idle interval may rest on a state."""
     timeline = state.timeline
     building = timeline.building
-    return (building is not None and building.state is SegmentState.IDLING) or any(
-        leg.engine for leg in timeline.tail
+    return (
+        (building is not None and building.state is SegmentState.IDLING)
+        # A short run without ignition in the tail is noise, and takes the one before it.
+        or bool(timeline.tail and timeline.engine)
+        or any(leg.engine for leg in timeline.tail)
     )
 
 

@@ -16,6 +16,7 @@ from stream.worker.app import Health, make_app, running
 from stream.worker.watch import watch
 
 _COLLECT: Final = (50_000, 20, 50)
+_STOP_LIMIT_S: Final = 10.0
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -54,6 +55,11 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
                 ended.cancel()
         finally:
             relay_stop.set()
-            await asyncio.gather(relaying, watching)
+            _, slow = await asyncio.wait((relaying, watching), timeout=_STOP_LIMIT_S)
+            for task in slow:  # nothing half done: each works in one transaction
+                task.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
+            for task in {relaying, watching} - slow:
+                task.result()
     if health.fatal is not None:
         raise health.fatal

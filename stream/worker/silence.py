@@ -7,7 +7,7 @@ is being caught up with. Only derived rows are written, never a state: the late 
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from infra.database import timeline as store
@@ -28,33 +28,40 @@ async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta)
     """
     async with pool.connection() as connection, connection.transaction():
         fleet = await load_fleet(connection)
-        writes = Writes()
-        count = 0
+        untils: dict[str, datetime] = {}
         for municipality_id, until in (await newest_fixes(connection)).items():
-            rules = fleet.municipalities[municipality_id].rules
+            municipality = fleet.municipalities.get(municipality_id)
+            if municipality is None:  # entered a moment ago
+                continue
             found = await store.find_silent(
                 connection,
                 municipality_id,
                 until=until,
-                gap=timedelta(seconds=rules.gap_s),
+                gap=timedelta(seconds=municipality.rules.gap_s),
                 at_most=SILENT_AT_MOST,
                 unwritten_for=unwritten_for,
                 limit=_AT_ONCE,
             )
-            # Locked, and looked at once more: a fix may have come while we waited.
-            await store.lock_states(connection, found)
-            for stored in await store.read_states(connection, found):
-                if (until - stored.last_recorded_at).total_seconds() <= rules.gap_s:
-                    continue
-                known = Known(
-                    stored.version,
-                    stored.first_recorded_at,
-                    stored.last_recorded_at,
-                    STATE.validate_json(stored.state),
-                )
-                depots = fleet.depots.get(municipality_id, ())
-                vehicle = fleet.vehicle(stored.vehicle_id)
-                VehicleFold(vehicle, depots, rules, topics, writes).silent(known, until)
-                count += 1
+            untils |= dict.fromkeys(found, until)
+        # All at once, in the order in which the writer locks them: no circle of waiting.
+        await store.lock_states(connection, list(untils))
+        writes = Writes()
+        count = 0
+        for stored in await store.read_states(connection, list(untils)):
+            vehicle = fleet.vehicle(stored.vehicle_id)
+            rules = fleet.municipalities[vehicle.municipality_id].rules
+            until = min(untils[stored.vehicle_id], stored.last_recorded_at + SILENT_AT_MOST)
+            # Looked at once more: a fix may have come while we waited for the lock.
+            if (until - stored.last_recorded_at).total_seconds() <= rules.gap_s:
+                continue
+            known = Known(
+                stored.version,
+                stored.first_recorded_at,
+                stored.last_recorded_at,
+                STATE.validate_json(stored.state),
+            )
+            depots = fleet.depots.get(vehicle.municipality_id, ())
+            VehicleFold(vehicle, depots, rules, topics, writes).silent(known, until)
+            count += 1
         await flush(connection, writes, topics)
     return count

@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import psycopg
 import structlog
@@ -39,7 +39,20 @@ Ask = Callable[[Sequence[Partition]], Awaitable[Mapping[tuple[str, int], Held]]]
 
 
 class OffsetGapError(RuntimeError):
-    """Kafka has skipped records that were never processed: nothing may be guessed here."""
+    """Records that were never processed are missing: nothing may be guessed here."""
+
+    def __init__(self, message: str, hole: Hole | None = None) -> None:
+        super().__init__(message)
+        self.hole = hole
+        """Where in the stream, when one was seen between two records."""
+
+
+class Hole(NamedTuple):
+    """Offsets from `expected` to before `found` that the broker did not deliver."""
+
+    partition: Partition
+    expected: int
+    found: int
 
 
 class StaleCacheError(RuntimeError):
@@ -61,6 +74,19 @@ class Writer:
         self._fleet: Fleet | None = None
         self._fleet_at = 0.0
         self._refused: dict[tuple[Partition, int], Exception] = {}
+        self._nothing_there: set[Hole] = set()
+
+    async def nothing_lost(self, hole: Hole, ask: Ask) -> bool:
+        """Ask the broker whether a hole is none of loss; if so, it may be passed from now on.
+
+        What a broker still holds but does not deliver are marks of transactions, records of aborted
+        ones, or what compaction has left out. What retention has deleted lies before `earliest`.
+        """
+        earliest, _ = (await ask([hole.partition]))[hole.partition]
+        if earliest > hole.expected:
+            return False
+        self._nothing_there.add(hole)
+        return True
 
     def refuse(self, record: Record, error: Exception) -> None:
         """Have a record that fails on its own written as a dead letter instead."""
@@ -175,8 +201,9 @@ class Writer:
             if record.offset < expected:
                 metrics.RECORDS_SKIPPED.inc()
                 continue
-            if record.offset > expected:
-                raise _gap(partition, expected, record.offset)
+            hole = Hole(partition, expected, record.offset)
+            if record.offset > expected and hole not in self._nothing_there:
+                raise _gap(*hole)
             following[partition] = record.offset + 1
             new.append(record)
         return {one: (self._expected[one], offset) for one, offset in following.items()}, new
@@ -298,7 +325,8 @@ def _gap(partition: Partition, expected: int, found: int) -> OffsetGapError:
     return OffsetGapError(
         f"{partition.topic}[{partition.partition}]: records {expected} to {found - 1} are gone "
         "from Kafka before they were processed (retention shorter than our absence?); to accept "
-        f"the loss: fleetpulse progress set {partition.topic} {partition.partition} {found}"
+        f"the loss: fleetpulse progress set {partition.topic} {partition.partition} {found}",
+        Hole(partition, expected, found),
     )
 
 

@@ -14,7 +14,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from psycopg.rows import dict_row
 
-from infra.database.planning import UnknownMunicipalityError, request_plan
+from infra.database.planning import (
+    UnknownMunicipalityError,
+    connect,
+    read_inputs,
+    request_plan,
+)
 from infra.database.pool import make_pool
 from infra.kafka import Topics, client_options, create_topics
 from infra.settings import PlannerSettings, Settings
@@ -226,6 +231,20 @@ def test_a_plan_on_demand_answers_all_who_wait(settings: Settings) -> None:
     assert [(one["plan_id"], one["outcome"]) for one in requests] == [
         (row["plan_id"], "planned: optimal")
     ] * 2
+
+
+def test_vehicles_that_nobody_has_entered_are_not_placed(settings: Settings) -> None:
+    async def scenario() -> None:
+        enter_fleet(settings)
+        enter_round_trips(settings)
+        with psycopg.connect(settings.database_url.get_secret_value()) as connection:
+            connection.execute("UPDATE vehicle SET registered = false WHERE vehicle_id = 'm/2'")
+        async with await connect(settings) as connection:
+            inputs = await read_inputs(connection, "m", 56)
+        assert [one.vehicle_id for one in inputs.vehicles] == ["m/1", "m/3"]
+        assert {one.vehicle_id for one in inputs.round_trips} == {"m/1", "m/3"}
+
+    run(scenario())
 
 
 def test_a_plan_for_an_unknown_municipality_cannot_be_asked_for(settings: Settings) -> None:

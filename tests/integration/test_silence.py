@@ -160,8 +160,9 @@ def test_its_rows_are_written_on_each_hour_for_a_week_and_no_longer(url: str) ->
         await stream.send(others(4.1))
         assert await stream.settle() == 1
         assert await fetch(stream.pool, ENDED) == [(1,)]
-        await stream.send(others(SILENT_AT_MOST.total_seconds() / 3600 + 1))
-        assert await stream.settle() == 0
+        for days_more in (0, 1, 30):
+            await stream.send(others(SILENT_AT_MOST.total_seconds() / 3600 + 1 + 24 * days_more))
+            assert await stream.settle() == (1 if days_more == 0 else 0)
 
     run(url, scenario)
 
@@ -205,5 +206,16 @@ def test_a_timer_that_waits_for_the_owner_looks_again(url: str) -> None:
             )
             owner.commit()
             assert await settling == 0
+
+    run(url, scenario)
+
+
+def test_a_jump_of_weeks_in_event_time_still_ends_the_trip(url: str) -> None:
+    async def scenario(stream: Stream) -> None:
+        await stream.send(*drive(), others(24 * 21))
+        assert [await stream.settle(), await stream.settle()] == [1, 0]
+        assert await fetch(stream.pool, TRIPS) == [(LAST, False)]
+        *_, last = await fetch(stream.pool, SEGMENTS)
+        assert last == ("offline", LAST, LAST + SILENT_AT_MOST, True)
 
     run(url, scenario)

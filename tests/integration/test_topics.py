@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import astuple
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -17,7 +18,7 @@ SETTLING_LIMIT_S = 10.0
 def ours(settings: KafkaSettings) -> set[str]:
     """Return the names that an installation with these settings uses."""
     topics = Topics.named(settings.topic_prefix)
-    return {topics.fixes, topics.trips, topics.round_trips, topics.plans, topics.dead_letters}
+    return set(astuple(topics))
 
 
 async def visible(settings: KafkaSettings) -> dict[str, int]:

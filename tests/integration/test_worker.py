@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,12 +18,14 @@ from aiokafka import AIOKafkaProducer
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from infra.database.stream import Partition
 from infra.embedded.guardian import Guardian
-from infra.kafka import Topics, client_options, create_topics
+from infra.kafka import Held, Topics, client_options, create_topics
 from infra.settings import Settings
 from schemas.fix import Fix
-from stream.worker.writer import Writer
-from tests.processes import Service, wait_for
+from stream.worker.writer import OffsetGapError, Writer
+from tests.apache_kafka.broker import ApacheKafka
+from tests.processes import Service, wait_for, with_broker
 from tests.stream_harness import (
     Log,
     derived,
@@ -311,3 +313,69 @@ def test_a_gap_in_the_log_ends_the_worker_loudly(
         assert service.child.process.returncode != 0
         assert "999 records of it were processed" in service.child.log.read_text()
     assert count(installation, "SELECT count(*) FROM fix") == 0
+
+
+@pytest.mark.kafka
+def test_marks_of_transactions_are_no_loss(
+    database_url: str, apache_kafka: ApacheKafka, guardian: Guardian, tmp_path: Path
+) -> None:
+    """A vendor's transactional producer leaves offsets without records; so does what it aborts."""
+    settings = with_broker(database_url, apache_kafka.bootstrap_servers, idempotence=True)
+    topic = Topics.named(settings.kafka.topic_prefix).fixes
+    report = shift(1, fixes=30)
+
+    async def main() -> None:
+        await create_topics(settings.kafka)
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+        producer = AIOKafkaProducer(
+            **client_options(settings.kafka),
+            transactional_id=topic,
+        )
+        async with producer:
+            for start in range(0, 30, 10):
+                async with producer.transaction():
+                    await producer.send_and_wait(
+                        topic, message(report[start : start + 10]), partition=0
+                    )
+
+    asyncio.run(main())
+    with worker(settings, guardian, tmp_path) as service:
+        wait_for(
+            lambda: count(settings, "SELECT count(*) FROM fix") == len(report),
+            limit_s=60,
+            what="all of it is rows",
+            who=(service,),
+        )
+        assert service.child.process.poll() is None
+
+
+def test_records_that_retention_took_away_end_the_worker(database_url: str) -> None:
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            log = Log()
+            for start in range(0, 30, 10):
+                log.append(message(shift(1, fixes=30)[start : start + 10]))
+            writer = Writer(pool, Topics.named("test"))
+            await log.assign(writer)
+            records = log.records[0]
+            with pytest.raises(OffsetGapError, match="progress set") as caught:
+                await writer.write([records[0], records[2]])
+            hole = caught.value.hole
+            assert hole is not None
+
+            async def deleted(partitions: Sequence[Partition]) -> dict[tuple[str, int], Held]:
+                return {one: Held(2, 3) for one in partitions}
+
+            async def kept(partitions: Sequence[Partition]) -> dict[tuple[str, int], Held]:
+                return {one: Held(0, 3) for one in partitions}
+
+            assert not await writer.nothing_lost(hole, deleted)
+            with pytest.raises(OffsetGapError):
+                await writer.write([records[0], records[2]])
+            assert await writer.nothing_lost(hole, kept)
+            assert await writer.write([records[0], records[2]]) == 2
+            assert await fetch(pool, "SELECT next_offset FROM stream_progress") == [(3,)]
+
+    asyncio.run(main())

@@ -79,7 +79,7 @@ def test_two_demos_side_by_side_both_close_the_loop_and_leave_nothing(base: Path
         for heading in (
             "From fixes to timelines",
             "idling over 200 s",
-            "Utilisation per depot",
+            "Utilisation by home depot",
             "Underused",
             "Alerts: ",
             "Plan for syddjurs",
@@ -114,7 +114,7 @@ def test_it_stays_up_until_it_is_told_to_stop(base: Path) -> None:
     with started(place, "up", "--empty") as up:
         assert up.stdout is not None
         for line in up.stdout:
-            if "a key" in line:
+            if "key create" in line:
                 break
         else:
             pytest.fail("it ended by itself")

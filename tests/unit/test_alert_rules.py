@@ -88,16 +88,33 @@ def test_an_electric_vehicle_that_stands_switched_on_burns_nothing() -> None:
     assert standing(AlertKind.EXCESS_IDLING, **electric) is None
 
 
+def test_a_vehicle_that_does_not_report_is_not_called_underused() -> None:
+    assert standing(AlertKind.UNDERUSED, distance_km=0.0, silent_h=73.0) is None
+
+
+def test_a_class_that_stands_still_as_a_whole_is_underused() -> None:
+    still = [replace(one, distance_km=0.0) for one in fleet()]
+    found = [one for one in judge(still, RULES) if one.subject[1] is AlertKind.UNDERUSED]
+    assert [one.standing for one in found] == [Standing.BEYOND] * 4
+    assert "the average car is below it too" in found[0].reason
+
+
+def test_an_open_alert_that_can_no_longer_be_judged_is_over() -> None:
+    raised, resolved = decide([], {SUBJECT: AT}, {}, AT, RULES)
+    assert (raised, [one.subject for one in resolved]) == ([], [SUBJECT])
+
+
 def test_silence_has_no_margin() -> None:
     assert standing(AlertKind.SILENT, silent_h=72.1) is Standing.BEYOND
     assert standing(AlertKind.SILENT, silent_h=72.0) is Standing.WITHIN
 
 
 def test_reasons_say_value_and_limit() -> None:
-    told = {one.subject: one.reason for one in judge(fleet(distance_km=100, silent_h=96), RULES)}
+    told = {one.subject: one.reason for one in judge(fleet(distance_km=100), RULES)}
     underused = told["syddjurs/odd", AlertKind.UNDERUSED]
     assert "1,304 km a year" in underused
     assert "limit 5,000" in underused
+    told = {one.subject: one.reason for one in judge(fleet(silent_h=96), RULES)}
     silent = told["syddjurs/odd", AlertKind.SILENT]
     assert silent == "no fix for 4.0 days while others report, limit 3.0"
 
