@@ -219,8 +219,9 @@ class Fold:
             candidate = self._candidate = self._next_candidate(candidate + 1)
         if candidate < len(tail):
             waited_s = (leg.ended_at - tail[candidate].started_at).total_seconds()
-            at_rest = not leg.moving or waited_s >= self._rules.open_at_most_s
-            if waited_s >= self._rules.stop_after_s and at_rest:
+            driving_on = leg.moving and not self._creeps(leg)
+            over = not driving_on or waited_s >= self._rules.open_at_most_s
+            if waited_s >= self._rules.stop_after_s and over:
                 self._arrive(self._arrival(otherwise=candidate))
                 return
         if self._trip is None:
@@ -361,6 +362,12 @@ class Fold:
             if all(distance_m(start, leg.end) <= self._rest_m for leg in reversed(tail[index:])):
                 return index
         return resting[0] if resting else otherwise
+
+    def _creeps(self, leg: Leg) -> bool:
+        """Return whether a leg is no more than drift at its place, or queueing there."""
+        duration_s = (leg.ended_at - leg.started_at).total_seconds()
+        slow = leg.distance_m < self._rules.noise_speed_mps * duration_s
+        return slow and leg.distance_m <= self._rest_m
 
     def _near(self, one: Point, other: Point) -> bool:
         return distance_m(one, other) <= self._far_m

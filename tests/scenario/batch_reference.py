@@ -303,7 +303,9 @@ def _find_stop(stretch: Sequence[ReferenceLeg], first: int, far: int) -> tuple[i
         if candidate > confirming:
             continue
         waited = (stretch[confirming].ended_at - stretch[candidate].started_at).total_seconds()
-        if waited >= OPEN_S or (waited >= STOP_S and not stretch[confirming].moving):
+        leg = stretch[confirming]
+        creeps = leg.distance_m <= REST_M and leg.distance_m < NOISE_MPS * leg.lasts_s
+        if waited >= OPEN_S or (waited >= STOP_S and (creeps or not leg.moving)):
             return _at_rest(stretch, candidate, confirming, otherwise=candidate), confirming
     return None
 
