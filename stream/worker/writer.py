@@ -166,6 +166,7 @@ class Writer:
         for partition, (_, following) in moves.items():
             self._expected[partition] = following
         self._known.update(writes.states)
+        self._nothing_there.clear()  # all of them lie behind us
         for record in new:
             self._refused.pop(_place(record), None)
         _measure(decoded, writes, began)
