@@ -12,6 +12,8 @@ from schemas.rules import Rules
 NULL_ISLAND: Final = "null-island"
 FUTURE: Final = "future"
 TOO_OLD: Final = "too-old"
+NO_POSITION_YET: Final = "no-position-yet"
+"""In private mode before the vehicle was ever seen: its timeline has not begun."""
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """What is older comes from a clock that was never set: it starts in 1980, 1970 or the year 1."""
 
@@ -58,10 +60,14 @@ def precedence(fix: Fix) -> tuple[tuple[bool, float], ...]:
     """Return the key by which different fixes of one vehicle and instant are ordered.
 
     The smallest counts. The order is total over content, so that whichever of two contradicting
-    fixes comes first, the same one counts (law 2). A known value comes before an unknown one.
+    fixes comes first, the same one counts (law 2). Private mode comes first, then a known value
+    before an unknown one.
     """
     values = (getattr(fix, name) for name in _CONTENT)
-    return tuple((value is None, float(value or 0)) for value in values)
+    return (
+        (not fix.private_mode, 0.0),
+        *((value is None, float(value or 0)) for value in values),
+    )
 
 
 def resolve(arrivals: Iterable[Arrival]) -> tuple[dict[datetime, Arrival], list[Arrival]]:

@@ -12,8 +12,9 @@ from schemas.rules import Rules
 class Leg(NamedTuple):
     """What lies between two consecutive fixes.
 
-    `engine` is the ignition in force on the leg: the last one reported at or before its start;
-    None where the vehicle has never reported one.
+    `distance_m` is the geodesic, `engine` the ignition in force on the leg: the last one reported
+    at or before its start; None where the vehicle has never reported one. The odometer's readings
+    are those of the two fixes, where they have one.
     """
 
     started_at: datetime
@@ -23,6 +24,8 @@ class Leg(NamedTuple):
     distance_m: float
     moving: bool
     engine: bool | None
+    start_odometer_m: float | None = None
+    end_odometer_m: float | None = None
 
 
 def is_moving(

@@ -22,7 +22,8 @@ class SegmentState(StrEnum):
 class Segment(NamedTuple):
     """An interval of one state. `moved` says of an offline one that the vehicle was elsewhere.
 
-    `distance_m` is what was driven; for an offline segment the straight line across it.
+    `distance_m` is what was driven; for an offline segment the straight line across it. `private`
+    says of an offline one that the driver had the tracker in private mode.
     """
 
     state: SegmentState
@@ -32,6 +33,7 @@ class Segment(NamedTuple):
     end: Point
     distance_m: float
     moved: bool = False
+    private: bool = False
 
     @property
     def duration_s(self) -> float:
@@ -45,30 +47,14 @@ def at_standstill(leg: Leg) -> Segment:
     return Segment(state, leg.started_at, leg.ended_at, leg.start, leg.end, 0.0)
 
 
-def on_trip(leg: Leg) -> Segment:
-    """Return the segment of a leg within a trip.
-
-    Standing in traffic is idling with the engine on and parked with it off. A vehicle that never
-    reports ignition is driving all through its trip: nothing says that it was not.
-    """
-    if leg.moving or leg.engine is None:
-        return Segment(
-            SegmentState.DRIVING,
-            leg.started_at,
-            leg.ended_at,
-            leg.start,
-            leg.end,
-            leg.distance_m,
-        )
-    return at_standstill(leg)
-
-
 def merged(last: Segment, following: Segment) -> Segment | None:
     """Return both as one segment where they are alike, else None.
 
-    Two offline segments stay two: a fix lies between them.
+    Two offline segments stay two, as a fix lies between them; but private mode is one whole.
     """
-    if last.state is not following.state or last.state is SegmentState.OFFLINE:
+    if last.state is not following.state:
+        return None
+    if last.state is SegmentState.OFFLINE and not (last.private and following.private):
         return None
     return Segment(
         last.state,
@@ -77,4 +63,6 @@ def merged(last: Segment, following: Segment) -> Segment | None:
         last.start,
         following.end,
         last.distance_m + following.distance_m,
+        last.moved or following.moved,
+        last.private,
     )

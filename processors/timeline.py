@@ -8,7 +8,8 @@ moved along in place, alive within one call.
 The rules are those of DOMAIN.md: a trip starts when the vehicle is 200 m from its standstill and is
 back-dated to the departure; it ends where no point 200 m away follows for 180 s, and is stamped
 at the arrival; an hour without a fix is a gap. Departure and arrival are where the vehicle left
-its place and came to its place: a red light within the 200 m is part of the trip.
+its place and came to its place: a red light within the 200 m is part of the trip. What lies next to
+a fix in private mode is private: where the vehicle was and what it did stays unknown.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 from processors.engine import settle
 from processors.geodesy import Point, distance_m
 from processors.legs import Leg, is_moving
-from processors.segments import Segment, SegmentState, at_standstill, merged, on_trip
+from processors.segments import Segment, SegmentState, at_standstill, merged
 from processors.trips import Trip
 from schemas.fix import Fix
 from schemas.rules import Rules
@@ -37,6 +38,7 @@ class Timeline:
     legs after it whose meaning is open: a departure, an arrival or an ignition that is not yet
     confirmed. While travelling, `tail[candidate].start` is where the vehicle may have arrived;
     while standing, a departure lies from `tail[candidate]` on. `anchor` is where it last stood.
+    In private mode, `point` is where it was seen last, at `seen_at`; else that is None.
     """
 
     at: datetime
@@ -49,6 +51,8 @@ class Timeline:
     candidate: int = 0
     building: Segment | None = None
     trip: Trip | None = None
+    odometer_m: float | None = None
+    seen_at: datetime | None = None
 
     @property
     def settled_until(self) -> datetime:
@@ -71,8 +75,13 @@ class Step:
 
 
 def begin(fix: Fix) -> Timeline:
-    """Return the timeline of a vehicle's first fix: standing there, until it has left."""
-    point = Point(fix.lat, fix.lon)
+    """Return the timeline of a vehicle's first fix: standing there, until it has left.
+
+    Raises `ValueError` for a fix without a position: a timeline begins at a place.
+    """
+    point = fix_point(fix)
+    if point is None:
+        raise ValueError(f"fix at {fix.recorded_at} has no position; begin with one that has")
     return Timeline(
         at=fix.recorded_at,
         point=point,
@@ -80,7 +89,15 @@ def begin(fix: Fix) -> Timeline:
         ignition=fix.ignition,
         engine=fix.ignition,
         anchor=point,
+        odometer_m=fix.odometer_m,
     )
+
+
+def fix_point(fix: Fix) -> Point | None:
+    """Return where a fix was, None in private mode."""
+    if fix.lat is None or fix.lon is None:
+        return None
+    return Point(fix.lat, fix.lon)
 
 
 def step(timeline: Timeline, fix: Fix, rules: Rules) -> Step:
@@ -101,11 +118,12 @@ def provisional(timeline: Timeline, rules: Rules) -> tuple[tuple[Segment, ...], 
     legs, _ = settle(timeline.tail, before=timeline.engine, noise_s=rules.ignition_noise_s)
     if timeline.trip is None:
         return tuple(at_standstill(leg) for leg in legs), None
-    pieces = tuple(on_trip(leg) for leg in legs)
+    pieces = []
     trip = timeline.trip
-    for piece in pieces:
-        trip = trip.extended(piece)
-    return pieces, trip
+    for leg in legs:
+        trip, piece = trip.travelled(leg, rules)
+        pieces.append(piece)
+    return tuple(pieces), trip
 
 
 class Fold:
@@ -135,6 +153,8 @@ class Fold:
         self._tail = list(timeline.tail)
         self._candidate = timeline.candidate
         self._trip = timeline.trip
+        self._odometer_m = timeline.odometer_m
+        self._seen_at = timeline.seen_at
 
     def timeline(self) -> Timeline:
         """Return where the fold stands."""
@@ -149,6 +169,8 @@ class Fold:
             self._candidate,
             self.building,
             self._trip,
+            self._odometer_m,
+            self._seen_at,
         )
 
     def take(self, fix: Fix) -> str | None:
@@ -163,6 +185,8 @@ class Fold:
                 f"fix at {at} is not after the last one at {self.at}; remedy: fold again from a "
                 "state before it"
             )
+        if fix.lat is None or fix.lon is None or self._seen_at is not None:
+            return self._take_private(fix)
         point = Point(fix.lat, fix.lon)
         length_m = distance_m(self._point, point)
         if length_m > self._max_mps * duration_s:
@@ -174,10 +198,20 @@ class Fold:
             end_speed_mps=fix.speed_mps,
             rules=self._rules,
         )
-        leg = Leg(self.at, at, self._point, point, length_m, moving, self._ignition)
+        leg = Leg(
+            self.at,
+            at,
+            self._point,
+            point,
+            length_m,
+            moving,
+            self._ignition,
+            self._odometer_m,
+            fix.odometer_m,
+        )
         self.departed_at = self.ended = None
         if duration_s > self._rules.gap_s:
-            self._across_gap(leg)
+            self._across(leg, private=False)
         elif self._trip is None:
             self._while_standing(leg)
         else:
@@ -185,6 +219,29 @@ class Fold:
         self.at = at
         self._point = point
         self._speed_mps = fix.speed_mps
+        self._odometer_m = fix.odometer_m
+        if fix.ignition is not None:
+            self._ignition = fix.ignition
+        return None
+
+    def _take_private(self, fix: Fix) -> str | None:
+        """Take a fix in private mode, or the first one after it: what lies before it is unknown."""
+        at, point = fix.recorded_at, fix_point(fix)
+        length_m = 0.0 if point is None else distance_m(self._point, point)
+        seen_at = self.at if self._seen_at is None else self._seen_at
+        if length_m > self._max_mps * (at - seen_at).total_seconds():
+            return IMPOSSIBLE_LEG
+        self.departed_at = self.ended = None
+        end = self._point if point is None else point
+        self._across(
+            Leg(self.at, at, self._point, end, length_m, moving=False, engine=self._ignition),
+            private=True,
+        )
+        self.at = at
+        self._point = end
+        self._speed_mps = fix.speed_mps
+        self._odometer_m = fix.odometer_m
+        self._seen_at = seen_at if point is None else None
         if fix.ignition is not None:
             self._ignition = fix.ignition
         return None
@@ -228,10 +285,11 @@ class Fold:
             raise AssertionError("a vehicle that travels is on a trip")
         self._settle_trip(self._trip)
 
-    def _across_gap(self, leg: Leg) -> None:
-        """End what was going on, and cross the gap parked or offline.
+    def _across(self, leg: Leg, *, private: bool) -> None:
+        """End what was going on, and cross a gap or a private leg, parked or offline.
 
-        Parked: the engine was off and the vehicle is where it was. Otherwise nobody knows.
+        Parked: no private leg, the engine was off and the vehicle is where it was. Otherwise nobody
+        knows.
         """
         if self._trip is not None:
             self._arrive(self._arrival(otherwise=len(self._tail)))
@@ -241,10 +299,10 @@ class Fold:
         self._tail = []
         self._candidate = 0
         moved = leg.distance_m > self._far_m
-        if leg.engine is False and not moved:
+        if leg.engine is False and not moved and not private:
             self._emit(at_standstill(leg))
         else:
-            self._emit(Segment(SegmentState.OFFLINE, *leg[:5], moved))
+            self._emit(Segment(SegmentState.OFFLINE, *leg[:5], moved, private))
         self._engine = leg.engine
         if distance_m(self._anchor, leg.end) > self._far_m:
             self._anchor = leg.end
@@ -256,8 +314,7 @@ class Fold:
             raise AssertionError("a vehicle that travels is on a trip")
         legs, _ = self._settled()
         for leg in legs[:arrival]:
-            piece = on_trip(leg)
-            trip = trip.extended(piece)
+            trip, piece = trip.travelled(leg, self._rules)
             self._emit(piece)
         if arrival:
             self._engine = legs[arrival - 1].engine
@@ -329,8 +386,7 @@ class Fold:
         final = min(self._candidate, for_good)
         if final:
             for leg in legs[:final]:
-                piece = on_trip(leg)
-                trip = trip.extended(piece)
+                trip, piece = trip.travelled(leg, self._rules)
                 self._emit(piece)
             self._trip = trip
             self._engine = legs[final - 1].engine

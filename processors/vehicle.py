@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+from processors.arrivals import NO_POSITION_YET
 from processors.round_trips import RoundTrip, continued
 from processors.segments import Segment, merged
-from processors.timeline import Fold, Timeline, begin, provisional
+from processors.timeline import Fold, Timeline, begin, fix_point, provisional
 from processors.trips import Trip
 from processors.usage import UsageHour, UsageHours, hour_of
 from schemas.fix import Fix
@@ -29,9 +30,12 @@ CHECKPOINT_EVERY: Final = timedelta(hours=6)
 
 @dataclass(frozen=True, slots=True)
 class VehicleState:
-    """Everything that the next fix of a vehicle needs to know."""
+    """Everything that the next fix of a vehicle needs to know.
 
-    timeline: Timeline
+    There is no timeline as long as all its fixes were in private mode.
+    """
+
+    timeline: Timeline | None
     hours: tuple[UsageHour, ...] = ()
     """Final usage of the hours that may still gain some."""
     round_trip: RoundTrip | None = None
@@ -65,13 +69,21 @@ def advance(
 
     Raises `ValueError` for a fix that is not newer, and when there is neither state nor fix.
     """
+    if before is not None and before.timeline is not None:
+        return _fold(before, before.timeline, fixes, depots, rules)
+    early: list[tuple[Fix, str]] = []
     remaining = iter(fixes)
-    if before is None:
-        first = next(remaining, None)
-        if first is None:
-            raise ValueError("no state and no fix: a vehicle begins with its first fix")
-        before = VehicleState(begin(first))
-    return _fold(before, remaining, depots, rules)
+    for fix in remaining:
+        if fix_point(fix) is None:
+            early.append((fix, NO_POSITION_YET))
+            continue
+        timeline = begin(fix)
+        state, changes = _fold(VehicleState(timeline), timeline, remaining, depots, rules)
+        return state, replace(changes, refused=(*early, *changes.refused))
+    if not early:
+        raise ValueError("no fix: a vehicle begins with its first one")
+    nothing: Replaced[Any] = Replaced(early[0][0].recorded_at, ())
+    return VehicleState(None), Changes(nothing, nothing, nothing, nothing, tuple(early), ())
 
 
 def silent(
@@ -81,18 +93,25 @@ def silent(
 
     It is as if it reported then from where it was, with the engine as it was: its trip has ended,
     and it is parked if the engine was off, else offline. The state is not moved, so that whatever
-    it sends later counts as if this had never been said. Checkpoints are none of its.
+    it sends later counts as if this had never been said. Checkpoints are none of its. Raises
+    `ValueError` for a vehicle that has no timeline yet.
     """
-    at = state.timeline.point
+    timeline = state.timeline
+    if timeline is None:
+        raise ValueError(f"{vehicle_id} was never seen anywhere: it has no timeline to go on")
+    at = timeline.point
     report = Fix(vehicle_id=vehicle_id, recorded_at=until, lat=at.lat, lon=at.lon)
-    _, changes = _fold(state, (report,), depots, rules)
+    _, changes = _fold(state, timeline, (report,), depots, rules)
     return replace(changes, checkpoints=())
 
 
 def _fold(
-    before: VehicleState, fixes: Iterable[Fix], depots: Sequence[Depot], rules: Rules
+    before: VehicleState,
+    timeline: Timeline,
+    fixes: Iterable[Fix],
+    depots: Sequence[Depot],
+    rules: Rules,
 ) -> tuple[VehicleState, Changes]:
-    timeline = before.timeline
     building = timeline.building
     settled_until = timeline.settled_until
     trips_since = settled_until if timeline.trip is None else timeline.trip.started_at

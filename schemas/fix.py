@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from schemas.ids import LocalId, MunicipalityId, ScopedId
 
@@ -26,14 +34,24 @@ MAX_FIXES_PER_BATCH = 10_000
 """Most fixes in one Kafka message; keeps a message well below the broker's 1 MiB default."""
 
 
+NO_POSITION: Final = "no_position"
+"""The kind of the error where a report has neither a position nor private mode."""
+
+_TELLS_THE_PLACE: Final = ("lat", "lon", "speed_mps", "heading_deg", "accuracy_m")
+
+
 class _Report(BaseModel):
     """What one position report says beside whose it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     recorded_at: UtcDatetime = Field(description="Device time of the position, with offset")
-    lat: float = Field(ge=-90, le=90, description="WGS 84 latitude in degrees")
-    lon: float = Field(ge=-180, le=180, description="WGS 84 longitude in degrees")
+    lat: float | None = Field(
+        default=None, ge=-90, le=90, description="WGS 84 latitude in degrees; none in private mode"
+    )
+    lon: float | None = Field(
+        default=None, ge=-180, le=180, description="WGS 84 longitude in degrees, likewise"
+    )
     speed_mps: float | None = Field(
         default=None, ge=0, le=150, description="Speed in metres/second"
     )
@@ -47,6 +65,25 @@ class _Report(BaseModel):
         default=None, ge=0, le=1, description="State of charge of the battery, 0 to 1"
     )
     accuracy_m: float | None = Field(default=None, ge=0, description="Horizontal accuracy, metres")
+    private_mode: bool = Field(
+        default=False,
+        description="The driver does not want to be located (Teltonika AVL 391): send no position; "
+        "one that is sent all the same is dropped before it is stored",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_position(self) -> Self:
+        if (self.lat is None or self.lon is None) and not self.private_mode:
+            raise PydanticCustomError(
+                NO_POSITION, "lat and lon are not both given; send them, or private_mode true"
+            )
+        return self
+
+    def discreet(self) -> Self:
+        """Return the report as it may be kept: in private mode without what tells the place."""
+        if not self.private_mode:
+            return self
+        return self.model_copy(update=dict.fromkeys(_TELLS_THE_PLACE))
 
 
 class NativeFix(_Report):

@@ -65,6 +65,18 @@ class Rules(BaseModel):
         ge=0,
         description="A fix further ahead of its receipt is refused (Traccar, filter.future)",
     )
+    odometer_tolerance: float = Field(
+        default=0.3,
+        ge=0,
+        lt=1,
+        description="Odometer and GPS may differ by this share of the longer; beyond it GPS counts "
+        "(ours: roads are a fifth to two fifths longer than the lines between fixes)",
+    )
+    odometer_slack_m: float = Field(
+        default=50.0,
+        ge=0,
+        description="And by this much besides: readings are coarse and come late (ours)",
+    )
     round_trip_min_m: float = Field(
         default=100.0, ge=0, description="Shorter round trips do not count (OS2fleetoptimiser)"
     )

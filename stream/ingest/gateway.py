@@ -178,9 +178,11 @@ class Gateway:
             loop.call_later(self._wait_s, self._flush, place, gathering)
         report = {
             name: value
-            for name, value in vars(fix).items()
-            if value is not None and name not in {"type", "vehicle_id"}
+            for name, value in vars(fix.discreet()).items()
+            if value is not None and name not in {"type", "vehicle_id", "private_mode"}
         }
+        if fix.private_mode:
+            report["private_mode"] = True
         gathering.fixes.append({"vehicle_id": vehicle_id, **report})
         if len(gathering.fixes) >= MAX_FIXES_PER_MESSAGE:
             self._flush(place, gathering)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from schemas.fix import NativeFix
+from schemas.fix import NO_POSITION, NativeFix
 
 MAX_EVENTS: Final = 5_000
 """Most events in one request."""
@@ -78,17 +78,35 @@ def _one_by_one(events: Sequence[Any]) -> tuple[list[NativeFix], list[Rejected]]
         try:
             good.append(_EVENT.validate_json(orjson.dumps(event)))
         except ValidationError as error:
+            faults = error.errors(include_url=False)
             rejected += [
                 Rejected(
                     index=index,
                     field=".".join(map(str, fault["loc"])),
                     reason=_reason(fault),
                 )
-                for fault in error.errors(include_url=False)
+                for fault in faults
+                if fault["type"] != NO_POSITION
+            ]
+            rejected += [
+                Rejected(index=index, field=name, reason="is missing, and private_mode is not true")
+                for name in ([] if _too_deep(faults) else _missing_position(event))
             ]
         except orjson.JSONEncodeError:
             rejected.append(Rejected(index=index, field="", reason=_TOO_DEEP))
     return good, rejected
+
+
+def _too_deep(faults: Sequence[Any]) -> bool:
+    """Return whether the parser gave up: it was JSON, but deeper than it goes."""
+    return any(fault["type"] == "json_invalid" for fault in faults)
+
+
+def _missing_position(event: Any) -> list[str]:
+    """Return which of an event's coordinates are not there though they should be."""
+    if not isinstance(event, dict) or event.get("private_mode") is True:
+        return []
+    return [name for name in ("lat", "lon") if event.get(name) is None]
 
 
 def _reason(fault: Any) -> str:
@@ -98,6 +116,6 @@ def _reason(fault: Any) -> str:
         return f"{fault['input']!r} has no offset from UTC; send for example 2026-01-31T08:00:00Z"
     if fault["type"] == "extra_forbidden":
         return "is not a field of this event; see /docs for those that are"
-    if fault["type"] == "json_invalid":  # it was JSON, but deeper than the parser goes
+    if _too_deep([fault]):
         return _TOO_DEEP
     return f"{fault['msg']}, got {str(fault['input'])[:100]!r}"

@@ -94,7 +94,7 @@ class VehicleFold:
             rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
         ]
         first = arrivals[0].fix.recorded_at if known is None else known.first_recorded_at
-        before = None if known is None else known.state
+        before = None if known is None or known.state.timeline is None else known.state
         self._write(changes, checkpoints_since=arrivals[0].fix.recorded_at, onward_from=before)
         self._keep(known, state, first, arrivals[-1].fix.recorded_at)
 
@@ -210,7 +210,7 @@ class VehicleFold:
         vehicle_id = self.vehicle.vehicle_id
         put = self.writes.replace
         before = onward_from
-        on_trip = before is None or before.timeline.trip is not None
+        on_trip = before is None or before.timeline is None or before.timeline.trip is not None
         idle = idle_intervals(changes.segments.rows, self.vehicle, self.rules)
         segments = changes.segments.rows
         last = segments[-1].ended_at if segments else checkpoints_since
@@ -272,6 +272,8 @@ class VehicleFold:
 def _may_idle(state: VehicleState) -> bool:
     """Return whether a provisional idle interval may rest on a state."""
     timeline = state.timeline
+    if timeline is None:
+        return False
     building = timeline.building
     return (
         (building is not None and building.state is SegmentState.IDLING)

@@ -75,7 +75,7 @@ def _decode(record: Record, into: Decoded) -> None:
         return
     received_at, vendor, own = batch.received_at, batch.vendor, f"{batch.municipality_id}/"
     for index, fix in enumerate(batch.fixes):
-        item = Item(Arrival(fix, received_at), vendor, record, index)
+        item = Item(Arrival(fix.discreet(), received_at), vendor, record, index)
         if fix.vehicle_id.startswith(own):
             into.items.append(item)
         else:
@@ -115,6 +115,7 @@ def _take_loose(
             letter(record, "bad-fix", _explain(error), index=index, value=_alone(envelope, loose))
         )
         return
+    fix = fix.discreet()
     if envelope is None:
         into.items.append(Item(Arrival(fix, record.received_at), "kafka", record, index))
         return

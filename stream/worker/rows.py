@@ -52,6 +52,7 @@ def fix_row(arrival: Arrival, quarantine: str | None) -> Row:
 def stored_arrival(row: Row) -> tuple[Arrival, str | None]:
     """Return what a row of `fix` says. The values were validated when they came in."""
     fix = Fix.model_construct(
+        private_mode=row[3] is None,
         vehicle_id=row[0],
         recorded_at=row[1],
         lat=row[3],
@@ -78,6 +79,7 @@ def segment_rows(vehicle_id: str, segments: Sequence[Segment]) -> list[Row]:
             segment.state.value,
             segment.distance_m,
             segment.moved,
+            segment.private,
             *segment.start,
             *segment.end,
             index == last,
@@ -94,6 +96,10 @@ def trip_rows(vehicle_id: str, trips: Sequence[Trip], depots: Sequence[Depot]) -
             trip.started_at,
             trip.ended_at,
             trip.distance_m,
+            trip.mileage.source.value,
+            trip.mileage.gps_m,
+            trip.mileage.odometer_m,
+            trip.motion_only,
             seconds(trip.driving),
             seconds(trip.idling),
             *trip.start,

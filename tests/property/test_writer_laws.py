@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
@@ -47,16 +48,21 @@ def journeys(draw: st.DrawFn) -> list[Fix]:
     """Return fixes of two vehicles, in order: drives, stands, gaps, jumps and ignition noise."""
     fixes = []
     for vehicle_id in _VEHICLES:
-        at, lat = _START, 56.3
+        at, lat, odometer_m = _START, 56.3, 1000.0
         for _ in range(draw(st.integers(1, 14))):
             at += timedelta(seconds=draw(st.sampled_from((5, 20, 60, 120, 300, 4000, 25_000))))
-            lat += _STEP_DEG * draw(st.sampled_from((0, 0, 1, 8, -8, 40, 4000)))
+            steps = draw(st.sampled_from((0, 0, 1, 8, -8, 40, 4000)))
+            lat += _STEP_DEG * steps
+            odometer_m += 60 * abs(steps) if draw(st.booleans()) else 0
+            private = draw(st.sampled_from((False,) * 9 + (True,)))
             fixes.append(
                 Fix(
                     vehicle_id=vehicle_id,
                     recorded_at=at,
-                    lat=lat if lat < 80 else 56.3,
-                    lon=10.4,
+                    lat=None if private else lat if lat < 80 else 56.3,
+                    lon=None if private else 10.4,
+                    private_mode=private,
+                    odometer_m=draw(st.sampled_from((None, odometer_m, odometer_m))),
                     speed_mps=draw(st.sampled_from((None, 0.0, 9.5))),
                     ignition=draw(st.sampled_from((None, True, False))),
                 )
@@ -78,7 +84,13 @@ def deliveries(draw: st.DrawFn) -> Delivery:
     fixes = draw(journeys())
     twice = draw(st.lists(st.sampled_from(fixes), max_size=4))
     contradicting = [
-        fix.model_copy(update={"lat": fix.lat + draw(st.sampled_from((-_STEP_DEG, _STEP_DEG)))})
+        fix.model_copy(
+            update={
+                "lat": (fix.lat or 56.3) + draw(st.sampled_from((-_STEP_DEG, _STEP_DEG))),
+                "lon": 10.4,
+                "private_mode": False,
+            }
+        )
         for fix in draw(st.lists(st.sampled_from(fixes), max_size=2))
     ]
     everything = fixes + contradicting
@@ -112,15 +124,17 @@ async def equals_reference(pool: Pool, fixes: list[Fix]) -> None:
         expected = compute(arrival.fix for arrival in counting.values())
         segments = await fetch(
             pool,
-            "SELECT state, started_at, ended_at, moved FROM segment "
+            "SELECT state, started_at, ended_at, moved, private FROM segment "
             f"WHERE vehicle_id = '{vehicle_id}' ORDER BY started_at",
         )
         assert segments == [
-            (one.state, one.started_at, one.ended_at, one.moved) for one in expected.segments
+            (one.state, one.started_at, one.ended_at, one.moved, one.private)
+            for one in expected.segments
         ]
         trips = await fetch(
             pool,
-            "SELECT started_at, ended_at, is_open, driving_s, idling_s FROM trip "
+            "SELECT started_at, ended_at, is_open, driving_s, idling_s, motion_only, "
+            "round(distance_m), round(gps_m), odometer_m, distance_source FROM trip "
             f"WHERE vehicle_id = '{vehicle_id}' ORDER BY started_at",
         )
         assert trips == [
@@ -130,6 +144,11 @@ async def equals_reference(pool: Pool, fixes: list[Fix]) -> None:
                 one.is_open,
                 Decimal(str(one.driving.total_seconds())),
                 Decimal(str(one.idling.total_seconds())),
+                one.motion_only,
+                pytest.approx(one.distance_m, abs=1),
+                pytest.approx(one.gps_m, abs=1),
+                one.odometer_m,
+                one.source,
             )
             for one in expected.trips
         ]

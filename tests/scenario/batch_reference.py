@@ -28,6 +28,8 @@ REST_M: Final = 50.0
 OPEN_S: Final = 900.0
 GAP_S: Final = 3600.0
 MAX_MPS: Final = 200 / 3.6
+ODOMETER_TOLERANCE: Final = 0.3
+ODOMETER_SLACK_M: Final = 50.0
 
 Place = tuple[float, float]
 _WGS84: Final = Geod(ellps="WGS84")
@@ -35,7 +37,11 @@ _WGS84: Final = Geod(ellps="WGS84")
 
 @dataclass
 class ReferenceLeg:
-    """Between two kept fixes. `engine` is the ignition carried to its start, then settled."""
+    """Between two kept fixes. `engine` is the ignition carried to its start, then settled.
+
+    `readings` are the odometer's at both ends. `private` if either fix is: then its places are
+    those where the vehicle was last seen.
+    """
 
     started_at: datetime
     ended_at: datetime
@@ -44,6 +50,8 @@ class ReferenceLeg:
     distance_m: float
     moving: bool
     engine: bool | None
+    readings: tuple[float | None, float | None] = (None, None)
+    private: bool = False
 
     @property
     def lasts_s(self) -> float:
@@ -71,6 +79,7 @@ class ReferenceSegment:
     ended_at: datetime
     distance_m: float
     moved: bool = False
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,10 @@ class ReferenceTrip:
     driving: timedelta
     idling: timedelta
     is_open: bool
+    source: str
+    gps_m: float
+    odometer_m: float | None
+    motion_only: bool
 
 
 @dataclass
@@ -106,12 +119,11 @@ class Reference:
         return sum(one.distance_m for one in self.segments if one.state == "driving")
 
 
-def compute(fixes: Iterable[Fix], *, whole_runs: bool = False) -> Reference:
+def compute(fixes: Iterable[Fix]) -> Reference:
     """Return segments and trips of one vehicle from all of its fixes, in any order.
 
     A run of another ignition is measured within its stay or trip, by what is known when that is
-    told to be over, since its states are then final. `whole_runs` measures a run that spans a
-    departure or an arrival as one.
+    told to be over, since its states are then final.
 
     Raises `ValueError` for two different fixes at one instant: which of them counts is not decided
     here.
@@ -125,9 +137,9 @@ def compute(fixes: Iterable[Fix], *, whole_runs: bool = False) -> Reference:
     anchor = legs[0].start
     engine = legs[0].engine
     pieces: list[ReferenceSegment] = []
-    for is_gap, group in groupby(legs, key=lambda leg: leg.lasts_s > GAP_S):
+    for unknown, group in groupby(legs, key=lambda leg: leg.private or leg.lasts_s > GAP_S):
         stretch = list(group)
-        if is_gap:
+        if unknown:
             for gap in stretch:
                 pieces.append(_across(gap))
                 if _metres(anchor, gap.end) > TRIP_START_M:
@@ -136,15 +148,14 @@ def compute(fixes: Iterable[Fix], *, whole_runs: bool = False) -> Reference:
             continue
         at_end = stretch[-1].ended_at == legs[-1].ended_at
         phases, anchor = _find_phases(stretch, anchor, open_at_end=at_end)
-        if whole_runs:
-            _settle_ignition(stretch, [Phase(0, len(stretch), len(stretch))], engine)
-        else:
-            _settle_ignition(stretch, phases, engine)
+        _settle_ignition(stretch, phases, engine)
         for phase in phases:
             part = stretch[phase.first : phase.after]
-            pieces += [_piece(leg, on_trip=phase.is_trip) for leg in part]
             if phase.is_trip:
+                pieces += _trip_pieces(part)
                 result.trips.append(_trip(part, is_open=phase.is_open))
+            else:
+                pieces += [_standing(leg) for leg in part]
     result.segments = _joined(pieces)
     return result
 
@@ -162,12 +173,21 @@ def _in_order(fixes: Iterable[Fix]) -> list[Fix]:
 
 
 def _possible(ordered: Sequence[Fix], result: Reference) -> list[Fix]:
-    """Leave out what no vehicle could have reached from the last fix that was kept."""
+    """Leave out what no vehicle could have reached from where it was seen last.
+
+    And what is in private mode before the vehicle was seen at all.
+    """
     kept: list[Fix] = []
     for fix in ordered:
-        if kept:
-            seconds = (fix.recorded_at - kept[-1].recorded_at).total_seconds()
-            if _metres(_place(kept[-1]), _place(fix)) > MAX_MPS * seconds:
+        seen = next((one for one in reversed(kept) if _place(one)), None)
+        place = _place(fix)
+        if place is None and seen is None:
+            result.refused.append(fix.recorded_at)
+            continue
+        if place is not None and seen is not None:
+            last = _place(seen)
+            seconds = (fix.recorded_at - seen.recorded_at).total_seconds()
+            if last is not None and _metres(last, place) > MAX_MPS * seconds:
                 result.refused.append(fix.recorded_at)
                 continue
         kept.append(fix)
@@ -177,20 +197,26 @@ def _possible(ordered: Sequence[Fix], result: Reference) -> list[Fix]:
 def _legs(kept: Sequence[Fix]) -> list[ReferenceLeg]:
     legs = []
     ignition: bool | None = None
+    place: Place = (0.0, 0.0)
     for before, after in pairwise(kept):
         if before.ignition is not None:
             ignition = before.ignition
-        metres = _metres(_place(before), _place(after))
+        place = _place(before) or place
+        private = _place(before) is None or _place(after) is None
+        end = _place(after) or place
+        metres = _metres(place, end)
         seconds = (after.recorded_at - before.recorded_at).total_seconds()
         legs.append(
             ReferenceLeg(
                 before.recorded_at,
                 after.recorded_at,
-                _place(before),
-                _place(after),
+                place,
+                end,
                 metres,
                 _moves(metres, seconds, before.speed_mps, after.speed_mps),
                 ignition,
+                (before.odometer_m, after.odometer_m),
+                private,
             )
         )
     return legs
@@ -330,22 +356,75 @@ def _at_rest(stretch: Sequence[ReferenceLeg], candidate: int, last: int, *, othe
     return resting[0] if resting else otherwise
 
 
-def _piece(leg: ReferenceLeg, *, on_trip: bool) -> ReferenceSegment:
-    if on_trip and (leg.moving or leg.engine is None):
-        return ReferenceSegment("driving", leg.started_at, leg.ended_at, leg.distance_m)
+def _standing(leg: ReferenceLeg) -> ReferenceSegment:
     state = "idling" if leg.engine else "parked"
     return ReferenceSegment(state, leg.started_at, leg.ended_at, 0.0)
 
 
+def _drives(leg: ReferenceLeg) -> bool:
+    return leg.moving or leg.engine is None
+
+
+def _trip_pieces(legs: Sequence[ReferenceLeg]) -> list[ReferenceSegment]:
+    metres = iter(_counted([leg for leg in legs if _drives(leg)]))
+    return [
+        ReferenceSegment("driving", leg.started_at, leg.ended_at, next(metres)[0])
+        if _drives(leg)
+        else _standing(leg)
+        for leg in legs
+    ]
+
+
+def _counted(driven: Sequence[ReferenceLeg]) -> list[tuple[float, bool]]:
+    """Return of each driven leg how far it counts, and whether the odometer said so.
+
+    Stretch by stretch: from a reading on, up to the leg at whose end it disagrees with positions.
+    """
+    counted: list[tuple[float, bool]] = []
+    first = 0
+    mark: float | None = None
+    for index, leg in enumerate(driven):
+        mark = leg.readings[0] if mark is None else mark
+        reading = leg.readings[1]
+        by_gps = sum(one.distance_m for one in driven[first : index + 1])
+        before = sum(metres for metres, _ in counted[first:])
+        if mark is None:
+            counted.append((leg.distance_m, False))
+            first, mark = index + 1, reading
+        elif reading is None:
+            counted.append((max(0.0, by_gps - before), False))
+        else:
+            said = reading - mark
+            low, high = sorted((said, by_gps))
+            if low >= (1 - ODOMETER_TOLERANCE) * high - ODOMETER_SLACK_M:
+                counted.append((max(0.0, said - before), True))
+            else:
+                counted.append((max(0.0, by_gps - before), False))
+                first, mark = index + 1, reading
+    return counted
+
+
+def _source(counted: Sequence[tuple[float, bool]]) -> str:
+    sources = {by_odometer for metres, by_odometer in counted if metres > 0}
+    if True not in sources:
+        return "gps"
+    return "mixed" if False in sources else "odometer"
+
+
 def _across(gap: ReferenceLeg) -> ReferenceSegment:
     moved = gap.distance_m > TRIP_START_M
+    if gap.private:
+        return ReferenceSegment(
+            "offline", gap.started_at, gap.ended_at, gap.distance_m, moved, private=True
+        )
     if gap.engine is False and not moved:
         return ReferenceSegment("parked", gap.started_at, gap.ended_at, 0.0)
     return ReferenceSegment("offline", gap.started_at, gap.ended_at, gap.distance_m, moved)
 
 
 def _trip(legs: Sequence[ReferenceLeg], *, is_open: bool) -> ReferenceTrip:
-    pieces = [_piece(leg, on_trip=True) for leg in legs]
+    pieces = _trip_pieces(legs)
+    driven = [leg for leg in legs if _drives(leg)]
     lengths = {
         state: sum(
             (one.ended_at - one.started_at for one in pieces if one.state == state), timedelta()
@@ -359,14 +438,28 @@ def _trip(legs: Sequence[ReferenceLeg], *, is_open: bool) -> ReferenceTrip:
         lengths["driving"],
         lengths["idling"],
         is_open,
+        _source(_counted(driven)),
+        sum(leg.distance_m for leg in driven),
+        _difference([reading for leg in driven for reading in leg.readings]),
+        all(leg.engine is None for leg in legs),
     )
+
+
+def _difference(readings: Sequence[float | None]) -> float | None:
+    """Return last minus first of start, end, start, end, ...; the last one is that of an end."""
+    known = [index for index, reading in enumerate(readings) if reading is not None]
+    ends = [index for index in known[1:] if index % 2]
+    if not ends:
+        return None
+    first, last = readings[known[0]], readings[ends[-1]]
+    return None if first is None or last is None else last - first
 
 
 def _joined(pieces: Sequence[ReferenceSegment]) -> list[ReferenceSegment]:
     joined: list[ReferenceSegment] = []
-    for state, group in groupby(pieces, key=lambda one: one.state):
+    for (state, private), group in groupby(pieces, key=lambda one: (one.state, one.private)):
         alike = list(group)
-        if state == "offline":
+        if state == "offline" and not private:
             joined += alike
             continue
         joined.append(
@@ -375,13 +468,16 @@ def _joined(pieces: Sequence[ReferenceSegment]) -> list[ReferenceSegment]:
                 alike[0].started_at,
                 alike[-1].ended_at,
                 sum(one.distance_m for one in alike),
+                any(one.moved for one in alike),
+                private,
             )
         )
     return joined
 
 
-def _place(fix: Fix) -> Place:
-    return (fix.lat, fix.lon)
+def _place(fix: Fix) -> Place | None:
+    """Return where a fix was; None in private mode."""
+    return None if fix.lat is None or fix.lon is None else (fix.lat, fix.lon)
 
 
 @lru_cache(maxsize=200_000)

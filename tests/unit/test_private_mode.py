@@ -1,0 +1,104 @@
+"""Private mode: where the vehicle is stays unknown, and its time is accounted for all the same."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from processors.arrivals import Arrival, resolve
+from processors.segments import SegmentState
+from processors.vehicle import advance
+from schemas.fix import Fix, NativeFix
+from schemas.rules import Rules
+
+_START = datetime(2026, 3, 2, 7, tzinfo=UTC)
+_KM_DEG = 1 / 111.3
+
+
+def _fix(minute: float, km_north: float | None, **more: Any) -> Fix:
+    return Fix(
+        vehicle_id="syddjurs/car-1",
+        recorded_at=_START + timedelta(minutes=minute),
+        lat=None if km_north is None else 56.3 + km_north * _KM_DEG,
+        lon=None if km_north is None else 10.4,
+        private_mode=km_north is None,
+        **more,
+    )
+
+
+def _minute(at: datetime) -> float:
+    return (at - _START).total_seconds() / 60
+
+
+def test_a_private_drive_is_offline_from_where_it_was_seen_to_where_it_is_seen_again() -> None:
+    fixes = [_fix(0, 0), _fix(1, 1), _fix(2, 2), _fix(3, None), _fix(4, None), _fix(9, 8)]
+    fixes += [_fix(10, 9), _fix(20, 9)]
+    _, changes = advance(None, fixes, (), Rules())
+    segments = [
+        (one.state, _minute(one.started_at), _minute(one.ended_at), one.private, one.moved)
+        for one in changes.segments.rows
+    ]
+    assert segments == [
+        (SegmentState.DRIVING, 0, 2, False, False),
+        (SegmentState.OFFLINE, 2, 9, True, True),
+        (SegmentState.DRIVING, 9, 10, False, False),
+        (SegmentState.PARKED, 10, 20, False, False),
+    ]
+    assert [(_minute(one.started_at), _minute(one.ended_at)) for one in changes.trips.rows] == [
+        (0, 2),
+        (9, 10),
+    ]
+    assert changes.refused == ()
+
+
+def test_before_a_vehicle_was_seen_at_all_there_is_no_timeline() -> None:
+    state, changes = advance(None, [_fix(0, None), _fix(1, None)], (), Rules())
+    assert state.timeline is None
+    assert changes.segments.rows == ()
+    assert [reason for _, reason in changes.refused] == ["no-position-yet"] * 2
+    state, changes = advance(state, [_fix(2, None), _fix(3, 0), _fix(4, 0)], (), Rules())
+    assert state.timeline is not None
+    assert [_minute(fix.recorded_at) for fix, _ in changes.refused] == [2]
+    assert [_minute(one.started_at) for one in changes.segments.rows] == [3]
+
+
+def test_a_vehicle_cannot_have_come_too_far_in_private_mode() -> None:
+    """200 km/h is 10 km in 3 minutes, since it was last seen."""
+    possible = advance(None, [_fix(0, 0), _fix(1, None), _fix(3, 9.9)], (), Rules())[1]
+    assert possible.refused == ()
+    impossible = advance(None, [_fix(0, 0), _fix(1, None), _fix(3, 10.1)], (), Rules())[1]
+    assert [reason for _, reason in impossible.refused] == ["impossible-leg"]
+
+
+def test_private_mode_wins_over_a_position_of_the_same_instant() -> None:
+    seen, private = Arrival(_fix(0, 0), _START), Arrival(_fix(0, None), _START)
+    for arrivals in ((seen, private), (private, seen)):
+        counting, lost = resolve(arrivals)
+        assert list(counting.values()) == [private]
+        assert lost == [seen]
+
+
+def test_a_position_sent_in_private_mode_is_not_kept() -> None:
+    sent = NativeFix(
+        vehicle_id="car-1",
+        recorded_at=_START,
+        lat=56.3,
+        lon=10.4,
+        speed_mps=3.0,
+        heading_deg=9.0,
+        accuracy_m=5.0,
+        odometer_m=1000.0,
+        ignition=True,
+        private_mode=True,
+    )
+    kept = sent.discreet()
+    assert (kept.lat, kept.lon, kept.speed_mps, kept.heading_deg, kept.accuracy_m) == (None,) * 5
+    assert (kept.odometer_m, kept.ignition) == (1000.0, True)
+
+
+def test_a_missing_position_is_refused_unless_the_mode_is_private() -> None:
+    with pytest.raises(ValidationError, match="send them, or private_mode true"):
+        NativeFix(vehicle_id="car-1", recorded_at=_START, lat=56.3)
