@@ -161,20 +161,6 @@ FROM public.{name} t JOIN public.vehicle v USING (vehicle_id)
 WHERE v.municipality_id IN {mine};
 """
 
-# Rights are given on what there is when a reader is made: to those that are there, on what is new.
-READERS_STAY = """
-DO $$
-DECLARE
-    reader name;
-BEGIN
-    FOR reader IN
-        SELECT DISTINCT a.role_name FROM reader_access a JOIN pg_roles p ON p.rolname = a.role_name
-    LOOP
-        EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA reader TO %I', reader);
-    END LOOP;
-END $$;
-"""
-
 
 def upgrade() -> None:
     """Add the columns and the history, and let readers see them."""
@@ -197,7 +183,6 @@ def upgrade() -> None:
             mine=f"WHERE v.municipality_id IN {MY_MUNICIPALITIES}",
         )
     )
-    op.execute(READERS_STAY)
 
 
 def downgrade() -> None:
