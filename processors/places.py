@@ -46,15 +46,11 @@ class _Place(NamedTuple):
     """Half of the inner rectangle's sides; below 0 where there is none."""
 
     def holds(self, lat: float, lon: float) -> bool:
-        """Return whether a point lies in the depot; its rim is part of it."""
-        if not (self.south <= lat <= self.north and self.west <= lon <= self.east):
-            return False
+        """Return whether a point of its rectangle lies in the depot; its rim is part of it."""
         if self.polygon is not None:
             return bool(shapely.intersects_xy(self.polygon, lon, lat))
-        if (
-            abs(lat - self.centre.lat) <= self.inner_lat
-            and abs(lon - self.centre.lon) <= self.inner_lon
-        ):
+        centre_lat, centre_lon = self.centre
+        if abs(lat - centre_lat) <= self.inner_lat and abs(lon - centre_lon) <= self.inner_lon:
             return True
         return distance_m(self.centre, Point(lat, lon)) <= self.radius_m
 
@@ -103,11 +99,16 @@ class Places(Sequence[Depot]):
         )
         if not near:
             return None
-        found = [place for place in near if place.holds(lat, lon)]
-        if not found:
-            return None
-        if len(found) == 1:
-            return found[0].depot_id
+        found = [
+            place
+            for place in near
+            # Most that are near are ruled out here, without a call.
+            if place.south <= lat <= place.north
+            and place.west <= lon <= place.east
+            and place.holds(lat, lon)
+        ]
+        if len(found) <= 1:
+            return found[0].depot_id if found else None
         return min(
             (place.polygon is None, distance_m(place.centre, point), place.depot_id)
             for place in found

@@ -17,7 +17,16 @@ from infra.database.pool import Pool
 from schemas.fix import Fix
 from stream.worker.recompute import NothingToRecomputeError, Recomputed, recompute
 from stream.worker.writer import Writer
-from tests.stream_harness import TOPICS, Log, derived, enter_municipality, fetch, message, open_pool
+from tests.stream_harness import (
+    TOPICS,
+    Log,
+    derived,
+    empty,
+    enter_municipality,
+    fetch,
+    message,
+    open_pool,
+)
 
 START = datetime(2026, 2, 2, 6, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -91,6 +100,14 @@ KNOWN = (
     "WHERE started_at > '{}'"
 )
 AWAY = "SELECT sum(away_s) FROM usage_hour"
+AS_BEFORE = """
+UPDATE {} SET state = (jsonb_set(
+    state::jsonb - 'parts',
+    '{{hours}}',
+    (SELECT coalesce(jsonb_agg(hour - 7), '[]') FROM jsonb_array_elements(
+        state::jsonb -> 'hours') AS hour))
+    #- '{{round_trip,part}}')::text
+"""
 KINDS = "SELECT kind, count(*) FROM round_trip GROUP BY 1 ORDER BY 1"
 
 
@@ -191,6 +208,31 @@ def test_a_worker_goes_on_from_what_was_folded_again(url: str) -> None:
         await again(pool)
         await writer.write([second])  # its cache is stale, and so are the depots that it knows
         assert await fetch(pool, KINDS) == [("complete", 12)]
+
+    run(url, scenario)
+
+
+def test_a_state_from_before_goes_on_and_is_made_whole_by_folding_again(url: str) -> None:
+    """States and checkpoints of an installation that knew neither parts nor time away."""
+
+    async def scenario(pool: Pool) -> None:
+        fixes = days(2)
+        await consume(pool, fixes)
+        expected = await derived(pool)
+        await empty(pool)
+        log, writer = Log(), Writer(pool, TOPICS)
+        log.append(message(fixes[:1000]))
+        log.append(message(fixes[1000:]))
+        first, second = log.since(await log.assign(writer))
+        await writer.write([first])
+        for table in ("vehicle_state", "vehicle_checkpoint"):
+            await execute(pool, AS_BEFORE.format(table))
+        writer.forget()
+        await writer.write([second])
+        told = await derived(pool)
+        assert [told[index] for index in (0, 1, 2, 3)] == [expected[i] for i in (0, 1, 2, 3)]
+        await again(pool)
+        assert await derived(pool) == expected
 
     run(url, scenario)
 
