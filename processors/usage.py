@@ -1,4 +1,9 @@
-"""Usage per vehicle and hour, split from the pieces of its timeline to the microsecond."""
+"""Usage per vehicle and hour, split from the pieces of its timeline to the microsecond.
+
+Away from a depot is a vehicle that drives, one that stands where no depot is, and one that is
+offline unless it was in the same depot before and after and has not moved meanwhile. Each piece is
+what lies between two fixes, so that the time away does not depend on batches either.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from processors.places import Places
 from processors.segments import Segment, SegmentState
 
 _HOUR: Final = timedelta(hours=1)
@@ -17,7 +23,8 @@ class UsageHour(NamedTuple):
     """What a vehicle did in one UTC hour. The four lengths add up to what is known of it.
 
     `distance_m` is what was driven; a piece that crosses the hour is shared out by time.
-    `trip_count` are the trips that started in the hour.
+    `trip_count` are the trips that started in the hour. `away` is as much of the four lengths as
+    the vehicle spent away from every depot.
     """
 
     hour: datetime
@@ -27,6 +34,7 @@ class UsageHour(NamedTuple):
     offline: timedelta = _NONE
     distance_m: float = 0.0
     trip_count: int = 0
+    away: timedelta = _NONE
 
 
 @dataclass(slots=True)
@@ -41,6 +49,7 @@ class _Sum:
     offline: timedelta
     distance_m: float
     trip_count: int
+    away: timedelta
 
 
 def hour_of(at: datetime) -> datetime:
@@ -51,7 +60,8 @@ def hour_of(at: datetime) -> datetime:
 class UsageHours:
     """Adds pieces and departures up by hour; a small mutable sum, alive within one call."""
 
-    def __init__(self, start: Iterable[UsageHour] = ()) -> None:
+    def __init__(self, start: Iterable[UsageHour], places: Places) -> None:
+        self._places = places
         self._hours = {one.hour: _Sum(one[0], one[0] + _HOUR, *one[1:]) for one in start}
         self._last: _Sum | None = None
 
@@ -59,15 +69,16 @@ class UsageHours:
         """Share a piece out to the hours that it touches."""
         state, start, end = piece.state, piece.started_at, piece.ended_at
         driven_m = piece.distance_m if state is SegmentState.DRIVING else 0.0
+        away = self._is_away(piece)
         usage = self._at(start)
         if end <= usage.until:
-            _grow(usage, state, end - start, driven_m)
+            _grow(usage, state, end - start, driven_m, away=away)
             return
         whole = end - start
         while start < end:
             usage = self._at(start)
             until = min(end, usage.until)
-            _grow(usage, state, until - start, driven_m * ((until - start) / whole))
+            _grow(usage, state, until - start, driven_m * ((until - start) / whole), away=away)
             start = until
 
     def depart(self, at: datetime) -> None:
@@ -86,10 +97,21 @@ class UsageHours:
                 one.offline,
                 one.distance_m,
                 one.trip_count,
+                one.away,
             )
             for one in sorted(self._hours.values(), key=lambda one: one.hour)
             if one.hour >= first
         )
+
+    def _is_away(self, piece: Segment) -> bool:
+        if piece.state is SegmentState.DRIVING:
+            return True
+        depot_id = self._places.at(piece.start)
+        if depot_id is None:
+            return True
+        if piece.state is SegmentState.OFFLINE:
+            return piece.moved or self._places.at(piece.end) != depot_id
+        return False
 
     def _at(self, at: datetime) -> _Sum:
         last = self._last
@@ -97,13 +119,17 @@ class UsageHours:
             hour = hour_of(at)
             last = self._hours.get(hour)
             if last is None:
-                last = _Sum(hour, hour + _HOUR, _NONE, _NONE, _NONE, _NONE, 0.0, 0)
+                last = _Sum(hour, hour + _HOUR, _NONE, _NONE, _NONE, _NONE, 0.0, 0, _NONE)
                 self._hours[hour] = last
             self._last = last
         return last
 
 
-def _grow(usage: _Sum, state: SegmentState, length: timedelta, driven_m: float) -> None:
+def _grow(
+    usage: _Sum, state: SegmentState, length: timedelta, driven_m: float, *, away: bool
+) -> None:
+    if away:
+        usage.away += length
     if state is SegmentState.DRIVING:
         usage.driving += length
         usage.distance_m += driven_m

@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from processors.arrivals import NO_POSITION_YET
-from processors.round_trips import RoundTrip, continued
+from processors.places import places_of
+from processors.round_trips import RoundTrip, RoundTrips
 from processors.segments import Segment, merged
 from processors.timeline import Fold, Timeline, begin, fix_point, provisional
 from processors.trips import Trip
@@ -40,6 +41,8 @@ class VehicleState:
     """Final usage of the hours that may still gain some."""
     round_trip: RoundTrip | None = None
     """The round trip underway, of ended trips."""
+    parts: tuple[RoundTrip, ...] = ()
+    """What it is split into once it is over-long; of one that is, the last part only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +115,14 @@ def _fold(
     depots: Sequence[Depot],
     rules: Rules,
 ) -> tuple[VehicleState, Changes]:
+    places = places_of(depots)
     building = timeline.building
     settled_until = timeline.settled_until
     trips_since = settled_until if timeline.trip is None else timeline.trip.started_at
     trips: list[Trip] = []
-    round_trips: list[RoundTrip] = []
-    underway = before.round_trip
-    usage = UsageHours(before.hours)
+    strung = RoundTrips(before.round_trip, before.parts, places, rules)
+    round_trips_since = strung.since or trips_since
+    usage = UsageHours(before.hours, places)
     refused: list[tuple[Fix, str]] = []
     checkpoints: list[tuple[datetime, VehicleState]] = []
     fold = Fold(timeline, rules)
@@ -135,22 +139,22 @@ def _fold(
             usage.depart(fold.departed_at)
         if fold.ended is not None:
             trips.append(fold.ended)
-            underway, back = continued(underway, fold.ended, depots, rules)
-            round_trips += back
+            strung.add(fold.ended)
         if fix.recorded_at >= period_ends:
             period_ends = _period_end(fix.recorded_at)
             timeline = fold.timeline()
             hours = usage.since(timeline.settled_until)
-            checkpoints.append((fix.recorded_at, VehicleState(timeline, hours, underway)))
+            state = VehicleState(timeline, hours, strung.underway, strung.parts)
+            checkpoints.append((fix.recorded_at, state))
     timeline = fold.timeline()
-    after = VehicleState(timeline, usage.since(timeline.settled_until), underway)
+    hours = usage.since(timeline.settled_until)
+    after = VehicleState(timeline, hours, strung.underway, strung.parts)
     pieces, open_trip = provisional(timeline, rules)
     for piece in pieces:
         usage.add(piece)
     if open_trip is not None:
         trips.append(open_trip)
-    if underway is not None:
-        round_trips.append(underway)
+    still = strung.not_ended()
     return after, Changes(
         segments=Replaced(
             settled_until if building is None else building.started_at,
@@ -158,8 +162,8 @@ def _fold(
         ),
         trips=Replaced(trips_since, tuple(trips)),
         round_trips=Replaced(
-            trips_since if before.round_trip is None else before.round_trip.started_at,
-            tuple(round_trips),
+            round_trips_since,
+            tuple(strung.ended) if still is None else (*strung.ended, still),
         ),
         hours=Replaced(hour_of(settled_until), usage.since(settled_until)),
         refused=tuple(refused),

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
-from typing import Self
+from math import cos, hypot, radians
+from typing import Annotated, Final, NamedTuple, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId, municipality_of
 from schemas.rules import Rules
+
+CORNERS_WITHIN_KM: Final = 10.0
+"""A depot's polygon lies so near its point: what does not has lat and lon swapped."""
+
+_KM_PER_DEG: Final = 111.2
+_LEAST_CORNERS: Final = 3
+
+Corner = tuple[
+    Annotated[float, Field(ge=-90, le=90)],
+    Annotated[float, Field(ge=-180, le=180)],
+]
+"""Latitude and longitude in degrees, in this order."""
 
 
 class VehicleType(StrEnum):
@@ -50,7 +64,12 @@ class Municipality(_Row):
 
 
 class Depot(_Row):
-    """A place where vehicles stand, as a point with a home radius."""
+    """A place where vehicles stand: a point with a home radius, or what a polygon encloses.
+
+    With a polygon the radius does not count. Raises `pydantic.ValidationError` for a polygon of
+    fewer than three different corners, one that crosses or touches itself, and one that is not
+    at its point.
+    """
 
     depot_id: ScopedId
     municipality_id: MunicipalityId
@@ -58,8 +77,17 @@ class Depot(_Row):
     lat: float = Field(ge=-90, le=90)
     lon: float = Field(ge=-180, le=180)
     radius_m: float = Field(default=200.0, gt=0)
+    polygon: tuple[Corner, ...] | None = Field(
+        default=None, description="Corners as (lat, lon); the last is joined to the first"
+    )
     capacity: int = Field(ge=0, description="Parking places for our vehicles")
     charger_count: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _polygon_is_one_place(self) -> Self:
+        if self.polygon is not None:
+            _check_polygon(self.depot_id, self.polygon, (self.lat, self.lon))
+        return self
 
 
 class Vehicle(_Row):
@@ -80,6 +108,32 @@ class Vehicle(_Row):
     lease_ends_on: date | None = None
 
 
+class EnteredVehicle(Vehicle):
+    """A vehicle as a file holds it: with the instant from which it is at home where it is.
+
+    Without one, a home that changes does so now, and the first one has always been the home.
+    """
+
+    home_since: UtcDatetime | None = None
+
+    @model_validator(mode="after")
+    def _since_when_is_where(self) -> Self:
+        if self.home_since is not None and "home_depot_id" not in self.model_fields_set:
+            raise ValueError(
+                f"{self.vehicle_id} has home_since {self.home_since.isoformat()} and no "
+                "home_depot_id; say where it is at home since then, or null for nowhere"
+            )
+        return self
+
+
+class Home(NamedTuple):
+    """Where a vehicle was at home, from an instant until before another; None is no end."""
+
+    depot_id: str
+    since: datetime | None
+    until: datetime | None
+
+
 class MasterData(_Row):
     """Master data to enter together, as a file holds them. Ids are `<municipality>/<own id>`.
 
@@ -89,7 +143,7 @@ class MasterData(_Row):
 
     municipalities: tuple[Municipality, ...] = ()
     depots: tuple[Depot, ...] = ()
-    vehicles: tuple[Vehicle, ...] = ()
+    vehicles: tuple[EnteredVehicle, ...] = ()
 
     @model_validator(mode="after")
     def _ids_are_own_and_unique(self) -> Self:
@@ -117,6 +171,34 @@ def _check_zone(name: str) -> None:
         raise ValueError(
             f"no time zone {name!r}; give an IANA name such as Europe/Copenhagen"
         ) from error
+
+
+def _check_polygon(depot_id: str, polygon: tuple[Corner, ...], point: tuple[float, float]) -> None:
+    # It brings numpy along: only who draws polygons waits for that.
+    from shapely import Polygon, is_valid_reason  # noqa: PLC0415
+
+    corners = set(polygon)
+    if len(corners) < _LEAST_CORNERS:
+        raise ValueError(
+            f"polygon of {depot_id} has {len(corners)} different corners; give at least "
+            f"{_LEAST_CORNERS}"
+        )
+    for lat, lon in polygon:
+        north_km = (lat - point[0]) * _KM_PER_DEG
+        east_km = (lon - point[1]) * _KM_PER_DEG * cos(radians(point[0]))
+        away_km = hypot(north_km, east_km)
+        if away_km > CORNERS_WITHIN_KM:
+            raise ValueError(
+                f"polygon of {depot_id} has corner ({lat}, {lon}), {away_km:.0f} km from the "
+                f"depot's point ({point[0]}, {point[1]}); the limit is {CORNERS_WITHIN_KM:.0f} km; "
+                "give each corner as (lat, lon)"
+            )
+    drawn = Polygon([(lon, lat) for lat, lon in polygon])
+    if not drawn.is_valid:
+        raise ValueError(
+            f"polygon of {depot_id} crosses or touches itself (lon, lat: "
+            f"{is_valid_reason(drawn)}); give its corners in the order in which they are walked"
+        )
 
 
 def _check_own(scoped_id: str, municipality_id: str) -> None:

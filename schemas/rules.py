@@ -85,6 +85,12 @@ class Rules(BaseModel):
         gt=0,
         description="Longer round trips are over-long: 10 h (OS2fleetoptimiser)",
     )
+    round_trip_split_stop_s: float = Field(
+        default=2_700.0,
+        gt=0,
+        description="An over-long round trip is split at stops longer than this: 45 min "
+        "(OS2fleetoptimiser, allowed_stop_duration)",
+    )
     underused_below_km_a_year: float = Field(
         default=5_000.0, ge=0, description="Toronto Auditor General"
     )

@@ -21,6 +21,7 @@ from stream.commands import access, dashboards, planning, services, upkeep
 from stream.commands.alerts import alerts
 from stream.commands.demo import demo, up
 from stream.commands.fleet import fleet
+from stream.commands.recompute import recompute
 from stream.commands.replay import replay
 from stream.commands.simulate import simulate
 
@@ -54,6 +55,7 @@ app.add_typer(access.reader, name="reader", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(dashboards.dashboards)
 app.add_typer(upkeep.dead_letters, name="dead-letters", rich_help_panel=OPERATE)
 app.add_typer(upkeep.progress, name="progress", rich_help_panel=OPERATE)
+app.command(rich_help_panel=OPERATE)(recompute)
 app.command(rich_help_panel=OPERATE)(upkeep.prune)
 
 

@@ -59,7 +59,7 @@ def _drive(
     for hour in range(24):
         driving, idling = (1800, 360) if hour == 12 else (0, 0)
         connection.execute(
-            "INSERT INTO usage_hour VALUES (%s, %s, %s, %s, %s, 0, %s, %s, %s, 0, %s)",
+            "INSERT INTO usage_hour VALUES (%s, %s, %s, %s, %s, 0, %s, %s, %s, 0, %s, %s)",
             [
                 vehicle_id,
                 day + timedelta(hours=hour),
@@ -70,6 +70,7 @@ def _drive(
                 1 if driving else 0,
                 0.07 * km if driving else 0,
                 0.18 * km if driving else 0,
+                driving + idling if depot_id else 3600,
             ],
         )
     noon = day + timedelta(hours=12)
@@ -95,9 +96,18 @@ def _drive(
     )
     connection.execute(
         "INSERT INTO round_trip (vehicle_id, started_at, ended_at, kind, start_depot_id, "
-        "end_depot_id, distance_m, trip_count, is_open) "
-        "VALUES (%s, %s, %s, 'complete', %s, %s, %s, 1, false)",
-        [vehicle_id, noon, back, depot_id, depot_id, km * 1000],
+        "end_depot_id, distance_m, trip_count, is_open, home_depot_id) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, 1, false, %s)",
+        [
+            vehicle_id,
+            noon,
+            back,
+            "complete" if depot_id else "open",
+            depot_id,
+            depot_id,
+            km * 1000,
+            depot_id,
+        ],
     )
     connection.execute(
         "INSERT INTO idle_interval (vehicle_id, started_at, ended_at, lat, lon, fuel_l, co2e_kg, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,17 +12,19 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
 from psycopg.types.json import Jsonb
 
-from schemas.fleet import Depot, MasterData, Municipality, Vehicle
+from schemas.fleet import Depot, EnteredVehicle, Home, MasterData, Municipality, Vehicle
 from schemas.ids import local_part, municipality_of
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Who there is: municipalities, their depots (by id) and their vehicles."""
+    """Who there is: municipalities, their depots (by id), their vehicles and those's homes."""
 
     municipalities: Mapping[str, Municipality]
     depots: Mapping[str, tuple[Depot, ...]]
     vehicles: Mapping[str, Vehicle]
+    homes: Mapping[str, tuple[Home, ...]]
+    """Where each vehicle was at home and is, in order of time."""
 
     def vehicle(self, vehicle_id: str) -> Vehicle:
         """Return a vehicle; one that nobody has entered is of unknown type and consumption."""
@@ -48,8 +50,8 @@ async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:
     depots: defaultdict[str, list[Depot]] = defaultdict(list)
     for row in await _rows(
         connection,
-        "SELECT depot_id, municipality_id, name, lat, lon, radius_m, capacity, charger_count "
-        "FROM depot ORDER BY depot_id",
+        "SELECT depot_id, municipality_id, name, lat, lon, radius_m, polygon, capacity, "
+        "charger_count FROM depot ORDER BY depot_id",
     ):
         depots[row["municipality_id"]].append(Depot(**row))
     vehicles = await _rows(
@@ -58,10 +60,18 @@ async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:
         "consumption_per_km, yearly_cost_dkk, range_km, seats, home_depot_id, lease_ends_on "
         "FROM vehicle",
     )
+    homes: defaultdict[str, list[Home]] = defaultdict(list)
+    for row in await _rows(
+        connection,
+        "SELECT vehicle_id, depot_id, lower(during) AS since, upper(during) AS until "
+        "FROM vehicle_home ORDER BY vehicle_id, during",
+    ):
+        homes[row["vehicle_id"]].append(Home(row["depot_id"], row["since"], row["until"]))
     return Fleet(
         {row["municipality_id"]: Municipality(**row) for row in municipalities},
         {municipality_id: tuple(rows) for municipality_id, rows in depots.items()},
         {row["vehicle_id"]: Vehicle(**row) for row in vehicles},
+        {vehicle_id: tuple(rows) for vehicle_id, rows in homes.items()},
     )
 
 
@@ -106,12 +116,13 @@ ON CONFLICT (municipality_id) DO UPDATE SET
     rules = coalesce(%(rules)s, municipality.rules)
 """
 _DEPOT: Final = """
-INSERT INTO depot (depot_id, municipality_id, name, lat, lon, radius_m, capacity, charger_count)
-VALUES (%(depot_id)s, %(municipality_id)s, %(name)s, %(lat)s, %(lon)s, %(radius_m)s, %(capacity)s,
-        %(charger_count)s)
+INSERT INTO depot (depot_id, municipality_id, name, lat, lon, radius_m, polygon, capacity,
+                   charger_count)
+VALUES (%(depot_id)s, %(municipality_id)s, %(name)s, %(lat)s, %(lon)s, %(radius_m)s, %(polygon)s,
+        %(capacity)s, %(charger_count)s)
 ON CONFLICT (depot_id) DO UPDATE SET
     name = EXCLUDED.name, lat = EXCLUDED.lat, lon = EXCLUDED.lon, radius_m = EXCLUDED.radius_m,
-    capacity = EXCLUDED.capacity, charger_count = EXCLUDED.charger_count
+    polygon = EXCLUDED.polygon, capacity = EXCLUDED.capacity, charger_count = EXCLUDED.charger_count
 """
 _VEHICLE: Final = """
 INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type, energy_source,
@@ -129,20 +140,96 @@ ON CONFLICT (vehicle_id) DO UPDATE SET
 """
 
 
+# A home is known again from an instant on: what was said of later times gives way.
+_FORGET_HOMES: Final = """
+DELETE FROM vehicle_home h USING unnest(%(ids)s::text[], %(sinces)s::timestamptz[])
+    AS given (vehicle_id, since)
+WHERE h.vehicle_id = given.vehicle_id
+  AND (lower(h.during) >= given.since OR given.vehicle_id = ANY (%(new)s::text[]))
+"""
+_CLOSE_HOMES: Final = """
+UPDATE vehicle_home h SET during = tstzrange(lower(h.during), given.since)
+FROM unnest(%(ids)s::text[], %(sinces)s::timestamptz[], %(depots)s::text[])
+    AS given (vehicle_id, since, depot_id)
+WHERE h.vehicle_id = given.vehicle_id AND h.during @> given.since
+  AND h.depot_id IS DISTINCT FROM given.depot_id
+"""
+_REOPEN_HOMES: Final = """
+UPDATE vehicle_home h SET during = tstzrange(lower(h.during), NULL)
+FROM unnest(%(ids)s::text[], %(sinces)s::timestamptz[], %(depots)s::text[])
+    AS given (vehicle_id, since, depot_id)
+WHERE h.vehicle_id = given.vehicle_id AND h.depot_id = given.depot_id
+  AND (h.during @> given.since OR upper(h.during) = given.since)
+"""
+_OPEN_HOMES: Final = """
+INSERT INTO vehicle_home (vehicle_id, depot_id, during)
+SELECT given.vehicle_id, given.depot_id, tstzrange(given.since, NULL)
+FROM unnest(%(ids)s::text[], %(sinces)s::timestamptz[], %(depots)s::text[])
+    AS given (vehicle_id, since, depot_id)
+WHERE given.depot_id IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM vehicle_home h
+    WHERE h.vehicle_id = given.vehicle_id AND h.during @> given.since)
+"""
+
+
+class HomeInFutureError(ValueError):
+    """A vehicle is to be at home somewhere from an instant that has not come yet."""
+
+
 async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) -> None:
     """Enter municipalities, depots and vehicles; those that are there are updated.
 
-    A municipality's rules stay as they are unless new ones are given. Call it in a transaction.
-    Raises `psycopg.errors.ForeignKeyViolation` for a municipality or a home depot that is neither
+    A municipality's rules stay as they are unless new ones are given. A vehicle's former homes are
+    kept, see `schemas.fleet.EnteredVehicle`. Call it in a transaction. Raises `HomeInFutureError`,
+    and `psycopg.errors.ForeignKeyViolation` for a municipality or a home depot that is neither
     given nor entered.
     """
+    dated = [one for one in master_data.vehicles if one.home_since is not None]
+    known = await _check_homes(connection, dated)
     async with connection.cursor() as cursor:
         for statement, rows in (
             (_MUNICIPALITY, [_municipality(one) for one in master_data.municipalities]),
-            (_DEPOT, [one.model_dump() for one in master_data.depots]),
-            (_VEHICLE, [one.model_dump() for one in master_data.vehicles]),
+            (_DEPOT, [_depot(one) for one in master_data.depots]),
+            (_VEHICLE, [one.model_dump(exclude={"home_since"}) for one in master_data.vehicles]),
         ):
             await cursor.executemany(statement, rows)
+    # A trigger has noted the homes that changed, as of now.
+    if dated:
+        given = {
+            "ids": [one.vehicle_id for one in dated],
+            "sinces": [one.home_since for one in dated],
+            "depots": [one.home_depot_id for one in dated],
+            "new": [one.vehicle_id for one in dated if one.vehicle_id not in known],
+        }
+        for statement in (_FORGET_HOMES, _CLOSE_HOMES, _REOPEN_HOMES, _OPEN_HOMES):
+            await connection.execute(statement, given)
+
+
+async def _check_homes(
+    connection: AsyncConnection[TupleRow], dated: Sequence[EnteredVehicle]
+) -> set[str]:
+    """Return which of the vehicles somebody has entered before."""
+    cursor = await connection.execute(
+        "SELECT now(), coalesce(array_agg(vehicle_id), '{}') FROM vehicle "
+        "WHERE registered AND vehicle_id = ANY (%s)",
+        [[one.vehicle_id for one in dated]],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise RuntimeError("the database returned no time")
+    now, known = row
+    for one in dated:
+        if one.home_since is not None and one.home_since > now:
+            raise HomeInFutureError(
+                f"{one.vehicle_id} is to be at home at {one.home_depot_id} since "
+                f"{one.home_since.isoformat()}, and now it is {now.isoformat()}; enter it then"
+            )
+    return set(known)
+
+
+def _depot(one: Depot) -> dict[str, Any]:
+    polygon = None if one.polygon is None else Jsonb(one.polygon)
+    return {**one.model_dump(exclude={"polygon"}), "polygon": polygon}
 
 
 def _municipality(one: Municipality) -> dict[str, Any]:

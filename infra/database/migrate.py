@@ -28,8 +28,8 @@ END $$
 """
 
 
-def migrate(database_url: str) -> None:
-    """Apply all pending revisions in one transaction.
+def migrate(database_url: str, revision: str = "head") -> None:
+    """Apply all pending revisions, or those up to one, in one transaction.
 
     An advisory lock makes a second process wait and then find nothing to do; the server frees it
     when the holder dies. Raises `sqlalchemy.exc.DBAPIError` when the database refuses.
@@ -41,5 +41,5 @@ def migrate(database_url: str) -> None:
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
         connection.execute(text(_RENEW_READERS))

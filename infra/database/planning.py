@@ -113,11 +113,15 @@ async def read_last_plan(connection: Connection, municipality_id: str) -> LastPl
     return LastPlan(DemandProfile.model_validate(row[0]), tuple(row[1]))
 
 
+# A part of one that was too long is demand of the depot where the vehicle was at home then,
+# as with OS2fleetoptimiser: it began wherever the vehicle had rested.
 _ROUND_TRIPS: Final = """
-SELECT r.vehicle_id, r.started_at, r.ended_at, r.start_depot_id, r.end_depot_id, r.distance_m
+SELECT r.vehicle_id, r.started_at, r.ended_at, d.depot_id AS start_depot_id, r.end_depot_id,
+       r.distance_m
 FROM round_trip r
 JOIN vehicle v USING (vehicle_id)
-JOIN depot d ON d.depot_id = r.start_depot_id AND d.municipality_id = v.municipality_id
+JOIN depot d ON d.municipality_id = v.municipality_id AND d.depot_id = coalesce(
+    r.start_depot_id, CASE WHEN r.kind = 'over-long' THEN r.home_depot_id END)
 WHERE v.municipality_id = %(municipality_id)s
   AND v.registered AND NOT r.is_open AND r.kind IN ('complete', 'one-way', 'over-long')
 """

@@ -22,6 +22,7 @@ SELECT (SELECT count(*) FROM fix)                                          AS fi
        (SELECT coalesce(sum(idling_s), 0) / 3600 FROM usage_hour)          AS idling_h,
        (SELECT coalesce(sum(parked_s), 0) / 3600 FROM usage_hour)          AS parked_h,
        (SELECT coalesce(sum(offline_s), 0) / 3600 FROM usage_hour)         AS offline_h,
+       (SELECT coalesce(sum(away_s), 0) / 3600 FROM usage_hour)            AS away_h,
        (SELECT coalesce(sum(co2e_kg), 0) FROM usage_hour)                  AS co2e_kg,
        (SELECT count(*) FROM idle_interval)                                AS idle_intervals,
        (SELECT coalesce(sum(extract(epoch FROM ended_at - started_at)), 0) / 3600
@@ -34,27 +35,24 @@ _DEPOTS: Final = """
 WITH use AS (
     SELECT vehicle_id, sum(distance_m) / 1000 AS km,
            sum(driving_s + idling_s) / 3600 AS engine_h, sum(idling_s) / 3600 AS idling_h,
-           count(DISTINCT day) FILTER (WHERE trip_count > 0) AS days_used
+           count(DISTINCT day) FILTER (WHERE trip_count > 0) AS days_used,
+           sum(away_s) / 3600 AS away_h
     FROM usage_day GROUP BY vehicle_id
-), away AS (
-    SELECT vehicle_id, sum(extract(epoch FROM ended_at - started_at)) / 3600 AS away_h
-    FROM round_trip WHERE NOT is_open GROUP BY vehicle_id
 ), out_at AS (
-    SELECT v.home_depot_id, e.at,
-           sum(e.change) OVER (PARTITION BY v.home_depot_id ORDER BY e.at, e.change) AS out
-    FROM round_trip r JOIN vehicle v USING (vehicle_id),
+    SELECT r.home_depot_id, e.at,
+           sum(e.change) OVER (PARTITION BY r.home_depot_id ORDER BY e.at, e.change) AS out
+    FROM round_trip r,
          LATERAL (VALUES (r.started_at, 1), (r.ended_at, -1)) AS e (at, change)
     WHERE NOT r.is_open
 )
 SELECT d.municipality_id, d.depot_id, d.name, d.capacity, count(v.vehicle_id) AS vehicles,
        coalesce(sum(use.km), 0) AS km, coalesce(sum(use.engine_h), 0) AS engine_h,
-       coalesce(sum(use.idling_h), 0) AS idling_h, coalesce(sum(away.away_h), 0) AS away_h,
+       coalesce(sum(use.idling_h), 0) AS idling_h, coalesce(sum(use.away_h), 0) AS away_h,
        coalesce(avg(use.days_used), 0) AS days_used,
        coalesce((SELECT max(o.out) FROM out_at o WHERE o.home_depot_id = d.depot_id), 0) AS peak
 FROM depot d
 LEFT JOIN vehicle v ON v.home_depot_id = d.depot_id
 LEFT JOIN use USING (vehicle_id)
-LEFT JOIN away USING (vehicle_id)
 GROUP BY d.municipality_id, d.depot_id, d.name, d.capacity
 ORDER BY d.municipality_id, d.depot_id
 """
@@ -70,6 +68,16 @@ GROUP BY v.vehicle_id ORDER BY v.vehicle_id
 _ALERTS: Final = """
 SELECT vehicle_id, kind, raised_at, reason FROM alert WHERE resolved_at IS NULL
 ORDER BY vehicle_id, kind
+"""
+
+_PRECISION: Final = """
+SELECT coalesce(sum(distance_m), 0) / 1000 AS km,
+       coalesce(sum(complete_m), 0) / 1000 AS complete_km,
+       coalesce(sum(one_way_m), 0) / 1000 AS one_way_km,
+       coalesce(sum(over_long_m), 0) / 1000 AS over_long_km,
+       coalesce(sum(open_m), 0) / 1000 AS open_km,
+       coalesce(sum(complete_m) / nullif(sum(distance_m), 0), 0) AS km_precision
+FROM km_precision
 """
 
 _WINDOW: Final = """
@@ -93,6 +101,15 @@ async def totals(connection: AsyncConnection[TupleRow]) -> dict[str, Any]:
 async def window(connection: AsyncConnection[TupleRow]) -> dict[str, Any]:
     """Return the instants of the first and the last fix; None where there is none."""
     return (await _rows(connection, _WINDOW))[0]
+
+
+async def precision(connection: AsyncConnection[TupleRow]) -> dict[str, Any]:
+    """Return the km of round trips by kind, and km precision: the share that is in complete ones.
+
+    As OS2fleetoptimiser defines it (`fleetmanager/location/util.py`, `get_location_precision`): how
+    much of what was driven can be told as leaving a depot and being back there. See ADR 10.
+    """
+    return (await _rows(connection, _PRECISION))[0]
 
 
 async def depots(connection: AsyncConnection[TupleRow]) -> Rows:

@@ -112,6 +112,8 @@ ROUND_TRIP: Final = Table(
         "distance_m": "float8",
         "trip_count": "int4",
         "is_open": "bool",
+        "home_depot_id": "text",
+        "part": "int4",
     },
 )
 USAGE_HOUR: Final = Table(
@@ -128,6 +130,7 @@ USAGE_HOUR: Final = Table(
         "fuel_l": "float8",
         "energy_kwh": "float8",
         "co2e_kg": "float8",
+        "away_s": "numeric",
     },
     since="hour",
 )
@@ -205,6 +208,16 @@ async def read_states(connection: Connection, vehicle_ids: Sequence[str]) -> lis
         StoredState(row[0], row[1], row[2], row[3], row[4].encode())
         for row in await cursor.fetchall()
     ]
+
+
+async def vehicles_with_state(connection: Connection, municipality_id: str) -> list[str]:
+    """Return the vehicles of a municipality that have sent a fix, in order."""
+    cursor = await connection.execute(
+        "SELECT vehicle_id FROM vehicle_state JOIN vehicle USING (vehicle_id) "
+        "WHERE municipality_id = %s ORDER BY vehicle_id",
+        [municipality_id],
+    )
+    return [row[0] for row in await cursor.fetchall()]
 
 
 async def write_states(connection: Connection, states: Sequence[StoredState]) -> None:
@@ -300,16 +313,54 @@ async def read_checkpoint(
     return None if row is None else (row[0], row[1].encode())
 
 
+async def oldest_checkpoint(
+    connection: Connection, vehicle_id: str, *, since: datetime
+) -> tuple[datetime, bytes] | None:
+    """Return the oldest checkpoint of a vehicle from an instant on whose fix is stored."""
+    cursor = await connection.execute(
+        "SELECT c.recorded_at, c.state FROM vehicle_checkpoint c "
+        "JOIN fix f USING (vehicle_id, recorded_at) "
+        "WHERE c.vehicle_id = %s AND c.recorded_at >= %s ORDER BY c.recorded_at LIMIT 1",
+        [vehicle_id, since],
+    )
+    row = await cursor.fetchone()
+    return None if row is None else (row[0], row[1].encode())
+
+
+async def read_ended(
+    connection: Connection, table: Table, vehicle_id: str, *, since: datetime
+) -> list[tuple[Any, ...]]:
+    """Return start, end, kind if any, and metres of trips or round trips that ended since then."""
+    columns = ["started_at", "ended_at", "distance_m"]
+    if "kind" in table.columns:
+        columns.insert(2, "kind")
+    cursor = await connection.execute(
+        sql.SQL(
+            "SELECT {} FROM {} WHERE vehicle_id = %s AND ended_at >= %s AND NOT is_open"
+        ).format(sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table.name)),
+        [vehicle_id, since],
+    )
+    return await cursor.fetchall()
+
+
 async def read_fixes(
-    connection: Connection, vehicle_id: str, *, after: datetime | None
+    connection: Connection,
+    vehicle_id: str,
+    *,
+    after: datetime | None,
+    limit: int | None = None,
 ) -> list[Row]:
-    """Return a vehicle's stored fixes, in order, as rows of `FIX`; all, or those after one."""
+    """Return a vehicle's stored fixes, in order, as rows of `FIX`; all, or those after one.
+
+    With a limit, at most so many of them.
+    """
     columns = sql.SQL(", ").join(map(sql.Identifier, FIX.columns))
     cursor = await connection.execute(
         sql.SQL(
-            "SELECT {} FROM fix WHERE vehicle_id = %s AND recorded_at > %s ORDER BY recorded_at"
+            "SELECT {} FROM fix WHERE vehicle_id = %s AND recorded_at > %s ORDER BY recorded_at "
+            "LIMIT %s"
         ).format(columns),
-        [vehicle_id, "-infinity" if after is None else after],
+        [vehicle_id, "-infinity" if after is None else after, limit],
     )
     return await cursor.fetchall()
 

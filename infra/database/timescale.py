@@ -6,6 +6,7 @@ and dashboards never ask: the tables, keys and names are the same with both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from sqlalchemy import Connection, text
@@ -15,17 +16,22 @@ CALENDAR_TIMEZONE: Final = "Europe/Copenhagen"
 
 _BUCKETS: Final = ("day", "week", "month")
 
-_SUMS: Final = """
-       sum(driving_s)  AS driving_s,
-       sum(idling_s)   AS idling_s,
-       sum(parked_s)   AS parked_s,
-       sum(offline_s)  AS offline_s,
-       sum(distance_m) AS distance_m,
-       sum(trip_count) AS trip_count,
-       sum(fuel_l)     AS fuel_l,
-       sum(energy_kwh) AS energy_kwh,
-       sum(co2e_kg)    AS co2e_kg
-"""
+_MEASURES: Final = (
+    "driving_s",
+    "idling_s",
+    "parked_s",
+    "offline_s",
+    "distance_m",
+    "trip_count",
+    "fuel_l",
+    "energy_kwh",
+    "co2e_kg",
+)
+"""What the rollups began with; what came later stands after them."""
+
+
+def _sums(more: Sequence[str]) -> str:
+    return ", ".join(f"sum({name}) AS {name}" for name in (*_MEASURES, *more))
 
 
 class TimeSeriesDatabase(Protocol):
@@ -42,6 +48,12 @@ class TimeSeriesDatabase(Protocol):
 
     def usage_rollups(self) -> None:
         """Create `usage_day`, `usage_week` and `usage_month`: `usage_hour` by local calendar."""
+
+    def more_in_rollups(self, more: Sequence[str]) -> None:
+        """Sum up further columns of `usage_hour`, at the end. `more` are all beyond the first.
+
+        Views that rest on the rollups stay, and so do rights on them.
+        """
 
 
 class Timescale:
@@ -77,24 +89,41 @@ class Timescale:
         and timescaledb issue 10296). What is not materialised yet is computed when it is asked
         for; a change to what is materialised shows with the policy's next run.
         """
+        self._parts("usage_day_part", ())
+        self._views("usage_day_part", ())
+
+    def more_in_rollups(self, more: Sequence[str]) -> None:
+        """Build another continuous aggregate and have the rollups rest on it.
+
+        A continuous aggregate takes no further columns. The new one is filled by its policy's next
+        run; until then it is computed when it is asked for.
+        """
+        self._parts("usage_day_part_more", more)
+        self._views("usage_day_part_more", more)
+        self._run("DROP MATERIALIZED VIEW usage_day_part")
+        self._run("ALTER MATERIALIZED VIEW usage_day_part_more RENAME TO usage_day_part")
+
+    def _parts(self, name: str, more: Sequence[str]) -> None:
         self._run(
-            "CREATE MATERIALIZED VIEW usage_day_part "
+            f"CREATE MATERIALIZED VIEW {name} "
             "WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS "
             "SELECT vehicle_id, time_bucket(INTERVAL '1 day', hour) AS utc_day, "
-            f"(hour AT TIME ZONE '{CALENDAR_TIMEZONE}')::date AS local_day,{_SUMS} "
+            f"(hour AT TIME ZONE '{CALENDAR_TIMEZONE}')::date AS local_day, {_sums(more)} "
             "FROM usage_hour GROUP BY 1, 2, 3 WITH NO DATA"
         )
         # No start: a replay of last year's fixes must reach the rollups too. Only ranges that were
         # written to since the last run are computed again, so that a quiet history costs nothing.
         self._run(
-            "SELECT add_continuous_aggregate_policy('usage_day_part', start_offset => NULL, "
+            f"SELECT add_continuous_aggregate_policy('{name}', start_offset => NULL, "
             "end_offset => INTERVAL '1 hour', schedule_interval => INTERVAL '10 minutes')"
         )
+
+    def _views(self, parts: str, more: Sequence[str]) -> None:
         for bucket in _BUCKETS:
             self._run(
-                f"CREATE VIEW usage_{bucket} AS SELECT vehicle_id, "
+                f"CREATE OR REPLACE VIEW usage_{bucket} AS SELECT vehicle_id, "
                 f"date_trunc('{bucket}', local_day::timestamp) AT TIME ZONE '{CALENDAR_TIMEZONE}' "
-                f"AS {bucket},{_SUMS} FROM usage_day_part GROUP BY 1, 2"
+                f"AS {bucket}, {_sums(more)} FROM {parts} GROUP BY 1, 2"
             )
 
 
@@ -117,12 +146,16 @@ class PlainPostgres:
 
     def usage_rollups(self) -> None:
         """Create ordinary views of `usage_hour`."""
+        self.more_in_rollups(())
+
+    def more_in_rollups(self, more: Sequence[str]) -> None:
+        """Replace the views by ones with further columns."""
         for bucket in _BUCKETS:
             self._connection.execute(
                 text(
-                    f"CREATE VIEW usage_{bucket} AS SELECT vehicle_id, "
-                    f"date_trunc('{bucket}', hour, '{CALENDAR_TIMEZONE}') AS {bucket},"
-                    f"{_SUMS} FROM usage_hour GROUP BY 1, 2"
+                    f"CREATE OR REPLACE VIEW usage_{bucket} AS SELECT vehicle_id, "
+                    f"date_trunc('{bucket}', hour, '{CALENDAR_TIMEZONE}') AS {bucket}, "
+                    f"{_sums(more)} FROM usage_hour GROUP BY 1, 2"
                 )
             )
 

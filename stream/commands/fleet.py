@@ -20,12 +20,19 @@ _EXAMPLE = """{
   "municipalities": [{"municipality_id": "odder", "name": "Odder"}],
   "depots": [
     {"depot_id": "odder/town-hall", "municipality_id": "odder", "name": "Town hall",
-     "lat": 55.9731, "lon": 10.1530, "capacity": 12, "charger_count": 4}
+     "lat": 55.9731, "lon": 10.1530, "capacity": 12, "charger_count": 4},
+    {"depot_id": "odder/works-yard", "municipality_id": "odder", "name": "Works yard",
+     "lat": 55.9652, "lon": 10.1648, "capacity": 30,
+     "polygon": [[55.9660, 10.1630], [55.9660, 10.1668], [55.9645, 10.1668], [55.9645, 10.1630]]}
   ],
   "vehicles": [
     {"vehicle_id": "odder/car-017", "municipality_id": "odder", "name": "Car 17",
      "vehicle_type": "car", "energy_source": "petrol", "consumption_per_km": 0.055,
-     "yearly_cost_dkk": 38000, "seats": 5, "home_depot_id": "odder/town-hall"}
+     "yearly_cost_dkk": 38000, "seats": 5, "home_depot_id": "odder/town-hall"},
+    {"vehicle_id": "odder/van-003", "municipality_id": "odder", "name": "Van 3",
+     "vehicle_type": "van", "energy_source": "diesel", "consumption_per_km": 0.08,
+     "yearly_cost_dkk": 52000, "seats": 3, "home_depot_id": "odder/works-yard",
+     "home_since": "2026-01-05T00:00:00+01:00"}
   ]
 }"""
 
@@ -43,7 +50,11 @@ def enter(
         typer.Argument(help="JSON, as `example` prints it; - reads standard input."),
     ],
 ) -> None:
-    """Enter what a file holds; what is entered already is updated, nothing is deleted."""
+    """Enter what a file holds; what is entered already is updated, nothing is deleted.
+
+    Workers take it up within half a minute, for what comes then: after a change of rules, depots or
+    homes that holds for the past too, see `fleetpulse recompute`.
+    """
     try:
         given = MasterData.model_validate_json(file.read())
     except ValidationError as error:
@@ -53,6 +64,8 @@ def enter(
         raise typer.Exit(2) from None
     try:
         with_connection(lambda connection: store.enter(connection, given))
+    except store.HomeInFutureError as error:
+        raise typer.BadParameter(str(error)) from None
     except errors.ForeignKeyViolation as error:
         raise typer.BadParameter(
             f"{error.diag.message_detail} Enter it too, in this file or before"

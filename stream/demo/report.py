@@ -30,6 +30,7 @@ class Findings:
     """Everything that the report shows."""
 
     totals: Mapping[str, Any]
+    precision: Mapping[str, Any]
     window_days: float
     depots: Sequence[Mapping[str, Any]]
     underused: Sequence[Underused]
@@ -44,6 +45,7 @@ async def find(pool: Pool) -> Findings:
     """
     async with pool.connection() as connection:
         totals = await queries.totals(connection)
+        precision = await queries.precision(connection)
         window = await queries.window(connection)
         depots = await queries.depots(connection)
         vehicles = await queries.vehicles(connection)
@@ -65,6 +67,7 @@ async def find(pool: Pool) -> Findings:
     ]
     return Findings(
         totals,
+        precision,
         days,
         depots,
         sorted(found, key=lambda one: (one.km_a_year, one.vehicle_id)),
@@ -84,7 +87,7 @@ def show(findings: Findings, console: Console) -> None:
 
 
 def _stream_panel(findings: Findings) -> Panel:
-    total = findings.totals
+    total, precision = findings.totals, findings.precision
     lines = [
         (
             f"[bold]{total['fixes']:,}[/] fixes of {total['vehicles']} vehicles over "
@@ -97,7 +100,14 @@ def _stream_panel(findings: Findings) -> Panel:
         ),
         (
             f"driving {total['driving_h']:,.0f} h · idling {total['idling_h']:,.0f} h · "
-            f"parked {total['parked_h']:,.0f} h · offline {total['offline_h']:,.0f} h"
+            f"parked {total['parked_h']:,.0f} h · offline {total['offline_h']:,.0f} h; "
+            f"{total['away_h']:,.0f} h of it away from a depot"
+        ),
+        (
+            f"km precision [bold]{precision['km_precision']:.0%}[/]: so much of "
+            f"{precision['km']:,.0f} km is in complete round trips; one-way "
+            f"{precision['one_way_km']:,.0f}, over-long {precision['over_long_km']:,.0f}, "
+            f"open {precision['open_km']:,.0f} km"
         ),
         (
             f"idling over 200 s: [bold]{total['idle_intervals']:,}[/] times, "

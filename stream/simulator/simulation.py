@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from schemas.energy import idle_fuel_l_per_h
-from schemas.fleet import Depot, MasterData, Municipality, Vehicle
+from schemas.fleet import Depot, EnteredVehicle, MasterData, Municipality, Vehicle
 from stream.simulator.config import SimulationConfig
 from stream.simulator.day import Dispatcher
 from stream.simulator.drive import Driver, Motion, moved
@@ -76,7 +76,7 @@ class SimulatedFleet:
             # Rules that are entered already stay: a simulation has none of its own.
             municipalities=self.municipalities,
             depots=self.depots,
-            vehicles=self.vehicles,
+            vehicles=tuple(EnteredVehicle(**one.model_dump()) for one in self.vehicles),
         )
 
     def days(self) -> Iterator[SimulatedDay]:

@@ -13,14 +13,17 @@ from pydantic import TypeAdapter
 
 from infra.database import stream as progress
 from infra.database import timeline as store
+from infra.database.fleet import Fleet
 from infra.database.stream import Letter
 from infra.database.timeline import Row, StoredState
 from infra.kafka import Topics
 from processors.arrivals import Arrival, precedence, resolve
 from processors.idle import idle_intervals
+from processors.places import Places
 from processors.segments import SegmentState
 from processors.vehicle import Changes, VehicleState, advance, silent
-from schemas.fleet import Vehicle
+from schemas.fix import Fix
+from schemas.fleet import Home, Vehicle
 from schemas.rules import Rules
 from stream.worker import metrics, rows
 from stream.worker.records import Item, item_letter
@@ -65,7 +68,8 @@ class VehicleFold:
     """Folds one vehicle's part of a batch into what the batch writes."""
 
     vehicle: Vehicle
-    depots: Sequence[Any]
+    homes: Sequence[Home]
+    depots: Places
     rules: Rules
     topics: Topics
     writes: Writes
@@ -131,27 +135,31 @@ class VehicleFold:
         touched = {at for at in changed if self._content_changed(stored.get(at), merged[at])}
         quarantine = {at: reason for at, (_, reason) in stored.items()}
         if touched:
-            quarantine = self._refold(base, merged, known)
+            state = None if base is None else STATE.validate_json(base[1])
+            quarantine = self.refold(known, state, [merged[at].fix for at in sorted(merged)])
         self.writes.changed_fixes += [
             rows.fix_row(merged[at], quarantine.get(at))
             for at in sorted(merged)
             if at in changed or (at in stored and stored[at][1] != quarantine.get(at))
         ]
 
-    def _refold(
-        self, base: tuple[datetime, bytes] | None, merged: dict[datetime, Arrival], known: Known
+    def refold(
+        self, known: Known, state: VehicleState | None, fixes: Sequence[Fix], *, again: bool = True
     ) -> dict[datetime, str | None]:
-        """Fold all fixes after the base; return which of them are left out, and why."""
-        in_order = sorted(merged)
-        state, changes = advance(
-            None if base is None else STATE.validate_json(base[1]),
-            (merged[at].fix for at in in_order),
-            self.depots,
-            self.rules,
+        """Fold all fixes after a state, in order; return which of them are left out, and why.
+
+        All rows from there on give way, unless they have been folded `again` up to the state.
+        """
+        before = state
+        state, changes = advance(before, fixes, self.depots, self.rules)
+        first, last = fixes[0].recorded_at, fixes[-1].recorded_at
+        self._write(changes, checkpoints_since=first, onward_from=None if again else before)
+        self._keep(
+            known,
+            state,
+            min(known.first_recorded_at, first),
+            max(known.last_recorded_at, last),
         )
-        first = in_order[0]
-        self._write(changes, checkpoints_since=first)
-        self._keep(known, state, min(known.first_recorded_at, first), in_order[-1])
         return {fix.recorded_at: reason for fix, reason in changes.refused}
 
     @staticmethod
@@ -240,7 +248,7 @@ class VehicleFold:
                 store.ROUND_TRIP,
                 vehicle_id,
                 changes.round_trips.since,
-                rows.round_trip_rows(vehicle_id, changes.round_trips.rows),
+                rows.round_trip_rows(vehicle_id, changes.round_trips.rows, self.homes),
             )
         put(
             store.USAGE_HOUR,
@@ -267,6 +275,29 @@ class VehicleFold:
     ) -> None:
         version = 1 if known is None else known.version + 1
         self.writes.states[self.vehicle.vehicle_id] = Known(version, first, last, state)
+
+
+class Ground:
+    """A fleet as the fold needs it: made once from master data, asked for each vehicle."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self._places = {
+            municipality_id: Places(depots) for municipality_id, depots in fleet.depots.items()
+        }
+        self._nowhere = Places()
+
+    def fold(self, vehicle_id: str, topics: Topics, writes: Writes) -> VehicleFold:
+        """Return the fold of a vehicle of a municipality that is entered."""
+        vehicle = self.fleet.vehicle(vehicle_id)
+        return VehicleFold(
+            vehicle,
+            self.fleet.homes.get(vehicle_id, ()),
+            self._places.get(vehicle.municipality_id, self._nowhere),
+            self.fleet.municipalities[vehicle.municipality_id].rules,
+            topics,
+            writes,
+        )
 
 
 def _may_idle(state: VehicleState) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from infra.database.stream import event_id
 from infra.database.timeline import Row
@@ -13,13 +14,14 @@ from infra.kafka import Topics
 from processors.arrivals import Arrival
 from processors.energy import consumption
 from processors.idle import IdleInterval
-from processors.round_trips import RoundTrip, depot_at
+from processors.places import Places
+from processors.round_trips import RoundTrip, home_at
 from processors.segments import Segment
 from processors.trips import Trip
 from processors.usage import UsageHour
 from schemas.events import RoundTripEnded, TripEnded
 from schemas.fix import Fix
-from schemas.fleet import Depot, Vehicle
+from schemas.fleet import Home, Vehicle
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -88,7 +90,7 @@ def segment_rows(vehicle_id: str, segments: Sequence[Segment]) -> list[Row]:
     ]
 
 
-def trip_rows(vehicle_id: str, trips: Sequence[Trip], depots: Sequence[Depot]) -> list[Row]:
+def trip_rows(vehicle_id: str, trips: Sequence[Trip], places: Places) -> list[Row]:
     """Return rows of `trip`."""
     return [
         (
@@ -104,8 +106,8 @@ def trip_rows(vehicle_id: str, trips: Sequence[Trip], depots: Sequence[Depot]) -
             seconds(trip.idling),
             *trip.start,
             *trip.end,
-            depot_at(trip.start, depots),
-            None if trip.is_open else depot_at(trip.end, depots),
+            places.at(trip.start),
+            None if trip.is_open else places.at(trip.end),
             trip.is_open,
         )
         for trip in trips
@@ -130,8 +132,10 @@ def idle_rows(
     ]
 
 
-def round_trip_rows(vehicle_id: str, round_trips: Sequence[RoundTrip]) -> list[Row]:
-    """Return rows of `round_trip`."""
+def round_trip_rows(
+    vehicle_id: str, round_trips: Sequence[RoundTrip], homes: Collection[Home]
+) -> list[Row]:
+    """Return rows of `round_trip`, each with the vehicle's home when it started."""
     return [
         (
             vehicle_id,
@@ -143,6 +147,8 @@ def round_trip_rows(vehicle_id: str, round_trips: Sequence[RoundTrip]) -> list[R
             one.distance_m,
             one.trip_count,
             one.is_open,
+            home_at(homes, one.started_at),
+            one.part,
         )
         for one in round_trips
     ]
@@ -166,9 +172,24 @@ def usage_rows(vehicle: Vehicle, hours: Sequence[UsageHour]) -> list[Row]:
                 used.fuel_l,
                 used.energy_kwh,
                 used.co2e_kg,
+                seconds(usage.away),
             )
         )
     return rows
+
+
+def trip_event_id(
+    vehicle_id: str, started_at: datetime, ended_at: datetime, distance_m: float
+) -> UUID:
+    """Return the id of the event that a trip has ended."""
+    return event_id("trip", vehicle_id, started_at, ended_at, distance_m)
+
+
+def round_trip_event_id(
+    vehicle_id: str, started_at: datetime, ended_at: datetime, kind: str, distance_m: float
+) -> UUID:
+    """Return the id of the event that a round trip has ended."""
+    return event_id("round-trip", vehicle_id, started_at, ended_at, kind, distance_m)
 
 
 def ended_events(
@@ -181,7 +202,7 @@ def ended_events(
         if trip.is_open:
             continue
         ended = TripEnded(
-            event_id=event_id("trip", key, trip.started_at, trip.ended_at, trip.distance_m),
+            event_id=trip_event_id(key, trip.started_at, trip.ended_at, trip.distance_m),
             municipality_id=vehicle.municipality_id,
             vehicle_id=key,
             started_at=trip.started_at,
@@ -193,8 +214,8 @@ def ended_events(
         if one.is_open:
             continue
         back = RoundTripEnded(
-            event_id=event_id(
-                "round-trip", key, one.started_at, one.ended_at, one.kind, one.distance_m
+            event_id=round_trip_event_id(
+                key, one.started_at, one.ended_at, one.kind, one.distance_m
             ),
             municipality_id=vehicle.municipality_id,
             vehicle_id=key,

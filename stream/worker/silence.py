@@ -14,7 +14,7 @@ from infra.database import timeline as store
 from infra.database.fleet import load_fleet, newest_fixes
 from infra.database.pool import Pool
 from infra.kafka import Topics
-from stream.worker.fold import STATE, Known, VehicleFold, Writes, flush
+from stream.worker.fold import STATE, Ground, Known, Writes, flush
 
 SILENT_AT_MOST: Final = timedelta(days=7)
 """A vehicle that is gone for longer is not written on: it would fill the tables with nothing."""
@@ -45,7 +45,7 @@ async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta)
             untils |= dict.fromkeys(found, until)
         # All at once, in the order in which the writer locks them: no circle of waiting.
         await store.lock_states(connection, list(untils))
-        writes = Writes()
+        writes, ground = Writes(), Ground(fleet)
         count = 0
         for stored in await store.read_states(connection, list(untils)):
             vehicle = fleet.vehicle(stored.vehicle_id)
@@ -60,8 +60,7 @@ async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta)
                 stored.last_recorded_at,
                 STATE.validate_json(stored.state),
             )
-            depots = fleet.depots.get(vehicle.municipality_id, ())
-            VehicleFold(vehicle, depots, rules, topics, writes).silent(known, until)
+            ground.fold(stored.vehicle_id, topics, writes).silent(known, until)
             count += 1
         await flush(connection, writes, topics)
     return count

@@ -28,7 +28,7 @@ from infra.kafka import Held, Topics
 from processors.arrivals import fault
 from schemas.ids import municipality_of
 from stream.worker import metrics
-from stream.worker.fold import STATE, Known, VehicleFold, Writes, flush
+from stream.worker.fold import STATE, Ground, Known, Writes, flush
 from stream.worker.records import Decoded, Item, Record, decode, item_letter, letter
 
 _FLEET_KEPT_S: Final = 30.0
@@ -71,7 +71,7 @@ class Writer:
         self._topics = topics
         self._expected: dict[Partition, int] = {}
         self._known: dict[str, Known] = {}
-        self._fleet: Fleet | None = None
+        self._ground: Ground | None = None
         self._fleet_at = 0.0
         self._refused: dict[tuple[Partition, int], Exception] = {}
         self._nothing_there: set[Hole] = set()
@@ -127,7 +127,7 @@ class Writer:
         """Drop every cached state and position; they are read again when needed."""
         self._known.clear()
         self._expected.clear()
-        self._fleet = None
+        self._ground = None
 
     async def write(self, records: Sequence[Record]) -> int:
         """Write a batch in one transaction; return how many records were new.
@@ -158,10 +158,10 @@ class Writer:
             if not new:
                 return 0
             decoded = self._decoded(new)
-            fleet = await self._current_fleet(connection, decoded)
+            ground = await self._current_ground(connection, decoded)
             await progress.advance_progress(connection, moves)
             writes = Writes(letters=decoded.letters)
-            await self._fold(connection, decoded, fleet, writes)
+            await self._fold(connection, decoded, ground, writes)
             await flush(connection, writes, self._topics)
         for partition, (_, following) in moves.items():
             self._expected[partition] = following
@@ -209,44 +209,36 @@ class Writer:
             new.append(record)
         return {one: (self._expected[one], offset) for one, offset in following.items()}, new
 
-    async def _current_fleet(
+    async def _current_ground(
         self, connection: AsyncConnection[TupleRow], decoded: Decoded
-    ) -> Fleet:
+    ) -> Ground:
         """Return the master data, read again when it is old or does not know a municipality."""
-        fleet = self._fleet
-        if fleet is not None and time.monotonic() - self._fleet_at < _FLEET_KEPT_S:
+        ground = self._ground
+        if ground is not None and time.monotonic() - self._fleet_at < _FLEET_KEPT_S:
             seen = {municipality_of(item.arrival.fix.vehicle_id) for item in decoded.items}
-            if seen <= fleet.municipalities.keys():
-                return fleet
+            if seen <= ground.fleet.municipalities.keys():
+                return ground
         try:
             fleet = await load_fleet(connection)
         except ValidationError as error:
             raise MasterDataError(f"master data cannot be read, mend it: {error}") from error
-        self._fleet, self._fleet_at = fleet, time.monotonic()
-        return fleet
+        self._ground, self._fleet_at = Ground(fleet), time.monotonic()
+        return self._ground
 
     async def _fold(
         self,
         connection: AsyncConnection[TupleRow],
         decoded: Decoded,
-        fleet: Fleet,
+        ground: Ground,
         writes: Writes,
     ) -> None:
-        by_vehicle = _by_vehicle(decoded, fleet, writes)
-        unseen = by_vehicle.keys() - fleet.vehicles.keys() - self._known.keys()
+        by_vehicle = _by_vehicle(decoded, ground.fleet, writes)
+        unseen = by_vehicle.keys() - ground.fleet.vehicles.keys() - self._known.keys()
         if unseen:
             await add_unregistered(connection, unseen)
         known = await self._states(connection, by_vehicle.keys())
         for vehicle_id, items in by_vehicle.items():
-            vehicle = fleet.vehicle(vehicle_id)
-            municipality = fleet.municipalities[vehicle.municipality_id]
-            fold = VehicleFold(
-                vehicle,
-                fleet.depots.get(vehicle.municipality_id, ()),
-                municipality.rules,
-                self._topics,
-                writes,
-            )
+            fold = ground.fold(vehicle_id, self._topics, writes)
             await fold.take(connection, known.get(vehicle_id), items)
 
     async def _states(

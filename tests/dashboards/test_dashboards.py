@@ -169,6 +169,33 @@ def test_the_hours_of_a_vehicles_day_are_all_there(
 
 
 @pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_km_precision_is_told_by_home_and_only_complete_round_trips_count(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    rows = run(reader, target_of("Km precision by home depot"), range_shown)
+    assert [(row["Home then"], row["Precision"]) for row in rows] == [
+        ("(not known)", 0),
+        ("North", 1),
+        ("South", 1),
+    ]
+    assert sum(row["Round trips"] for row in rows) == len(VEHICLES) * DAYS
+    driven = {row["Home then"]: row["All"] for row in rows}
+    assert driven["North"] == pytest.approx(160.0 * DAYS)
+    assert rows[0]["Open"] == pytest.approx(12.0 * DAYS)
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_time_away_is_none_of_the_time_at_a_depot(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    rows = run(reader, target_of("Time away from depots"), range_shown)
+    assert {float(row["away"]) for row in rows if row["metric"] == "(no depot)"} == {1.0}
+    # Of the first and the last local day an hour is missing, or all but one.
+    north = sorted(float(row["away"]) for row in rows if row["metric"] == "North")
+    assert north[len(north) // 2] == pytest.approx(36 / 1440)
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
 def test_underuse_is_judged_as_the_processor_judges_it(
     reader: Connection, range_shown: TimeRange
 ) -> None:

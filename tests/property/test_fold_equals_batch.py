@@ -1,7 +1,8 @@
 """The fold, however its fixes are cut into batches, equals the plain computation on the whole list.
 
 Laws 1 and 2 on the fold itself: its segments tile the time from first to last fix, its hours add
-up to the same, and the way to the result leaves no trace in it.
+up to the same, and the way to the result leaves no trace in it. Round trips and hours, with the
+time away, are those of an independent computation too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -17,20 +19,52 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processors.places import Places
+from processors.round_trips import RoundTrip
 from processors.segments import Segment, SegmentState
 from processors.trips import Trip
 from processors.usage import UsageHour
 from processors.vehicle import VehicleState, advance
 from schemas.fix import Fix
+from schemas.fleet import Depot
 from schemas.rules import Rules
 from tests.property.examples import examples
 from tests.scenario.batch_reference import Reference, compute
+from tests.scenario.round_trip_reference import (
+    ReferenceDepot,
+    hours,
+    round_trips,
+)
 
 CABS = Path(__file__).resolve().parents[2] / "../shared/data/cabs/cabs.csv.gz"
 _RULES = Rules()
 _START = datetime(2026, 3, 2, 6, 30, tzinfo=UTC)
 _STEP_DEG = 0.0004  # 44 m north: more than noise, five of them leave a standstill
 _NONE_OR = (None, True, False)
+_DEPOTS = (
+    # Where journeys begin; one that overlaps it with a point equally near to its middle; a yard
+    # drawn across both; one to the north, and a large one far out.
+    ReferenceDepot("syddjurs/begin", 56.3, 10.4),
+    ReferenceDepot("syddjurs/again", 56.3, 10.4, 150.0),
+    ReferenceDepot("syddjurs/east", 56.3, 10.4025, 90.0),
+    ReferenceDepot(
+        "syddjurs/yard",
+        56.3018,
+        10.4011,
+        polygon=(
+            (56.30011, 10.39999),
+            (56.30011, 10.40211),
+            (56.30333, 10.40211),
+            (56.30333, 10.40111),
+            (56.30199, 10.40111),
+            (56.30199, 10.39999),
+        ),
+    ),
+    ReferenceDepot("syddjurs/north", 56.3036, 10.4, 100.0),
+    ReferenceDepot("syddjurs/far", 56.46, 10.4, 1_000.0),
+)
+_SHORT = Rules(round_trip_max_s=1_500.0, round_trip_split_stop_s=240.0)
+"""Under these every other round trip of a generated journey is over-long."""
 
 
 @st.composite
@@ -70,30 +104,54 @@ def journeys(draw: st.DrawFn) -> list[Fix]:
 class _Rows:
     """The rows of one vehicle, as the database would hold them after each batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, depots: Sequence[ReferenceDepot] = (), rules: Rules = _RULES) -> None:
         self.segments: list[Segment] = []
+        self.round_trips: list[RoundTrip] = []
         self.trips: list[Trip] = []
         self.hours: list[UsageHour] = []
         self.refused: list[datetime] = []
         self._state: VehicleState | None = None
+        self._places = Places(_as_entered(one) for one in depots)
+        self._rules = rules
 
     def take(self, fixes: list[Fix]) -> None:
         """Fold a batch in."""
-        self._state, changes = advance(self._state, fixes, (), _RULES)
+        self._state, changes = advance(self._state, fixes, self._places, self._rules)
         since = changes.segments.since
         self.segments = [one for one in self.segments if one.started_at < since]
         self.segments += changes.segments.rows
         since = changes.trips.since
         self.trips = [one for one in self.trips if one.started_at < since]
         self.trips += changes.trips.rows
+        since = changes.round_trips.since
+        self.round_trips = [one for one in self.round_trips if one.started_at < since]
+        self.round_trips += changes.round_trips.rows
         since = changes.hours.since
         self.hours = [one for one in self.hours if one.hour < since]
         self.hours += changes.hours.rows
         self.refused += [fix.recorded_at for fix, _ in changes.refused]
 
 
-def _folded(fixes: list[Fix], cuts: list[int]) -> _Rows:
-    rows = _Rows()
+def _as_entered(depot: ReferenceDepot) -> Depot:
+    return Depot(
+        depot_id=depot.depot_id,
+        municipality_id="syddjurs",
+        name="Depot",
+        lat=depot.lat,
+        lon=depot.lon,
+        radius_m=depot.radius_m,
+        polygon=depot.polygon,
+        capacity=1,
+    )
+
+
+def _folded(
+    fixes: list[Fix],
+    cuts: list[int],
+    depots: Sequence[ReferenceDepot] = (),
+    rules: Rules = _RULES,
+) -> _Rows:
+    rows = _Rows(depots, rules)
     for begin, end in pairwise([0, *sorted(cuts), len(fixes)]):
         if begin < end:
             rows.take(fixes[begin:end])
@@ -126,6 +184,65 @@ def _same(rows: _Rows, expected: Reference) -> None:
         [one.distance_m for one in expected.trips]
     )
     assert rows.refused == expected.refused
+
+
+def _same_round_trips(
+    rows: _Rows, fixes: list[Fix], depots: Sequence[ReferenceDepot], rules: Rules
+) -> None:
+    expected = compute(fixes)
+    told = round_trips(
+        expected,
+        fixes,
+        depots,
+        longest=timedelta(seconds=rules.round_trip_max_s),
+        split_stop=timedelta(seconds=rules.round_trip_split_stop_s),
+    )
+    assert [
+        (
+            one.started_at,
+            one.ended_at,
+            str(one.kind),
+            one.start_depot_id,
+            one.end_depot_id,
+            one.trip_count,
+            one.is_open,
+            one.part,
+        )
+        for one in rows.round_trips
+    ] == [
+        (
+            one.started_at,
+            one.ended_at,
+            one.kind,
+            one.start_depot_id,
+            one.end_depot_id,
+            one.trip_count,
+            one.is_open,
+            one.part,
+        )
+        for one in told
+    ]
+    assert [one.distance_m for one in rows.round_trips] == pytest.approx(
+        [one.distance_m for one in told]
+    )
+
+
+def _same_hours(rows: _Rows, fixes: list[Fix], depots: Sequence[ReferenceDepot]) -> None:
+    expected = hours(compute(fixes), fixes, depots)
+    none = timedelta()
+    assert {
+        one.hour: (one.driving, one.idling, one.parked, one.offline, one.away, one.trip_count)
+        for one in rows.hours
+    } == {
+        hour: (
+            *(one.lengths.get(state, none) for state in ("driving", "idling", "parked", "offline")),
+            one.away,
+            one.trip_count,
+        )
+        for hour, one in expected.items()
+    }
+    for one in rows.hours:
+        assert one.driving <= one.away <= one.driving + one.idling + one.parked + one.offline
 
 
 def _tiles(rows: _Rows, fixes: list[Fix]) -> None:
@@ -167,6 +284,20 @@ def test_one_by_one_equals_the_whole_list(fixes: list[Fix]) -> None:
     rows = _folded(fixes, list(range(len(fixes))))
     _same(rows, compute(fixes))
     _tiles(rows, fixes)
+
+
+@pytest.mark.parametrize("rules", [_RULES, _SHORT], ids=["defaults", "short"])
+def test_round_trips_and_hours_equal_those_of_the_whole_list(rules: Rules) -> None:
+    @settings(max_examples=examples(200), deadline=None)
+    @given(fixes=journeys(), data=st.data())
+    def law(fixes: list[Fix], data: st.DataObject) -> None:
+        depots = data.draw(st.lists(st.sampled_from(_DEPOTS), unique=True))
+        cuts = data.draw(st.lists(st.integers(0, len(fixes)), max_size=6))
+        rows = _folded(fixes, cuts, depots, rules)
+        _same_round_trips(rows, fixes, depots, rules)
+        _same_hours(rows, fixes, depots)
+
+    law()
 
 
 def test_ignition_run_across_a_departure_is_measured_when_the_departure_is_told() -> None:
@@ -215,9 +346,15 @@ def _cabs() -> dict[str, list[Fix]]:
 def test_recorded_taxis_equal_the_whole_list() -> None:
     for fixes in _cabs().values():
         unique = sorted({fix.recorded_at: fix for fix in fixes}.values(), key=_at)
-        rows = _folded(unique, list(range(0, len(unique), 997)))
+        lat, lon = unique[0].lat, unique[0].lon
+        assert lat is not None
+        assert lon is not None
+        depots = (ReferenceDepot("san-francisco/depot", lat, lon, 500.0),)
+        rows = _folded(unique, list(range(0, len(unique), 997)), depots)
         _same(rows, compute(unique))
         _tiles(rows, unique)
+        _same_round_trips(rows, unique, depots, _RULES)
+        _same_hours(rows, unique, depots)
 
 
 def _at(fix: Fix) -> datetime:

@@ -142,7 +142,7 @@ def compute(fixes: Iterable[Fix]) -> Reference:
         if unknown:
             for gap in stretch:
                 pieces.append(_across(gap))
-                if _metres(anchor, gap.end) > TRIP_START_M:
+                if metres_between(anchor, gap.end) > TRIP_START_M:
                     anchor = gap.end
                 engine = gap.engine
             continue
@@ -179,15 +179,15 @@ def _possible(ordered: Sequence[Fix], result: Reference) -> list[Fix]:
     """
     kept: list[Fix] = []
     for fix in ordered:
-        seen = next((one for one in reversed(kept) if _place(one)), None)
-        place = _place(fix)
+        seen = next((one for one in reversed(kept) if place_of(one)), None)
+        place = place_of(fix)
         if place is None and seen is None:
             result.refused.append(fix.recorded_at)
             continue
         if place is not None and seen is not None:
-            last = _place(seen)
+            last = place_of(seen)
             seconds = (fix.recorded_at - seen.recorded_at).total_seconds()
-            if last is not None and _metres(last, place) > MAX_MPS * seconds:
+            if last is not None and metres_between(last, place) > MAX_MPS * seconds:
                 result.refused.append(fix.recorded_at)
                 continue
         kept.append(fix)
@@ -201,10 +201,10 @@ def _legs(kept: Sequence[Fix]) -> list[ReferenceLeg]:
     for before, after in pairwise(kept):
         if before.ignition is not None:
             ignition = before.ignition
-        place = _place(before) or place
-        private = _place(before) is None or _place(after) is None
-        end = _place(after) or place
-        metres = _metres(place, end)
+        place = place_of(before) or place
+        private = place_of(before) is None or place_of(after) is None
+        end = place_of(after) or place
+        metres = metres_between(place, end)
         seconds = (after.recorded_at - before.recorded_at).total_seconds()
         legs.append(
             ReferenceLeg(
@@ -264,7 +264,7 @@ def _find_phases(
     while True:
         far = None
         for index in range(known, end):
-            if _metres(anchor, stretch[index].end) > TRIP_START_M:
+            if metres_between(anchor, stretch[index].end) > TRIP_START_M:
                 far = index
                 break
             anchor, free = _look_on(stretch, index, stay, anchor, free)
@@ -294,7 +294,7 @@ def _look_on(
 ) -> tuple[Place, int]:
     """Return the place of a stay, and the first leg that may still be part of a departure."""
     leg = stretch[index]
-    away = _metres(anchor, leg.end) > REST_M
+    away = metres_between(anchor, leg.end) > REST_M
     if not leg.moving:
         rest = index
         while rest > free and not stretch[rest - 1].moving:
@@ -315,7 +315,11 @@ def _look_on(
 
 def _left(stretch: Sequence[ReferenceLeg], index: int, stay: int, anchor: Place, free: int) -> int:
     """Return the leg on which the vehicle left its place: the last one that begins there."""
-    there = [one for one in range(stay, index + 1) if _metres(anchor, stretch[one].start) <= REST_M]
+    there = [
+        one
+        for one in range(stay, index + 1)
+        if metres_between(anchor, stretch[one].start) <= REST_M
+    ]
     leaving = there[-1] if there else stay
     while leaving > stay and stretch[leaving].moving and stretch[leaving - 1].moving:
         leaving -= 1
@@ -340,7 +344,7 @@ def _candidate(stretch: Sequence[ReferenceLeg], earliest: int, last: int) -> int
     """Return the first leg from whose start nothing up to `last` is far; past it if none is."""
     for index in range(earliest, last + 1):
         if all(
-            _metres(stretch[index].start, leg.end) <= TRIP_START_M
+            metres_between(stretch[index].start, leg.end) <= TRIP_START_M
             for leg in reversed(stretch[index : last + 1])
         ):
             return index
@@ -351,7 +355,7 @@ def _at_rest(stretch: Sequence[ReferenceLeg], candidate: int, last: int, *, othe
     resting = [index for index in range(candidate, last + 1) if not stretch[index].moving]
     for index in resting:
         place = stretch[index].start
-        if all(_metres(place, leg.end) <= REST_M for leg in stretch[index : last + 1]):
+        if all(metres_between(place, leg.end) <= REST_M for leg in stretch[index : last + 1]):
             return index
     return resting[0] if resting else otherwise
 
@@ -475,13 +479,13 @@ def _joined(pieces: Sequence[ReferenceSegment]) -> list[ReferenceSegment]:
     return joined
 
 
-def _place(fix: Fix) -> Place | None:
+def place_of(fix: Fix) -> Place | None:
     """Return where a fix was; None in private mode."""
     return None if fix.lat is None or fix.lon is None else (fix.lat, fix.lon)
 
 
 @lru_cache(maxsize=200_000)
-def _metres(one: Place, other: Place) -> float:
+def metres_between(one: Place, other: Place) -> float:
     if one == other:
         return 0.0
     return float(_WGS84.inv(one[1], one[0], other[1], other[0])[2])

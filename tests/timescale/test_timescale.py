@@ -30,7 +30,8 @@ BUCKETS = {"usage_day": "day", "usage_week": "week", "usage_month": "month"}
 SPRING = datetime(2026, 3, 29, tzinfo=UTC)  # 23 hours in Copenhagen
 AUTUMN = datetime(2026, 10, 25, tzinfo=UTC)  # 25 hours
 MEASURES = (
-    "driving_s, idling_s, parked_s, offline_s, distance_m, trip_count, fuel_l, energy_kwh, co2e_kg"
+    "driving_s, idling_s, parked_s, offline_s, distance_m, trip_count, fuel_l, energy_kwh, "
+    "co2e_kg, away_s"
 )
 
 
@@ -41,7 +42,7 @@ def plain_rollups(timescale_url: str, timescale: Connection) -> Iterator[None]:
     timescale.execute("CREATE SCHEMA plain")
     with create_engine(url, poolclass=pool.NullPool).begin() as connection:
         connection.execute(text("SET LOCAL search_path = plain, public"))
-        PlainPostgres(connection).usage_rollups()
+        PlainPostgres(connection).more_in_rollups(("away_s",))
     yield
     timescale.execute("DROP SCHEMA plain CASCADE")
 
@@ -54,7 +55,7 @@ def drive_all_day(connection: Connection, start: datetime, hours: int, *, seed: 
             for hour in range(hours):
                 driving, idling = numbers.randrange(1800), numbers.randrange(1800)
                 cursor.execute(
-                    "INSERT INTO usage_hour VALUES (%s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s)",
+                    "INSERT INTO usage_hour VALUES (%s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s, %s)",
                     [
                         vehicle_id,
                         start + timedelta(hours=hour),
@@ -62,6 +63,7 @@ def drive_all_day(connection: Connection, start: datetime, hours: int, *, seed: 
                         idling,
                         3600 - driving - idling,
                         *(numbers.randrange(50_000) for _ in range(5)),
+                        numbers.randrange(3600),
                     ],
                 )
 
