@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from datetime import date
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from schemas.calendar import Calendar
 from schemas.ids import MunicipalityId, ScopedId, municipality_of
 from schemas.rules import Rules
+from schemas.vehicle_type import VehicleType
 
-
-class VehicleType(StrEnum):
-    """Class of a vehicle: what it can replace and be replaced by."""
-
-    CAR = "car"
-    VAN = "van"
-    CARGO_BIKE = "cargo_bike"
-    E_BIKE = "e_bike"
-    BIKE = "bike"
-    UNKNOWN = "unknown"
+__all__ = ["Depot", "EnergySource", "MasterData", "Municipality", "Vehicle", "VehicleType"]
 
 
 class EnergySource(StrEnum):
@@ -36,6 +29,16 @@ class EnergySource(StrEnum):
     UNKNOWN = "unknown"
 
 
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f"no time zone {name!r}; give an IANA name such as Europe/Copenhagen"
+        ) from error
+    return name
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -45,8 +48,9 @@ class Municipality(_Row):
 
     municipality_id: MunicipalityId
     name: str = Field(min_length=1)
-    timezone: str = "Europe/Copenhagen"
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "Europe/Copenhagen"
     rules: Rules = Rules()
+    calendar: Calendar = Calendar()
 
 
 class Depot(_Row):
@@ -94,8 +98,6 @@ class MasterData(_Row):
     @model_validator(mode="after")
     def _ids_are_own_and_unique(self) -> Self:
         ids = [one.municipality_id for one in self.municipalities]
-        for municipality in self.municipalities:
-            _check_zone(municipality.timezone)
         for depot in self.depots:
             _check_own(depot.depot_id, depot.municipality_id)
             ids.append(depot.depot_id)
@@ -108,15 +110,6 @@ class MasterData(_Row):
         if twice:
             raise ValueError(f"{', '.join(twice)} comes twice; keep one of each")
         return self
-
-
-def _check_zone(name: str) -> None:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(
-            f"no time zone {name!r}; give an IANA name such as Europe/Copenhagen"
-        ) from error
 
 
 def _check_own(scoped_id: str, municipality_id: str) -> None:
