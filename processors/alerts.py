@@ -22,6 +22,12 @@ from schemas.rules import Rules
 
 _HOURS_A_DAY: Final = 24.0
 _ANY_H: Final = 1e-9
+_UNDERUSE_LIMITS: Final = (
+    "underused_below_km_a_year",
+    "underused_below_engine_h_a_year",
+    "underused_below_available_share",
+    "underused_below_class_share",
+)
 
 Subject = tuple[str, AlertKind]
 """A vehicle and what is wrong with it: at most one alert of a subject is open."""
@@ -32,7 +38,8 @@ class Observation:
     """What one vehicle did in a window of observation that ends with its municipality's last fix.
 
     `observed_days` is how much of the window has passed since the vehicle's first fix, and
-    `silent_h` how long before the window's end its last one was.
+    `silent_h` how long before the window's end its last one was. `available_h` is what the calendar
+    gave in these days, `used_available_h` how much of that the vehicle was on a trip.
     """
 
     vehicle_id: str
@@ -44,6 +51,8 @@ class Observation:
     engine_h: float
     idling_h: float
     silent_h: float
+    available_h: float
+    used_available_h: float
 
 
 class Standing(Enum):
@@ -109,32 +118,35 @@ def _underuse(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
     # A pace a day, so that a vehicle that came late is not thought idle before it came.
     uses = [
         VehicleUse(
-            one.vehicle_id,
-            one.vehicle_class,
-            one.distance_km * window_days / one.observed_days,
-            one.days_used,
+            vehicle_id=one.vehicle_id,
+            vehicle_class=one.vehicle_class,
+            distance_km=one.distance_km * window_days / one.observed_days,
+            engine_h=one.engine_h * window_days / one.observed_days,
+            days_used=one.days_used,
+            available_h=one.available_h,
+            used_available_h=one.used_available_h,
         )
         for one in judged
     ]
     wider = rules.model_copy(
-        update={
-            "underused_below_km_a_year": rules.underused_below_km_a_year * (1 + rules.alert_margin),
-            "underused_below_class_share": rules.underused_below_class_share
-            * (1 + rules.alert_margin),
-        }
+        update={name: getattr(rules, name) * (1 + rules.alert_margin) for name in _UNDERUSE_LIMITS}
     )
     beyond = {one.vehicle_id: one for one in underused(uses, window_days=window_days, rules=rules)}
     not_within = {one.vehicle_id for one in underused(uses, window_days=window_days, rules=wider)}
     found = []
     for use in uses:
         subject = (use.vehicle_id, AlertKind.UNDERUSED)
-        km = f"{use.distance_km:,.0f} km in {window_days:.0f} days"
+        km = (
+            f"{use.distance_km:,.0f} km and {use.engine_h:,.0f} engine hours in "
+            f"{window_days:.0f} days"
+        )
         if use.vehicle_id in beyond:
             found.append(Judgement(subject, Standing.BEYOND, beyond[use.vehicle_id].reason))
         elif use.vehicle_id in not_within:
             found.append(Judgement(subject, Standing.IN_MARGIN, km))
         else:
-            reason = f"{km}, used on {use.days_used} days: no longer below the limits"
+            share = "" if use.used_share is None else f", {use.used_share:.1%} of available time"
+            reason = f"{km}{share}, used on {use.days_used} days: no longer below all limits"
             found.append(Judgement(subject, Standing.WITHIN, reason))
     return found
 

@@ -9,11 +9,24 @@ from math import cos, hypot, radians
 from typing import Annotated, Final, NamedTuple, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from schemas.calendar import Calendar
 from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId, municipality_of
 from schemas.rules import Rules
+from schemas.vehicle_type import VehicleType
+
+__all__ = [
+    "Depot",
+    "EnergySource",
+    "EnteredVehicle",
+    "Home",
+    "MasterData",
+    "Municipality",
+    "Vehicle",
+    "VehicleType",
+]
 
 CORNERS_WITHIN_KM: Final = 10.0
 """A depot's polygon lies so near its point: what does not has lat and lon swapped."""
@@ -28,17 +41,6 @@ Corner = tuple[
 """Latitude and longitude in degrees, in this order."""
 
 
-class VehicleType(StrEnum):
-    """Class of a vehicle: what it can replace and be replaced by."""
-
-    CAR = "car"
-    VAN = "van"
-    CARGO_BIKE = "cargo_bike"
-    E_BIKE = "e_bike"
-    BIKE = "bike"
-    UNKNOWN = "unknown"
-
-
 class EnergySource(StrEnum):
     """What a vehicle runs on; decides price and kg CO2e of a litre or kWh."""
 
@@ -50,6 +52,16 @@ class EnergySource(StrEnum):
     UNKNOWN = "unknown"
 
 
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f"no time zone {name!r}; give an IANA name such as Europe/Copenhagen"
+        ) from error
+    return name
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -59,8 +71,9 @@ class Municipality(_Row):
 
     municipality_id: MunicipalityId
     name: str = Field(min_length=1)
-    timezone: str = "Europe/Copenhagen"
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "Europe/Copenhagen"
     rules: Rules = Rules()
+    calendar: Calendar = Calendar()
 
 
 class Depot(_Row):
@@ -148,8 +161,6 @@ class MasterData(_Row):
     @model_validator(mode="after")
     def _ids_are_own_and_unique(self) -> Self:
         ids = [one.municipality_id for one in self.municipalities]
-        for municipality in self.municipalities:
-            _check_zone(municipality.timezone)
         for depot in self.depots:
             _check_own(depot.depot_id, depot.municipality_id)
             ids.append(depot.depot_id)
@@ -162,15 +173,6 @@ class MasterData(_Row):
         if twice:
             raise ValueError(f"{', '.join(twice)} comes twice; keep one of each")
         return self
-
-
-def _check_zone(name: str) -> None:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(
-            f"no time zone {name!r}; give an IANA name such as Europe/Copenhagen"
-        ) from error
 
 
 def _check_polygon(depot_id: str, polygon: tuple[Corner, ...], point: tuple[float, float]) -> None:

@@ -94,6 +94,16 @@ class Rules(BaseModel):
     underused_below_km_a_year: float = Field(
         default=5_000.0, ge=0, description="Toronto Auditor General"
     )
+    underused_below_engine_h_a_year: float = Field(
+        default=125.0, ge=0, description="Driving and idling (Toronto Auditor General)"
+    )
+    underused_below_available_share: float = Field(
+        default=0.055,
+        ge=0,
+        le=1,
+        description="Share of the time that the calendar gives a vehicle, in which it is on a trip "
+        "(ours: what 125 hours are of a year's 2,270 from Monday to Friday, 07:00 to 16:00)",
+    )
     underused_below_class_share: float = Field(
         default=0.25, ge=0, le=1, description="Share of the class average (NASA)"
     )

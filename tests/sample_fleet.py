@@ -6,8 +6,9 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg import sql
@@ -17,13 +18,14 @@ Connection = psycopg.Connection[TupleRow]
 
 DEPOTS = ("north", "south")
 VEHICLES = (
-    # name, type, depot, km a day
-    ("car-1", "car", "north", 90.0),
-    ("car-2", "car", "north", 70.0),
-    ("car-3", "car", "south", 0.4),  # far below its class and below the absolute limit
-    ("van-1", "van", "south", 60.0),
-    ("stray", "unknown", None, 12.0),  # seen in the stream, no depot entered
+    # name, type, depot, km a day, minutes of driving at noon
+    ("car-1", "car", "north", 90.0, 54),
+    ("car-2", "car", "north", 70.0, 42),
+    ("car-3", "car", "south", 0.4, 4),  # far below its class and below every absolute limit
+    ("van-1", "van", "south", 8.0, 30),  # few kilometres, but many hours
+    ("stray", "unknown", None, 3.0, 10),  # seen in the stream, no depot entered
 )
+IDLING_MIN = 6
 
 
 def fill(connection: Connection, municipality_id: str, *, start: datetime, days: int = 14) -> None:
@@ -38,7 +40,8 @@ def fill(connection: Connection, municipality_id: str, *, start: datetime, days:
             "VALUES (%s, %s, %s, 56.3, 10.5, 10)",
             [f"{municipality_id}/{depot}", municipality_id, depot.title()],
         )
-    for name, vehicle_type, depot_name, km_a_day in VEHICLES:
+    _calendar(connection, municipality_id, start, days)
+    for name, vehicle_type, depot_name, km_a_day, driving_min in VEHICLES:
         vehicle_id = f"{municipality_id}/{name}"
         depot_id = f"{municipality_id}/{depot_name}" if depot_name else None
         connection.execute(
@@ -47,39 +50,78 @@ def fill(connection: Connection, municipality_id: str, *, start: datetime, days:
             [vehicle_id, municipality_id, name, vehicle_type, depot_id],
         )
         for day in range(days):
-            _drive(connection, vehicle_id, depot_id, start + timedelta(days=day), km_a_day)
+            on = start + timedelta(days=day)
+            _drive(connection, vehicle_id, depot_id, on, km_a_day, timedelta(minutes=driving_min))
+        connection.execute(
+            "INSERT INTO vehicle_state VALUES (%s, 1, %s, %s, '{}')",
+            [vehicle_id, start, start + timedelta(days=days)],
+        )
     _plan(connection, municipality_id, start + timedelta(days=days))
     _alert(connection, municipality_id, start + timedelta(days=days))
 
 
-def _drive(
-    connection: Connection, vehicle_id: str, depot_id: str | None, day: datetime, km: float
+def _calendar(connection: Connection, municipality_id: str, start: datetime, days: int) -> None:
+    """Every day from seven to four, by the clock of Copenhagen."""
+    zone = ZoneInfo("Europe/Copenhagen")
+    for number in range(-1, days + 2):
+        on = start.date() + timedelta(days=number)
+
+        def at(hour: int, on: date = on) -> datetime:
+            return datetime.combine(on, time(hour), zone)
+
+        connection.execute(
+            "INSERT INTO local_day VALUES (%(id)s, %(on)s, %(from)s, %(to)s, %(week)s, %(month)s)",
+            {
+                "id": municipality_id,
+                "on": on,
+                "from": at(0),
+                "to": at(0, on + timedelta(days=1)),
+                "week": at(0, on - timedelta(days=on.weekday())),
+                "month": at(0, on.replace(day=1)),
+            },
+        )
+        connection.execute(
+            "INSERT INTO available_time SELECT %s, of_type, %s, "
+            "tstzmultirange(tstzrange(%s, %s)) FROM unnest(%s::text[]) AS of_type",
+            [municipality_id, on, at(7), at(16), sorted({one[1] for one in VEHICLES})],
+        )
+
+
+def _drive(  # noqa: PLR0913, PLR0917 - what a day is made of
+    connection: Connection,
+    vehicle_id: str,
+    depot_id: str | None,
+    day: datetime,
+    km: float,
+    driving: timedelta,
 ) -> None:
-    """One day: parked, at noon half an hour of driving and 6 minutes of idling, parked again."""
+    """One day: parked, from noon driving and six minutes of idling, parked again."""
+    driven_s, idled_s = driving.total_seconds(), IDLING_MIN * 60
     for hour in range(24):
-        driving, idling = (1800, 360) if hour == 12 else (0, 0)
+        driving_s, idling_s = (driven_s, idled_s) if hour == 12 else (0, 0)
         connection.execute(
             "INSERT INTO usage_hour VALUES (%s, %s, %s, %s, %s, 0, %s, %s, %s, 0, %s, %s)",
             [
                 vehicle_id,
                 day + timedelta(hours=hour),
-                driving,
-                idling,
-                3600 - driving - idling,
-                km * 1000 if driving else 0,
-                1 if driving else 0,
-                0.07 * km if driving else 0,
-                0.18 * km if driving else 0,
-                driving + idling if depot_id else 3600,
+                driving_s,
+                idling_s,
+                3600 - driving_s - idling_s,
+                km * 1000 if driving_s else 0,
+                1 if driving_s else 0,
+                0.07 * km if driving_s else 0,
+                0.18 * km if driving_s else 0,
+                driving_s + idling_s if depot_id else 3600,
             ],
         )
     noon = day + timedelta(hours=12)
-    back = noon + timedelta(minutes=36)
+    stopped = noon + driving
+    back = stopped + timedelta(minutes=IDLING_MIN)
     midnight = day + timedelta(days=1)
     for began, ended, state, moved_m in (
         (day, noon, "parked", 0.0),
-        (noon, noon + timedelta(minutes=30), "driving", km * 1000),
-        (noon + timedelta(minutes=30), back, "idling", 0.0),
+        (noon, stopped, "driving", km * 1000),
+        (stopped, back, "idling", 0.0),
         (back, midnight, "parked", 0.0),
     ):
         connection.execute(
@@ -91,8 +133,8 @@ def _drive(
     connection.execute(
         "INSERT INTO trip (vehicle_id, started_at, ended_at, distance_m, driving_s, idling_s, "
         "start_lat, start_lon, end_lat, end_lon, start_depot_id, end_depot_id, is_open) "
-        "VALUES (%s, %s, %s, %s, 1800, 360, 56.3, 10.5, 56.3, 10.5, %s, %s, false)",
-        [vehicle_id, noon, back, km * 1000, depot_id, depot_id],
+        "VALUES (%s, %s, %s, %s, %s, %s, 56.3, 10.5, 56.3, 10.5, %s, %s, false)",
+        [vehicle_id, noon, back, km * 1000, driven_s, idled_s, depot_id, depot_id],
     )
     connection.execute(
         "INSERT INTO round_trip (vehicle_id, started_at, ended_at, kind, start_depot_id, "
@@ -112,7 +154,7 @@ def _drive(
     connection.execute(
         "INSERT INTO idle_interval (vehicle_id, started_at, ended_at, lat, lon, fuel_l, co2e_kg, "
         "is_open) VALUES (%s, %s, %s, 56.3, 10.5, 0.064, 0.161, false)",
-        [vehicle_id, noon + timedelta(minutes=30), back],
+        [vehicle_id, stopped, back],
     )
 
 

@@ -34,6 +34,26 @@ WITH seen AS (
     FROM usage_hour u JOIN seen USING (vehicle_id)
     WHERE u.hour >= %(until)s - make_interval(days => %(days)s) AND u.hour < %(until)s
     GROUP BY u.vehicle_id
+), part AS (
+    SELECT seen.vehicle_id, unnest(c.during * tstzmultirange(tstzrange(
+               greatest(seen.first_recorded_at, %(until)s - make_interval(days => %(days)s)),
+               %(until)s))) AS during
+    FROM seen
+    JOIN local_day d ON d.municipality_id = %(municipality_id)s AND d.started_at < %(until)s
+        AND d.ended_at > %(until)s - make_interval(days => %(days)s)
+    JOIN available_time c ON c.municipality_id = d.municipality_id AND c.local_day = d.local_day
+        AND c.vehicle_type = seen.vehicle_type
+), available AS (
+    SELECT part.vehicle_id,
+           sum(extract(epoch FROM upper(part.during) - lower(part.during))) / 3600 AS available_h,
+           sum(t.used_s) / 3600 AS used_available_h
+    FROM part CROSS JOIN LATERAL (
+        SELECT sum(extract(epoch FROM least(upper(part.during), t.ended_at)
+                                      - greatest(lower(part.during), t.started_at))) AS used_s
+        FROM trip t
+        WHERE t.vehicle_id = part.vehicle_id AND tstzrange(t.started_at, t.ended_at) && part.during
+    ) t
+    GROUP BY part.vehicle_id
 )
 SELECT seen.vehicle_id, seen.vehicle_type AS vehicle_class, seen.energy_source,
        least(%(days)s, extract(epoch FROM %(until)s - seen.first_recorded_at) / 86400)::float8
@@ -42,8 +62,10 @@ SELECT seen.vehicle_id, seen.vehicle_type AS vehicle_class, seen.energy_source,
        coalesce(used.engine_h, 0)::float8 AS engine_h,
        coalesce(used.idling_h, 0)::float8 AS idling_h,
        greatest(0, extract(epoch FROM %(until)s - seen.last_recorded_at) / 3600)::float8
-           AS silent_h
-FROM seen LEFT JOIN used USING (vehicle_id)
+           AS silent_h,
+       coalesce(available.available_h, 0)::float8 AS available_h,
+       coalesce(available.used_available_h, 0)::float8 AS used_available_h
+FROM seen LEFT JOIN used USING (vehicle_id) LEFT JOIN available USING (vehicle_id)
 ORDER BY seen.vehicle_id
 """
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
 from psycopg.types.json import Jsonb
+from pydantic import BaseModel
 
 from schemas.fleet import Depot, EnteredVehicle, Home, MasterData, Municipality, Vehicle
 from schemas.ids import local_part, municipality_of
@@ -44,9 +45,7 @@ async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:
     Raises `pydantic.ValidationError` when what is stored breaks the schema, such as a rule of a
     municipality that does not exist.
     """
-    municipalities = await _rows(
-        connection, "SELECT municipality_id, name, timezone, rules FROM municipality"
-    )
+    municipalities = await load_municipalities(connection)
     depots: defaultdict[str, list[Depot]] = defaultdict(list)
     for row in await _rows(
         connection,
@@ -68,11 +67,19 @@ async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:
     ):
         homes[row["vehicle_id"]].append(Home(row["depot_id"], row["since"], row["until"]))
     return Fleet(
-        {row["municipality_id"]: Municipality(**row) for row in municipalities},
+        municipalities,
         {municipality_id: tuple(rows) for municipality_id, rows in depots.items()},
         {row["vehicle_id"]: Vehicle(**row) for row in vehicles},
         {vehicle_id: tuple(rows) for vehicle_id, rows in homes.items()},
     )
+
+
+async def load_municipalities(connection: AsyncConnection[TupleRow]) -> dict[str, Municipality]:
+    """Read the municipalities alone, by id. Raises as `load_fleet` does."""
+    rows = await _rows(
+        connection, "SELECT municipality_id, name, timezone, rules, calendar FROM municipality"
+    )
+    return {row["municipality_id"]: Municipality(**row) for row in rows}
 
 
 async def _rows(connection: AsyncConnection[TupleRow], query: str) -> list[dict[str, Any]]:
@@ -88,9 +95,7 @@ async def newest_fixes(connection: AsyncConnection[TupleRow]) -> dict[str, datet
     silent.
     """
     cursor = await connection.execute(
-        "SELECT v.municipality_id, least(now(), "
-        "percentile_disc(0.9) WITHIN GROUP (ORDER BY s.last_recorded_at)) "
-        "FROM vehicle_state s JOIN vehicle v USING (vehicle_id) GROUP BY 1 ORDER BY 1"
+        "SELECT municipality_id, until FROM observed_span ORDER BY municipality_id"
     )
     return {row[0]: row[1] for row in await cursor.fetchall()}
 
@@ -109,11 +114,13 @@ async def add_unregistered(
 
 
 _MUNICIPALITY: Final = """
-INSERT INTO municipality (municipality_id, name, timezone, rules)
-VALUES (%(municipality_id)s, %(name)s, %(timezone)s, coalesce(%(rules)s, '{}'::jsonb))
+INSERT INTO municipality (municipality_id, name, timezone, rules, calendar)
+VALUES (%(municipality_id)s, %(name)s, %(timezone)s, coalesce(%(rules)s, '{}'::jsonb),
+        coalesce(%(calendar)s, '{}'::jsonb))
 ON CONFLICT (municipality_id) DO UPDATE SET
     name = EXCLUDED.name, timezone = EXCLUDED.timezone,
-    rules = coalesce(%(rules)s, municipality.rules)
+    rules = coalesce(%(rules)s, municipality.rules),
+    calendar = coalesce(%(calendar)s, municipality.calendar)
 """
 _DEPOT: Final = """
 INSERT INTO depot (depot_id, municipality_id, name, lat, lon, radius_m, polygon, capacity,
@@ -179,9 +186,10 @@ class HomeInFutureError(ValueError):
 async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) -> None:
     """Enter municipalities, depots and vehicles; those that are there are updated.
 
-    A municipality's rules stay as they are unless new ones are given. A vehicle's former homes are
-    kept, see `schemas.fleet.EnteredVehicle`. Call it in a transaction. Raises `HomeInFutureError`,
-    and `psycopg.errors.ForeignKeyViolation` for a municipality or a home depot that is neither
+    A municipality's rules and calendar stay as they are unless new ones are given. A vehicle's
+    former homes are kept, see `schemas.fleet.EnteredVehicle`. Call it in a transaction, and have
+    the calendars kept as rows in it (`stream.calendars`). Raises `HomeInFutureError`, and
+    `psycopg.errors.ForeignKeyViolation` for a municipality or a home depot that is neither
     given nor entered.
     """
     dated = [one for one in master_data.vehicles if one.home_since is not None]
@@ -233,7 +241,14 @@ def _depot(one: Depot) -> dict[str, Any]:
 
 
 def _municipality(one: Municipality) -> dict[str, Any]:
-    """Return a row with only those rules that differ from the defaults."""
-    given = "rules" in one.model_fields_set
-    rules = Jsonb(one.rules.model_dump(exclude_unset=True)) if given else None
-    return {**one.model_dump(exclude={"rules"}), "rules": rules}
+    """Return a row with only those rules, and that of the calendar, that were given."""
+    parts: dict[str, BaseModel] = {"rules": one.rules, "calendar": one.calendar}
+    return {
+        **one.model_dump(exclude=set(parts)),
+        **{
+            name: Jsonb(part.model_dump(mode="json", exclude_unset=True))
+            if name in one.model_fields_set
+            else None
+            for name, part in parts.items()
+        },
+    }

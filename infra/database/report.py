@@ -31,37 +31,55 @@ SELECT (SELECT count(*) FROM fix)                                          AS fi
        (SELECT coalesce(sum(co2e_kg), 0) FROM idle_interval)               AS idle_co2e_kg
 """
 
+# A share of nothing is none; how many were out at once is counted at the depot that they left.
 _DEPOTS: Final = """
 WITH use AS (
     SELECT vehicle_id, sum(distance_m) / 1000 AS km,
            sum(driving_s + idling_s) / 3600 AS engine_h, sum(idling_s) / 3600 AS idling_h,
-           count(DISTINCT day) FILTER (WHERE trip_count > 0) AS days_used,
-           sum(away_s) / 3600 AS away_h
-    FROM usage_day GROUP BY vehicle_id
-), out_at AS (
-    SELECT r.home_depot_id, e.at,
-           sum(e.change) OVER (PARTITION BY r.home_depot_id ORDER BY e.at, e.change) AS out
-    FROM round_trip r,
-         LATERAL (VALUES (r.started_at, 1), (r.ended_at, -1)) AS e (at, change)
-    WHERE NOT r.is_open
+           sum(away_s) / 3600 AS away_h, sum(available_s) AS available_s,
+           sum(used_available_s) AS used_available_s, sum(away_available_s) AS away_available_s,
+           count(*) FILTER (WHERE is_used) AS days_used
+    FROM utilisation_day GROUP BY vehicle_id
+), peak AS (
+    SELECT depot_id, max(peak_out) AS peak FROM depot_occupancy_day GROUP BY depot_id
 )
-SELECT d.municipality_id, d.depot_id, d.name, d.capacity, count(v.vehicle_id) AS vehicles,
+SELECT d.municipality_id, d.depot_id, d.name, d.capacity, s.supply AS vehicles,
        coalesce(sum(use.km), 0) AS km, coalesce(sum(use.engine_h), 0) AS engine_h,
        coalesce(sum(use.idling_h), 0) AS idling_h, coalesce(sum(use.away_h), 0) AS away_h,
        coalesce(avg(use.days_used), 0) AS days_used,
-       coalesce((SELECT max(o.out) FROM out_at o WHERE o.home_depot_id = d.depot_id), 0) AS peak
+       sum(use.used_available_s) / nullif(sum(use.available_s), 0) AS used_share,
+       sum(use.away_available_s) / nullif(sum(use.available_s), 0) AS away_share,
+       coalesce(peak.peak, 0) AS peak
 FROM depot d
+JOIN depot_supply s USING (depot_id)
+LEFT JOIN peak USING (depot_id)
 LEFT JOIN vehicle v ON v.home_depot_id = d.depot_id
 LEFT JOIN use USING (vehicle_id)
-GROUP BY d.municipality_id, d.depot_id, d.name, d.capacity
+GROUP BY d.municipality_id, d.depot_id, d.name, d.capacity, s.supply, peak.peak
 ORDER BY d.municipality_id, d.depot_id
+"""
+
+_CLASSES: Final = """
+SELECT v.municipality_id, v.vehicle_type, count(DISTINCT v.vehicle_id) AS vehicles,
+       sum(u.available_s) / 3600 AS available_h,
+       sum(u.used_available_s) / nullif(sum(u.available_s), 0) AS used_share,
+       sum(u.away_available_s) / nullif(sum(u.available_s), 0) AS away_share,
+       count(*) FILTER (WHERE u.is_used)::float8
+           / nullif(count(*) FILTER (WHERE u.available_s > 0), 0) AS days_share,
+       sum(u.trip_count) / nullif(count(*) FILTER (WHERE u.is_used), 0) AS trips_a_day,
+       sum(u.distance_m) / 1000 AS km, sum(u.driving_s + u.idling_s) / 3600 AS engine_h
+FROM vehicle v JOIN utilisation_day u USING (vehicle_id)
+GROUP BY v.municipality_id, v.vehicle_type ORDER BY v.municipality_id, v.vehicle_type
 """
 
 _VEHICLES: Final = """
 SELECT v.municipality_id, v.vehicle_id, v.vehicle_type, v.home_depot_id,
        coalesce(sum(u.distance_m), 0) / 1000 AS km,
-       count(DISTINCT u.day) FILTER (WHERE u.trip_count > 0) AS days_used
-FROM vehicle v LEFT JOIN usage_day u USING (vehicle_id)
+       coalesce(sum(u.driving_s + u.idling_s), 0) / 3600 AS engine_h,
+       count(*) FILTER (WHERE u.is_used) AS days_used,
+       coalesce(sum(u.available_s), 0) / 3600 AS available_h,
+       coalesce(sum(u.used_available_s), 0) / 3600 AS used_available_h
+FROM vehicle v LEFT JOIN utilisation_day u USING (vehicle_id)
 GROUP BY v.vehicle_id ORDER BY v.vehicle_id
 """
 
@@ -117,8 +135,13 @@ async def depots(connection: AsyncConnection[TupleRow]) -> Rows:
     return await _rows(connection, _DEPOTS)
 
 
+async def classes(connection: AsyncConnection[TupleRow]) -> Rows:
+    """Return how each class of a municipality's vehicles uses the time that its calendar gives."""
+    return await _rows(connection, _CLASSES)
+
+
 async def vehicles(connection: AsyncConnection[TupleRow]) -> Rows:
-    """Return kilometres and days used of each vehicle, also of those that never moved."""
+    """Return what each vehicle did, also of those that never moved."""
     return await _rows(connection, _VEHICLES)
 
 

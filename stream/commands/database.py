@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 from infra.database.pool import Pool, make_pool
 from infra.settings import Settings
 
+Connection = AsyncConnection[TupleRow]
 Result = TypeVar("Result")
 
 
@@ -25,7 +26,7 @@ def with_pool(work: Callable[[Pool], Awaitable[Result]]) -> Result:
     return asyncio.run(main())
 
 
-def with_connection(work: Callable[[AsyncConnection[TupleRow]], Awaitable[Result]]) -> Result:
+def with_connection(work: Callable[[Connection], Awaitable[Result]]) -> Result:
     """Run work in one transaction."""
 
     async def main(pool: Pool) -> Result:

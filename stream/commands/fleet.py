@@ -12,12 +12,24 @@ from rich.table import Table
 
 from infra.database import fleet as store
 from schemas.fleet import MasterData
-from stream.commands.database import with_connection
+from stream.calendars import CalendarKeeper
+from stream.commands.database import Connection, with_connection
 
 fleet = typer.Typer(no_args_is_help=True, help="Municipalities, depots and vehicles.")
 
 _EXAMPLE = """{
-  "municipalities": [{"municipality_id": "odder", "name": "Odder"}],
+  "municipalities": [
+    {"municipality_id": "odder", "name": "Odder",
+     "calendar": {
+       "shifts": [{"weekdays": ["mon", "tue", "wed", "thu", "fri"],
+                   "starts": "07:00", "ends": "16:00"}],
+       "days_off": ["2026-12-24"],
+       "exceptions": [
+         {"vehicle_types": ["van"], "works_on_holidays": true,
+          "shifts": [{"weekdays": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
+                      "starts": "06:00", "ends": "23:00"}]}
+       ]}}
+  ],
   "depots": [
     {"depot_id": "odder/town-hall", "municipality_id": "odder", "name": "Town hall",
      "lat": 55.9731, "lon": 10.1530, "capacity": 12, "charger_count": 4},
@@ -62,8 +74,13 @@ def enter(
             place = ".".join(map(str, fault["loc"]))
             typer.echo(f"{file.name}: {place + ': ' if place else ''}{fault['msg']}", err=True)
         raise typer.Exit(2) from None
+
+    async def work(connection: Connection) -> None:
+        await store.enter(connection, given)
+        await CalendarKeeper().keep(connection)
+
     try:
-        with_connection(lambda connection: store.enter(connection, given))
+        with_connection(work)
     except store.HomeInFutureError as error:
         raise typer.BadParameter(str(error)) from None
     except errors.ForeignKeyViolation as error:

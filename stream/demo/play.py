@@ -27,6 +27,7 @@ from infra.database.fleet import enter
 from infra.database.keys import create_key
 from infra.database.pool import Pool
 from schemas.plan import PlacementPlan, PlanTrigger
+from stream.calendars import CalendarKeeper
 from stream.demo import latency
 from stream.demo.stack import Stack
 from stream.simulator import SimulatedDay, SimulatedFleet, SimulationConfig, simulate
@@ -109,6 +110,7 @@ class Play:
         keys = {}
         async with self._pool.connection() as connection:
             await enter(connection, fleet.master_data)
+            await CalendarKeeper().keep(connection)
             for one in fleet.municipalities:
                 keys[one.municipality_id] = await create_key(
                     connection, one.municipality_id, _VENDOR

@@ -33,6 +33,7 @@ class Findings:
     precision: Mapping[str, Any]
     window_days: float
     depots: Sequence[Mapping[str, Any]]
+    classes: Sequence[Mapping[str, Any]]
     underused: Sequence[Underused]
     alerts: Sequence[Mapping[str, Any]]
     plans: Sequence[PlacementPlan]
@@ -48,6 +49,7 @@ async def find(pool: Pool) -> Findings:
         precision = await queries.precision(connection)
         window = await queries.window(connection)
         depots = await queries.depots(connection)
+        classes = await queries.classes(connection)
         vehicles = await queries.vehicles(connection)
         alerts = await queries.open_alerts(connection)
         municipalities = (await load_fleet(connection)).municipalities
@@ -58,7 +60,15 @@ async def find(pool: Pool) -> Findings:
     fleets: defaultdict[str, list[VehicleUse]] = defaultdict(list)
     for row in vehicles:
         fleets[row["municipality_id"]].append(
-            VehicleUse(row["vehicle_id"], row["vehicle_type"], float(row["km"]), row["days_used"])
+            VehicleUse(
+                vehicle_id=row["vehicle_id"],
+                vehicle_class=row["vehicle_type"],
+                distance_km=float(row["km"]),
+                engine_h=float(row["engine_h"]),
+                days_used=row["days_used"],
+                available_h=float(row["available_h"]),
+                used_available_h=float(row["used_available_h"]),
+            )
         )
     found = [
         one
@@ -70,6 +80,7 @@ async def find(pool: Pool) -> Findings:
         precision,
         days,
         depots,
+        classes,
         sorted(found, key=lambda one: (one.km_a_year, one.vehicle_id)),
         alerts,
         plans,
@@ -80,6 +91,7 @@ def show(findings: Findings, console: Console) -> None:
     """Print the findings."""
     console.print(_stream_panel(findings))
     console.print(_depot_table(findings))
+    console.print(_class_table(findings))
     console.print(_underused_table(findings))
     console.print(_alert_table(findings))
     for plan in findings.plans:
@@ -127,6 +139,8 @@ def _depot_table(findings: Findings) -> Table:
         "engine\nhours",
         "idle\nshare",
         "away h a\nvehicle, day",
+        "available\ntime: used",
+        "\naway",
         "days\nused",
         "most out\nat once",
     ):
@@ -151,10 +165,53 @@ def _depot_table(findings: Findings) -> Table:
             f"{engine_h:,.0f}",
             idle,
             away,
+            _share(row["used_share"]),
+            _share(row["away_share"]),
             f"{row['days_used']:.1f}",
             f"{row['peak']} of {count}",
         )
     return table
+
+
+def _class_table(findings: Findings) -> Table:
+    table = Table(
+        title="Utilisation by class, of the time that the municipality's calendar makes available",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("class")
+    for name in (
+        "vehicles",
+        "available\nhours",
+        "of it\non a trip",
+        "\naway",
+        "of the days\nused",
+        "trips on a\nday of use",
+        "km",
+        "engine\nhours",
+    ):
+        table.add_column(name, justify="right")
+    municipality_id = ""
+    for row in findings.classes:
+        if row["municipality_id"] != municipality_id:
+            municipality_id = row["municipality_id"]
+            table.add_row(f"[bold]{municipality_id}[/]")
+        table.add_row(
+            f"  {row['vehicle_type']}",
+            str(row["vehicles"]),
+            f"{row['available_h']:,.0f}",
+            _share(row["used_share"]),
+            _share(row["away_share"]),
+            _share(row["days_share"]),
+            "-" if row["trips_a_day"] is None else f"{row['trips_a_day']:.1f}",
+            f"{row['km']:,.0f}",
+            f"{row['engine_h']:,.0f}",
+        )
+    return table
+
+
+def _share(value: Any) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _underused_table(findings: Findings) -> Table:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
+from processors.calendar import days_off
 from schemas.fleet import VehicleType
 from stream.simulator.config import SimulationConfig
 from stream.simulator.fleet import Member, Roster, demand_shares, rng_of
@@ -17,7 +18,7 @@ _SATURDAY: Final = 5
 _ON_DUTY: Final = 0.78
 """Share of a class that a working day needs at once."""
 _WEEKEND: Final = 0.12
-"""What is left of that on Saturdays and Sundays."""
+"""What is left of that on Saturdays, Sundays and holidays."""
 _LENT: Final = 0.8
 """How much of a depot's shortage other depots make good."""
 _GOES_HOME: Final = 0.3
@@ -47,7 +48,9 @@ class Dispatcher:
         drawn = Outings(self.roster.area.towns, self.roster.depots, on, rng)
         outings: list[list[Outing]] = [[] for _ in self.roster.members]
         shares = demand_shares(self.config, len(self.roster.depots), day)
-        weekend = on.weekday() >= _SATURDAY
+        weekend = on.weekday() >= _SATURDAY or on in days_off(
+            self.roster.municipality.calendar, [on.year]
+        )
         if not weekend:
             self._lend(shares, drawn, outings)
         for everyone in self._by_class().values():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Final
 
 import numpy as np
 
+from schemas.calendar import Calendar, Shift, TypeWorkingTime
 from schemas.fleet import Depot, EnergySource, Municipality, Vehicle, VehicleType
 from schemas.ids import local_part, scoped
 from stream.simulator.config import SimulationConfig
@@ -56,6 +57,15 @@ _MIX: Final = (
     _PETROL, _EV, _PETROL, _PETROL, _CARGO, _EV, _DIESEL, _VAN, _PETROL, _E_BIKE,
 )  # fmt: skip
 """Twenty vehicles as a municipality has them."""
+_CALENDAR: Final = Calendar(
+    exceptions=(
+        *Calendar().exceptions,
+        TypeWorkingTime(
+            vehicle_types=(VehicleType.VAN,), shifts=(Shift(starts=time(6, 30), ends=time(16, 30)),)
+        ),
+    )
+)
+"""When people drive, see `outings`: office hours, and vans that are off earlier."""
 CYCLES: Final = frozenset({VehicleType.BIKE, VehicleType.E_BIKE, VehicleType.CARGO_BIKE})
 
 
@@ -145,7 +155,9 @@ def make_roster(config: SimulationConfig, municipality_id: str) -> Roster:
         )
     return Roster(
         area=area,
-        municipality=Municipality(municipality_id=municipality_id, name=area.name),
+        municipality=Municipality(
+            municipality_id=municipality_id, name=area.name, calendar=_CALENDAR
+        ),
         depots=_depots(municipality_id, area, members),
         members=tuple(members),
     )

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from infra.database import fleet as store
 from infra.database.pool import make_pool
 from infra.settings import Settings
+from stream.calendars import CalendarKeeper
 from stream.simulator.simulation import SimulatedFleet
 from stream.vendor import GIVE_UP_AFTER_S, PushResult, VendorClient, in_time
 
@@ -24,6 +25,7 @@ async def enter(fleet: SimulatedFleet, console: Console) -> None:
     """Enter the fleet's master data in the database of the settings."""
     async with make_pool(Settings(), max_size=1) as pool, pool.connection() as connection:
         await store.enter(connection, fleet.master_data)
+        await CalendarKeeper().keep(connection)
     console.print(
         f"entered {len(fleet.municipalities)} municipalities, {len(fleet.depots)} depots, "
         f"{len(fleet.vehicles)} vehicles"

@@ -21,7 +21,15 @@ from processors.underuse import VehicleUse, underused
 from schemas.fleet import VehicleType
 from schemas.rules import Rules
 from tests.dashboard_queries import DASHBOARDS, choices, panels, run, targets
-from tests.sample_fleet import DEPOTS, VEHICLES, Connection, fill, recent_start, role
+from tests.sample_fleet import (
+    DEPOTS,
+    IDLING_MIN,
+    VEHICLES,
+    Connection,
+    fill,
+    recent_start,
+    role,
+)
 
 DATA_SOURCE = {"type": "grafana-postgresql-datasource", "uid": "fleetpulse"}
 PASSWORD = "only for the tests"  # noqa: S105 - of roles that live as long as a test
@@ -156,7 +164,9 @@ def test_the_overview_adds_up(reader: Connection, range_shown: TimeRange) -> Non
     assert row["Vehicles"] == len(VEHICLES)
     assert row["Trips"] == len(VEHICLES) * DAYS
     assert row["Driven"] == pytest.approx(sum(vehicle[3] for vehicle in VEHICLES) * DAYS)
-    assert float(row["Time in use"]) == pytest.approx(36 / 1440, rel=0.05)
+    used_min = sum(vehicle[4] + IDLING_MIN for vehicle in VEHICLES) / len(VEHICLES)
+    assert float(row["Time in use"]) == pytest.approx(used_min / 1440, rel=0.05)
+    assert float(row["Of available time"]) == pytest.approx(used_min / 540, rel=0.05)
 
 
 @pytest.mark.parametrize("reader", ["filled"], indirect=True)
@@ -201,8 +211,16 @@ def test_underuse_is_judged_as_the_processor_judges_it(
 ) -> None:
     rows = run(reader, target_of("Underused vehicles"), range_shown)
     fleet = [
-        VehicleUse(name, vehicle_type, km_a_day * DAYS, DAYS)
-        for name, vehicle_type, _, km_a_day in VEHICLES
+        VehicleUse(
+            vehicle_id=name,
+            vehicle_class=vehicle_type,
+            distance_km=km_a_day * DAYS,
+            engine_h=(driving_min + IDLING_MIN) / 60 * DAYS,
+            days_used=DAYS,
+            available_h=9.0 * DAYS,
+            used_available_h=(driving_min + IDLING_MIN) / 60 * DAYS,
+        )
+        for name, vehicle_type, _, km_a_day, driving_min in VEHICLES
     ]
     window_days = (range_shown.end - range_shown.start) / timedelta(days=1)
     expected = underused(fleet, window_days=window_days, rules=Rules())
@@ -210,8 +228,16 @@ def test_underuse_is_judged_as_the_processor_judges_it(
     assert [row["Vehicle"] for row in rows] == ["car-3", "stray"]
     for row, one in zip(rows, expected, strict=True):
         assert float(row["km a year"]) == pytest.approx(one.km_a_year, rel=1e-3)
+        assert float(row["Engine hours a year"]) == pytest.approx(one.engine_h_a_year, rel=1e-3)
+        assert one.used_share is not None
+        assert float(row["Of available time"]) == pytest.approx(one.used_share, rel=0.05)
         assert row["Days used"] == one.days_used
         assert row["Limit"] == Rules().underused_below_km_a_year
+    for column, rule in (
+        ("Hours limit", Rules().underused_below_engine_h_a_year),
+        ("Available limit", Rules().underused_below_available_share),
+    ):
+        assert rows[0][column] == rule
     assert rows[0]["Share limit"] == Rules().underused_below_class_share
 
 
@@ -223,6 +249,49 @@ def test_the_latest_plan_shows_its_moves_and_its_saving(
     assert (plan["Moves"], plan["Saving"]) == (1, 3000)
     [move] = run(reader, target_of("Moves of the latest plan"), range_shown)
     assert (move["Vehicle"], move["From"], move["To"]) == ("car-3", "South", "North")
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_a_vehicles_available_time_is_shown_with_several_numbers(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    rows = run(reader, target_of("Utilisation of each vehicle's available time"), range_shown)
+    assert [row["Vehicle"] for row in rows] == ["car-3", "stray", "van-1", "car-2", "car-1"]
+    used = {one[0]: (one[4] + IDLING_MIN) / 60 for one in VEHICLES}
+    for row in rows:
+        # The last UTC day ends in the small hours of a local one, before the first shift.
+        assert float(row["Available"]) == 9 * DAYS
+        assert float(row["On a trip"]) == pytest.approx(used[row["Vehicle"]] / 9)
+        assert float(row["Away"]) == pytest.approx(used[row["Vehicle"]] / 9)
+        assert float(row["Engine hours"]) == pytest.approx(used[row["Vehicle"]] * DAYS)
+        assert (row["Days used"], row["Days available"]) == (DAYS, DAYS)
+        assert row["Used beyond"] == 0
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_a_depots_peak_is_what_was_out_at_once_beside_what_is_at_home(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    rows = run(reader, target_of("Peak of each depot"), range_shown)
+    assert [(row["Depot"], row["At home"], row["Peak"]) for row in rows] == [
+        ("North", 2, 2),
+        ("South", 2, 2),
+    ]
+    assert {row["Days all out"] for row in rows} == {DAYS}
+    hours = run(reader, target_of("Vehicles out at once"), range_shown)
+    noon = {row["time"] for row in hours if row["out"]}
+    assert noon == {recent_start(DAYS) + timedelta(days=day, hours=12) for day in range(DAYS)}
+    assert {row["supply"] for row in hours} == {2}
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_use_by_weekday_and_hour_lies_at_noon(reader: Connection, range_shown: TimeRange) -> None:
+    rows = run(reader, target_of("When vehicles are in use"), range_shown)
+    assert [row["Hour"] for row in rows] == [f"{hour:02}:00" for hour in range(24)]
+    used = {row["Hour"] for row in rows if any(row[day] for day in ("Mon", "Tue", "Sun"))}
+    # Noon in UTC is one or two o'clock in Copenhagen.
+    assert used <= {"13:00", "14:00"}
+    assert used
 
 
 def test_macros_expand_as_documented() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from infra.database import alerts as store
 from infra.kafka import Topics
+from stream.calendars import CalendarKeeper
 from stream.worker.alerts import look
 from tests.stream_harness import enter_municipality, fetch, open_pool
 
@@ -24,7 +25,7 @@ EVENTS = "SELECT payload ->> 'type', payload ->> 'vehicle_id' FROM outbox ORDER 
 def use(
     url: str, vehicle: str, km_a_day: float, *, days: int = 28, until: datetime = UNTIL
 ) -> None:
-    """Enter what a vehicle did, an hour a day, and when it was seen."""
+    """Enter what a vehicle did, a minute a kilometre from noon on, and when it was seen."""
     vehicle_id = f"syddjurs/{vehicle}"
     with psycopg.connect(url) as connection:
         connection.execute(
@@ -33,10 +34,16 @@ def use(
             [vehicle_id, vehicle],
         )
         connection.execute("DELETE FROM usage_hour WHERE vehicle_id = %s", [vehicle_id])
+        connection.execute("DELETE FROM trip WHERE vehicle_id = %s", [vehicle_id])
         for day in range(days):
+            noon = until - timedelta(days=day + 1)
             connection.execute(
-                "INSERT INTO usage_hour VALUES (%s, %s, 3000, 300, 300, 0, %s, 1, 0, 0, 0)",
-                [vehicle_id, until - timedelta(days=day + 1), km_a_day * 1000],
+                "INSERT INTO usage_hour VALUES (%s, %s, %s, 0, %s, 0, %s, 1, 0, 0, 0)",
+                [vehicle_id, noon, km_a_day * 60, 3600 - km_a_day * 60, km_a_day * 1000],
+            )
+            connection.execute(
+                "INSERT INTO trip VALUES (%s, %s, %s, %s, 0, 0, 0, 0, 0, 0, NULL, NULL, false)",
+                [vehicle_id, noon, noon + timedelta(minutes=km_a_day), km_a_day * 1000],
             )
         connection.execute(
             "INSERT INTO vehicle_state VALUES (%s, 1, %s, %s, '{}') "
@@ -66,6 +73,7 @@ def looked(url: str, query: str, *, times: int = 1) -> list[tuple[Any, ...]]:
     async def main() -> list[tuple[Any, ...]]:
         async with open_pool(url) as pool:
             for _ in range(times):
+                await CalendarKeeper().look(pool)
                 await look(pool, TOPICS)
             return await fetch(pool, query)
 
@@ -75,6 +83,32 @@ def looked(url: str, query: str, *, times: int = 1) -> list[tuple[Any, ...]]:
 def test_an_alert_is_raised_once_however_often_one_looks(url: str) -> None:
     assert looked(url, OPEN, times=3) == [("syddjurs/odd", "underused")]
     assert looked(url, EVENTS) == [("alert-raised", "syddjurs/odd")]
+
+
+def test_what_is_observed_of_available_time_is_what_the_calendar_gave(url: str) -> None:
+    looked(url, OPEN)
+
+    async def main() -> dict[str, dict[str, Any]]:
+        async with open_pool(url) as pool, pool.connection() as connection:
+            found = await store.observe(connection, "syddjurs", "Europe/Copenhagen", UNTIL, 28)
+            return {row["vehicle_id"]: row for row in found}
+
+    seen = asyncio.run(main())
+    # Four weeks until a Monday at noon, two o'clock in Copenhagen since the night before: 19 whole
+    # days, what is left of the first Monday after one o'clock, and the last one until two.
+    assert seen["syddjurs/odd"]["available_h"] == 19 * 9 + 3 + 7
+    # A minute a working day; the last Monday's noon is the end of the window.
+    assert seen["syddjurs/odd"]["used_available_h"] == pytest.approx(20 / 60)
+    assert seen["syddjurs/car-1"]["used_available_h"] == pytest.approx(20)
+
+
+def test_a_car_that_is_on_the_road_for_hours_is_not_underused(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "UPDATE trip SET ended_at = started_at + interval '1 hour' WHERE vehicle_id = %s",
+            ["syddjurs/odd"],
+        )
+    assert looked(url, OPEN) == []
 
 
 def test_it_is_over_when_the_figures_are_and_rests_before_it_comes_again(url: str) -> None:

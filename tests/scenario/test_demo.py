@@ -80,6 +80,7 @@ def test_two_demos_side_by_side_both_close_the_loop_and_leave_nothing(base: Path
             "From fixes to timelines",
             "idling over 200 s",
             "Utilisation by home depot",
+            "Utilisation by class",
             "Underused",
             "Alerts: ",
             "Plan for syddjurs",

@@ -22,7 +22,7 @@ from infra.database.timescale import PlainPostgres
 from infra.grafana.sql import TimeRange
 from infra.settings import Settings
 from tests.dashboard_queries import run, targets
-from tests.sample_fleet import Connection, fill, recent_start, role
+from tests.sample_fleet import IDLING_MIN, VEHICLES, Connection, fill, recent_start, role
 
 pytestmark = pytest.mark.timescale
 
@@ -283,6 +283,34 @@ def test_a_reader_sees_its_own_rows_and_no_chunk(timescale_url: str, timescale: 
                     sql.SQL("SELECT 1 FROM {}").format(sql.Identifier(schema, relation))
                 )
         timescale.execute("RESET ROLE")
+
+
+def test_utilisation_and_occupancy_are_told_here_too(timescale: Connection) -> None:
+    start = SPRING - timedelta(days=20)  # over two chunks of usage_hour, and a change of the clock
+    fill(timescale, "a", start=start, days=25)
+    used = {f"a/{name}": driving + IDLING_MIN for name, _, _, _, driving in VEHICLES}
+    km = {f"a/{name}": km_a_day for name, _, _, km_a_day, _ in VEHICLES}
+    rows = timescale.execute(
+        "SELECT vehicle_id, sum(available_s), sum(used_available_s), sum(away_available_s), "
+        "sum(driving_s + idling_s), sum(distance_m), sum(trip_count) "
+        "FROM utilisation_day GROUP BY 1"
+    ).fetchall()
+    assert len(rows) == len(VEHICLES)
+    for vehicle_id, *sums in rows:
+        used_s = 25 * 60 * used[vehicle_id]
+        expected = [25 * 9 * 3600, used_s, used_s, used_s, 25_000 * km[vehicle_id], 25]
+        assert [float(one) for one in sums] == pytest.approx(expected), vehicle_id
+    assert timescale.execute(
+        "SELECT depot_id, sum(days_used) FROM utilisation_month JOIN vehicle USING (vehicle_id) "
+        "JOIN depot ON depot_id = home_depot_id GROUP BY 1 ORDER BY 1"
+    ).fetchall() == [("a/north", 50), ("a/south", 50)]
+    peaks = timescale.execute(
+        "SELECT day, peak_out, peak_at FROM depot_occupancy_day WHERE depot_id = 'a/north' "
+        "AND peak_out > 0 ORDER BY day"
+    ).fetchall()
+    assert [(peak, at) for _, peak, at in peaks] == [
+        (2, start + timedelta(days=day, hours=12)) for day in range(25)
+    ]
 
 
 def test_every_dashboard_finds_here_what_is_there(

@@ -25,7 +25,11 @@ USUAL = Observation(
     engine_h=40.0,
     idling_h=6.0,
     silent_h=1.0,
+    available_h=180.0,
+    used_available_h=36.0,
 )
+IDLE: dict[str, Any] = {"distance_km": 100.0, "engine_h": 4.0, "used_available_h": 4.0}
+"""Below every limit: 1,304 km and 52 engine hours a year, 2 % of the available time."""
 
 
 def fleet(**changes: Any) -> list[Observation]:
@@ -40,30 +44,49 @@ def standing(kind: AlertKind, **changes: Any) -> Standing | None:
     return found[0].standing if found else None
 
 
-# 5,000 km a year are 383 km in 28 days, and a quarter of the average of the class is less than
-# 250 km: whoever is below both is underused.
+# In 28 days, 5,000 km a year are 383 km and 125 hours are 9.6 h; 5.5 % of the available time are
+# 9.9 h; a quarter of the average of the class is less than 250 km.
 @pytest.mark.parametrize(
-    ("distance_km", "expected"),
+    ("changes", "expected"),
     [
-        (100.0, Standing.BEYOND),
-        (1000.0, Standing.WITHIN),
-        (340.0, Standing.WITHIN),  # below the absolute limit, but not of its class
-        (210.0, Standing.IN_MARGIN),
+        ({}, Standing.BEYOND),
+        ({"distance_km": 1000.0}, Standing.WITHIN),
+        ({"distance_km": 340.0}, Standing.WITHIN),  # below the absolute limit, not of its class
+        ({"distance_km": 210.0}, Standing.IN_MARGIN),
+        ({"engine_h": 12.0}, Standing.WITHIN),  # few kilometres from door to door, all day long
+        ({"engine_h": 10.0}, Standing.IN_MARGIN),
+        ({"used_available_h": 12.0}, Standing.WITHIN),
+        ({"used_available_h": 10.5}, Standing.IN_MARGIN),
+        ({"available_h": 0.0, "used_available_h": 0.0}, Standing.BEYOND),  # no share to judge by
+        ({"available_h": 40.0}, Standing.WITHIN),  # a calendar of few hours, used as much as it can
     ],
 )
-def test_underused_is_below_both_limits_and_over_beyond_the_margin(
-    distance_km: float, expected: Standing
+def test_underused_is_below_all_limits_and_over_when_one_is_beyond_the_margin(
+    changes: dict[str, float], expected: Standing
 ) -> None:
-    assert standing(AlertKind.UNDERUSED, distance_km=distance_km) is expected
+    assert standing(AlertKind.UNDERUSED, **{**IDLE, **changes}) is expected
+
+
+def test_a_fleet_of_short_trips_is_not_underused_for_its_kilometres() -> None:
+    """Cars in town: 3,000 km a year each, on the road for two hours a day."""
+    town = [replace(one, distance_km=230.0, engine_h=40.0) for one in fleet()]
+    found = [one for one in judge(town, RULES) if one.subject[1] is AlertKind.UNDERUSED]
+    assert [one.standing for one in found] == [Standing.WITHIN] * 4
+    assert found[0].reason == (
+        "230 km and 40 engine hours in 28 days, 20.0% of available time, used on 20 days: "
+        "no longer below all limits"
+    )
 
 
 def test_a_vehicle_seen_for_less_than_a_week_is_not_judged() -> None:
-    assert standing(AlertKind.UNDERUSED, distance_km=0.0, observed_days=6.9) is None
+    assert standing(AlertKind.UNDERUSED, **IDLE, observed_days=6.9) is None
     assert standing(AlertKind.EXCESS_IDLING, idling_h=40.0, observed_days=6.9) is None
 
 
 def test_a_vehicle_that_came_late_is_judged_by_its_pace() -> None:
-    late = {"observed_days": 14.0, "distance_km": 500.0}
+    late = {**IDLE, "observed_days": 14.0, "distance_km": 500.0}
+    assert standing(AlertKind.UNDERUSED, **late) is Standing.WITHIN
+    late = {**IDLE, "observed_days": 14.0, "engine_h": 7.0}
     assert standing(AlertKind.UNDERUSED, **late) is Standing.WITHIN
 
 
@@ -89,14 +112,15 @@ def test_an_electric_vehicle_that_stands_switched_on_burns_nothing() -> None:
 
 
 def test_a_vehicle_that_does_not_report_is_not_called_underused() -> None:
-    assert standing(AlertKind.UNDERUSED, distance_km=0.0, silent_h=73.0) is None
+    assert standing(AlertKind.UNDERUSED, **IDLE) is Standing.BEYOND
+    assert standing(AlertKind.UNDERUSED, **IDLE, silent_h=73.0) is None
 
 
 def test_a_class_that_stands_still_as_a_whole_is_underused() -> None:
-    still = [replace(one, distance_km=0.0) for one in fleet()]
+    still = [replace(one, distance_km=0.0, engine_h=0.0, used_available_h=0.0) for one in fleet()]
     found = [one for one in judge(still, RULES) if one.subject[1] is AlertKind.UNDERUSED]
     assert [one.standing for one in found] == [Standing.BEYOND] * 4
-    assert "the average car is below it too" in found[0].reason
+    assert "the average car is below the km too" in found[0].reason
 
 
 def test_an_open_alert_that_can_no_longer_be_judged_is_over() -> None:
@@ -110,10 +134,14 @@ def test_silence_has_no_margin() -> None:
 
 
 def test_reasons_say_value_and_limit() -> None:
-    told = {one.subject: one.reason for one in judge(fleet(distance_km=100), RULES)}
-    underused = told["syddjurs/odd", AlertKind.UNDERUSED]
-    assert "1,304 km a year" in underused
-    assert "limit 5,000" in underused
+    told = {one.subject: one.reason for one in judge(fleet(**IDLE), RULES)}
+    assert told["syddjurs/odd", AlertKind.UNDERUSED] == (
+        "1,304 km (limit 5,000) and 52 engine hours (limit 125) a year, on a trip in 2.2% of its "
+        "available time (limit 5.5%); 13% of the km of the average car (limit 25%); used on 20 of "
+        "28 days"
+    )
+    told = {one.subject: one.reason for one in judge(fleet(**IDLE | {"available_h": 0}), RULES)}
+    assert "no time available by its calendar" in told["syddjurs/odd", AlertKind.UNDERUSED]
     told = {one.subject: one.reason for one in judge(fleet(silent_h=96), RULES)}
     silent = told["syddjurs/odd", AlertKind.SILENT]
     assert silent == "no fix for 4.0 days while others report, limit 3.0"

@@ -134,6 +134,13 @@ def test_some_vehicles_hardly_drive_and_parked_engines_run(lived: _Lived) -> Non
     assert any(idle.duration_s > 200 for day in lived.days for idle in day.truth.idles)
 
 
+def test_holidays_are_as_quiet_as_weekends() -> None:
+    lived = _lived(start=date(2026, 4, 1), days=4)
+    out = [len({trip.vehicle_id for trip in day.truth.trips}) for day in lived.days]
+    # A Wednesday, skærtorsdag, langfredag and a Saturday.
+    assert out[0] > 3 * max(out[1:])
+
+
 def test_demand_moves_between_depots_on_the_day_it_should() -> None:
     moved, steady = _lived(days=4, demand_shift_day=2), _lived(days=4)
     assert [day.fixes for day in moved.days[:2]] == [day.fixes for day in steady.days[:2]]

@@ -1,0 +1,16 @@
+"""Classes of vehicles."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class VehicleType(StrEnum):
+    """Class of a vehicle: what it can replace and be replaced by."""
+
+    CAR = "car"
+    VAN = "van"
+    CARGO_BIKE = "cargo_bike"
+    E_BIKE = "e_bike"
+    BIKE = "bike"
+    UNKNOWN = "unknown"

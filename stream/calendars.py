@@ -1,0 +1,85 @@
+"""Calendars kept as rows: written when they are entered, when a year turns, when old data come.
+
+What is written depends on the calendar, the time zone and the years that a municipality's fixes
+lie in, and on nothing else; so whoever looks next finds nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
+from datetime import date
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from infra.database import calendar as store
+from infra.database.fleet import load_municipalities
+from infra.database.pool import Pool
+from processors.calendar import calendar_days, whole_years
+from schemas.fleet import Municipality
+
+
+@dataclass(slots=True)
+class CalendarKeeper:
+    """Keeps the rows of all municipalities; knows what it has seen to be there already.
+
+    The first look of a process computes every calendar anew and compares, so that rows also
+    follow a change of this code, of time zones or of holidays; the later ones cost next to nothing.
+    """
+
+    _seen: dict[str, tuple[Municipality, date, date, str | None]] = field(default_factory=dict)
+
+    async def look(self, pool: Pool) -> int:
+        """Write what has to be, in one transaction; return for how many municipalities.
+
+        Does nothing while another is at it.
+        """
+        async with pool.connection() as connection, connection.transaction():
+            if not await store.try_to_lock_calendars(connection):
+                return 0
+            return await self._keep(connection)
+
+    async def keep(self, connection: AsyncConnection[TupleRow]) -> int:
+        """Write what has to be, in the caller's transaction.
+
+        Waits while another is at it, who cannot see yet what the caller has entered.
+        """
+        await store.lock_calendars(connection)
+        return await self._keep(connection)
+
+    async def _keep(self, connection: AsyncConnection[TupleRow]) -> int:
+        spans = await store.read_spans(connection)
+        municipalities = await load_municipalities(connection)
+        digests = await store.read_digests(connection)
+        written = 0
+        for whose, (earliest, latest) in spans.items():
+            one = municipalities[whose]
+            first, last = whole_years(earliest, latest, ZoneInfo(one.timezone))
+            if self._seen.get(whose) == (one, first, last, digests.get(whose)):
+                continue
+            days, digest = await asyncio.to_thread(_rows, one, first, last)
+            if digests.get(whose) != digest:
+                await store.replace_calendar(connection, whose, days, digest)
+                written += 1
+            self._seen[whose] = (one, first, last, digest)
+        return written
+
+
+def _rows(one: Municipality, first: date, last: date) -> tuple[list[store.DayRow], str]:
+    """Return a municipality's days as rows, and their hash."""
+    rows = [
+        store.DayRow(
+            day.local_day,
+            day.started_at,
+            day.ended_at,
+            day.week,
+            day.month,
+            day.holiday,
+            {vehicle_type.value: parts for vehicle_type, parts in day.available.items()},
+        )
+        for day in calendar_days(one.calendar, ZoneInfo(one.timezone), first, last)
+    ]
+    return rows, hashlib.sha256("\n".join(map(repr, rows)).encode()).hexdigest()
