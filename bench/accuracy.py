@@ -1,61 +1,35 @@
 """How true trips, kilometres and idling are: ours beside a speed threshold and Traccar's rule.
 
 On the simulator's truth, with noise, gaps in coverage, late stretches, duplicates and shuffling;
-and on recorded taxis against their own meters, where `../shared/data` is. `python -m
-bench.accuracy` prints tables, with `--json` one flat object of the simulator's figures.
+and on recorded vehicles against their own marks, where `../shared/data` is (`bench/recorded.py`).
+`python -m bench.accuracy` prints tables, with `--json` one flat object: the simulator's figures
+as they are, those of recordings behind `cabs_` and `van_`.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import json
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from itertools import groupby
+from collections.abc import Sequence
+from datetime import date
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from bench.rivals import RIVALS, Found, Verdict
-from processors.arrivals import Arrival, resolve
-from processors.segments import SegmentState
-from processors.vehicle import advance
+from bench.ours import Rule, in_order, ours
+from bench.recorded import RECORDINGS, recorded
+from bench.rivals import RIVALS
 from schemas.fix import Fix
 from schemas.ids import scoped
 from schemas.rules import Rules
 from stream.simulator import SimulatedDay, SimulationConfig, simulate
-from tests.scenario.test_real_data import CABS, cab_fixes
 from tests.scenario.truth_score import Score, score_idling, score_trips
-from tests.stream_harness import RECEIVED_AT
 
 TOLERANCE_S: Final = 60.0
 _FIXES: Final = TypeAdapter(list[Fix])
 _RULES: Final = Rules()
-Rule = Callable[[Sequence[Fix]], Verdict]
-
-
-def ours(fixes: Sequence[Fix]) -> Verdict:
-    """Fold the fixes as the worker does."""
-    _, changes = advance(None, fixes, (), _RULES)
-    return Verdict(
-        [Found(one.started_at, one.ended_at, one.distance_m) for one in changes.trips.rows],
-        [
-            Found(one.started_at, one.ended_at)
-            for one in changes.segments.rows
-            if one.state is SegmentState.IDLING
-        ],
-    )
-
-
-def in_order(arriving: Iterable[Fix]) -> list[Fix]:
-    """Return what the stream folds, of fixes in any order: one an instant, by device time."""
-    counting, _ = resolve(Arrival(fix, RECEIVED_AT) for fix in arriving)
-    return [counting[at].fix for at in sorted(counting)]
 
 
 def simulated() -> tuple[list[SimulatedDay], dict[str, list[Fix]]]:
@@ -125,75 +99,31 @@ def run() -> dict[str, float]:
     return figures
 
 
-@dataclass(frozen=True, slots=True)
-class Fare:
-    """A passenger in a taxi, by its meter."""
-
-    started_at: datetime
-    ended_at: datetime
-
-
-def fares() -> dict[str, list[Fare]]:
-    """Return each recorded taxi's fares of two minutes or more."""
-    found: defaultdict[str, list[Fare]] = defaultdict(list)
-    with gzip.open(CABS, "rt", encoding="utf-8") as lines:
-        rows = sorted(csv.DictReader(lines), key=lambda row: (row["vehicle"], row["recorded_at"]))
-    for (vehicle, occupied), run in groupby(rows, lambda row: (row["vehicle"], row["occupied"])):
-        times = [datetime.fromisoformat(row["recorded_at"]) for row in run]
-        if occupied == "1" and times[-1] - times[0] >= timedelta(minutes=2):
-            found[f"recorded/{vehicle}"].append(Fare(times[0], times[-1]))
-    return found
-
-
-def on_taxis(rule: Rule) -> tuple[float, float]:
-    """Return the share of fares that are mostly on a trip, and of fares' time that is."""
-    fixes, met, total_s, covered_s, count = cab_fixes(), 0, 0.0, 0.0, 0
-    for vehicle_id, its_fares in fares().items():
-        trips = rule(in_order(fixes[vehicle_id])).trips
-        for fare in its_fares:
-            lasts_s = (fare.ended_at - fare.started_at).total_seconds()
-            on_trip_s = sum(
-                max(
-                    0.0,
-                    (
-                        min(fare.ended_at, trip.ended_at) - max(fare.started_at, trip.started_at)
-                    ).total_seconds(),
-                )
-                for trip in trips
-            )
-            count += 1
-            met += on_trip_s >= lasts_s / 2
-            total_s += lasts_s
-            covered_s += on_trip_s
-    return met / count, covered_s / total_s
-
-
-def print_taxis() -> None:
-    """Print how the rules do on recorded taxis, or why they are not tried."""
-    if not CABS.exists():
-        print(f"\nno recorded taxis: {CABS} is not there")
-        return
-    print("\non recorded taxis (fixes a minute apart, neither speed nor ignition)")
-    results = [on_taxis(rule) for rule in (ours, *RIVALS.values())]
-    for number, name in enumerate(("fares on a trip", "fare time on trip")):
-        print(f"{name:18}" + "".join(f"{one[number]:10.4f}" for one in results))
+def table(title: str, names: Sequence[str], figures: dict[str, float], prefix: str = "") -> None:
+    """Print figures, ours beside those of the rivals."""
+    print(f"{title}\n{'':26}{'ours':>10}" + "".join(f"{name:>10}" for name in RIVALS))
+    for name in names:
+        row = [figures[f"{prefix}{rival}{name}"] for rival in ("", *(f"{one}_" for one in RIVALS))]
+        print(f"{name:26}" + "".join(f"{value:10.4f}" for value in row))
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="one flat object of figures")
-    figures = run()
-    if parser.parse_args().json:
+    as_json = parser.parse_args().json
+    figures = {**run(), **recorded()}
+    if as_json:
         print(json.dumps({name: round(value, 5) for name, value in figures.items()}))
         return
-    print(f"on the simulator's truth, ends within {TOLERANCE_S:.0f} s")
     names = ("trip_precision", "trip_recall", "km_error", "idle_error")
-    print(f"{'':18}{'ours':>10}" + "".join(f"{name:>10}" for name in RIVALS))
-    for name in names:
-        row = [figures[name], *(figures[f"{rival}_{name}"] for rival in RIVALS)]
-        print(f"{name:18}" + "".join(f"{value:10.4f}" for value in row))
-    print_taxis()
+    table(f"on the simulator's truth, ends within {TOLERANCE_S:.0f} s", names, figures)
+    for recording in RECORDINGS:
+        if recording.file.exists():
+            print()
+            table(recording.title, recording.names, figures, f"{recording.name}_")
+        else:
+            print(f"\nno figures of {recording.name}: {recording.file} is not there")
 
 
 if __name__ == "__main__":

@@ -30,10 +30,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rule makes of one vehicle's fixes."""
+    """What a rule makes of one vehicle's fixes. To the rivals a whole trip is driving."""
 
     trips: list[Found]
     idling: list[Found]
+    driving: list[Found]
 
 
 def metres(one: Fix, other: Fix) -> float:
@@ -43,19 +44,27 @@ def metres(one: Fix, other: Fix) -> float:
     return float(_WGS84.inv(one.lon, one.lat, other.lon, other.lat)[2])
 
 
+def _speed_mps(before: Fix, now: Fix) -> float:
+    """Return the reported speed, or where there is none that of the displacement."""
+    if now.speed_mps is not None:
+        return now.speed_mps
+    return metres(before, now) / max((now.recorded_at - before.recorded_at).total_seconds(), 1.0)
+
+
 def speed_threshold(fixes: Sequence[Fix]) -> Verdict:
     """Take above 5 km/h for moving, a trip to last until 180 s without, the key for idling."""
     trips: list[Found] = []
     idling: list[Found] = []
+    key: bool | None = None
     began: Fix | None = None
     last = fixes[0]
     length_m = pending_m = 0.0
     for before, now in pairwise(fixes):
-        apart_s = (now.recorded_at - before.recorded_at).total_seconds()
         step_m = metres(before, now)
-        speed = now.speed_mps if now.speed_mps is not None else step_m / max(apart_s, 1.0)
-        moving = speed >= _MOVES_MPS
-        if not moving and before.ignition:
+        moving = _speed_mps(before, now) >= _MOVES_MPS
+        if before.ignition is not None:
+            key = before.ignition
+        if not moving and key:
             idling.append(Found(before.recorded_at, now.recorded_at))
         if began is not None:
             pending_m += step_m
@@ -70,7 +79,7 @@ def speed_threshold(fixes: Sequence[Fix]) -> Verdict:
             last = now
     if began is not None:
         trips.append(Found(began.recorded_at, last.recorded_at, length_m))
-    return Verdict(trips, idling)
+    return Verdict(trips, idling, trips)
 
 
 def traccar(fixes: Sequence[Fix]) -> Verdict:
@@ -93,7 +102,7 @@ def traccar(fixes: Sequence[Fix]) -> Verdict:
         if began is None:
             if metres(anchor, now) > _MIN_DISTANCE_M:
                 began, candidate = anchor, now
-            elif now.speed_mps is None or now.speed_mps < _MOVES_MPS:
+            elif _speed_mps(before, now) < _MOVES_MPS:
                 anchor, length_m = now, 0.0
             continue
         if metres(candidate, now) > _MIN_DISTANCE_M:
@@ -103,7 +112,7 @@ def traccar(fixes: Sequence[Fix]) -> Verdict:
             began, anchor, candidate, length_m = None, now, now, 0.0
     if began is not None:
         trips.append(Found(began.recorded_at, fixes[-1].recorded_at, length_m))
-    return Verdict(trips, [])
+    return Verdict(trips, [], trips)
 
 
 RIVALS: Final = {"baseline": speed_threshold, "traccar": traccar}

@@ -1,0 +1,36 @@
+"""What we make of a vehicle's fixes, in the words of the rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from bench.rivals import Found, Verdict
+from processors.arrivals import Arrival, resolve
+from processors.segments import SegmentState
+from processors.vehicle import advance
+from schemas.fix import Fix
+from schemas.rules import Rules
+from tests.stream_harness import RECEIVED_AT
+
+Rule = Callable[[Sequence[Fix]], Verdict]
+
+
+def in_order(arriving: Iterable[Fix]) -> list[Fix]:
+    """Return what the stream folds, of fixes in any order: one an instant, by device time."""
+    counting, _ = resolve(Arrival(fix, RECEIVED_AT) for fix in arriving)
+    return [counting[at].fix for at in sorted(counting)]
+
+
+def ours(fixes: Sequence[Fix]) -> Verdict:
+    """Fold the fixes as the worker does."""
+    _, changes = advance(None, fixes, (), Rules())
+    segments = changes.segments.rows
+
+    def of(state: SegmentState) -> list[Found]:
+        return [Found(one.started_at, one.ended_at) for one in segments if one.state is state]
+
+    return Verdict(
+        [Found(one.started_at, one.ended_at, one.distance_m) for one in changes.trips.rows],
+        of(SegmentState.IDLING),
+        of(SegmentState.DRIVING),
+    )

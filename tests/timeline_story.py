@@ -1,0 +1,126 @@
+"""Short stories of one vehicle in seconds and metres, and what the fold makes of them.
+
+A story is a list of what the vehicle reported: seconds from the start, metres north of it, and
+where known ignition and speed. `told` folds it, and says it again in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Final, NamedTuple
+
+from pyproj import Geod
+
+from processors.idle import idle_intervals
+from processors.vehicle import Changes, VehicleState, advance
+from schemas.fix import Fix
+from schemas.fleet import Vehicle
+from schemas.rules import Rules
+
+START: Final = datetime(2026, 3, 2, 8, tzinfo=UTC)
+VEHICLE: Final = Vehicle(vehicle_id="syddjurs/a", municipality_id="syddjurs", name="A")
+RULES: Final = Rules()
+_WGS84: Final = Geod(ellps="WGS84")
+_LAT: Final = 56.3
+_LON: Final = 10.4
+
+
+class Said(NamedTuple):
+    """One report. `ignition` and `kmh` are None where it does not tell."""
+
+    at_s: float
+    north_m: float
+    ignition: bool | None = None
+    kmh: float | None = None
+
+
+Story = Iterable[Said | tuple[float | bool | None, ...]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What holds after the last report, in seconds from the start."""
+
+    segments: list[tuple[str, float, float]]
+    trips: list[tuple[float, float]]
+    """Of each its departure, and its arrival or the last report."""
+    open_trips: int
+    trip_m: list[float]
+    driven_m: float
+    driving_s: list[float]
+    idling_s: list[float]
+    """Of each trip."""
+    idle: list[tuple[float, float]]
+    """Idle intervals that are reported."""
+    offline_moved: list[bool]
+    refused: list[tuple[float, str]]
+    hours_s: float
+    """What the usage of all hours adds up to."""
+
+
+@cache
+def _place(north_m: float) -> tuple[float, float]:
+    lon, lat, _ = _WGS84.fwd(_LON, _LAT, 0.0, north_m)
+    return lat, lon
+
+
+def fixes(story: Story) -> list[Fix]:
+    """Return the fixes of a story."""
+    said = [one if isinstance(one, Said) else Said(*one) for one in story]  # type: ignore[arg-type]
+    return [
+        Fix(
+            vehicle_id=VEHICLE.vehicle_id,
+            recorded_at=START + timedelta(seconds=one.at_s),
+            lat=_place(one.north_m)[0],
+            lon=_place(one.north_m)[1],
+            ignition=one.ignition,
+            speed_mps=None if one.kmh is None else one.kmh / 3.6,
+        )
+        for one in said
+    ]
+
+
+def folded(reports: Sequence[Fix]) -> tuple[VehicleState, Changes]:
+    """Fold reports as they are, from the beginning."""
+    return advance(None, reports, (), RULES)
+
+
+def told(story: Story) -> Told:
+    """Fold a story at once."""
+    return of_fixes(fixes(story))
+
+
+def of_fixes(reports: Sequence[Fix]) -> Told:
+    """Fold reports at once and say what came of it."""
+    return of_changes(folded(reports)[1])
+
+
+def of_changes(changes: Changes) -> Told:
+    """Say rows in seconds."""
+    segments, trips = changes.segments.rows, changes.trips.rows
+    hours = changes.hours.rows
+    return Told(
+        segments=[(str(one.state), _s(one.started_at), _s(one.ended_at)) for one in segments],
+        trips=[(_s(one.started_at), _s(one.ended_at)) for one in trips],
+        open_trips=sum(one.is_open for one in trips),
+        trip_m=[one.distance_m for one in trips],
+        driven_m=sum(one.distance_m for one in hours),
+        driving_s=[one.driving.total_seconds() for one in trips],
+        idling_s=[one.idling.total_seconds() for one in trips],
+        idle=[
+            (_s(one.started_at), _s(one.ended_at))
+            for one in idle_intervals(segments, VEHICLE, RULES)
+        ],
+        offline_moved=[one.moved for one in segments if one.state == "offline"],
+        refused=[(_s(fix.recorded_at), reason) for fix, reason in changes.refused],
+        hours_s=sum(
+            (one.driving + one.idling + one.parked + one.offline).total_seconds() for one in hours
+        ),
+    )
+
+
+def _s(at: datetime) -> float:
+    return (at - START).total_seconds()
