@@ -23,7 +23,7 @@ from processors.geodesy import Point, distance_m
 from processors.legs import Leg, is_moving
 from processors.segments import Segment, SegmentState, at_standstill, merged, on_trip
 from processors.trips import Trip
-from schemas.fix import Fix
+from schemas.fix import Reported
 from schemas.rules import Rules
 
 IMPOSSIBLE_LEG: Final = "impossible-leg"
@@ -70,7 +70,7 @@ class Step:
     """Why the fix is left out; the timeline is then unchanged."""
 
 
-def begin(fix: Fix) -> Timeline:
+def begin(fix: Reported) -> Timeline:
     """Return the timeline of a vehicle's first fix: standing there, until it has left."""
     point = Point(fix.lat, fix.lon)
     return Timeline(
@@ -83,7 +83,7 @@ def begin(fix: Fix) -> Timeline:
     )
 
 
-def step(timeline: Timeline, fix: Fix, rules: Rules) -> Step:
+def step(timeline: Timeline, fix: Reported, rules: Rules) -> Step:
     """Take the next fix.
 
     Raises `ValueError` for a fix that is not newer than the last one: late fixes are folded again
@@ -151,7 +151,7 @@ class Fold:
             self._trip,
         )
 
-    def take(self, fix: Fix) -> str | None:
+    def take(self, fix: Reported) -> str | None:
         """Take the next fix; return why it is left out, or None.
 
         Raises `ValueError` as `step` does.

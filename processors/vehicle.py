@@ -17,7 +17,7 @@ from processors.segments import Segment, merged
 from processors.timeline import Fold, Timeline, begin, provisional
 from processors.trips import Trip
 from processors.usage import UsageHour, UsageHours, hour_of
-from schemas.fix import Fix
+from schemas.fix import Fix, Reported
 from schemas.fleet import Depot
 from schemas.rules import Rules
 
@@ -54,12 +54,12 @@ class Changes:
     trips: Replaced[Trip]
     round_trips: Replaced[RoundTrip]
     hours: Replaced[UsageHour]
-    refused: tuple[tuple[Fix, str], ...]
+    refused: tuple[tuple[Reported, str], ...]
     checkpoints: tuple[tuple[datetime, VehicleState], ...]
 
 
 def advance(
-    before: VehicleState | None, fixes: Iterable[Fix], depots: Sequence[Depot], rules: Rules
+    before: VehicleState | None, fixes: Iterable[Reported], depots: Sequence[Depot], rules: Rules
 ) -> tuple[VehicleState, Changes]:
     """Fold fixes, in order of device time and newer than the state, into a vehicle's rows.
 
@@ -90,7 +90,7 @@ def silent(
 
 
 def _fold(
-    before: VehicleState, fixes: Iterable[Fix], depots: Sequence[Depot], rules: Rules
+    before: VehicleState, fixes: Iterable[Reported], depots: Sequence[Depot], rules: Rules
 ) -> tuple[VehicleState, Changes]:
     timeline = before.timeline
     building = timeline.building
@@ -100,7 +100,7 @@ def _fold(
     round_trips: list[RoundTrip] = []
     underway = before.round_trip
     usage = UsageHours(before.hours)
-    refused: list[tuple[Fix, str]] = []
+    refused: list[tuple[Reported, str]] = []
     checkpoints: list[tuple[datetime, VehicleState]] = []
     fold = Fold(timeline, rules)
     period_ends = _period_end(timeline.at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -60,6 +60,30 @@ class Fix(_Report):
     """One position report of one vehicle, as it travels in Kafka."""
 
     vehicle_id: ScopedId = Field(description="Installation-wide id of the vehicle")
+
+
+class Reported(Protocol):
+    """What the fold reads of a fix, whoever carries it: a `Fix`, or what the fast lane makes."""
+
+    @property
+    def recorded_at(self) -> datetime:
+        """Device time, in UTC."""
+
+    @property
+    def lat(self) -> float:
+        """Latitude in degrees."""
+
+    @property
+    def lon(self) -> float:
+        """Longitude in degrees."""
+
+    @property
+    def speed_mps(self) -> float | None:
+        """Speed in metres/second."""
+
+    @property
+    def ignition(self) -> bool | None:
+        """Engine switched on."""
 
 
 class FixBatch(BaseModel):

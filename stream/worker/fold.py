@@ -20,6 +20,7 @@ from processors.arrivals import Arrival, precedence, resolve
 from processors.idle import idle_intervals
 from processors.segments import SegmentState
 from processors.vehicle import Changes, VehicleState, advance, silent
+from schemas.fix import Reported
 from schemas.fleet import Vehicle
 from schemas.rules import Rules
 from stream.worker import metrics, rows
@@ -42,6 +43,8 @@ class Known:
 class Writes:
     """What a batch writes, gathered over its vehicles."""
 
+    encoded_fixes: list[bytes] = field(default_factory=list)
+    """In binary, of plain messages."""
     fresh_fixes: list[Row] = field(default_factory=list)
     changed_fixes: list[Row] = field(default_factory=list)
     replaced: dict[store.Table, tuple[list[tuple[str, datetime]], list[Row]]] = field(
@@ -78,25 +81,26 @@ class VehicleFold:
         self._lost(lost, items)
         in_order = sorted(counting)
         if known is None or in_order[0] > known.last_recorded_at:
-            self._onward(known, [counting[at] for at in in_order])
+            arrivals = [counting[at] for at in in_order]
+            refused = self.onward(known, [arrival.fix for arrival in arrivals])
+            self.writes.fresh_fixes += [
+                rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
+            ]
         else:
             await self._again(connection, known, counting, items)
 
-    def _onward(self, known: Known | None, arrivals: Sequence[Arrival]) -> None:
-        state, changes = advance(
-            None if known is None else known.state,
-            (arrival.fix for arrival in arrivals),
-            self.depots,
-            self.rules,
-        )
-        refused = {fix.recorded_at: reason for fix, reason in changes.refused}
-        self.writes.fresh_fixes += [
-            rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
-        ]
-        first = arrivals[0].fix.recorded_at if known is None else known.first_recorded_at
+    def onward(self, known: Known | None, fixes: Sequence[Reported]) -> dict[datetime, str]:
+        """Fold fixes that follow the state, in order; return which are left out, and why.
+
+        Their own rows are up to the caller.
+        """
         before = None if known is None else known.state
-        self._write(changes, checkpoints_since=arrivals[0].fix.recorded_at, onward_from=before)
-        self._keep(known, state, first, arrivals[-1].fix.recorded_at)
+        state, changes = advance(before, fixes, self.depots, self.rules)
+        since = fixes[0].recorded_at
+        self._write(changes, checkpoints_since=since, onward_from=before)
+        first = since if known is None else known.first_recorded_at
+        self._keep(known, state, first, fixes[-1].recorded_at)
+        return {fix.recorded_at: reason for fix, reason in changes.refused}
 
     async def _again(
         self,
@@ -297,6 +301,8 @@ async def flush(connection: AsyncConnection[TupleRow], writes: Writes, topics: T
             for vehicle_id, known in writes.states.items()
         ],
     )
+    if writes.encoded_fixes:
+        await store.copy_encoded(connection, store.FIX, writes.encoded_fixes)
     if writes.fresh_fixes:
         await store.copy_rows(connection, store.FIX, writes.fresh_fixes)
     if writes.changed_fixes:
