@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from pydantic import TypeAdapter
@@ -27,6 +28,13 @@ from stream.worker import metrics, rows
 from stream.worker.records import Item, item_letter
 
 STATE: Final = TypeAdapter(VehicleState)
+"""Reads states; they are written by `dump`, which is quicker at it."""
+
+
+def dump(state: VehicleState) -> str:
+    """Return a state as JSON."""
+    return msgspec.json.encode(state).decode()
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +265,7 @@ class VehicleFold:
                 store.CHECKPOINT,
                 vehicle_id,
                 checkpoints_since,
-                [
-                    (vehicle_id, at, STATE.dump_json(state).decode())
-                    for at, state in changes.checkpoints
-                ],
+                [(vehicle_id, at, dump(state)) for at, state in changes.checkpoints],
             )
         self.writes.messages += rows.ended_events(
             self.vehicle, changes.trips.rows, changes.round_trips.rows, self.topics
@@ -296,7 +301,7 @@ async def flush(connection: AsyncConnection[TupleRow], writes: Writes, topics: T
                 known.version,
                 known.first_recorded_at,
                 known.last_recorded_at,
-                STATE.dump_json(known.state),
+                dump(known.state),
             )
             for vehicle_id, known in writes.states.items()
         ],
