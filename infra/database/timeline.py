@@ -210,9 +210,7 @@ async def read_states(connection: Connection, vehicle_ids: Sequence[str]) -> lis
         "FROM vehicle_state WHERE vehicle_id = ANY(%b::text[])",
         [list(vehicle_ids)],
     )
-    return [
-        StoredState(row[0], row[1], row[2], row[3], row[4]) for row in await cursor.fetchall()
-    ]
+    return [StoredState(row[0], row[1], row[2], row[3], row[4]) for row in await cursor.fetchall()]
 
 
 async def write_states(connection: Connection, states: Sequence[StoredState]) -> None:

@@ -36,7 +36,6 @@ def dump(state: VehicleState) -> str:
     return msgspec.json.encode(state).decode()
 
 
-
 @dataclass(frozen=True, slots=True)
 class Known:
     """A vehicle's state as we hold it."""

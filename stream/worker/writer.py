@@ -172,6 +172,7 @@ class Writer:
         finally:
             if ahead is not None:  # a thread cannot be stopped: have it end before anything else
                 await asyncio.wait((ahead,))
+                ahead.exception()  # raised when its turn comes, if it does
         self._expected |= batch.following
         self._known.update(batch.writes.states)
         self._nothing_there.clear()  # all of them lie behind us
