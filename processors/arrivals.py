@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schemas.fix import Fix
 from schemas.rules import Rules
 
@@ -16,6 +19,7 @@ NO_POSITION_YET: Final = "no-position-yet"
 """In private mode before the vehicle was ever seen: its timeline has not begun."""
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """What is older comes from a clock that was never set: it starts in 1980, 1970 or the year 1."""
+_EARLIEST_US: Final = int(EARLIEST.timestamp()) * 1_000_000
 
 _CONTENT: Final = (
     "lat",
@@ -54,6 +58,27 @@ def fault(fix: Fix, received_at: datetime, rules: Rules) -> tuple[str, str] | No
             "device's clock"
         )
     return None
+
+
+def suspects(
+    *,
+    lat: NDArray[np.float64],
+    lon: NDArray[np.float64],
+    recorded_us: NDArray[np.int64],
+    received_us: NDArray[np.int64],
+    max_future_s: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Return which of many fixes `fault` has to look at: all that are at fault, and hardly others.
+
+    Instants are microseconds since 1970. Floating point is not exact to the microsecond far from
+    now, so that fixes within a second of the limit are looked at, too.
+    """
+    suspect: NDArray[np.bool_] = (
+        ((lat == 0) & (lon == 0))
+        | (recorded_us < _EARLIEST_US)
+        | ((recorded_us - received_us) / 1e6 > max_future_s - 1)
+    )
+    return suspect
 
 
 def precedence(fix: Fix) -> tuple[tuple[bool, float], ...]:

@@ -24,7 +24,7 @@ from processors.geodesy import Point, distance_m
 from processors.legs import Leg, is_moving
 from processors.segments import Segment, SegmentState, at_standstill, merged
 from processors.trips import Trip
-from schemas.fix import Fix
+from schemas.fix import Reported
 from schemas.rules import Rules
 
 IMPOSSIBLE_LEG: Final = "impossible-leg"
@@ -74,7 +74,7 @@ class Step:
     """Why the fix is left out; the timeline is then unchanged."""
 
 
-def begin(fix: Fix) -> Timeline:
+def begin(fix: Reported) -> Timeline:
     """Return the timeline of a vehicle's first fix: standing there, until it has left.
 
     Raises `ValueError` for a fix without a position: a timeline begins at a place.
@@ -93,14 +93,14 @@ def begin(fix: Fix) -> Timeline:
     )
 
 
-def fix_point(fix: Fix) -> Point | None:
+def fix_point(fix: Reported) -> Point | None:
     """Return where a fix was, None in private mode."""
     if fix.lat is None or fix.lon is None:
         return None
     return Point(fix.lat, fix.lon)
 
 
-def step(timeline: Timeline, fix: Fix, rules: Rules) -> Step:
+def step(timeline: Timeline, fix: Reported, rules: Rules) -> Step:
     """Take the next fix.
 
     Raises `ValueError` for a fix that is not newer than the last one: late fixes are folded again
@@ -173,7 +173,7 @@ class Fold:
             self._seen_at,
         )
 
-    def take(self, fix: Fix) -> str | None:
+    def take(self, fix: Reported) -> str | None:
         """Take the next fix; return why it is left out, or None.
 
         Raises `ValueError` as `step` does.
@@ -224,7 +224,7 @@ class Fold:
             self._ignition = fix.ignition
         return None
 
-    def _take_private(self, fix: Fix) -> str | None:
+    def _take_private(self, fix: Reported) -> str | None:
         """Take a fix in private mode, or the first one after it: what lies before it is unknown."""
         at, point = fix.recorded_at, fix_point(fix)
         length_m = 0.0 if point is None else distance_m(self._point, point)

@@ -19,7 +19,7 @@ from processors.segments import Segment, merged
 from processors.timeline import Fold, Timeline, begin, fix_point, provisional
 from processors.trips import Trip
 from processors.usage import UsageHour, UsageHours, hour_of
-from schemas.fix import Fix
+from schemas.fix import Fix, Reported
 from schemas.fleet import Depot
 from schemas.rules import Rules
 
@@ -61,12 +61,12 @@ class Changes:
     trips: Replaced[Trip]
     round_trips: Replaced[RoundTrip]
     hours: Replaced[UsageHour]
-    refused: tuple[tuple[Fix, str], ...]
+    refused: tuple[tuple[Reported, str], ...]
     checkpoints: tuple[tuple[datetime, VehicleState], ...]
 
 
 def advance(
-    before: VehicleState | None, fixes: Iterable[Fix], depots: Sequence[Depot], rules: Rules
+    before: VehicleState | None, fixes: Iterable[Reported], depots: Sequence[Depot], rules: Rules
 ) -> tuple[VehicleState, Changes]:
     """Fold fixes, in order of device time and newer than the state, into a vehicle's rows.
 
@@ -74,7 +74,7 @@ def advance(
     """
     if before is not None and before.timeline is not None:
         return _fold(before, before.timeline, fixes, depots, rules)
-    early: list[tuple[Fix, str]] = []
+    early: list[tuple[Reported, str]] = []
     remaining = iter(fixes)
     for fix in remaining:
         if fix_point(fix) is None:
@@ -111,7 +111,7 @@ def silent(
 def _fold(
     before: VehicleState,
     timeline: Timeline,
-    fixes: Iterable[Fix],
+    fixes: Iterable[Reported],
     depots: Sequence[Depot],
     rules: Rules,
 ) -> tuple[VehicleState, Changes]:
@@ -123,7 +123,7 @@ def _fold(
     strung = RoundTrips(before.round_trip, before.parts, places, rules)
     round_trips_since = strung.since or trips_since
     usage = UsageHours(before.hours, places)
-    refused: list[tuple[Fix, str]] = []
+    refused: list[tuple[Reported, str]] = []
     checkpoints: list[tuple[datetime, VehicleState]] = []
     fold = Fold(timeline, rules)
     period_ends = _period_end(timeline.at)

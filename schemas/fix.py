@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Protocol, Self
 
 from pydantic import (
     AfterValidator,
@@ -97,6 +97,34 @@ class Fix(_Report):
     """One position report of one vehicle, as it travels in Kafka."""
 
     vehicle_id: ScopedId = Field(description="Installation-wide id of the vehicle")
+
+
+class Reported(Protocol):
+    """What the fold reads of a fix, whoever carries it: a `Fix`, or what the fast lane makes."""
+
+    @property
+    def recorded_at(self) -> datetime:
+        """Device time, in UTC."""
+
+    @property
+    def lat(self) -> float | None:
+        """Latitude in degrees; None in private mode."""
+
+    @property
+    def lon(self) -> float | None:
+        """Longitude in degrees, likewise."""
+
+    @property
+    def speed_mps(self) -> float | None:
+        """Speed in metres/second."""
+
+    @property
+    def ignition(self) -> bool | None:
+        """Engine switched on."""
+
+    @property
+    def odometer_m(self) -> float | None:
+        """Odometer in metres."""
 
 
 class FixBatch(BaseModel):

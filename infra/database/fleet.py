@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,17 +26,18 @@ class Fleet:
     vehicles: Mapping[str, Vehicle]
     homes: Mapping[str, tuple[Home, ...]]
     """Where each vehicle was at home and is, in order of time."""
+    _unknown: dict[str, Vehicle] = field(default_factory=dict, repr=False, compare=False)
 
     def vehicle(self, vehicle_id: str) -> Vehicle:
         """Return a vehicle; one that nobody has entered is of unknown type and consumption."""
-        known = self.vehicles.get(vehicle_id)
-        if known is not None:
-            return known
-        return Vehicle(
-            vehicle_id=vehicle_id,
-            municipality_id=municipality_of(vehicle_id),
-            name=local_part(vehicle_id),
-        )
+        known = self.vehicles.get(vehicle_id) or self._unknown.get(vehicle_id)
+        if known is None:
+            known = self._unknown[vehicle_id] = Vehicle(
+                vehicle_id=vehicle_id,
+                municipality_id=municipality_of(vehicle_id),
+                name=local_part(vehicle_id),
+            )
+        return known
 
 
 async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:

@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Final
 
 import faust
@@ -141,12 +142,15 @@ class _Committer:
         self._ask = ask
         self._health = health
 
-    async def commit(self, records: Sequence[Record]) -> None:
-        """Return once the records are in the database, as rows or as dead letters."""
+    async def commit(self, records: Sequence[Record], following: Sequence[Record] = ()) -> None:
+        """Return once the records are in the database, as rows or as dead letters.
+
+        Those that follow are prepared meanwhile.
+        """
         delay_s = _RETRY_FIRST_S
         while True:
             try:
-                await self._writer.write(records)
+                await self._writer.write(records, following)
             except OffsetGapError as gap:
                 if not await self._passable(gap):
                     _log.critical("the worker stops", reason=str(gap))
@@ -235,8 +239,9 @@ def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
         async for events in stream.take_events(
             settings.worker_batch_messages, within=settings.worker_batch_wait_ms / 1000
         ):
-            for records in _portions([_record(event.message) for event in events]):
-                await committer.commit(records)
+            portions = _portions([_record(event.message) for event in events])
+            for records, following in zip_longest(portions, portions[1:], fillvalue=()):
+                await committer.commit(records, following)
 
     return app
 

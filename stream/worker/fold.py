@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from pydantic import TypeAdapter
@@ -22,13 +23,19 @@ from processors.idle import idle_intervals
 from processors.places import Places
 from processors.segments import SegmentState
 from processors.vehicle import Changes, VehicleState, advance, silent
-from schemas.fix import Fix
+from schemas.fix import Reported
 from schemas.fleet import Home, Vehicle
 from schemas.rules import Rules
 from stream.worker import metrics, rows
 from stream.worker.records import Item, item_letter
 
 STATE: Final = TypeAdapter(VehicleState)
+"""Reads states; they are written by `dump`, which is quicker at it."""
+
+
+def dump(state: VehicleState) -> str:
+    """Return a state as JSON."""
+    return msgspec.json.encode(state).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,8 @@ class Known:
 class Writes:
     """What a batch writes, gathered over its vehicles."""
 
+    encoded_fixes: list[bytes] = field(default_factory=list)
+    """In binary, of plain messages."""
     fresh_fixes: list[Row] = field(default_factory=list)
     changed_fixes: list[Row] = field(default_factory=list)
     replaced: dict[store.Table, tuple[list[tuple[str, datetime]], list[Row]]] = field(
@@ -82,25 +91,27 @@ class VehicleFold:
         self._lost(lost, items)
         in_order = sorted(counting)
         if known is None or in_order[0] > known.last_recorded_at:
-            self._onward(known, [counting[at] for at in in_order])
+            arrivals = [counting[at] for at in in_order]
+            refused = self.onward(known, [arrival.fix for arrival in arrivals])
+            self.writes.fresh_fixes += [
+                rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
+            ]
         else:
             await self._again(connection, known, counting, items)
 
-    def _onward(self, known: Known | None, arrivals: Sequence[Arrival]) -> None:
-        state, changes = advance(
-            None if known is None else known.state,
-            (arrival.fix for arrival in arrivals),
-            self.depots,
-            self.rules,
-        )
-        refused = {fix.recorded_at: reason for fix, reason in changes.refused}
-        self.writes.fresh_fixes += [
-            rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
-        ]
-        first = arrivals[0].fix.recorded_at if known is None else known.first_recorded_at
-        before = None if known is None or known.state.timeline is None else known.state
-        self._write(changes, checkpoints_since=arrivals[0].fix.recorded_at, onward_from=before)
-        self._keep(known, state, first, arrivals[-1].fix.recorded_at)
+    def onward(self, known: Known | None, fixes: Sequence[Reported]) -> dict[datetime, str]:
+        """Fold fixes that follow the state, in order; return which are left out, and why.
+
+        Their own rows are up to the caller.
+        """
+        before = None if known is None else known.state
+        state, changes = advance(before, fixes, self.depots, self.rules)
+        since = fixes[0].recorded_at
+        going_on = before if before is not None and before.timeline is not None else None
+        self._write(changes, checkpoints_since=since, onward_from=going_on)
+        first = since if known is None else known.first_recorded_at
+        self._keep(known, state, first, fixes[-1].recorded_at)
+        return {fix.recorded_at: reason for fix, reason in changes.refused}
 
     async def _again(
         self,
@@ -144,7 +155,12 @@ class VehicleFold:
         ]
 
     def refold(
-        self, known: Known, state: VehicleState | None, fixes: Sequence[Fix], *, again: bool = True
+        self,
+        known: Known,
+        state: VehicleState | None,
+        fixes: Sequence[Reported],
+        *,
+        again: bool = True,
     ) -> dict[datetime, str | None]:
         """Fold all fixes after a state, in order; return which of them are left out, and why.
 
@@ -261,10 +277,7 @@ class VehicleFold:
                 store.CHECKPOINT,
                 vehicle_id,
                 checkpoints_since,
-                [
-                    (vehicle_id, at, STATE.dump_json(state).decode())
-                    for at, state in changes.checkpoints
-                ],
+                [(vehicle_id, at, dump(state)) for at, state in changes.checkpoints],
             )
         self.writes.messages += rows.ended_events(
             self.vehicle, changes.trips.rows, changes.round_trips.rows, self.topics
@@ -325,11 +338,13 @@ async def flush(connection: AsyncConnection[TupleRow], writes: Writes, topics: T
                 known.version,
                 known.first_recorded_at,
                 known.last_recorded_at,
-                STATE.dump_json(known.state),
+                dump(known.state),
             )
             for vehicle_id, known in writes.states.items()
         ],
     )
+    if writes.encoded_fixes:
+        await store.copy_encoded(connection, store.FIX, writes.encoded_fixes)
     if writes.fresh_fixes:
         await store.copy_rows(connection, store.FIX, writes.fresh_fixes)
     if writes.changed_fixes:

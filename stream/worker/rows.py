@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from schemas.fleet import Home, Vehicle
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+@lru_cache(4096)  # most are whole seconds, and as many as an hour has
 def seconds(length: timedelta) -> Decimal:
     """Return a length in seconds, exact to the microsecond."""
     return Decimal(length // _MICROSECOND).scaleb(-6)

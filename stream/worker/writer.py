@@ -7,10 +7,10 @@ that is delivered again is recognised by the progress and skipped.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import defaultdict
+from collections import ChainMap
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime
 from typing import Final, NamedTuple
 
 import psycopg
@@ -21,15 +21,14 @@ from pydantic import ValidationError
 
 from infra.database import stream as progress
 from infra.database import timeline as store
-from infra.database.fleet import Fleet, add_unregistered, load_fleet
+from infra.database.fleet import add_unregistered, load_fleet
 from infra.database.pool import Pool
 from infra.database.stream import Letter, Partition, ProgressLostError
 from infra.kafka import Held, Topics
-from processors.arrivals import fault
-from schemas.ids import municipality_of
 from stream.worker import metrics
-from stream.worker.fold import STATE, Ground, Known, Writes, flush
-from stream.worker.records import Decoded, Item, Record, decode, item_letter, letter
+from stream.worker.batch import Batch, Place, place_of
+from stream.worker.fold import STATE, Ground, Known, flush
+from stream.worker.records import Record, letter
 
 _FLEET_KEPT_S: Final = 30.0
 _log: Final = structlog.get_logger(__name__)
@@ -73,8 +72,9 @@ class Writer:
         self._known: dict[str, Known] = {}
         self._ground: Ground | None = None
         self._fleet_at = 0.0
-        self._refused: dict[tuple[Partition, int], Exception] = {}
+        self._refused: dict[Place, Exception] = {}
         self._nothing_there: set[Hole] = set()
+        self._ahead: tuple[Sequence[Record], asyncio.Task[Batch]] | None = None
 
     async def nothing_lost(self, hole: Hole, ask: Ask) -> bool:
         """Ask the broker whether a hole is none of loss; if so, it may be passed from now on.
@@ -90,7 +90,7 @@ class Writer:
 
     def refuse(self, record: Record, error: Exception) -> None:
         """Have a record that fails on its own written as a dead letter instead."""
-        self._refused[_place(record)] = error
+        self._refused[place_of(record)] = error
 
     async def start_at(self, partitions: Sequence[Partition], ask: Ask) -> dict[Partition, int]:
         """Return where to read newly assigned partitions from, and forget what we knew.
@@ -128,16 +128,20 @@ class Writer:
         self._known.clear()
         self._expected.clear()
         self._ground = None
+        self._ahead = None
 
-    async def write(self, records: Sequence[Record]) -> int:
+    async def write(self, records: Sequence[Record], following: Sequence[Record] = ()) -> int:
         """Write a batch in one transaction; return how many records were new.
+
+        While the database writes, the records that follow are decoded and folded ahead; give the
+        same sequence to the next call.
 
         Raises `OffsetGapError` when a record is missing before these, and the errors of psycopg
         when the database is away or refuses; nothing is then written.
         """
         while True:
             try:
-                return await self._try(records)
+                return await self._try(records, following)
             except (ProgressLostError, StaleCacheError, psycopg.errors.UniqueViolation) as lost:
                 # Another worker has been here. Each time round its commit is in the database, so
                 # that this ends; a unique violation of any other table is a fault, and is raised.
@@ -151,73 +155,112 @@ class Writer:
                 self.forget()
                 raise
 
-    async def _try(self, records: Sequence[Record]) -> int:
+    async def _try(self, records: Sequence[Record], following: Sequence[Record]) -> int:
         began = time.monotonic()
-        async with self._pool.connection() as connection, connection.transaction():
-            moves, new = await self._positions(connection, records)
-            if not new:
-                return 0
-            decoded = self._decoded(new)
-            ground = await self._current_ground(connection, decoded)
-            await progress.advance_progress(connection, moves)
-            writes = Writes(letters=decoded.letters)
-            await self._fold(connection, decoded, ground, writes)
-            await flush(connection, writes, self._topics)
-        for partition, (_, following) in moves.items():
-            self._expected[partition] = following
-        self._known.update(writes.states)
+        ahead: asyncio.Task[Batch] | None = None
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                await self._know_positions(connection, records)
+                batch = await self._folded_ahead(records) or self._begin(records, self._expected)
+                metrics.RECORDS_SKIPPED.inc(len(records) - len(batch.records))
+                if not batch.records:
+                    return 0
+                await progress.advance_progress(connection, batch.moves)
+                await self._fold(connection, batch)
+                ahead = self._fold_ahead(batch, following)
+                await flush(connection, batch.writes, self._topics)
+        finally:
+            if ahead is not None:  # a thread cannot be stopped: have it end before anything else
+                await asyncio.wait((ahead,))
+                ahead.exception()  # raised when its turn comes, if it does
+        self._expected |= batch.following
+        self._known.update(batch.writes.states)
         self._nothing_there.clear()  # all of them lie behind us
-        for record in new:
-            self._refused.pop(_place(record), None)
-        _measure(decoded, writes, began)
-        return len(new)
+        for record in batch.records:
+            self._refused.pop(place_of(record), None)
+        self._ahead = None if ahead is None else (following, ahead)
+        _measure(batch, began)
+        return len(batch.records)
 
-    def _decoded(self, records: Sequence[Record]) -> Decoded:
-        refused = [
-            (record, error)
-            for record in records
-            if (error := self._refused.get(_place(record))) is not None
-        ]
-        decoded = decode(record for record in records if _place(record) not in self._refused)
-        decoded.letters += [unprocessable(record, error) for record, error in refused]
-        return decoded
+    def _begin(self, records: Sequence[Record], expected: Mapping[Partition, int]) -> Batch:
+        """Return a batch of those records that are new, decoded."""
+        moves, new = self._positions(records, expected)
+        refused = {
+            place: unprocessable(record, error)
+            for record in new
+            if (error := self._refused.get(place := place_of(record))) is not None
+        }
+        return Batch(new, moves, refused)
 
-    async def _positions(
+    def _fold_ahead(self, batch: Batch, following: Sequence[Record]) -> asyncio.Task[Batch] | None:
+        """Start to fold the records after a batch, from the states that it is about to write.
+
+        Nothing is believed of it that its own transaction does not check: it moves the progress by
+        compare-and-set, and locks every state and compares its version with the one folded from.
+        When this batch fails, what was folded ahead is forgotten with everything else.
+        """
+        if not following or self._ground is None or self._fleet_is_old():
+            return None
+        ground = self._ground
+        expected = {**self._expected, **batch.following}
+        known = ChainMap(batch.writes.states, self._known)
+
+        def fold() -> Batch:
+            ahead = self._begin(following, expected)
+            if ahead.municipalities <= ground.fleet.municipalities.keys():
+                ahead.share_out(ground)
+                ahead.fold_onward(known, (), self._topics)
+            return ahead
+
+        return asyncio.create_task(asyncio.to_thread(fold))
+
+    async def _folded_ahead(self, records: Sequence[Record]) -> Batch | None:
+        """Return what was folded ahead of these records; raises what that raised."""
+        if self._ahead is None or self._ahead[0] is not records:
+            return None
+        return await self._ahead[1]
+
+    async def _know_positions(
         self, connection: AsyncConnection[TupleRow], records: Sequence[Record]
-    ) -> tuple[dict[Partition, tuple[int, int]], list[Record]]:
-        """Return how the progress moves, and the records that are not yet processed."""
+    ) -> None:
         touched = {Partition(record.topic, record.partition) for record in records}
         unknown = sorted(touched - self._expected.keys())
         if unknown:
             self._expected.update(await progress.read_progress(connection, unknown))
+
+    def _positions(
+        self, records: Sequence[Record], expected: Mapping[Partition, int]
+    ) -> tuple[dict[Partition, tuple[int, int]], list[Record]]:
+        """Return how the progress moves, and the records that are not yet processed."""
         following: dict[Partition, int] = {}
         new: list[Record] = []
         for record in records:
             partition = Partition(record.topic, record.partition)
-            if partition not in self._expected:
+            if partition not in expected:
                 raise OffsetGapError(
                     f"{partition.topic}[{partition.partition}] was never assigned to this worker"
                 )
-            expected = following.get(partition, self._expected[partition])
-            if record.offset < expected:
-                metrics.RECORDS_SKIPPED.inc()
+            next_offset = following.get(partition, expected[partition])
+            if record.offset < next_offset:
                 continue
-            hole = Hole(partition, expected, record.offset)
-            if record.offset > expected and hole not in self._nothing_there:
+            hole = Hole(partition, next_offset, record.offset)
+            if record.offset > next_offset and hole not in self._nothing_there:
                 raise _gap(*hole)
             following[partition] = record.offset + 1
             new.append(record)
-        return {one: (self._expected[one], offset) for one, offset in following.items()}, new
+        return {one: (expected[one], offset) for one, offset in following.items()}, new
 
     async def _current_ground(
-        self, connection: AsyncConnection[TupleRow], decoded: Decoded
+        self, connection: AsyncConnection[TupleRow], municipalities: Collection[str]
     ) -> Ground:
         """Return the master data, read again when it is old or does not know a municipality."""
         ground = self._ground
-        if ground is not None and time.monotonic() - self._fleet_at < _FLEET_KEPT_S:
-            seen = {municipality_of(item.arrival.fix.vehicle_id) for item in decoded.items}
-            if seen <= ground.fleet.municipalities.keys():
-                return ground
+        if (
+            ground is not None
+            and not self._fleet_is_old()
+            and ground.fleet.municipalities.keys() >= set(municipalities)
+        ):
+            return ground
         try:
             fleet = await load_fleet(connection)
         except ValidationError as error:
@@ -225,21 +268,24 @@ class Writer:
         self._ground, self._fleet_at = Ground(fleet), time.monotonic()
         return self._ground
 
-    async def _fold(
-        self,
-        connection: AsyncConnection[TupleRow],
-        decoded: Decoded,
-        ground: Ground,
-        writes: Writes,
-    ) -> None:
-        by_vehicle = _by_vehicle(decoded, ground.fleet, writes)
-        unseen = by_vehicle.keys() - ground.fleet.vehicles.keys() - self._known.keys()
+    def _fleet_is_old(self) -> bool:
+        return time.monotonic() - self._fleet_at >= _FLEET_KEPT_S
+
+    async def _fold(self, connection: AsyncConnection[TupleRow], batch: Batch) -> None:
+        """Fold what was not folded ahead, and check what that was folded from."""
+        ground = batch.ground
+        if ground is None:
+            ground = await self._current_ground(connection, batch.municipalities)
+            batch.share_out(ground)
+        vehicles = batch.waiting.keys() | batch.writes.states.keys()
+        unseen = vehicles - ground.fleet.vehicles.keys() - self._known.keys()
         if unseen:
             await add_unregistered(connection, unseen)
-        known = await self._states(connection, by_vehicle.keys())
-        for vehicle_id, items in by_vehicle.items():
-            fold = ground.fold(vehicle_id, self._topics, writes)
-            await fold.take(connection, known.get(vehicle_id), items)
+        known = await self._states(connection, vehicles)
+        batch.fold_onward(known, vehicles - known.keys(), self._topics)
+        for vehicle_id, share in batch.waiting.items():
+            fold = ground.fold(vehicle_id, self._topics, batch.writes)
+            await fold.take(connection, known.get(vehicle_id), batch.items_of(share))
 
     async def _states(
         self, connection: AsyncConnection[TupleRow], vehicle_ids: Collection[str]
@@ -268,38 +314,6 @@ def _of_a_state(violation: psycopg.errors.UniqueViolation) -> bool:
     return violation.diag.table_name == "vehicle_state"
 
 
-def _by_vehicle(decoded: Decoded, fleet: Fleet, writes: Writes) -> dict[str, list[Item]]:
-    """Return the items of each vehicle; those that are wrong by themselves become dead letters."""
-    every: defaultdict[str, list[Item]] = defaultdict(list)
-    for item in decoded.items:
-        every[item.arrival.fix.vehicle_id].append(item)
-    by_vehicle: dict[str, list[Item]] = {}
-    for vehicle_id, items in every.items():
-        municipality = fleet.municipalities.get(municipality_of(vehicle_id))
-        if municipality is None:
-            writes.letters += [_unknown_municipality(item) for item in items]
-            continue
-        good = []
-        for item in items:
-            wrong = fault(item.arrival.fix, item.arrival.received_at, municipality.rules)
-            if wrong is None:
-                good.append(item)
-            else:
-                writes.letters.append(item_letter(item, *wrong))
-        if good:
-            by_vehicle[vehicle_id] = good
-    return by_vehicle
-
-
-def _unknown_municipality(item: Item) -> Letter:
-    return item_letter(
-        item,
-        "unknown-municipality",
-        f"no municipality {municipality_of(item.arrival.fix.vehicle_id)} is entered; enter it and "
-        "replay this letter",
-    )
-
-
 def unprocessable(record: Record, error: Exception) -> Letter:
     """Return the dead letter of a record that fails on its own, through a fault of ours."""
     return letter(
@@ -308,10 +322,6 @@ def unprocessable(record: Record, error: Exception) -> Letter:
         f"{type(error).__name__}: {error}; a fault of this program: report it, and replay this "
         "letter once it is mended",
     )
-
-
-def _place(record: Record) -> tuple[Partition, int]:
-    return Partition(record.topic, record.partition), record.offset
 
 
 def _gap(partition: Partition, expected: int, found: int) -> OffsetGapError:
@@ -323,14 +333,11 @@ def _gap(partition: Partition, expected: int, found: int) -> OffsetGapError:
     )
 
 
-def _measure(decoded: Decoded, writes: Writes, began: float) -> None:
+def _measure(batch: Batch, began: float) -> None:
     now = time.time()
-    metrics.FIXES.inc(len(decoded.items))
+    metrics.FIXES.inc(batch.received.total())
     metrics.BATCH_SECONDS.observe(time.monotonic() - began)
-    for one in writes.letters:
+    for one in batch.writes.letters:
         metrics.DEAD_LETTERS.labels(one.event.reason).inc()
-    seen: dict[datetime, int] = defaultdict(int)
-    for item in decoded.items:
-        seen[item.arrival.received_at] += 1
-    for received_at, count in seen.items():
+    for received_at, count in batch.received.items():
         metrics.push_to_row(now - received_at.timestamp(), count)

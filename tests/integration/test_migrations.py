@@ -154,8 +154,21 @@ def test_an_interval_cannot_end_before_it_starts(database: Connection, table: st
 def test_intervals_of_a_vehicle_may_touch_but_not_overlap(database: Connection, table: str) -> None:
     database.execute(INTERVALS[table], [AT, AT + 10 * MINUTE, False])
     database.execute(INTERVALS[table], [AT + 10 * MINUTE, AT + 20 * MINUTE, False])
-    with pytest.raises(errors.ExclusionViolation):
+    with pytest.raises(errors.ExclusionViolation, match=r"a/1 .* overlaps another one"):
         database.execute(INTERVALS[table], [AT + 5 * MINUTE, AT + 6 * MINUTE, False])
+
+
+@pytest.mark.parametrize("table", ["segment", "trip"])
+def test_what_is_around_or_beside_an_interval_is_refused_too(
+    database: Connection, table: str
+) -> None:
+    database.execute(INTERVALS[table], [AT + 5 * MINUTE, AT + 6 * MINUTE, False])
+    for start, end in ((0, 10), (0, 5.5), (5.5, 10)):
+        with pytest.raises(errors.ExclusionViolation), database.transaction():
+            database.execute(INTERVALS[table], [AT + start * MINUTE, AT + end * MINUTE, False])
+    database.execute(INTERVALS[table], [AT, AT + 5 * MINUTE, False])
+    with pytest.raises(errors.ExclusionViolation):
+        database.execute(f"UPDATE {table} SET ended_at = ended_at + INTERVAL '1 minute'".encode())
 
 
 @pytest.mark.parametrize("table", ["segment", "trip", "round_trip"])

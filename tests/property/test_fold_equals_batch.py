@@ -28,6 +28,7 @@ from processors.vehicle import VehicleState, advance
 from schemas.fix import Fix
 from schemas.fleet import Depot
 from schemas.rules import Rules
+from stream.worker.fold import STATE, dump
 from tests.property.examples import examples
 from tests.scenario.batch_reference import Reference, compute
 from tests.scenario.round_trip_reference import (
@@ -284,6 +285,15 @@ def test_one_by_one_equals_the_whole_list(fixes: list[Fix]) -> None:
     rows = _folded(fixes, list(range(len(fixes))))
     _same(rows, compute(fixes))
     _tiles(rows, fixes)
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(fixes=journeys())
+def test_a_state_is_read_as_it_was_written(fixes: list[Fix]) -> None:
+    state, _ = advance(None, fixes, (), _RULES)
+    again = STATE.validate_json(dump(state))
+    assert again == state
+    assert repr(again) == repr(STATE.validate_json(STATE.dump_json(state)))
 
 
 @pytest.mark.parametrize("rules", [_RULES, _SHORT], ids=["defaults", "short"])

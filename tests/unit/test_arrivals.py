@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from processors.arrivals import Arrival, fault, resolve
+from processors.arrivals import Arrival, fault, resolve, suspects
 from schemas.fix import Fix
 from schemas.rules import Rules
 
@@ -44,3 +47,29 @@ def test_of_two_contradicting_fixes_the_same_counts_in_either_order() -> None:
     assert resolve([one, other]) == resolve([other, one])
     counting, lost = resolve([one, other, one])
     assert (list(counting.values()), lost) == ([one], [other])
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_AROUND_THE_LIMIT = st.integers(-3, 3).map(
+    lambda off: RECEIVED + timedelta(days=1, microseconds=off)
+)
+
+
+@given(
+    at=st.datetimes(timezones=st.just(UTC)) | _AROUND_THE_LIMIT,
+    lat=st.sampled_from((0.0, -0.0, 56.3)),
+    lon=st.sampled_from((0.0, 10.4)),
+)
+def test_every_fault_is_suspected_from_afar(at: datetime, lat: float, lon: float) -> None:
+    rules = Rules()
+    suspected = suspects(
+        lat=np.array([lat]),
+        lon=np.array([lon]),
+        recorded_us=np.array([(at - _EPOCH) // timedelta(microseconds=1)]),
+        received_us=np.array([(RECEIVED - _EPOCH) // timedelta(microseconds=1)]),
+        max_future_s=np.array([rules.max_future_s]),
+    )[0]
+    at_fault = fault(fix(at, lat, lon), RECEIVED, rules) is not None
+    assert suspected or not at_fault
+    if abs(at - RECEIVED - timedelta(days=1)) > timedelta(seconds=1):
+        assert bool(suspected) is at_fault

@@ -1,0 +1,232 @@
+"""A batch on its way: decoded, judged and shared out to its vehicles, without the database.
+
+What comes in plain messages stays in columns all the way to the rows, unless its vehicle also sent
+something that needs a second look: a fix twice, or late, or in a message that is not plain. Then
+it goes fix by fix, as `Item`s, in the order of arrival.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from infra.database.binary import boolean, encode, float8, text, timestamptz
+from infra.database.fleet import Fleet
+from infra.database.stream import Letter, Partition
+from infra.kafka import Topics
+from processors.arrivals import fault, suspects
+from schemas.ids import municipality_of
+from stream.worker import lane
+from stream.worker.fold import Ground, Known, Writes
+from stream.worker.lane import Columns
+from stream.worker.records import Item, Record, item_letter
+from stream.worker.records import decode as decode_items
+
+Place = tuple[Partition, int]
+
+
+@dataclass(slots=True)
+class Share:
+    """One vehicle's share of a batch: a slice of the plain columns, or items, never both."""
+
+    plain: slice | None = None
+    items: list[Item] = field(default_factory=list)
+
+
+class Batch:
+    """Records that follow each other, what they say, and what is written of it."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        moves: Mapping[Partition, tuple[int, int]],
+        refused: Mapping[Place, Letter],
+    ) -> None:
+        """Decode records; those at a refused place become the letters that are given."""
+        self.records = records
+        self.moves = moves
+        """From where to where the progress of each partition goes."""
+        self.writes = Writes()
+        self.ground: Ground | None = None
+        """By which master data the batch was shared out, once it is."""
+        self.waiting: dict[str, Share] = {}
+        """What is still to be folded, by vehicle."""
+        self.received: Counter[datetime] = Counter()
+        """How many fixes were received when."""
+        self._rank = {place_of(record): rank for rank, record in enumerate(records)}
+        usable = [record for record in records if place_of(record) not in refused]
+        self._columns, others = lane.decode(usable)
+        others.sort(key=lambda record: self._rank[place_of(record)])
+        decoded = decode_items(others)
+        self._items = decoded.items
+        self.writes.letters += decoded.letters
+        self.writes.letters += [refused[place] for place in self._rank if place in refused]
+        self.municipalities = {municipality_of(one.arrival.fix.vehicle_id) for one in self._items}
+        for item in self._items:
+            self.received[item.arrival.received_at] += 1
+        if self._columns is not None:
+            counts = np.bincount(self._columns.message, minlength=len(self._columns.messages))
+            for message, count in zip(self._columns.messages, counts.tolist(), strict=True):
+                if count:
+                    self.municipalities.add(message.municipality_id)
+                    self.received[message.received_at] += count
+
+    @property
+    def following(self) -> dict[Partition, int]:
+        """Where the progress of each partition is after this batch."""
+        return {partition: following for partition, (_, following) in self.moves.items()}
+
+    def share_out(self, ground: Ground) -> None:
+        """Give each vehicle what is good; what is wrong by itself becomes a dead letter."""
+        self.ground, fleet = ground, ground.fleet
+        every: defaultdict[str, list[Item]] = defaultdict(list)
+        for item in self._items:
+            every[item.arrival.fix.vehicle_id].append(item)
+        for vehicle_id, items in every.items():
+            good = list(self._judged(items, fleet))
+            if good:
+                self.waiting[vehicle_id] = Share(items=good)
+        if self._columns is not None:
+            self._share_out_columns(self._columns, fleet)
+
+    def _share_out_columns(self, columns: Columns, fleet: Fleet) -> None:
+        rules = [
+            None if whose is None else whose.rules
+            for whose in (
+                fleet.municipalities.get(message.municipality_id) for message in columns.messages
+            )
+        ]
+        # Of an unknown municipality everything is a suspect, and nothing is good.
+        ahead_s = np.array([-np.inf if one is None else one.max_future_s for one in rules])
+        suspect = suspects(
+            lat=columns.floats["lat"],
+            lon=columns.floats["lon"],
+            recorded_us=columns.recorded_us,
+            received_us=columns.received_us,
+            max_future_s=ahead_s[columns.message],
+        )
+        if suspect.any():
+            for index in np.flatnonzero(suspect).tolist():
+                suspect[index] = not list(self._judged([columns.item(index)], fleet))
+            columns = columns.only(~suspect)
+            if not len(columns):
+                self._columns = None
+                return
+        order = np.lexsort((columns.recorded_us, columns.vehicle))
+        self._columns = columns = columns.only(order)
+        starts = np.flatnonzero(np.diff(columns.vehicle, prepend=-1))
+        twice = np.flatnonzero(
+            (np.diff(columns.vehicle) == 0) & (np.diff(columns.recorded_us) == 0)
+        )
+        contested = set(columns.vehicle[twice].tolist())
+        ends = [*starts[1:].tolist(), len(columns)]
+        codes = columns.vehicle[starts].tolist()
+        for code, start, end in zip(codes, starts.tolist(), ends, strict=True):
+            vehicle_id = columns.vehicle_ids[code]
+            share = Share(slice(start, end))
+            other = self.waiting.get(vehicle_id)
+            if other is not None or code in contested:
+                self._itemise(share)
+                share.items += other.items if other is not None else ()
+                share.items.sort(key=lambda item: (self._rank_of(item), item.number or 0))
+            self.waiting[vehicle_id] = share
+
+    def _judged(self, items: Sequence[Item], fleet: Fleet) -> Iterator[Item]:
+        """Yield the items that are not wrong by themselves; those that are become dead letters."""
+        for item in items:
+            fix = item.arrival.fix
+            municipality = fleet.municipalities.get(municipality_of(fix.vehicle_id))
+            if municipality is None:
+                self.writes.letters.append(_unknown_municipality(item))
+                continue
+            wrong = fault(fix, item.arrival.received_at, municipality.rules)
+            if wrong is None:
+                yield item
+            else:
+                self.writes.letters.append(item_letter(item, *wrong))
+
+    def fold_onward(self, known: Mapping[str, Known], new: Collection[str], topics: Topics) -> None:
+        """Fold all plain shares that only go on: of known vehicles from their state, and of new."""
+        columns, ground = self._columns, self.ground
+        if columns is None or ground is None:
+            return
+        written = np.zeros(len(columns), bool)
+        quarantine: dict[int, str] = {}
+        for vehicle_id, share in list(self.waiting.items()):
+            state = known.get(vehicle_id)
+            where = share.plain
+            if where is None or (state is None and vehicle_id not in new):
+                continue
+            reports = columns.reports[where].tolist()
+            if state is not None and reports[0].recorded_at <= state.last_recorded_at:
+                continue
+            refused = ground.fold(vehicle_id, topics, self.writes).onward(state, reports)
+            if refused:
+                for index, report in enumerate(reports, where.start):
+                    if report.recorded_at in refused:
+                        quarantine[index] = refused[report.recorded_at]
+            written[where] = True
+            del self.waiting[vehicle_id]
+        if written.any():
+            self.writes.encoded_fixes.append(_encoded(columns, written, quarantine))
+
+    def items_of(self, share: Share) -> list[Item]:
+        """Return a share as items, in the order of their arrival."""
+        if share.plain is not None:
+            self._itemise(share)
+            share.items.sort(key=lambda item: (self._rank_of(item), item.number or 0))
+        return share.items
+
+    def _itemise(self, share: Share) -> None:
+        if self._columns is None or share.plain is None:
+            raise AssertionError("only a share of the columns is made items")
+        where = range(share.plain.start, share.plain.stop)
+        share.items = [self._columns.item(index) for index in where]
+        share.plain = None
+
+    def _rank_of(self, item: Item) -> int:
+        return self._rank[place_of(item.record)]
+
+
+def place_of(record: Record) -> Place:
+    """Return where a record lies in the stream."""
+    return Partition(record.topic, record.partition), record.offset
+
+
+def _encoded(columns: Columns, which: lane.Mask, quarantine: Mapping[int, str]) -> bytes:
+    """Return rows of `fix` in binary, in the order of its columns."""
+    reasons = np.zeros(len(columns), f"S{max(map(len, quarantine.values()), default=1)}")
+    for index, reason in quarantine.items():
+        reasons[index] = reason.encode()
+    floats = columns.floats
+    ids = np.array([vehicle_id.encode() for vehicle_id in columns.vehicle_ids])
+    return encode(
+        [
+            text(ids[columns.vehicle[which]]),
+            timestamptz(columns.recorded_us[which]),
+            timestamptz(columns.received_us[which]),
+            float8(floats["lat"][which]),
+            float8(floats["lon"][which]),
+            float8(floats["speed_mps"][which]),
+            float8(floats["heading_deg"][which]),
+            boolean(columns.ignition[which]),
+            float8(floats["odometer_m"][which]),
+            float8(floats["fuel_fraction"][which]),
+            float8(floats["soc_fraction"][which]),
+            float8(floats["accuracy_m"][which]),
+            text(reasons[which]),
+        ]
+    )
+
+
+def _unknown_municipality(item: Item) -> Letter:
+    return item_letter(
+        item,
+        "unknown-municipality",
+        f"no municipality {municipality_of(item.arrival.fix.vehicle_id)} is entered; enter it and "
+        "replay this letter",
+    )

@@ -1,0 +1,269 @@
+"""The fast lane: whole messages of plain fixes, decoded and judged column by column.
+
+Nearly every message is a batch in which nothing is out of the ordinary, and pydantic, an object an
+item and a row an object cost more on it than the fold does. Here msgspec decodes such messages into
+light `Report`s, and numpy holds what is asked of each value against whole columns.
+
+The lane decides nothing by itself: what it takes is a subset of what `schemas.fix.FixBatch` takes,
+with the same values, and a message with anything else in it, right or wrong, is left to
+`stream.worker.records` (`tests/property/test_lane.py` holds both against each other). See ADR 0008.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.arrivals import Arrival
+from schemas.fix import MAX_FIXES_PER_BATCH, Fix
+from schemas.ids import MUNICIPALITY_PATTERN, SCOPED_PATTERN, municipality_of
+from stream.worker.records import Item, Record
+
+_MUNICIPALITY: Final = re.compile(MUNICIPALITY_PATTERN.strip("^$"), re.ASCII)
+_SCOPED: Final = re.compile(SCOPED_PATTERN.strip("^$"), re.ASCII)
+_VENDOR_LENGTH: Final = 60
+_DIGITS: Final = bytes(ord("0") if chr(code).isdigit() else code for code in range(128)) + bytes(
+    range(128, 256)
+)
+_SHAPES: Final = frozenset(
+    b"0000-00-00T00:00:00" + fraction + b"Z"
+    for fraction in (b"", *(b"." + b"0" * digits for digits in range(1, 7)))
+)
+"""Of instants in UTC, with every digit a 0. pydantic takes other ways of writing, too."""
+_BOUNDS: Final = {
+    "lat": (-90.0, 90.0),
+    "lon": (-180.0, 180.0),
+    "speed_mps": (0.0, 150.0),
+    "heading_deg": (0.0, 360.0),
+    "odometer_m": (0.0, np.finfo(np.float64).max),
+    "fuel_fraction": (0.0, 1.0),
+    "soc_fraction": (0.0, 1.0),
+    "accuracy_m": (0.0, np.finfo(np.float64).max),
+}
+"""As in `schemas.fix`."""
+
+Mask = NDArray[np.bool_]
+
+
+class Report(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A plain fix, with what a `Fix` has; `recorded_at` is text until `decode` has read it."""
+
+    vehicle_id: str
+    recorded_at: Any
+    lat: float
+    lon: float
+    speed_mps: float | None = None
+    heading_deg: float | None = None
+    ignition: bool | None = None
+    odometer_m: float | None = None
+    fuel_fraction: float | None = None
+    soc_fraction: float | None = None
+    accuracy_m: float | None = None
+
+
+class _Envelope(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A `FixBatch` of reports."""
+
+    municipality_id: str
+    vendor: str
+    received_at: str
+    fixes: list[Report]
+
+
+_decoder: Final = msgspec.json.Decoder(_Envelope)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the reports of one message have in common."""
+
+    record: Record
+    municipality_id: str
+    vendor: str
+    received_at: datetime
+
+
+@dataclass(slots=True, eq=False)
+class Columns:
+    """Plain fixes of some messages, in the order in which they came.
+
+    Arrays have one element a fix. Of floats NaN stands for what was not reported, of `ignition`
+    -1. `vehicle` and `message` are indices into `vehicle_ids` and `messages`; `number` is the
+    position of a fix within its message.
+    """
+
+    messages: list[Message]
+    vehicle_ids: list[str]
+    reports: NDArray[np.object_]
+    message: NDArray[np.int64]
+    number: NDArray[np.int64]
+    vehicle: NDArray[np.int64]
+    recorded_us: NDArray[np.int64]
+    received_us: NDArray[np.int64]
+    ignition: NDArray[np.int8]
+    floats: dict[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    def only(self, which: Mask | NDArray[np.int64]) -> Columns:
+        """Return some of the fixes: those of a mask, or of indices in their order."""
+        return Columns(
+            self.messages,
+            self.vehicle_ids,
+            self.reports[which],
+            self.message[which],
+            self.number[which],
+            self.vehicle[which],
+            self.recorded_us[which],
+            self.received_us[which],
+            self.ignition[which],
+            {name: values[which] for name, values in self.floats.items()},
+        )
+
+    def item(self, index: int) -> Item:
+        """Return one of the fixes as what the slower way of a single fix takes."""
+        report: Report = self.reports[index]
+        message = self.messages[self.message[index]]
+        fix = Fix.model_construct(**msgspec.structs.asdict(report))
+        arrival = Arrival(fix, message.received_at)
+        return Item(arrival, message.vendor, message.record, int(self.number[index]))
+
+
+def decode(records: Sequence[Record]) -> tuple[Columns | None, list[Record]]:
+    """Return the fixes of all messages that are plain, and the records that are not."""
+    messages: list[Message] = []
+    reports: list[Report] = []
+    instants: list[list[str]] = []
+    counts: list[int] = []
+    others: list[Record] = []
+    for record in records:
+        plain = _plain(record)
+        if plain is None:
+            others.append(record)
+            continue
+        message, fixes, written = plain
+        messages.append(message)
+        reports += fixes
+        instants.append(written)
+        counts.append(len(fixes))
+    if not messages:
+        return None, others
+    columns = _columns(messages, reports, instants, np.array(counts))
+    strange = np.unique(columns.message[_strange(columns)])
+    if len(strange):
+        others += [messages[index].record for index in strange]
+        columns = columns.only(~np.isin(columns.message, strange))
+        if not len(columns):
+            return None, others
+    return columns, others
+
+
+def _plain(record: Record) -> tuple[Message, list[Report], list[str]] | None:
+    """Return what a message says, if its form is plain, and its instants as they are written.
+
+    Values are judged later, of all messages at once.
+    """
+    if record.value is None:
+        return None
+    try:
+        batch = _decoder.decode(record.value)
+        fixes = batch.fixes
+        written = [fix.recorded_at for fix in fixes]
+        if not (_are_plain(written) and _are_plain([batch.received_at])):
+            return None
+        received_at = datetime.fromisoformat(batch.received_at)
+        for fix, recorded_at in zip(fixes, map(datetime.fromisoformat, written), strict=True):
+            fix.recorded_at = recorded_at
+    except (ValueError, TypeError, RecursionError):  # no JSON, not of these types, no such day
+        return None
+    if not (
+        0 < len(fixes) <= MAX_FIXES_PER_BATCH
+        and _MUNICIPALITY.fullmatch(batch.municipality_id)
+        and 0 < len(batch.vendor) <= _VENDOR_LENGTH
+    ):
+        return None
+    return Message(record, batch.municipality_id, batch.vendor, received_at), fixes, written
+
+
+def _are_plain(instants: list[str]) -> bool:
+    """Return whether all instants are of our shapes, in which nothing is left to interpretation."""
+    in_utc = "\n".join(instants).replace("+00:00", "Z")
+    return _SHAPES.issuperset(in_utc.encode().translate(_DIGITS).split(b"\n"))
+
+
+def _columns(
+    messages: list[Message],
+    reports: list[Report],
+    instants: list[list[str]],
+    counts: NDArray[np.int64],
+) -> Columns:
+    message = np.repeat(np.arange(len(counts)), counts)
+    starts = np.cumsum(counts) - counts
+    ids = [report.vehicle_id for report in reports]
+    codes = {vehicle_id: code for code, vehicle_id in enumerate(dict.fromkeys(ids))}
+    received = _microseconds([one.received_at.isoformat() for one in messages])
+    objects = np.empty(len(reports), object)
+    objects[:] = reports
+    known = {None: -1, False: 0, True: 1}
+    return Columns(
+        messages=messages,
+        vehicle_ids=list(codes),
+        reports=objects,
+        message=message,
+        number=np.arange(len(reports)) - starts[message],
+        vehicle=np.fromiter(map(codes.__getitem__, ids), np.int64, len(ids)),
+        recorded_us=_microseconds([one for written in instants for one in written]),
+        received_us=received[message],
+        ignition=np.array([known[report.ignition] for report in reports], np.int8),
+        floats={
+            "lat": _floats([report.lat for report in reports]),
+            "lon": _floats([report.lon for report in reports]),
+            "speed_mps": _floats([report.speed_mps for report in reports]),
+            "heading_deg": _floats([report.heading_deg for report in reports]),
+            "odometer_m": _floats([report.odometer_m for report in reports]),
+            "fuel_fraction": _floats([report.fuel_fraction for report in reports]),
+            "soc_fraction": _floats([report.soc_fraction for report in reports]),
+            "accuracy_m": _floats([report.accuracy_m for report in reports]),
+        },
+    )
+
+
+def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """Return values as an array, None as NaN, which no JSON says; quick where all or none are."""
+    unknown = values.count(None)
+    if unknown == len(values):
+        return np.full(len(values), np.nan)
+    if unknown:
+        return np.array(values, np.float64)
+    return np.fromiter(values, np.float64, len(values))
+
+
+def _microseconds(instants: list[str]) -> NDArray[np.int64]:
+    """Return instants of one of our shapes as microseconds since 1970."""
+    bare = "\n".join(instants).replace("+00:00", "").replace("Z", "").split("\n")
+    return np.array(bare, "M8[us]").view(np.int64)
+
+
+def _strange(columns: Columns) -> Mask:
+    """Return which fixes are not plain: a value out of its bounds, or another's vehicle."""
+    strange = np.zeros(len(columns), bool)
+    for name, (least, most) in _BOUNDS.items():
+        values = columns.floats[name]
+        strange |= (values < least) | (values > most)
+    whose = [one.municipality_id for one in columns.messages]
+    owners = {owner: code for code, owner in enumerate(dict.fromkeys(whose))}
+    owned = [
+        owners.get(municipality_of(vehicle_id), -1) if _SCOPED.fullmatch(vehicle_id) else -1
+        for vehicle_id in columns.vehicle_ids
+    ]
+    of_message = np.array([owners[owner] for owner in whose])
+    strange |= np.array(owned)[columns.vehicle] != of_message[columns.message]
+    return strange
