@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +36,20 @@ DERIVED = (
 )
 """Everything that must be a function of the set of accepted fixes."""
 
+_WRITTEN = (
+    "fix",
+    "segment",
+    "trip",
+    "idle_interval",
+    "round_trip",
+    "usage_hour",
+    "vehicle_state",
+    "vehicle_checkpoint",
+    "stream_progress",
+    "outbox",
+    "dead_letter",
+)
+
 
 def message(
     fixes: Sequence[Fix], *, received_at: datetime = RECEIVED_AT, vendor: str = "test"
@@ -65,10 +79,14 @@ class Log:
         records = self.records.setdefault(partition, [])
         records.append(Record(self.topic, partition, len(records), key, value, RECEIVED_AT))
 
-    async def assign(self, writer: Writer) -> dict[Partition, int]:
-        """Give all partitions to a writer; return where it starts."""
+    async def assign(
+        self, writer: Writer, only: Collection[int] | None = None
+    ) -> dict[Partition, int]:
+        """Give all partitions, or those that are there of some, to a writer; return its starts."""
         places = {
-            Partition(self.topic, number): records for number, records in self.records.items()
+            Partition(self.topic, number): records
+            for number, records in self.records.items()
+            if only is None or number in only
         }
 
         async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Held]:
@@ -139,7 +157,5 @@ async def enter_municipality(pool: Pool, municipality_id: str = "syddjurs") -> N
 async def empty(pool: Pool) -> None:
     """Delete everything that a stream writes; master data stays."""
     async with pool.connection() as connection:
-        await connection.execute(
-            "TRUNCATE fix, segment, trip, idle_interval, round_trip, usage_hour, vehicle_state, "
-            "vehicle_checkpoint, stream_progress, outbox, dead_letter"
-        )
+        # The laws do this thousands of times: on a few rows, TRUNCATE is thirty times as slow.
+        await connection.execute("; ".join(f"DELETE FROM {table}" for table in _WRITTEN))

@@ -279,7 +279,7 @@ def test_any_batches_equal_the_whole_list(fixes: list[Fix], data: st.DataObject)
     _tiles(rows, fixes)
 
 
-@settings(max_examples=examples(50), deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(fixes=journeys())
 def test_one_by_one_equals_the_whole_list(fixes: list[Fix]) -> None:
     rows = _folded(fixes, list(range(len(fixes))))
