@@ -283,7 +283,7 @@ def test_rows_depend_on_the_set_of_fixes_only(database_url: str) -> None:
 
 def test_folding_stored_fixes_again_changes_nothing(database_url: str) -> None:
     """With the same rules and depots, whatever is folded again, from wherever, in any portions."""
-    _prepared(database_url)
+    prepared(database_url)
 
     @settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
     @given(
@@ -314,7 +314,7 @@ def test_rules_depots_and_homes_of_today_hold_for_the_past_once_it_is_folded_aga
     database_url: str,
 ) -> None:
     """What was folded without depots, under other rules, becomes what it would have been."""
-    _prepared(database_url)
+    prepared(database_url)
     depot = "UPDATE depot SET lat = %s, polygon = %s WHERE depot_id = %s"
     rules = "UPDATE municipality SET rules = %s"
     home = "UPDATE vehicle_home SET during = %s"
