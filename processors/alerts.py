@@ -22,6 +22,7 @@ from schemas.rules import Rules
 
 _HOURS_A_DAY: Final = 24.0
 _ANY_H: Final = 1e-9
+_ANY_KM: Final = 1e-9
 _UNDERUSE_LIMITS: Final = (
     "underused_below_km_a_year",
     "underused_below_engine_h_a_year",
@@ -30,7 +31,7 @@ _UNDERUSE_LIMITS: Final = (
 )
 
 Subject = tuple[str, AlertKind]
-"""A vehicle and what is wrong with it: at most one alert of a subject is open."""
+"""A vehicle or depot and what is wrong with it: at most one alert of a subject is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,24 @@ class Observation:
     silent_h: float
     available_h: float
     used_available_h: float
+    odometer_km: float = 0.0
+    odometer_gps_km: float = 0.0
+    """What odometer and positions say of the trips on which both are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class DepotObservation:
+    """What was out of one depot in a window of observation, and what is at home there.
+
+    `days` are those with available time, `short_days` those of them on which as many vehicles as
+    are at home there, or more, were out at once; `peak_out` is the most that ever were.
+    """
+
+    depot_id: str
+    supply: int
+    days: int
+    short_days: int
+    peak_out: int
 
 
 class Standing(Enum):
@@ -65,7 +84,7 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One vehicle, one kind: where it stands, and the numbers that say so."""
+    """One vehicle or depot, one kind: where it stands, and the numbers that say so."""
 
     subject: Subject
     standing: Standing
@@ -74,7 +93,28 @@ class Judgement:
 
 def judge(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
     """Return what holds of one municipality's vehicles; some cannot be judged yet."""
-    return [*_underuse(fleet, rules), *_idling(fleet, rules), *_silence(fleet, rules)]
+    return [
+        *_underuse(fleet, rules),
+        *_idling(fleet, rules),
+        *_silence(fleet, rules),
+        *_odometers(fleet, rules),
+    ]
+
+
+def judge_depots(depots: Sequence[DepotObservation], rules: Rules) -> list[Judgement]:
+    """Return what holds of one municipality's depots; some cannot be judged yet."""
+    found = []
+    for one in depots:
+        if one.days < rules.alert_least_days:
+            continue
+        share, limit = one.short_days / one.days, rules.depot_short_above
+        reason = (
+            f"on {one.short_days} of {one.days} working days all of its {one.supply} vehicles "
+            f"were out at once, {share:.0%}, limit {limit:.0%}; {one.peak_out} at most"
+        )
+        standing = _standing(share, limit, limit * (1 - rules.alert_margin))
+        found.append(Judgement((one.depot_id, AlertKind.DEPOT_SHORT), standing, reason))
+    return found
 
 
 def decide(
@@ -178,6 +218,23 @@ def _silence(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
         )
         standing = _standing(one.silent_h, limit, limit)
         found.append(Judgement((one.vehicle_id, AlertKind.SILENT), standing, reason))
+    return found
+
+
+def _odometers(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:
+    found = []
+    for one in fleet:
+        longer_km = max(one.odometer_km, one.odometer_gps_km)
+        if longer_km < max(rules.odometer_least_km, _ANY_KM):
+            continue
+        share = abs(one.odometer_km - one.odometer_gps_km) / longer_km
+        limit = rules.odometer_mismatch_above
+        reason = (
+            f"the odometer says {one.odometer_km:,.0f} km where the positions say "
+            f"{one.odometer_gps_km:,.0f}, {share:.0%} apart, limit {limit:.0%}"
+        )
+        standing = _standing(share, limit, limit * (1 - rules.alert_margin))
+        found.append(Judgement((one.vehicle_id, AlertKind.ODOMETER_MISMATCH), standing, reason))
     return found
 
 

@@ -13,11 +13,13 @@ from schemas.ids import MunicipalityId, ScopedId
 
 
 class AlertKind(StrEnum):
-    """What is wrong with a vehicle."""
+    """What is wrong with a vehicle, or a depot."""
 
     UNDERUSED = "underused"
     EXCESS_IDLING = "excess-idling"
     SILENT = "silent"
+    ODOMETER_MISMATCH = "odometer-mismatch"
+    DEPOT_SHORT = "depot-short"
 
 
 class _Alert(BaseModel):
@@ -27,9 +29,15 @@ class _Alert(BaseModel):
     alert_id: UUID
     municipality_id: MunicipalityId
     kind: AlertKind
-    vehicle_id: ScopedId
+    vehicle_id: ScopedId | None = Field(description="Whose alert it is, if a vehicle's")
+    depot_id: ScopedId | None = Field(default=None, description="Whose alert it is, if a depot's")
     raised_at: UtcDatetime
     reason: str = Field(description="In words, with the numbers that say so")
+
+    @property
+    def subject_id(self) -> str:
+        """Id of the vehicle or the depot."""
+        return self.vehicle_id or self.depot_id or self.municipality_id
 
 
 class AlertRaised(_Alert):

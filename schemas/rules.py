@@ -137,6 +137,23 @@ class Rules(BaseModel):
     idling_least_engine_h: float = Field(
         default=5.0, ge=0, description="Fewer engine hours tell nothing about idling (ours)"
     )
+    odometer_mismatch_above: float = Field(
+        default=0.15,
+        gt=0,
+        lt=1,
+        description="Odometer and GPS may differ by this share of the longer over the window: "
+        "beyond it one of them is wrong (ours: positions cut bends by a few per cent)",
+    )
+    odometer_least_km: float = Field(
+        default=50.0, ge=0, description="Fewer kilometres tell nothing about an odometer (ours)"
+    )
+    depot_short_above: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="A depot is short when on more than this share of its working days all of its "
+        "vehicles, or more, were out at once (ours: one day in four)",
+    )
     silent_after_h: float = Field(
         default=72.0,
         gt=0,

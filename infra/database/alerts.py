@@ -16,7 +16,7 @@ from schemas.fleet import EnergySource, VehicleType
 
 Connection = AsyncConnection[TupleRow]
 Subject = tuple[str, AlertKind]
-"""A vehicle and what is wrong with it."""
+"""A vehicle or depot and what is wrong with it."""
 
 _LOCK_ID: Final = 7_300_023  # any constant: all watchers must agree on it
 
@@ -54,6 +54,13 @@ WITH seen AS (
         WHERE t.vehicle_id = part.vehicle_id AND tstzrange(t.started_at, t.ended_at) && part.during
     ) t
     GROUP BY part.vehicle_id
+), read AS (
+    SELECT t.vehicle_id, sum(t.odometer_m) / 1000 AS odometer_km,
+           sum(t.gps_m) / 1000 AS odometer_gps_km
+    FROM trip t JOIN seen USING (vehicle_id)
+    WHERE t.odometer_m IS NOT NULL AND t.gps_m IS NOT NULL AND t.started_at < %(until)s
+      AND t.started_at >= %(until)s - make_interval(days => %(days)s)
+    GROUP BY t.vehicle_id
 )
 SELECT seen.vehicle_id, seen.vehicle_type AS vehicle_class, seen.energy_source,
        least(%(days)s, extract(epoch FROM %(until)s - seen.first_recorded_at) / 86400)::float8
@@ -64,9 +71,26 @@ SELECT seen.vehicle_id, seen.vehicle_type AS vehicle_class, seen.energy_source,
        greatest(0, extract(epoch FROM %(until)s - seen.last_recorded_at) / 3600)::float8
            AS silent_h,
        coalesce(available.available_h, 0)::float8 AS available_h,
-       coalesce(available.used_available_h, 0)::float8 AS used_available_h
+       coalesce(available.used_available_h, 0)::float8 AS used_available_h,
+       coalesce(read.odometer_km, 0)::float8 AS odometer_km,
+       coalesce(read.odometer_gps_km, 0)::float8 AS odometer_gps_km
 FROM seen LEFT JOIN used USING (vehicle_id) LEFT JOIN available USING (vehicle_id)
+LEFT JOIN read USING (vehicle_id)
 ORDER BY seen.vehicle_id
+"""
+
+_DEPOTS_OBSERVED: Final = """
+SELECT o.depot_id, o.supply::integer AS supply, count(*)::integer AS days,
+       (count(*) FILTER (WHERE o.peak_out >= greatest(o.supply, 1)))::integer AS short_days,
+       max(o.peak_out)::integer AS peak_out
+FROM depot_occupancy_day o
+WHERE o.municipality_id = %(municipality_id)s
+  AND o.day >= %(until)s - make_interval(days => %(days)s) AND o.day < %(until)s
+  AND EXISTS (
+      SELECT 1 FROM local_day d JOIN available_time a USING (municipality_id, local_day)
+      WHERE d.municipality_id = o.municipality_id AND d.started_at = o.day
+        AND NOT isempty(a.during))
+GROUP BY o.depot_id, o.supply ORDER BY o.depot_id
 """
 
 
@@ -99,12 +123,26 @@ async def observe(
     return rows
 
 
+async def observe_depots(
+    connection: Connection, municipality_id: str, until: datetime, days: int
+) -> list[dict[str, Any]]:
+    """Return what was out of each depot of a municipality in the days before an instant.
+
+    Rows have the names of `processors.alerts.DepotObservation`. A day counts where the calendar
+    gives any of its vehicles time.
+    """
+    given = {"municipality_id": municipality_id, "until": until, "days": days}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_DEPOTS_OBSERVED, given)
+        return await cursor.fetchall()
+
+
 async def read_open(
     connection: Connection, municipality_id: str
 ) -> dict[Subject, tuple[UUID, datetime, str]]:
     """Return the open alerts: id, when and why they were raised."""
     cursor = await connection.execute(
-        "SELECT vehicle_id, kind, alert_id, raised_at, reason FROM alert "
+        "SELECT coalesce(vehicle_id, depot_id), kind, alert_id, raised_at, reason FROM alert "
         "WHERE municipality_id = %s AND resolved_at IS NULL",
         [municipality_id],
     )
@@ -116,7 +154,7 @@ async def read_open(
 async def read_resolved(connection: Connection, municipality_id: str) -> dict[Subject, datetime]:
     """Return when the newest of each subject's former alerts ended."""
     cursor = await connection.execute(
-        "SELECT vehicle_id, kind, max(resolved_at) FROM alert "
+        "SELECT coalesce(vehicle_id, depot_id), kind, max(resolved_at) FROM alert "
         "WHERE municipality_id = %s AND resolved_at IS NOT NULL GROUP BY 1, 2",
         [municipality_id],
     )
@@ -135,9 +173,9 @@ async def store(
     """
     async with connection.cursor() as cursor:
         await cursor.executemany(
-            "INSERT INTO alert (alert_id, municipality_id, kind, vehicle_id, raised_at, reason) "
-            "VALUES (%(alert_id)s, %(municipality_id)s, %(kind)s, %(vehicle_id)s, %(raised_at)s, "
-            "%(reason)s)",
+            "INSERT INTO alert (alert_id, municipality_id, kind, vehicle_id, depot_id, raised_at, "
+            "reason) VALUES (%(alert_id)s, %(municipality_id)s, %(kind)s, %(vehicle_id)s, "
+            "%(depot_id)s, %(raised_at)s, %(reason)s)",
             [one.model_dump() for one in raised],
         )
         await cursor.executemany(
@@ -148,15 +186,16 @@ async def store(
     events: Sequence[AlertRaised | AlertResolved] = [*raised, *resolved]
     await put_outbox(
         connection,
-        [(one.event_id, topic, one.vehicle_id, one.model_dump(mode="json")) for one in events],
+        [(one.event_id, topic, one.subject_id, one.model_dump(mode="json")) for one in events],
     )
 
 
 async def list_alerts(connection: Connection, *, everything: bool) -> list[tuple[Any, ...]]:
-    """Return (id, raised, kind, vehicle, reason, acknowledged by, resolved), the newest first."""
+    """Return (id, raised, kind, vehicle or depot, reason, seen by, resolved), the newest first."""
     cursor = await connection.execute(
-        "SELECT alert_id, raised_at, kind, vehicle_id, reason, acknowledged_by, resolved_at "
-        "FROM alert WHERE %s OR resolved_at IS NULL ORDER BY raised_at DESC, vehicle_id, kind",
+        "SELECT alert_id, raised_at, kind, coalesce(vehicle_id, depot_id) AS whose, reason, "
+        "acknowledged_by, resolved_at FROM alert WHERE %s OR resolved_at IS NULL "
+        "ORDER BY raised_at DESC, whose, kind",
         [everything],
     )
     return await cursor.fetchall()

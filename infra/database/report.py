@@ -84,8 +84,8 @@ GROUP BY v.vehicle_id ORDER BY v.vehicle_id
 """
 
 _ALERTS: Final = """
-SELECT vehicle_id, kind, raised_at, reason FROM alert WHERE resolved_at IS NULL
-ORDER BY vehicle_id, kind
+SELECT coalesce(vehicle_id, depot_id) AS whose, kind, raised_at, reason
+FROM alert WHERE resolved_at IS NULL ORDER BY whose, kind
 """
 
 _PRECISION: Final = """
@@ -146,7 +146,7 @@ async def vehicles(connection: AsyncConnection[TupleRow]) -> Rows:
 
 
 async def open_alerts(connection: AsyncConnection[TupleRow]) -> Rows:
-    """Return the alerts that are open: vehicle, kind, when and why."""
+    """Return the alerts that are open: vehicle or depot, kind, when and why."""
     return await _rows(connection, _ALERTS)
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from infra.database import alerts as store
 from stream.commands.database import with_connection
 
-alerts = typer.Typer(no_args_is_help=True, help="Underused, idling and silent vehicles.")
+alerts = typer.Typer(no_args_is_help=True, help="Vehicles and depots that need a look.")
 
 
 @alerts.command("list")
@@ -23,7 +23,7 @@ def list_(
     ] = False,
 ) -> None:
     """List open alerts, the newest first."""
-    table = Table("alert", "raised", "kind", "vehicle", "why", "seen by", "over")
+    table = Table("alert", "raised", "kind", "vehicle or depot", "why", "seen by", "over")
     for column in table.columns:
         column.overflow = "fold"
     for row in with_connection(

@@ -233,7 +233,7 @@ def _alert_table(findings: Findings) -> Table:
     others = [one for one in findings.alerts if one["kind"] != "underused"]
     raised = len(findings.alerts)
     table = Table(
-        "vehicle",
+        "vehicle or depot",
         "alert",
         "why",
         box=box.SIMPLE_HEAD,
@@ -242,7 +242,7 @@ def _alert_table(findings: Findings) -> Table:
         title_justify="left",
     )
     for one in others[:_SHOWN_ALERTS]:
-        table.add_row(one["vehicle_id"], one["kind"], one["reason"])
+        table.add_row(one["whose"], one["kind"], one["reason"])
     if len(others) > _SHOWN_ALERTS:
         table.add_row("", "", f"… and {len(others) - _SHOWN_ALERTS} more")
     return table

@@ -12,8 +12,8 @@ from infra.database.fleet import load_fleet, newest_fixes
 from infra.database.pool import Pool
 from infra.database.stream import event_id
 from infra.kafka import Topics
-from processors.alerts import Observation, decide, judge
-from schemas.alerts import AlertRaised, AlertResolved
+from processors.alerts import DepotObservation, Observation, decide, judge, judge_depots
+from schemas.alerts import AlertKind, AlertRaised, AlertResolved
 from schemas.fleet import Municipality
 
 RAISED: Final = Counter("fleetpulse_alerts_raised", "Alerts raised", ["kind"])
@@ -47,9 +47,14 @@ async def _judge(
     observed = await store.observe(
         connection, whose, municipality.timezone, at, rules.alert_window_days
     )
+    depots = await store.observe_depots(connection, whose, at, rules.alert_window_days)
+    judgements = [
+        *judge([Observation(**row) for row in observed], rules),
+        *judge_depots([DepotObservation(**row) for row in depots], rules),
+    ]
     open_alerts = await store.read_open(connection, whose)
     to_raise, to_resolve = decide(
-        judge([Observation(**row) for row in observed], rules),
+        judgements,
         {subject: raised_at for subject, (_, raised_at, _) in open_alerts.items()},
         await store.read_resolved(connection, whose),
         at,
@@ -57,22 +62,22 @@ async def _judge(
     )
     raised = []
     for one in to_raise:
-        vehicle_id, kind = one.subject
-        alert_id = event_id("alert", vehicle_id, kind, at.isoformat())
+        subject_id, kind = one.subject
+        alert_id = event_id("alert", subject_id, kind, at.isoformat())
         raised.append(
             AlertRaised(
                 event_id=event_id("alert-raised", alert_id),
                 alert_id=alert_id,
                 municipality_id=whose,
                 kind=kind,
-                vehicle_id=vehicle_id,
+                **_whose(subject_id, kind),
                 raised_at=at,
                 reason=one.reason,
             )
         )
     resolved = []
     for one in to_resolve:
-        vehicle_id, kind = one.subject
+        subject_id, kind = one.subject
         alert_id, raised_at, reason = open_alerts[one.subject]
         resolved.append(
             AlertResolved(
@@ -80,7 +85,7 @@ async def _judge(
                 alert_id=alert_id,
                 municipality_id=whose,
                 kind=kind,
-                vehicle_id=vehicle_id,
+                **_whose(subject_id, kind),
                 raised_at=raised_at,
                 reason=reason,
                 # A late fix of another vehicle may have been undone: never before it was raised.
@@ -90,3 +95,9 @@ async def _judge(
         )
     await store.store(connection, raised, resolved, topics.alerts)
     return [*raised, *resolved]
+
+
+def _whose(subject_id: str, kind: AlertKind) -> dict[str, str | None]:
+    if kind is AlertKind.DEPOT_SHORT:
+        return {"vehicle_id": None, "depot_id": subject_id}
+    return {"vehicle_id": subject_id, "depot_id": None}

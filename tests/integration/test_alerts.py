@@ -189,3 +189,61 @@ def test_an_alert_is_acknowledged_once_and_stays_open(url: str) -> None:
             assert (by, over) == ("anna", None)
 
     asyncio.run(main())
+
+
+def test_an_odometer_that_disagrees_with_the_positions_is_told_of(url: str) -> None:
+    statement = "UPDATE trip SET gps_m = distance_m, odometer_m = %s * distance_m WHERE %s"
+    with psycopg.connect(url) as connection:
+        connection.execute(statement.replace("WHERE %s", ""), [1.1])
+        connection.execute(
+            statement.replace("WHERE %s", "WHERE vehicle_id = %s"), [0.0, "syddjurs/car-2"]
+        )
+    assert ("syddjurs/car-2", "odometer-mismatch") in looked(url, OPEN)
+    reasons = looked(url, "SELECT reason FROM alert WHERE kind = 'odometer-mismatch'")
+    assert reasons == [
+        ("the odometer says 0 km where the positions say 1,680, 100% apart, limit 15%",)
+    ]
+    with psycopg.connect(url) as connection:
+        connection.execute(statement.replace("WHERE %s", ""), [1.1])
+    assert looked(url, OPEN) == [("syddjurs/odd", "underused")]
+
+
+def test_a_depot_whose_vehicles_are_all_out_is_short_until_it_has_more(url: str) -> None:
+    open_ones = (
+        "SELECT depot_id, reason FROM alert WHERE kind = 'depot-short' AND resolved_at IS NULL"
+    )
+    depot = "syddjurs/hall"
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO depot (depot_id, municipality_id, name, lat, lon, capacity) "
+            "VALUES (%s, 'syddjurs', 'Hall', 56.3, 10.4, 9)",
+            [depot],
+        )
+        connection.execute(
+            "UPDATE vehicle SET home_depot_id = %s WHERE vehicle_id = ANY (%s)",
+            [depot, ["syddjurs/car-1", "syddjurs/car-2"]],
+        )
+        for day in range(28):
+            noon = UNTIL - timedelta(days=day + 1)
+            for number in (1, 2):
+                connection.execute(
+                    "INSERT INTO round_trip (vehicle_id, started_at, ended_at, kind, "
+                    "start_depot_id, end_depot_id, distance_m, trip_count, is_open) "
+                    "VALUES (%s, %s, %s, 'complete', %s, %s, 60000, 2, false)",
+                    [f"syddjurs/car-{number}", noon, noon + timedelta(hours=1), depot, depot],
+                )
+    assert looked(url, open_ones, times=2) == [
+        (
+            depot,
+            (
+                "on 19 of 20 working days all of its 2 vehicles were out at once, 95%, limit 25%; "
+                "2 at most"
+            ),
+        )
+    ]
+    assert ("alert-raised", None) in looked(url, EVENTS)
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "UPDATE vehicle SET home_depot_id = %s WHERE vehicle_id = 'syddjurs/car-3'", [depot]
+        )
+    assert looked(url, open_ones) == []

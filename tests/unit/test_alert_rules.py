@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from processors.alerts import Judgement, Observation, Standing, Subject, decide, judge
+from processors.alerts import (
+    DepotObservation,
+    Judgement,
+    Observation,
+    Standing,
+    Subject,
+    decide,
+    judge,
+    judge_depots,
+)
 from schemas.alerts import AlertKind
 from schemas.fleet import EnergySource, VehicleType
 from schemas.rules import Rules
@@ -174,3 +183,38 @@ def test_decisions(
     raised, resolved = decide(judged, {SUBJECT: AT} if is_open else {}, ended, AT, RULES)
     assert raised == (judged if expected == "raise" else [])
     assert resolved == (judged if expected == "resolve" else [])
+
+
+@pytest.mark.parametrize(
+    ("odometer_km", "gps_km", "expected"),
+    [
+        (1000.0, 1000.0, Standing.WITHIN),
+        (1100.0, 1000.0, Standing.WITHIN),  # 9 %
+        (1000.0, 860.0, Standing.IN_MARGIN),  # 14 %
+        (1000.0, 840.0, Standing.BEYOND),
+        (0.0, 1000.0, Standing.BEYOND),  # it stands still
+        (-5000.0, 1000.0, Standing.BEYOND),  # it has jumped back
+        (0.0, 49.0, None),
+        (0.0, 0.0, None),  # it has none
+    ],
+)
+def test_odometer_and_positions(
+    odometer_km: float, gps_km: float, expected: Standing | None
+) -> None:
+    found = standing(AlertKind.ODOMETER_MISMATCH, odometer_km=odometer_km, odometer_gps_km=gps_km)
+    assert found is expected
+
+
+@pytest.mark.parametrize(
+    ("short_days", "days", "expected"),
+    [
+        (6, 20, Standing.BEYOND),
+        (5, 20, Standing.IN_MARGIN),
+        (4, 20, Standing.WITHIN),
+        (6, 6, None),  # less than a week tells nothing
+    ],
+)
+def test_depots_that_are_short(short_days: int, days: int, expected: Standing | None) -> None:
+    depot = DepotObservation("syddjurs/hall", 3, days, short_days, 4)
+    found = judge_depots([depot], RULES)
+    assert [one.standing for one in found] == ([] if expected is None else [expected])
