@@ -188,9 +188,12 @@ def _same(rows: _Rows, expected: Reference) -> None:
 
 
 def _same_round_trips(
-    rows: _Rows, fixes: list[Fix], depots: Sequence[ReferenceDepot], rules: Rules
+    rows: _Rows,
+    expected: Reference,
+    fixes: list[Fix],
+    depots: Sequence[ReferenceDepot],
+    rules: Rules,
 ) -> None:
-    expected = compute(fixes)
     told = round_trips(
         expected,
         fixes,
@@ -228,8 +231,10 @@ def _same_round_trips(
     )
 
 
-def _same_hours(rows: _Rows, fixes: list[Fix], depots: Sequence[ReferenceDepot]) -> None:
-    expected = hours(compute(fixes), fixes, depots)
+def _same_hours(
+    rows: _Rows, expected: Reference, fixes: list[Fix], depots: Sequence[ReferenceDepot]
+) -> None:
+    by_hour = hours(expected, fixes, depots)
     none = timedelta()
     assert {
         one.hour: (one.driving, one.idling, one.parked, one.offline, one.away, one.trip_count)
@@ -240,7 +245,7 @@ def _same_hours(rows: _Rows, fixes: list[Fix], depots: Sequence[ReferenceDepot])
             one.away,
             one.trip_count,
         )
-        for hour, one in expected.items()
+        for hour, one in by_hour.items()
     }
     for one in rows.hours:
         assert one.driving <= one.away <= one.driving + one.idling + one.parked + one.offline
@@ -304,8 +309,9 @@ def test_round_trips_and_hours_equal_those_of_the_whole_list(rules: Rules) -> No
         depots = data.draw(st.lists(st.sampled_from(_DEPOTS), unique=True))
         cuts = data.draw(st.lists(st.integers(0, len(fixes)), max_size=6))
         rows = _folded(fixes, cuts, depots, rules)
-        _same_round_trips(rows, fixes, depots, rules)
-        _same_hours(rows, fixes, depots)
+        expected = compute(fixes)
+        _same_round_trips(rows, expected, fixes, depots, rules)
+        _same_hours(rows, expected, fixes, depots)
 
     law()
 
@@ -361,10 +367,11 @@ def test_recorded_taxis_equal_the_whole_list() -> None:
         assert lon is not None
         depots = (ReferenceDepot("san-francisco/depot", lat, lon, 500.0),)
         rows = _folded(unique, list(range(0, len(unique), 997)), depots)
-        _same(rows, compute(unique))
+        expected = compute(unique)
+        _same(rows, expected)
         _tiles(rows, unique)
-        _same_round_trips(rows, unique, depots, _RULES)
-        _same_hours(rows, unique, depots)
+        _same_round_trips(rows, expected, unique, depots, _RULES)
+        _same_hours(rows, expected, unique, depots)
 
 
 def _at(fix: Fix) -> datetime:
