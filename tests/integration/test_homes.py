@@ -361,7 +361,7 @@ def before_url(server_url: str) -> Iterator[str]:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
         url = server_url.rsplit("/", 1)[0] + f"/{name}"
-        migrate(url, "0004")
+        migrate(url, "0005")
         yield url
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
