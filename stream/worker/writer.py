@@ -203,6 +203,9 @@ class Writer:
             return None
         ground = self._ground
         expected = {**self._expected, **batch.following}
+        # After a cache was dropped, positions are known of those partitions only that came since.
+        if not {Partition(one.topic, one.partition) for one in following} <= expected.keys():
+            return None
         known = ChainMap(batch.writes.states, self._known)
 
         def fold() -> Batch:

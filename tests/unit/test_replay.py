@@ -317,7 +317,7 @@ def test_files_are_pushed_and_counted(tmp_path: Path, speed: float) -> None:
     assert told[-1] == (120, 180)
     if speed:
         times = [event["recorded_at"] for event in taken]
-        assert len(told) > 5, "a minute of the file a tenth of a second apart is several portions"
+        assert len(told) > 2, "a minute of the file a tenth of a second apart is several portions"
         assert times.index("2026-03-02T08:59:00+00:00") > len(times) / 2
 
 
