@@ -82,11 +82,29 @@ def advance(
             continue
         timeline = begin(fix)
         state, changes = _fold(VehicleState(timeline), timeline, remaining, depots, rules)
-        return state, replace(changes, refused=(*early, *changes.refused))
+        return state, _with_early(changes, early) if early else changes
     if not early:
         raise ValueError("no fix: a vehicle begins with its first one")
     nothing: Replaced[Any] = Replaced(early[0][0].recorded_at, ())
-    return VehicleState(None), Changes(nothing, nothing, nothing, nothing, tuple(early), ())
+    return VehicleState(None), _with_early(
+        Changes(nothing, nothing, nothing, nothing, (), ()), early
+    )
+
+
+def _with_early(changes: Changes, early: Sequence[tuple[Reported, str]]) -> Changes:
+    """Return changes with the fixes before the timeline's beginning left out.
+
+    Rows from there on give way as well: what was a position once may be private now.
+    """
+    since = early[0][0].recorded_at
+    return Changes(
+        segments=Replaced(since, changes.segments.rows),
+        trips=Replaced(since, changes.trips.rows),
+        round_trips=Replaced(since, changes.round_trips.rows),
+        hours=Replaced(hour_of(since), changes.hours.rows),
+        refused=(*early, *changes.refused),
+        checkpoints=changes.checkpoints,
+    )
 
 
 def silent(

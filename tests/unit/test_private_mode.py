@@ -65,6 +65,17 @@ def test_before_a_vehicle_was_seen_at_all_there_is_no_timeline() -> None:
     assert [_minute(one.started_at) for one in changes.segments.rows] == [3]
 
 
+def test_what_was_made_of_a_position_gives_way_when_that_turns_out_to_be_private() -> None:
+    """Two reports of one instant: the private one wins, and the timeline begins after it."""
+    _, before = advance(None, [_fix(0, 0), _fix(70, 0)], (), Rules())
+    assert [_minute(one.started_at) for one in before.segments.rows] == [0]
+    for later in ([], [_fix(70, 0), _fix(71, 0)]):
+        _, after = advance(None, [_fix(0, None), *later], (), Rules())
+        for replaced in (after.segments, after.trips, after.round_trips, after.hours):
+            assert replaced.since <= before.segments.rows[0].started_at
+        assert after.hours.since <= before.hours.rows[0].hour
+
+
 def test_a_vehicle_cannot_have_come_too_far_in_private_mode() -> None:
     """200 km/h is 10 km in 3 minutes, since it was last seen."""
     possible = advance(None, [_fix(0, 0), _fix(1, None), _fix(3, 9.9)], (), Rules())[1]
