@@ -22,6 +22,7 @@ from processors.arrivals import Arrival, precedence, resolve
 from processors.idle import idle_intervals
 from processors.places import Places
 from processors.segments import SegmentState
+from processors.timeline import Timeline
 from processors.vehicle import Changes, VehicleState, advance, silent
 from schemas.fix import Reported
 from schemas.fleet import Home, Vehicle
@@ -107,8 +108,7 @@ class VehicleFold:
         before = None if known is None else known.state
         state, changes = advance(before, fixes, self.depots, self.rules)
         since = fixes[0].recorded_at
-        going_on = before if before is not None and before.timeline is not None else None
-        self._write(changes, checkpoints_since=since, onward_from=going_on)
+        self._write(changes, checkpoints_since=since, onward_from=before)
         first = since if known is None else known.first_recorded_at
         self._keep(known, state, first, fixes[-1].recorded_at)
         return {fix.recorded_at: reason for fix, reason in changes.refused}
@@ -234,7 +234,8 @@ class VehicleFold:
         vehicle_id = self.vehicle.vehicle_id
         put = self.writes.replace
         before = onward_from
-        on_trip = before is None or before.timeline is None or before.timeline.trip is not None
+        timeline = None if before is None else before.timeline
+        on_trip = timeline is None or timeline.trip is not None
         idle = idle_intervals(changes.segments.rows, self.vehicle, self.rules)
         segments = changes.segments.rows
         last = segments[-1].ended_at if segments else checkpoints_since
@@ -244,7 +245,7 @@ class VehicleFold:
             changes.segments.since,
             rows.segment_rows(vehicle_id, segments),
         )
-        if idle or before is None or _may_idle(before):
+        if idle or timeline is None or _may_idle(timeline):
             put(
                 store.IDLE_INTERVAL,
                 vehicle_id,
@@ -272,7 +273,7 @@ class VehicleFold:
             changes.hours.since,
             rows.usage_rows(self.vehicle, changes.hours.rows),
         )
-        if changes.checkpoints or before is None:
+        if changes.checkpoints or timeline is None:
             put(
                 store.CHECKPOINT,
                 vehicle_id,
@@ -313,11 +314,8 @@ class Ground:
         )
 
 
-def _may_idle(state: VehicleState) -> bool:
-    """Return whether a provisional idle interval may rest on a state."""
-    timeline = state.timeline
-    if timeline is None:
-        return False
+def _may_idle(timeline: Timeline) -> bool:
+    """Return whether a provisional idle interval may rest on a timeline."""
     building = timeline.building
     return (
         (building is not None and building.state is SegmentState.IDLING)
