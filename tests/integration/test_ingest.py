@@ -68,6 +68,21 @@ def test_one_event_and_an_array_are_in_kafka_when_they_are_answered(
     asyncio.run(scenario())
 
 
+def test_a_position_in_private_mode_never_reaches_kafka(installation: Settings) -> None:
+    sent = event(private_mode=True, heading_deg=90, accuracy_m=4.2, odometer_m=1000.0)
+
+    async def scenario() -> None:
+        async with door(installation) as gateway:
+            answer = await gateway.push(sent)
+            assert (answer.status_code, answer.json()) == (202, {"accepted": 1, "rejected": []})
+            kept = {
+                name: sent[name] for name in ("vehicle_id", "recorded_at", "ignition", "odometer_m")
+            }
+            assert await fixes_in_kafka(installation) == [fix({**kept, "private_mode": True})]
+
+    asyncio.run(scenario())
+
+
 def test_the_good_ones_of_an_array_are_accepted_and_each_bad_one_is_named(
     installation: Settings,
 ) -> None:
