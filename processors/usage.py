@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from processors.places import Places
@@ -87,6 +87,10 @@ class UsageHours:
 
     def since(self, at: datetime) -> tuple[UsageHour, ...]:
         """Return the hours from the one of an instant on, in order."""
+        return self.between(at, datetime.max.replace(tzinfo=UTC))
+
+    def between(self, at: datetime, until: datetime) -> tuple[UsageHour, ...]:
+        """Return the hours from the one of an instant on that start before another one."""
         first = hour_of(at)
         return tuple(
             UsageHour(
@@ -100,7 +104,7 @@ class UsageHours:
                 one.away,
             )
             for one in sorted(self._hours.values(), key=lambda one: one.hour)
-            if one.hour >= first
+            if first <= one.hour < until
         )
 
     def _is_away(self, piece: Segment) -> bool:

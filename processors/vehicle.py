@@ -2,7 +2,8 @@
 
 `advance()` takes the state from before and the next fixes in order, and returns the state after
 and what to write: for each kind of row the instant from which rows are replaced, and the new
-ones. Whatever way a stream of fixes is cut into batches, the rows end up the same.
+ones. `Folding` is the same over portions of fixes. Whatever way a stream of fixes is cut into
+batches, the rows end up the same.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from processors.arrivals import NO_POSITION_YET
-from processors.places import places_of
+from processors.places import Places, places_of
 from processors.round_trips import RoundTrip, RoundTrips
 from processors.segments import Segment, merged
 from processors.timeline import Fold, Timeline, begin, fix_point, provisional
@@ -47,10 +48,11 @@ class VehicleState:
 
 @dataclass(frozen=True, slots=True)
 class Replaced(Generic[Row]):
-    """Rows that take the place of all rows of the vehicle from an instant on."""
+    """Rows that take the place of the vehicle's rows from an instant on, to another one if any."""
 
     since: datetime
     rows: tuple[Row, ...]
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +74,9 @@ def advance(
 
     Raises `ValueError` for a fix that is not newer, and when there is neither state nor fix.
     """
-    if before is not None and before.timeline is not None:
-        return _fold(before, before.timeline, fixes, depots, rules)
-    early: list[tuple[Reported, str]] = []
-    remaining = iter(fixes)
-    for fix in remaining:
-        if fix_point(fix) is None:
-            early.append((fix, NO_POSITION_YET))
-            continue
-        timeline = begin(fix)
-        state, changes = _fold(VehicleState(timeline), timeline, remaining, depots, rules)
-        return state, _with_early(changes, early) if early else changes
-    if not early:
-        raise ValueError("no fix: a vehicle begins with its first one")
-    nothing: Replaced[Any] = Replaced(early[0][0].recorded_at, ())
-    return VehicleState(None), _with_early(
-        Changes(nothing, nothing, nothing, nothing, (), ()), early
-    )
-
-
-def _with_early(changes: Changes, early: Sequence[tuple[Reported, str]]) -> Changes:
-    """Return changes with the fixes before the timeline's beginning left out.
-
-    Rows from there on give way as well: what was a position once may be private now.
-    """
-    since = early[0][0].recorded_at
-    return Changes(
-        segments=Replaced(since, changes.segments.rows),
-        trips=Replaced(since, changes.trips.rows),
-        round_trips=Replaced(since, changes.round_trips.rows),
-        hours=Replaced(hour_of(since), changes.hours.rows),
-        refused=(*early, *changes.refused),
-        checkpoints=changes.checkpoints,
-    )
+    folding = Folding(before, depots, rules)
+    folding.take(fixes)
+    return folding.result()
 
 
 def silent(
@@ -122,70 +94,186 @@ def silent(
         raise ValueError(f"{vehicle_id} was never seen anywhere: it has no timeline to go on")
     at = timeline.point
     report = Fix(vehicle_id=vehicle_id, recorded_at=until, lat=at.lat, lon=at.lon)
-    _, changes = _fold(state, timeline, (report,), depots, rules)
+    _, changes = advance(state, (report,), depots, rules)
     return replace(changes, checkpoints=())
 
 
-def _fold(
-    before: VehicleState,
-    timeline: Timeline,
-    fixes: Iterable[Reported],
-    depots: Sequence[Depot],
-    rules: Rules,
-) -> tuple[VehicleState, Changes]:
-    places = places_of(depots)
-    building = timeline.building
-    settled_until = timeline.settled_until
-    trips_since = settled_until if timeline.trip is None else timeline.trip.started_at
-    trips: list[Trip] = []
-    strung = RoundTrips(before.round_trip, before.parts, places, rules)
-    round_trips_since = strung.since or trips_since
-    usage = UsageHours(before.hours, places)
-    refused: list[tuple[Reported, str]] = []
-    checkpoints: list[tuple[datetime, VehicleState]] = []
-    fold = Fold(timeline, rules)
-    period_ends = _period_end(timeline.at)
-    for fix in fixes:
-        reason = fold.take(fix)
-        if reason is not None:
-            refused.append((fix, reason))
-            continue
-        for piece in fold.pieces:
-            usage.add(piece)
-        fold.pieces.clear()
-        if fold.departed_at is not None:
-            usage.depart(fold.departed_at)
-        if fold.ended is not None:
-            trips.append(fold.ended)
-            strung.add(fold.ended)
-        if fix.recorded_at >= period_ends:
-            period_ends = _period_end(fix.recorded_at)
-            timeline = fold.timeline()
-            hours = usage.since(timeline.settled_until)
-            state = VehicleState(timeline, hours, strung.underway, strung.parts)
-            checkpoints.append((fix.recorded_at, state))
-    timeline = fold.timeline()
-    hours = usage.since(timeline.settled_until)
-    after = VehicleState(timeline, hours, strung.underway, strung.parts)
-    pieces, open_trip = provisional(timeline, rules)
-    for piece in pieces:
-        usage.add(piece)
-    if open_trip is not None:
-        trips.append(open_trip)
-    still = strung.not_ended()
-    return after, Changes(
-        segments=Replaced(
-            settled_until if building is None else building.started_at,
-            (*fold.closed, *_tiled(fold.building, pieces)),
-        ),
-        trips=Replaced(trips_since, tuple(trips)),
-        round_trips=Replaced(
-            round_trips_since,
-            tuple(strung.ended) if still is None else (*strung.ended, still),
-        ),
-        hours=Replaced(hour_of(settled_until), usage.since(settled_until)),
-        refused=tuple(refused),
-        checkpoints=tuple(checkpoints),
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """From where on the rows of a state are not final: what follows it may still change them."""
+
+    segments: datetime
+    trips: datetime
+    round_trips: datetime
+    hours: datetime
+
+
+class Folding:
+    """A vehicle's fold under way, over any number of portions of fixes; alive within one call.
+
+    Cut into portions at will: `state()` and `changes()` are those of all that was taken.
+    """
+
+    def __init__(self, before: VehicleState | None, depots: Sequence[Depot], rules: Rules) -> None:
+        self._rules = rules
+        self._places = places_of(depots)
+        self._early: list[tuple[Reported, str]] = []
+        self._run: _Run | None = None
+        if before is not None and before.timeline is not None:
+            self._run = _Run(before, before.timeline, self._places, rules)
+
+    def take(self, fixes: Iterable[Reported]) -> list[tuple[Reported, str]]:
+        """Take the next fixes, in order; return which of them are left out, and why.
+
+        Raises `ValueError` for one that is not newer than the one before.
+        """
+        remaining = iter(fixes)
+        early: list[tuple[Reported, str]] = []
+        if self._run is None:
+            for fix in remaining:
+                if fix_point(fix) is None:
+                    early.append((fix, NO_POSITION_YET))
+                    continue
+                timeline = begin(fix)
+                self._run = _Run(VehicleState(timeline), timeline, self._places, self._rules)
+                break
+        self._early += early
+        return early if self._run is None else early + self._run.take(remaining)
+
+    def state(self) -> VehicleState:
+        """Return the state after what was taken.
+
+        Raises `ValueError` when there was neither a state nor a fix.
+        """
+        if self._run is not None:
+            return self._run.state()
+        if not self._early:
+            raise ValueError("no fix: a vehicle begins with its first one")
+        return VehicleState(None)
+
+    def result(self, *, as_before: bool = False) -> tuple[VehicleState, Changes]:
+        """Return the state after what was taken, and what to write if no further fix comes.
+
+        `as_before` says that the state is what it once was after the same fix, and that the same
+        fixes follow: rows that rest on it are there already, and stay. Raises as `state` does.
+        """
+        state = self.state()
+        if self._run is not None:
+            changes = self._run.changes(state, as_before=as_before)
+            return state, _with_early(changes, self._early) if self._early else changes
+        since = self._early[0][0].recorded_at
+        return state, Changes(
+            Replaced(since, ()),
+            Replaced(since, ()),
+            Replaced(since, ()),
+            Replaced(hour_of(since), ()),
+            tuple(self._early),
+            (),
+        )
+
+
+def _with_early(changes: Changes, early: Sequence[tuple[Reported, str]]) -> Changes:
+    """Return changes with the fixes before the timeline's beginning left out.
+
+    Rows from there on give way as well: what was a position once may be private now.
+    """
+    since = early[0][0].recorded_at
+    return replace(
+        changes,
+        segments=replace(changes.segments, since=since),
+        trips=replace(changes.trips, since=since),
+        round_trips=replace(changes.round_trips, since=since),
+        hours=replace(changes.hours, since=hour_of(since)),
+        refused=(*early, *changes.refused),
+    )
+
+
+class _Run:
+    """A fold that has a timeline."""
+
+    def __init__(
+        self, before: VehicleState, timeline: Timeline, places: Places, rules: Rules
+    ) -> None:
+        self._rules = rules
+        self._fold = Fold(timeline, rules)
+        self._strung = RoundTrips(before.round_trip, before.parts, places, rules)
+        self._usage = UsageHours(before.hours, places)
+        self._since = _open(timeline, self._strung.since)
+        self._trips: list[Trip] = []
+        self._refused: list[tuple[Reported, str]] = []
+        self._checkpoints: list[tuple[datetime, VehicleState]] = []
+        self._period_ends = _period_end(timeline.at)
+
+    def take(self, fixes: Iterable[Reported]) -> list[tuple[Reported, str]]:
+        refused: list[tuple[Reported, str]] = []
+        fold, usage, strung = self._fold, self._usage, self._strung
+        period_ends = self._period_ends
+        for fix in fixes:
+            reason = fold.take(fix)
+            if reason is not None:
+                refused.append((fix, reason))
+                continue
+            for piece in fold.pieces:
+                usage.add(piece)
+            fold.pieces.clear()
+            if fold.departed_at is not None:
+                usage.depart(fold.departed_at)
+            if fold.ended is not None:
+                self._trips.append(fold.ended)
+                strung.add(fold.ended)
+            if fix.recorded_at >= period_ends:
+                period_ends = _period_end(fix.recorded_at)
+                self._checkpoints.append((fix.recorded_at, self.state()))
+        self._period_ends = period_ends
+        self._refused += refused
+        return refused
+
+    def state(self) -> VehicleState:
+        timeline = self._fold.timeline()
+        hours = self._usage.since(timeline.settled_until)
+        return VehicleState(timeline, hours, self._strung.underway, self._strung.parts)
+
+    def changes(self, state: VehicleState, *, as_before: bool) -> Changes:
+        fold, strung, since = self._fold, self._strung, self._since
+        timeline = state.timeline
+        if timeline is None:
+            raise AssertionError("a fold that has a timeline keeps it")
+        refused, checkpoints = tuple(self._refused), tuple(self._checkpoints)
+        if as_before:
+            until = _open(timeline, state.parts[0].started_at if state.parts else None)
+            return Changes(
+                Replaced(since.segments, tuple(fold.closed), until.segments),
+                Replaced(since.trips, tuple(self._trips), until.trips),
+                Replaced(since.round_trips, tuple(strung.ended), until.round_trips),
+                Replaced(since.hours, self._usage.between(since.hours, until.hours), until.hours),
+                refused,
+                checkpoints,
+            )
+        pieces, open_trip = provisional(timeline, self._rules)
+        for piece in pieces:
+            self._usage.add(piece)
+        trips = self._trips if open_trip is None else [*self._trips, open_trip]
+        still = strung.not_ended()
+        ended = strung.ended if still is None else [*strung.ended, still]
+        return Changes(
+            Replaced(since.segments, (*fold.closed, *_tiled(fold.building, pieces))),
+            Replaced(since.trips, tuple(trips)),
+            Replaced(since.round_trips, tuple(ended)),
+            Replaced(since.hours, self._usage.since(since.hours)),
+            refused,
+            checkpoints,
+        )
+
+
+def _open(timeline: Timeline, strung_since: datetime | None) -> _Open:
+    """Return from where on rows may still change, given where the round trip underway began."""
+    building, settled_until = timeline.building, timeline.settled_until
+    trips = settled_until if timeline.trip is None else timeline.trip.started_at
+    return _Open(
+        settled_until if building is None else building.started_at,
+        trips,
+        strung_since or trips,
+        hour_of(settled_until),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
@@ -144,6 +144,9 @@ CHECKPOINT: Final = Table(
 
 Row = tuple[Any, ...]
 
+Span = tuple[str, datetime, datetime | None]
+"""A vehicle, and a stretch of time from an instant on; to another one, if any."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
@@ -180,18 +183,20 @@ async def copy_encoded(connection: Connection, table: Table, rows: Sequence[byte
 async def replace_rows(
     connection: Connection,
     table: Table,
-    since: Sequence[tuple[str, datetime]],
+    spans: Sequence[Span],
     rows: Sequence[Row],
 ) -> None:
-    """Delete each vehicle's rows from its instant on, and append the given ones."""
+    """Delete each vehicle's rows that begin within its stretch, and append the given ones."""
     await connection.execute(
         sql.SQL(
-            "DELETE FROM {table} t USING unnest(%s::text[], %s::timestamptz[]) AS r (id, since) "
-            "WHERE t.vehicle_id = r.id AND t.{column} >= r.since"
+            "DELETE FROM {table} t USING "
+            "unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS r (id, since, until) "
+            "WHERE t.vehicle_id = r.id AND t.{column} >= r.since AND t.{column} < r.until"
         ).format(table=sql.Identifier(table.name), column=sql.Identifier(table.since)),
         [
-            _array(vehicle_id for vehicle_id, _ in since),
-            _array(at.isoformat() for _, at in since),
+            _array(vehicle_id for vehicle_id, _, _ in spans),
+            _array(since.isoformat() for _, since, _ in spans),
+            _array("infinity" if until is None else until.isoformat() for _, _, until in spans),
         ],
     )
     if rows:
@@ -332,6 +337,19 @@ async def read_checkpoint(
     return None if row is None else (row[0], row[1].encode())
 
 
+async def next_checkpoint(
+    connection: Connection, vehicle_id: str, *, after: datetime | None
+) -> tuple[datetime, bytes] | None:
+    """Return the oldest checkpoint of a vehicle, or the oldest after an instant."""
+    cursor = await connection.execute(
+        "SELECT recorded_at, state FROM vehicle_checkpoint "
+        "WHERE vehicle_id = %s AND recorded_at > %s ORDER BY recorded_at LIMIT 1",
+        [vehicle_id, "-infinity" if after is None else after],
+    )
+    row = await cursor.fetchone()
+    return None if row is None else (row[0], row[1].encode())
+
+
 async def oldest_checkpoint(
     connection: Connection, vehicle_id: str, *, since: datetime
 ) -> tuple[datetime, bytes] | None:
@@ -366,20 +384,39 @@ async def read_fixes(
     connection: Connection,
     vehicle_id: str,
     *,
-    after: datetime | None,
+    after: datetime | None = None,
+    until: datetime | None = None,
     limit: int | None = None,
 ) -> list[Row]:
-    """Return a vehicle's stored fixes, in order, as rows of `FIX`; all, or those after one.
+    """Return a vehicle's stored fixes after an instant and up to another, as rows of `FIX`.
 
-    With a limit, at most so many of them.
+    In order; with a limit, at most so many of them. An instant that is None bounds nothing.
     """
-    columns = sql.SQL(", ").join(map(sql.Identifier, FIX.columns))
+    return await _read_fixes(
+        connection,
+        "recorded_at > %s AND recorded_at <= %s ORDER BY recorded_at LIMIT %s",
+        vehicle_id,
+        "-infinity" if after is None else after,
+        "infinity" if until is None else until,
+        limit,
+    )
+
+
+async def read_fixes_at(
+    connection: Connection, vehicle_id: str, instants: Sequence[datetime]
+) -> list[Row]:
+    """Return a vehicle's stored fixes of those instants, as rows of `FIX`."""
+    return await _read_fixes(
+        connection, "recorded_at = ANY(%s::timestamptz[])", vehicle_id, list(instants)
+    )
+
+
+async def _read_fixes(connection: Connection, which: LiteralString, *given: Any) -> list[Row]:
     cursor = await connection.execute(
-        sql.SQL(
-            "SELECT {} FROM fix WHERE vehicle_id = %s AND recorded_at > %s ORDER BY recorded_at "
-            "LIMIT %s"
-        ).format(columns),
-        [vehicle_id, "-infinity" if after is None else after, limit],
+        sql.SQL("SELECT {} FROM fix WHERE vehicle_id = %s AND " + which).format(
+            sql.SQL(", ").join(map(sql.Identifier, FIX.columns))
+        ),
+        given,
     )
     return await cursor.fetchall()
 

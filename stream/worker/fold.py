@@ -1,4 +1,4 @@
-"""One vehicle's part of a batch: folded onward, or again from before its earliest late fix."""
+"""One vehicle's part of a batch, folded into what the batch writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from infra.database.fleet import Fleet
 from infra.database.stream import Letter
 from infra.database.timeline import Row, StoredState
 from infra.kafka import Topics
-from processors.arrivals import Arrival, precedence, resolve
 from processors.idle import idle_intervals
 from processors.places import Places
 from processors.segments import SegmentState
@@ -27,8 +26,7 @@ from processors.vehicle import Changes, VehicleState, advance, silent
 from schemas.fix import Reported
 from schemas.fleet import Home, Vehicle
 from schemas.rules import Rules
-from stream.worker import metrics, rows
-from stream.worker.records import Item, item_letter
+from stream.worker import rows
 
 STATE: Final = TypeAdapter(VehicleState)
 """Reads states; they are written by `dump`, which is quicker at it."""
@@ -57,19 +55,22 @@ class Writes:
     """In binary, of plain messages."""
     fresh_fixes: list[Row] = field(default_factory=list)
     changed_fixes: list[Row] = field(default_factory=list)
-    replaced: dict[store.Table, tuple[list[tuple[str, datetime]], list[Row]]] = field(
-        default_factory=dict
-    )
+    replaced: dict[store.Table, tuple[list[store.Span], list[Row]]] = field(default_factory=dict)
     states: dict[str, Known] = field(default_factory=dict)
     messages: list[tuple[Any, str, str, dict[str, Any]]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
 
     def replace(
-        self, table: store.Table, vehicle_id: str, since: datetime, new: Iterable[Row]
+        self,
+        table: store.Table,
+        vehicle_id: str,
+        since: datetime,
+        new: Iterable[Row],
+        until: datetime | None = None,
     ) -> None:
-        """Note that a vehicle's rows from an instant on give way to new ones."""
+        """Note that a vehicle's rows from an instant on, to another if any, give way."""
         places, rows_ = self.replaced.setdefault(table, ([], []))
-        places.append((vehicle_id, since))
+        places.append((vehicle_id, since, until))
         rows_.extend(new)
 
 
@@ -84,22 +85,6 @@ class VehicleFold:
     topics: Topics
     writes: Writes
 
-    async def take(
-        self, connection: AsyncConnection[TupleRow], known: Known | None, items: Sequence[Item]
-    ) -> None:
-        """Fold the items: onward from the state, or again from before the earliest late one."""
-        counting, lost = resolve(item.arrival for item in items)
-        self._lost(lost, items)
-        in_order = sorted(counting)
-        if known is None or in_order[0] > known.last_recorded_at:
-            arrivals = [counting[at] for at in in_order]
-            refused = self.onward(known, [arrival.fix for arrival in arrivals])
-            self.writes.fresh_fixes += [
-                rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
-            ]
-        else:
-            await self._again(connection, known, counting, items)
-
     def onward(self, known: Known | None, fixes: Sequence[Reported]) -> dict[datetime, str]:
         """Fold fixes that follow the state, in order; return which are left out, and why.
 
@@ -108,51 +93,10 @@ class VehicleFold:
         before = None if known is None else known.state
         state, changes = advance(before, fixes, self.depots, self.rules)
         since = fixes[0].recorded_at
-        self._write(changes, checkpoints_since=since, onward_from=before)
+        self.write(changes, checkpoints_since=since, onward_from=before)
         first = since if known is None else known.first_recorded_at
-        self._keep(known, state, first, fixes[-1].recorded_at)
+        self.keep(known, state, first, fixes[-1].recorded_at)
         return {fix.recorded_at: reason for fix, reason in changes.refused}
-
-    async def _again(
-        self,
-        connection: AsyncConnection[TupleRow],
-        known: Known,
-        counting: dict[datetime, Arrival],
-        items: Sequence[Item],
-    ) -> None:
-        """Fold again from the newest checkpoint before the earliest change to the end."""
-        vehicle_id = self.vehicle.vehicle_id
-        base: tuple[datetime, bytes] | None = await store.read_checkpoint(
-            connection, vehicle_id, before=min(counting)
-        )
-        anchor = known.first_recorded_at if base is None else base[0]
-        if not await store.has_fix(connection, vehicle_id, anchor):
-            self._too_late(items, anchor)
-            return
-        stored = {
-            row[1]: rows.stored_arrival(row)
-            for row in await store.read_fixes(
-                connection, vehicle_id, after=None if base is None else base[0]
-            )
-        }
-        merged = {at: arrival for at, (arrival, _) in stored.items()}
-        changed: set[datetime] = set()
-        for at, arrival in counting.items():
-            other = merged.get(at)
-            merged[at] = arrival if other is None else self._stronger(arrival, other, items)
-            if merged[at] is not other:
-                changed.add(at)
-        metrics.FIXES_LATE.inc(len(changed))
-        touched = {at for at in changed if self._content_changed(stored.get(at), merged[at])}
-        quarantine = {at: reason for at, (_, reason) in stored.items()}
-        if touched:
-            state = None if base is None else STATE.validate_json(base[1])
-            quarantine = self.refold(known, state, [merged[at].fix for at in sorted(merged)])
-        self.writes.changed_fixes += [
-            rows.fix_row(merged[at], quarantine.get(at))
-            for at in sorted(merged)
-            if at in changed or (at in stored and stored[at][1] != quarantine.get(at))
-        ]
 
     def refold(
         self,
@@ -169,8 +113,8 @@ class VehicleFold:
         before = state
         state, changes = advance(before, fixes, self.depots, self.rules)
         first, last = fixes[0].recorded_at, fixes[-1].recorded_at
-        self._write(changes, checkpoints_since=first, onward_from=None if again else before)
-        self._keep(
+        self.write(changes, checkpoints_since=first, onward_from=None if again else before)
+        self.keep(
             known,
             state,
             min(known.first_recorded_at, first),
@@ -178,52 +122,18 @@ class VehicleFold:
         )
         return {fix.recorded_at: reason for fix, reason in changes.refused}
 
-    @staticmethod
-    def _content_changed(stored: tuple[Arrival, str | None] | None, now: Arrival) -> bool:
-        return stored is None or precedence(stored[0].fix) != precedence(now.fix)
-
-    def _stronger(self, ours: Arrival, stored: Arrival, items: Sequence[Item]) -> Arrival:
-        """Return which of two fixes of one instant counts; the other becomes a dead letter."""
-        counting, lost = resolve((stored, ours))
-        self._lost(lost, items)
-        return counting[ours.fix.recorded_at]
-
-    def _lost(self, lost: Sequence[Arrival], items: Sequence[Item]) -> None:
-        for arrival in lost:
-            at = arrival.fix.recorded_at
-            occasion = next(item for item in items if item.arrival.fix.recorded_at == at)
-            counted = Item(arrival, occasion.vendor, occasion.record, occasion.number)
-            self.writes.letters.append(
-                item_letter(
-                    counted,
-                    "conflicting-fix",
-                    f"another fix of {arrival.fix.vehicle_id} at {at.isoformat()} says "
-                    "something else and comes first in our order; send one fix an instant",
-                )
-            )
-
-    def _too_late(self, items: Sequence[Item], anchor: datetime) -> None:
-        self.writes.letters += [
-            item_letter(
-                item,
-                "too-late",
-                f"the raw fixes from {anchor.isoformat()} on are past their retention, so that "
-                "the timeline cannot be computed again; restore them and replay this letter",
-            )
-            for item in items
-        ]
-
     def silent(self, known: Known, until: datetime) -> None:
         """Write what holds if the vehicle is not heard of until an instant; its state stays."""
         vehicle_id = self.vehicle.vehicle_id
         changes = silent(known.state, vehicle_id, until, self.depots, self.rules)
-        self._write(changes, checkpoints_since=until)
+        self.write(changes, checkpoints_since=until)
 
-    def _write(
+    def write(
         self,
         changes: Changes,
         *,
         checkpoints_since: datetime,
+        checkpoints_until: datetime | None = None,
         onward_from: VehicleState | None = None,
     ) -> None:
         """Gather rows that take the place of others.
@@ -236,42 +146,48 @@ class VehicleFold:
         before = onward_from
         timeline = None if before is None else before.timeline
         on_trip = timeline is None or timeline.trip is not None
-        idle = idle_intervals(changes.segments.rows, self.vehicle, self.rules)
-        segments = changes.segments.rows
-        last = segments[-1].ended_at if segments else checkpoints_since
+        segments, trips, strung = changes.segments, changes.trips, changes.round_trips
+        idle = idle_intervals(segments.rows, self.vehicle, self.rules)
+        # The last segment is open, unless others that stay follow it.
+        ends_at = segments.rows[-1].ended_at if segments.rows and segments.until is None else None
         put(
             store.SEGMENT,
             vehicle_id,
-            changes.segments.since,
-            rows.segment_rows(vehicle_id, segments),
+            segments.since,
+            rows.segment_rows(vehicle_id, segments.rows, open_until=ends_at),
+            segments.until,
         )
         if idle or timeline is None or _may_idle(timeline):
             put(
                 store.IDLE_INTERVAL,
                 vehicle_id,
-                changes.segments.since,
-                rows.idle_rows(vehicle_id, idle, open_until=last),
+                segments.since,
+                rows.idle_rows(vehicle_id, idle, open_until=ends_at),
+                segments.until,
             )
-        if on_trip or changes.trips.rows:
+        if on_trip or trips.rows:
             put(
                 store.TRIP,
                 vehicle_id,
-                changes.trips.since,
-                rows.trip_rows(vehicle_id, changes.trips.rows, self.depots),
+                trips.since,
+                rows.trip_rows(vehicle_id, trips.rows, self.depots),
+                trips.until,
             )
         # Of a vehicle that fell silent on a trip, the end of the round trip may have been said.
-        if on_trip or changes.round_trips.rows or (before and before.round_trip):
+        if on_trip or strung.rows or (before and before.round_trip):
             put(
                 store.ROUND_TRIP,
                 vehicle_id,
-                changes.round_trips.since,
-                rows.round_trip_rows(vehicle_id, changes.round_trips.rows, self.homes),
+                strung.since,
+                rows.round_trip_rows(vehicle_id, strung.rows, self.homes),
+                strung.until,
             )
         put(
             store.USAGE_HOUR,
             vehicle_id,
             changes.hours.since,
             rows.usage_rows(self.vehicle, changes.hours.rows),
+            changes.hours.until,
         )
         if changes.checkpoints or timeline is None:
             put(
@@ -279,14 +195,16 @@ class VehicleFold:
                 vehicle_id,
                 checkpoints_since,
                 [(vehicle_id, at, dump(state)) for at, state in changes.checkpoints],
+                checkpoints_until,
             )
         self.writes.messages += rows.ended_events(
-            self.vehicle, changes.trips.rows, changes.round_trips.rows, self.topics
+            self.vehicle, trips.rows, strung.rows, self.topics
         )
 
-    def _keep(
+    def keep(
         self, known: Known | None, state: VehicleState, first: datetime, last: datetime
     ) -> None:
+        """Note the vehicle's state after the batch."""
         version = 1 if known is None else known.version + 1
         self.writes.states[self.vehicle.vehicle_id] = Known(version, first, last, state)
 

@@ -12,7 +12,9 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector
 
 FIXES: Final = Counter("fleetpulse_fixes", "Fixes committed")
-FIXES_LATE: Final = Counter("fleetpulse_fixes_late", "Fixes that made a timeline fold again")
+FIXES_LATE: Final = Counter("fleetpulse_fixes_late", "Fixes that changed what was known already")
+FOLDS_AGAIN: Final = Counter("fleetpulse_folds_again", "Times that a part of a timeline was folded")
+FIXES_FOLDED_AGAIN: Final = Counter("fleetpulse_fixes_folded_again", "Fixes folded in those parts")
 RECORDS_SKIPPED: Final = Counter(
     "fleetpulse_records_skipped", "Records delivered again and recognised by their offset"
 )

@@ -72,9 +72,10 @@ def stored_arrival(row: Row) -> tuple[Arrival, str | None]:
     return Arrival(fix, row[2]), row[12]
 
 
-def segment_rows(vehicle_id: str, segments: Sequence[Segment]) -> list[Row]:
-    """Return rows of `segment`; the last one is open."""
-    last = len(segments) - 1
+def segment_rows(
+    vehicle_id: str, segments: Sequence[Segment], *, open_until: datetime | None
+) -> list[Row]:
+    """Return rows of `segment`; one that lasts until the last fix is open."""
     return [
         (
             vehicle_id,
@@ -86,9 +87,9 @@ def segment_rows(vehicle_id: str, segments: Sequence[Segment]) -> list[Row]:
             segment.private,
             *segment.start,
             *segment.end,
-            index == last,
+            segment.ended_at == open_until,
         )
-        for index, segment in enumerate(segments)
+        for segment in segments
     ]
 
 
@@ -117,7 +118,7 @@ def trip_rows(vehicle_id: str, trips: Sequence[Trip], places: Places) -> list[Ro
 
 
 def idle_rows(
-    vehicle_id: str, intervals: Sequence[IdleInterval], *, open_until: datetime
+    vehicle_id: str, intervals: Sequence[IdleInterval], *, open_until: datetime | None
 ) -> list[Row]:
     """Return rows of `idle_interval`; one that lasts until the last fix is open."""
     return [

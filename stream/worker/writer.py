@@ -25,7 +25,7 @@ from infra.database.fleet import add_unregistered, load_fleet
 from infra.database.pool import Pool
 from infra.database.stream import Letter, Partition, ProgressLostError
 from infra.kafka import Held, Topics
-from stream.worker import metrics
+from stream.worker import late, metrics
 from stream.worker.batch import Batch, Place, place_of
 from stream.worker.fold import STATE, Ground, Known, flush
 from stream.worker.records import Record, letter
@@ -288,7 +288,7 @@ class Writer:
         batch.fold_onward(known, vehicles - known.keys(), self._topics)
         for vehicle_id, share in batch.waiting.items():
             fold = ground.fold(vehicle_id, self._topics, batch.writes)
-            await fold.take(connection, known.get(vehicle_id), batch.items_of(share))
+            await late.take(fold, connection, known.get(vehicle_id), batch.items_of(share))
 
     async def _states(
         self, connection: AsyncConnection[TupleRow], vehicle_ids: Collection[str]

@@ -1,0 +1,207 @@
+"""A vehicle's items one by one: what is late is folded again, as far as it changes anything.
+
+From the newest checkpoint before the earliest change, in pages, up to the first checkpoint after
+the latest one at which the state is what it was. From there on the rows are a function of the same
+state and the same fixes, so they stay. Where that never happens, to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from infra.database import timeline as store
+from infra.database.timeline import Row
+from processors.arrivals import Arrival, precedence, resolve
+from processors.vehicle import Folding
+from stream.worker import metrics, rows
+from stream.worker.fold import STATE, Known, VehicleFold, dump
+from stream.worker.records import Item, item_letter
+
+_AT_ONCE: Final = 20_000
+"""Fixes that are held in memory: where pages are cut makes no difference to the rows."""
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+async def take(
+    fold: VehicleFold,
+    connection: AsyncConnection[TupleRow],
+    known: Known | None,
+    items: Sequence[Item],
+) -> None:
+    """Fold a vehicle's items, in the order of their arrival, into what the batch writes."""
+    counting, lost = resolve(item.arrival for item in items)
+    _conflicting(fold, lost, items)
+    arrivals = [counting[at] for at in sorted(counting)]
+    if known is not None and arrivals[0].fix.recorded_at <= known.last_recorded_at:
+        await _late(fold, connection, known, arrivals, items)
+    else:
+        _onward(fold, known, arrivals)
+
+
+def _onward(fold: VehicleFold, known: Known | None, arrivals: Sequence[Arrival]) -> None:
+    refused = fold.onward(known, [arrival.fix for arrival in arrivals])
+    fold.writes.fresh_fixes += [
+        rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
+    ]
+
+
+async def _late(
+    fold: VehicleFold,
+    connection: AsyncConnection[TupleRow],
+    known: Known,
+    arrivals: Sequence[Arrival],
+    items: Sequence[Item],
+) -> None:
+    """Fold again what is late, unless it says nothing new, and onward what is not."""
+    late = [one for one in arrivals if one.fix.recorded_at <= known.last_recorded_at]
+    newer = arrivals[len(late) :]
+    stored = {
+        row[1]: rows.stored_arrival(row)
+        for row in await store.read_fixes_at(
+            connection, fold.vehicle.vehicle_id, [one.fix.recorded_at for one in late]
+        )
+    }
+    change = _Change(fold, known)
+    for arrival in late:
+        at = arrival.fix.recorded_at
+        before, quarantine = stored.get(at, (None, None))
+        if before is None:
+            change.touched[at] = arrival
+            continue
+        counting, lost = resolve((before, arrival))
+        counts = counting[at]
+        _conflicting(fold, lost, items)
+        if precedence(before.fix) != precedence(counts.fix):
+            change.touched[at] = counts
+        elif counts != before:  # the same again, received earlier
+            fold.writes.changed_fixes.append(rows.fix_row(counts, quarantine))
+            metrics.FIXES_LATE.inc()
+    if change.touched:
+        metrics.FIXES_LATE.inc(len(change.touched))
+        if not await change.find_start(connection):
+            _too_late(fold, items, change)
+        elif not await change.fold_again(connection, newer):
+            return
+    if newer:
+        _onward(fold, fold.writes.states.get(fold.vehicle.vehicle_id, known), newer)
+
+
+@dataclass(slots=True)
+class _Change:
+    """What changes in a vehicle's past, and from where on it is folded again."""
+
+    fold: VehicleFold
+    known: Known
+    touched: dict[datetime, Arrival] = field(default_factory=dict)
+    """What is new or says something else now."""
+    start: tuple[datetime, bytes] | None = None
+    """The checkpoint to begin at; None: before the first fix of all."""
+
+    @property
+    def anchor(self) -> datetime:
+        """The fix that has to be stored still: it vouches for all after it."""
+        return self.known.first_recorded_at if self.start is None else self.start[0]
+
+    async def find_start(self, connection: AsyncConnection[TupleRow]) -> bool:
+        """Return whether the fixes from where to begin are there, and not past their retention."""
+        vehicle_id = self.fold.vehicle.vehicle_id
+        self.start = await store.read_checkpoint(connection, vehicle_id, before=min(self.touched))
+        return await store.has_fix(connection, vehicle_id, self.anchor)
+
+    async def fold_again(
+        self, connection: AsyncConnection[TupleRow], newer: Sequence[Arrival]
+    ) -> bool:
+        """Fold from the start; return whether the state became what it was, before `newer`."""
+        fold, vehicle_id = self.fold, self.fold.vehicle.vehicle_id
+        at = None if self.start is None else self.start[0]
+        state = None if self.start is None else STATE.validate_json(self.start[1])
+        folding = Folding(state, fold.depots, fold.rules)
+        waiting, latest = dict(self.touched), max(self.touched)
+        agreed = False
+        while True:
+            checkpoint = await store.next_checkpoint(connection, vehicle_id, after=at)
+            page = await store.read_fixes(
+                connection,
+                vehicle_id,
+                after=at,
+                until=None if checkpoint is None else checkpoint[0],
+                limit=_AT_ONCE,
+            )
+            whole = len(page) < _AT_ONCE
+            at_end = whole and checkpoint is None
+            at = checkpoint[0] if whole and checkpoint is not None else page[-1][1] if page else at
+            here = [one for one in waiting if at_end or (at is not None and one <= at)]
+            more = [waiting.pop(one) for one in here]
+            self._take(folding, page, [*more, *newer] if at_end else more)
+            if at_end:
+                break
+            if checkpoint is not None and at == checkpoint[0] and at >= latest:
+                agreed = dump(folding.state()).encode() == checkpoint[1]
+                if agreed:
+                    break
+        state, changes = folding.result(as_before=agreed)
+        since = min(self.touched)
+        fold.write(
+            changes,
+            checkpoints_since=since,
+            checkpoints_until=at + _MICROSECOND if agreed and at is not None else None,
+        )
+        last = newer[-1].fix.recorded_at if newer and not agreed else self.known.last_recorded_at
+        fold.keep(
+            self.known,
+            self.known.state if agreed else state,
+            min(self.known.first_recorded_at, since),
+            last,
+        )
+        metrics.FOLDS_AGAIN.inc()
+        return agreed
+
+    def _take(self, folding: Folding, page: Sequence[Row], more: Sequence[Arrival]) -> None:
+        """Fold a page of stored fixes together with what is new in it, and note what to write."""
+        stored = {row[1]: rows.stored_arrival(row) for row in page}
+        merged = {at: arrival for at, (arrival, _) in stored.items()}
+        changed = {arrival.fix.recorded_at: arrival for arrival in more}
+        merged |= changed
+        refused = folding.take([merged[at].fix for at in sorted(merged)])
+        quarantine = {fix.recorded_at: reason for fix, reason in refused}
+        self.fold.writes.changed_fixes += [
+            rows.fix_row(arrival, quarantine.get(at))
+            for at, arrival in sorted(merged.items())
+            if at in changed or stored[at][1] != quarantine.get(at)
+        ]
+        metrics.FIXES_FOLDED_AGAIN.inc(len(merged))
+
+
+def _conflicting(fold: VehicleFold, lost: Sequence[Arrival], items: Sequence[Item]) -> None:
+    for arrival in lost:
+        at = arrival.fix.recorded_at
+        occasion = next(item for item in items if item.arrival.fix.recorded_at == at)
+        counted = Item(arrival, occasion.vendor, occasion.record, occasion.number)
+        fold.writes.letters.append(
+            item_letter(
+                counted,
+                "conflicting-fix",
+                f"another fix of {arrival.fix.vehicle_id} at {at.isoformat()} says "
+                "something else and comes first in our order; send one fix an instant",
+            )
+        )
+
+
+def _too_late(fold: VehicleFold, items: Sequence[Item], change: _Change) -> None:
+    fold.writes.letters += [
+        item_letter(
+            item,
+            "too-late",
+            f"the raw fixes from {change.anchor.isoformat()} on are past their retention, so that "
+            "the timeline cannot be computed again; restore them and replay this letter",
+        )
+        for item in items
+        if item.arrival.fix.recorded_at in change.touched
+    ]

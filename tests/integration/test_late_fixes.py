@@ -1,0 +1,140 @@
+"""Late fixes through the worker: only as much is folded again as they change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from infra.database.pool import Pool
+from schemas.fix import Fix
+from stream.worker import metrics
+from stream.worker.writer import Writer
+from tests.stream_harness import (
+    TOPICS,
+    Log,
+    derived,
+    empty,
+    enter_municipality,
+    fetch,
+    message,
+    open_pool,
+)
+
+START = datetime(2026, 2, 2, tzinfo=UTC)
+CAR = "syddjurs/a"
+PER_DAY = 24 * 30
+CHECKPOINTS = "SELECT * FROM vehicle_checkpoint ORDER BY 1, 2"
+LETTERS = "SELECT reason, count(*) FROM dead_letter GROUP BY 1 ORDER BY 1"
+
+
+def days(count: int) -> list[Fix]:
+    """Return a fix every two minutes, day and night; two hours a day the car is on the road."""
+    fixes = []
+    for number in range(count * PER_DAY):
+        hour = (number * 2 % 1440) / 60
+        km = 30 * max(0.0, 1 - abs(hour - 11))
+        fixes.append(
+            Fix(
+                vehicle_id=CAR,
+                recorded_at=START + timedelta(minutes=2 * number),
+                lat=56.3 + km / 111.34,
+                lon=10.4,
+                ignition=km > 0,
+            )
+        )
+    return fixes
+
+
+async def _write(pool: Pool, *portions: Sequence[Fix], log: Log | None = None) -> Log:
+    """Have a new worker take portions, each in a batch of its own; return the log, to go on."""
+    log, writer = log or Log(), Writer(pool, TOPICS)
+    for portion in portions:
+        log.append(message(portion))
+    records = log.since(await log.assign(writer))
+    assert len(records) == len(portions)
+    for record in records:
+        await writer.write([record])
+    return log
+
+
+def _folded_again() -> float:
+    return float(metrics.FIXES_FOLDED_AGAIN._value.get())  # noqa: SLF001 - there is no other way to read it
+
+
+@pytest.mark.parametrize("missing", [PER_DAY + 5 * 30, PER_DAY + 11 * 30])
+def test_a_late_fix_folds_again_no_more_than_the_hours_around_it(
+    database_url: str, missing: int
+) -> None:
+    """One of the night, and the one at the turning point of a trip."""
+
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            fixes = days(6)
+            await _write(pool, fixes)
+            expected = await derived(pool), await fetch(pool, CHECKPOINTS)
+            await empty(pool)
+            late = fixes.pop(missing)
+            before = _folded_again()
+            await _write(pool, fixes, [late])
+            assert 0 < _folded_again() - before <= PER_DAY / 2 + 2
+            assert (await derived(pool), await fetch(pool, CHECKPOINTS)) == expected
+
+    asyncio.run(main())
+
+
+def test_what_is_late_and_what_is_new_may_come_together(database_url: str) -> None:
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            fixes = days(3)
+            await _write(pool, fixes)
+            expected = await derived(pool), await fetch(pool, CHECKPOINTS)
+            await empty(pool)
+            late = fixes.pop(PER_DAY // 4)
+            *known, second, first = fixes
+            before = _folded_again()
+            await _write(pool, known, [first, late, second])
+            assert 0 < _folded_again() - before <= PER_DAY / 2 + 2
+            assert (await derived(pool), await fetch(pool, CHECKPOINTS)) == expected
+
+    asyncio.run(main())
+
+
+def test_the_same_again_folds_nothing(database_url: str) -> None:
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            fixes = days(2)
+            log = await _write(pool, fixes)
+            expected = await derived(pool)
+            before = _folded_again()
+            await _write(pool, [fixes[5], fixes[40]], log=log)
+            assert _folded_again() == before
+            assert await derived(pool) == expected
+
+    asyncio.run(main())
+
+
+def test_what_is_too_late_does_not_hold_back_what_is_new(database_url: str) -> None:
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            *fixes, newest = days(3)
+            late = fixes.pop(30)
+            log = await _write(pool, fixes)
+            async with pool.connection() as connection:
+                await connection.execute(
+                    "DELETE FROM fix WHERE recorded_at < %s", [START + timedelta(days=2)]
+                )
+            await _write(pool, [newest, late], log=log)
+            assert await fetch(pool, LETTERS) == [("too-late", 1)]
+            assert await fetch(pool, "SELECT max(recorded_at) FROM fix") == [(newest.recorded_at,)]
+            assert await fetch(pool, "SELECT last_recorded_at FROM vehicle_state") == [
+                (newest.recorded_at,)
+            ]
+
+    asyncio.run(main())

@@ -1,0 +1,89 @@
+"""Late fixes: what is folded again may end where the state is what it was, wherever that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processors.places import Places
+from processors.vehicle import Changes, Folding, Replaced, VehicleState, advance
+from schemas.fix import Fix
+from schemas.fleet import Depot
+from schemas.rules import Rules
+from stream.worker.fold import dump
+from tests.property.examples import examples
+from tests.property.test_fold_equals_batch import journeys
+
+_HOME = Depot(
+    depot_id="syddjurs/home",
+    municipality_id="syddjurs",
+    name="Home",
+    lat=56.3,
+    lon=10.4,
+    capacity=5,
+)
+_PLACES = Places([_HOME])
+_RULES = Rules(round_trip_max_s=9_000.0, round_trip_split_stop_s=600.0)
+
+
+def _states(fixes: Sequence[Fix]) -> list[VehicleState]:
+    """Return the state after each fix."""
+    folding = Folding(None, _PLACES, _RULES)
+    states = []
+    for fix in fixes:
+        folding.take([fix])
+        states.append(folding.state())
+    return states
+
+
+def _spliced(old: Replaced[Any], new: Replaced[Any]) -> list[Any]:
+    """Return rows as the database has them after the new ones took the place of some old ones."""
+    stay = [
+        row
+        for row in old.rows
+        if _begin(row) < new.since or (new.until is not None and _begin(row) >= new.until)
+    ]
+    return sorted([*stay, *new.rows], key=_begin)
+
+
+def _begin(row: Any) -> Any:
+    return row.hour if hasattr(row, "hour") else row.started_at
+
+
+def _rows(changes: Changes) -> tuple[Replaced[Any], ...]:
+    return changes.segments, changes.trips, changes.round_trips, changes.hours
+
+
+def test_rows_beyond_an_agreement_stay() -> None:
+    agreements = 0
+
+    @settings(max_examples=examples(150), deadline=None)
+    @given(fixes=journeys(), data=st.data())
+    def law(fixes: list[Fix], data: st.DataObject) -> None:
+        nonlocal agreements
+        late = data.draw(st.lists(st.integers(0, len(fixes) - 1), min_size=1, max_size=3))
+        known = [fix for index, fix in enumerate(fixes) if index not in late]
+        first, last = min(late), max(late)
+        if not any(fix.recorded_at > fixes[last].recorded_at for fix in known):
+            return
+        before = _states(known)
+        at_each = {fix.recorded_at: dump(state) for fix, state in zip(known, before, strict=True)}
+        _, old = advance(None, known, _PLACES, _RULES)
+        _, expected = advance(None, fixes, _PLACES, _RULES)
+        folding = Folding(before[first - 1] if first else None, _PLACES, _RULES)
+        agreed = False
+        for index, fix in enumerate(fixes[first:], start=first):
+            folding.take([fix])
+            if index > last and dump(folding.state()) == at_each[fix.recorded_at]:
+                agreed = True
+                break
+        agreements += agreed
+        _, new = folding.result(as_before=agreed)
+        for was, becomes, should in zip(_rows(old), _rows(new), _rows(expected), strict=True):
+            assert _spliced(was, becomes) == list(should.rows)
+
+    law()
+    assert agreements > 0
