@@ -7,6 +7,7 @@ not, the positions do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -63,43 +64,59 @@ class Mileage(NamedTuple):
         Once it does not, as much as the positions say, and the mark moves on. Either way sums are
         compared and not legs, so that a coarse or a belated reading does no harm.
         """
-        start_m, reading_m = leg.start_odometer_m, leg.end_odometer_m
-        gps_m = self.gps_m + leg.distance_m
-        first_m, last_m = self._readings(start_m, reading_m)
-        mark_m = start_m if self.mark_m is None else self.mark_m
-        gps_since_m = self.gps_since_m + leg.distance_m
-        if mark_m is None:
-            counted_m = self.counted_m + leg.distance_m
-            return Mileage(counted_m, self.by_odometer_m, gps_m, first_m, last_m, reading_m)
-        said_m = gps_since_m if reading_m is None else reading_m - mark_m
-        believed = reading_m is not None and _agree(said_m, gps_since_m, rules)
-        more_m = max(0.0, (said_m if believed else gps_since_m) - self.counted_since_m)
-        so_far = Mileage(
-            self.counted_m + more_m,
-            self.by_odometer_m + (more_m if believed else 0.0),
-            gps_m,
-            first_m,
-            last_m,
+        mileage, _ = self.driven_on(
+            (leg.distance_m,), leg.start_odometer_m, (leg.end_odometer_m,), rules
         )
-        if reading_m is not None and not believed:
-            return so_far._replace(mark_m=reading_m)
-        return so_far._replace(
-            mark_m=mark_m, gps_since_m=gps_since_m, counted_since_m=self.counted_since_m + more_m
+        return mileage
+
+    def driven_on(
+        self,
+        lengths_m: Iterable[float],
+        start_m: float | None,
+        readings_m: Iterable[float | None],
+        rules: Rules,
+    ) -> tuple[Mileage, list[float]]:
+        """Return the mileage with legs driven that follow each other, and how far each counts.
+
+        `start_m` is the reading at the first leg's start, `readings_m` are those at their ends.
+        """
+        counted, by_odometer, gps, first, last, mark, gps_since, counted_since = self
+        least, slack_m = 1 - rules.odometer_tolerance, rules.odometer_slack_m
+        metres: list[float] = []
+        for length_m, reading in zip(lengths_m, readings_m, strict=True):
+            gps += length_m
+            if first is not None:
+                last = last if reading is None else reading
+            elif start_m is not None:
+                first, last = start_m, reading
+            else:
+                first, last = reading, None
+            before = counted
+            if mark is None:
+                mark = start_m
+            if mark is None:
+                counted += length_m
+                mark = reading
+            else:
+                gps_since += length_m
+                said = gps_since
+                believed = False
+                if reading is not None:
+                    said = reading - mark
+                    # The shorter may not be too far below the longer.
+                    shorter, longer = (said, gps_since) if said < gps_since else (gps_since, said)
+                    believed = shorter >= least * longer - slack_m
+                more = max(0.0, (said if believed else gps_since) - counted_since)
+                counted += more
+                if believed:
+                    by_odometer += more
+                if reading is None or believed:
+                    counted_since += more
+                else:
+                    mark, gps_since, counted_since = reading, 0.0, 0.0
+            metres.append(counted - before)
+            start_m = reading
+        return (
+            Mileage(counted, by_odometer, gps, first, last, mark, gps_since, counted_since),
+            metres,
         )
-
-    def _readings(
-        self, start_m: float | None, end_m: float | None
-    ) -> tuple[float | None, float | None]:
-        """Return the first reading and the last one at the end of a leg after it."""
-        if self.first_m is not None:
-            return self.first_m, self.last_m if end_m is None else end_m
-        if start_m is not None:
-            return start_m, end_m
-        return end_m, None
-
-
-def _agree(odometer_m: float, gps_m: float, rules: Rules) -> bool:
-    """Return whether the shorter is not too far below the longer."""
-    least = 1 - rules.odometer_tolerance
-    shorter_m, longer_m = min(odometer_m, gps_m), max(odometer_m, gps_m)
-    return shorter_m >= least * longer_m - rules.odometer_slack_m

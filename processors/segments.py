@@ -41,6 +41,19 @@ class Segment(NamedTuple):
         return (self.ended_at - self.started_at).total_seconds()
 
 
+class Stretch(NamedTuple):
+    """Pieces of one state that follow each other: driving, or standing at one place.
+
+    `instants` are where they begin and the end of the last one, `starts` where the vehicle was at
+    the beginning of each; `metres` is how far each was driven, and empty where it stood.
+    """
+
+    state: SegmentState
+    instants: list[datetime]
+    starts: list[Point]
+    metres: list[float]
+
+
 def at_standstill(leg: Leg) -> Segment:
     """Return the segment of a leg between two trips: idling with the engine on, else parked."""
     state = SegmentState.IDLING if leg.engine else SegmentState.PARKED

@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Final
 
 from processors.engine import settle
-from processors.geodesy import Point, distance_m
+from processors.geodesy import Point, distance_m, is_within
 from processors.legs import Leg, is_moving
 from processors.segments import Segment, SegmentState, at_standstill, merged
 from processors.trips import Trip
@@ -250,7 +250,7 @@ class Fold:
         """Stand on, or depart once the vehicle is far enough from where it stood."""
         tail = self._tail
         tail.append(leg)
-        if distance_m(self._anchor, leg.end) <= self._far_m:
+        if self._near(self._anchor, leg.end):
             self._settle_standstill()
             return
         departure = self._departure()
@@ -304,7 +304,7 @@ class Fold:
         else:
             self._emit(Segment(SegmentState.OFFLINE, *leg[:5], moved, private))
         self._engine = leg.engine
-        if distance_m(self._anchor, leg.end) > self._far_m:
+        if not self._near(self._anchor, leg.end):
             self._anchor = leg.end
 
     def _arrive(self, arrival: int) -> None:
@@ -335,7 +335,7 @@ class Fold:
         if not tail:
             return
         last = tail[-1]
-        away = distance_m(self._anchor, last.end) > self._rest_m
+        away = not is_within(self._anchor, last.end, self._rest_m)
         if not last.moving and (not away or self._rested_s() >= self._rules.stop_after_s):
             if away:
                 self._anchor = last.end
@@ -355,7 +355,7 @@ class Fold:
         """Return the leg on which the vehicle left its place, if it has: the last try counts."""
         tail = self._tail
         index = len(tail) - 1
-        while index and distance_m(self._anchor, tail[index].start) > self._rest_m:
+        while index and not is_within(self._anchor, tail[index].start, self._rest_m):
             index -= 1
         while index and tail[index].moving and tail[index - 1].moving:
             index -= 1
@@ -415,7 +415,7 @@ class Fold:
         resting = [index for index in range(self._candidate, len(tail)) if not tail[index].moving]
         for index in resting:
             start = tail[index].start
-            if all(distance_m(start, leg.end) <= self._rest_m for leg in reversed(tail[index:])):
+            if all(is_within(start, leg.end, self._rest_m) for leg in reversed(tail[index:])):
                 return index
         return resting[0] if resting else otherwise
 
@@ -426,11 +426,15 @@ class Fold:
         return slow and leg.distance_m <= self._rest_m
 
     def _near(self, one: Point, other: Point) -> bool:
-        return distance_m(one, other) <= self._far_m
+        return is_within(one, other, self._far_m)
 
     def _emit(self, piece: Segment) -> None:
         """Append a piece to what is final."""
         self.pieces.append(piece)
+        self._build(piece)
+
+    def _build(self, piece: Segment) -> None:
+        """Lengthen the last segment by a piece, or begin another one with it."""
         building = self.building
         if building is None:
             self.building = piece

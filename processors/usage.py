@@ -7,13 +7,16 @@ what lies between two fixes, so that the time away does not depend on batches ei
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import add
 from typing import Final, NamedTuple
 
+from processors.geodesy import Point
 from processors.places import Places
-from processors.segments import Segment, SegmentState
+from processors.segments import Segment, SegmentState, Stretch
 
 _HOUR: Final = timedelta(hours=1)
 _NONE: Final = timedelta()
@@ -67,9 +70,47 @@ class UsageHours:
 
     def add(self, piece: Segment) -> None:
         """Share a piece out to the hours that it touches."""
-        state, start, end = piece.state, piece.started_at, piece.ended_at
-        driven_m = piece.distance_m if state is SegmentState.DRIVING else 0.0
-        away = self._is_away(piece)
+        driven_m = piece.distance_m if piece.state is SegmentState.DRIVING else 0.0
+        self._share(
+            piece.state, piece.started_at, piece.ended_at, driven_m, away=self._is_away(piece)
+        )
+
+    def add_stretch(self, stretch: Stretch) -> None:
+        """Add pieces that follow each other, with the same result as one by one."""
+        if stretch.state is SegmentState.DRIVING:
+            self._add_driving(stretch.instants, stretch.metres)
+        else:
+            self._add_standing(stretch.state, stretch.instants, stretch.starts)
+
+    def _add_driving(self, instants: Sequence[datetime], metres: Sequence[float]) -> None:
+        usage = self._at(instants[0])
+        if instants[-1] <= usage.until:
+            length = instants[-1] - instants[0]
+            usage.driving += length
+            usage.away += length
+            # One by one, as floats add up to something else in another order.
+            usage.distance_m = reduce(add, metres, usage.distance_m)
+            return
+        for start, end, driven_m in zip(instants, instants[1:], metres, strict=False):
+            self._share(SegmentState.DRIVING, start, end, driven_m, away=True)
+
+    def _add_standing(
+        self, state: SegmentState, instants: Sequence[datetime], starts: Sequence[Point]
+    ) -> None:
+        since, where = instants[0], starts[0]
+        away = self._places.at(where) is None
+        for at, point in zip(instants[1:], starts[1:], strict=False):
+            if point == where:
+                continue
+            where = point
+            if (self._places.at(point) is None) is not away:
+                self._share(state, since, at, 0.0, away=away)
+                since, away = at, not away
+        self._share(state, since, instants[-1], 0.0, away=away)
+
+    def _share(
+        self, state: SegmentState, start: datetime, end: datetime, driven_m: float, *, away: bool
+    ) -> None:
         usage = self._at(start)
         if end <= usage.until:
             _grow(usage, state, end - start, driven_m, away=away)

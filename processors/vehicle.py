@@ -8,16 +8,19 @@ batches, the rows end up the same.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Final, Generic, TypeVar
 
 from processors.arrivals import NO_POSITION_YET
 from processors.places import Places, places_of
 from processors.round_trips import RoundTrip, RoundTrips
 from processors.segments import Segment, merged
-from processors.timeline import Fold, Timeline, begin, fix_point, provisional
+from processors.stretches import Measured, Runner
+from processors.timeline import Timeline, begin, fix_point, provisional
 from processors.trips import Trip
 from processors.usage import UsageHour, UsageHours, hour_of
 from schemas.fix import Fix, Reported
@@ -68,14 +71,19 @@ class Changes:
 
 
 def advance(
-    before: VehicleState | None, fixes: Iterable[Reported], depots: Sequence[Depot], rules: Rules
+    before: VehicleState | None,
+    fixes: Sequence[Reported],
+    depots: Sequence[Depot],
+    rules: Rules,
+    legs: Measured | None = None,
 ) -> tuple[VehicleState, Changes]:
     """Fold fixes, in order of device time and newer than the state, into a vehicle's rows.
 
+    `legs` are measured from these fixes and rules, if they are: that makes no difference but speed.
     Raises `ValueError` for a fix that is not newer, and when there is neither state nor fix.
     """
     folding = Folding(before, depots, rules)
-    folding.take(fixes)
+    folding.take(fixes, legs)
     return folding.result()
 
 
@@ -122,15 +130,18 @@ class Folding:
         if before is not None and before.timeline is not None:
             self._run = _Run(before, before.timeline, self._places, rules)
 
-    def take(self, fixes: Iterable[Reported]) -> list[tuple[Reported, str]]:
+    def take(
+        self, fixes: Sequence[Reported], legs: Measured | None = None
+    ) -> list[tuple[Reported, str]]:
         """Take the next fixes, in order; return which of them are left out, and why.
 
-        Raises `ValueError` for one that is not newer than the one before.
+        `legs` as of `advance`. Raises `ValueError` for one that is not newer than the one before.
         """
-        remaining = iter(fixes)
         early: list[tuple[Reported, str]] = []
+        first = 0
         if self._run is None:
-            for fix in remaining:
+            for fix in fixes:
+                first += 1
                 if fix_point(fix) is None:
                     early.append((fix, NO_POSITION_YET))
                     continue
@@ -138,7 +149,7 @@ class Folding:
                 self._run = _Run(VehicleState(timeline), timeline, self._places, self._rules)
                 break
         self._early += early
-        return early if self._run is None else early + self._run.take(remaining)
+        return early if self._run is None else early + self._run.take(fixes, first, legs)
 
     def state(self) -> VehicleState:
         """Return the state after what was taken.
@@ -195,7 +206,7 @@ class _Run:
         self, before: VehicleState, timeline: Timeline, places: Places, rules: Rules
     ) -> None:
         self._rules = rules
-        self._fold = Fold(timeline, rules)
+        self._fold = Runner(timeline, rules)
         self._strung = RoundTrips(before.round_trip, before.parts, places, rules)
         self._usage = UsageHours(before.hours, places)
         self._since = _open(timeline, self._strung.since)
@@ -204,18 +215,27 @@ class _Run:
         self._checkpoints: list[tuple[datetime, VehicleState]] = []
         self._period_ends = _period_end(timeline.at)
 
-    def take(self, fixes: Iterable[Reported]) -> list[tuple[Reported, str]]:
+    def take(
+        self, fixes: Sequence[Reported], first: int, legs: Measured | None
+    ) -> list[tuple[Reported, str]]:
         refused: list[tuple[Reported, str]] = []
         fold, usage, strung = self._fold, self._usage, self._strung
         period_ends = self._period_ends
-        for fix in fixes:
+        index, end = first, len(fixes)
+        run_to = 0 if legs is None else self._before_checkpoint(fixes, first)
+        while index < end:
+            if index < run_to and legs is not None:
+                at, index = index, fold.run(fixes, legs, index, run_to)
+                if index > at:
+                    self._use_pieces()
+                    continue
+            fix = fixes[index]
+            index += 1
             reason = fold.take(fix)
             if reason is not None:
                 refused.append((fix, reason))
                 continue
-            for piece in fold.pieces:
-                usage.add(piece)
-            fold.pieces.clear()
+            self._use_pieces()
             if fold.departed_at is not None:
                 usage.depart(fold.departed_at)
             if fold.ended is not None:
@@ -223,10 +243,28 @@ class _Run:
                 strung.add(fold.ended)
             if fix.recorded_at >= period_ends:
                 period_ends = _period_end(fix.recorded_at)
+                self._period_ends = period_ends
                 self._checkpoints.append((fix.recorded_at, self.state()))
-        self._period_ends = period_ends
+                if legs is not None:
+                    run_to = self._before_checkpoint(fixes, index)
         self._refused += refused
         return refused
+
+    def _before_checkpoint(self, fixes: Sequence[Reported], first: int) -> int:
+        """Return the first fix that a checkpoint is due at; past all if none."""
+        if first == len(fixes) or fixes[-1].recorded_at < self._period_ends:
+            return len(fixes)
+        return bisect_left(fixes, self._period_ends, first, key=attrgetter("recorded_at"))
+
+    def _use_pieces(self) -> None:
+        """Share out what is final to the hours."""
+        fold, usage = self._fold, self._usage
+        for piece in fold.pieces:
+            usage.add(piece)
+        fold.pieces.clear()
+        for stretch in fold.stretches:
+            usage.add_stretch(stretch)
+        fold.stretches.clear()
 
     def state(self) -> VehicleState:
         timeline = self._fold.timeline()

@@ -11,6 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
+from operator import add
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from infra.database.fleet import Fleet
 from infra.database.stream import Letter, Partition
 from infra.kafka import Topics
 from processors.arrivals import fault, suspects
+from processors.stretches import Measured, measure
 from schemas.ids import municipality_of
 from stream.worker import lane
 from stream.worker.fold import Ground, Known, Writes
@@ -60,6 +63,7 @@ class Batch:
         self._rank = {place_of(record): rank for rank, record in enumerate(records)}
         usable = [record for record in records if place_of(record) not in refused]
         self._columns, others = lane.decode(usable)
+        self._legs: Measured | None = None
         others.sort(key=lambda record: self._rank[place_of(record)])
         decoded = decode_items(others)
         self._items = decoded.items
@@ -118,13 +122,15 @@ class Batch:
                 return
         order = np.lexsort((columns.recorded_us, columns.vehicle))
         self._columns = columns = columns.only(order)
-        starts = np.flatnonzero(np.diff(columns.vehicle, prepend=-1))
+        begins = np.diff(columns.vehicle, prepend=-1) != 0
+        starts = np.flatnonzero(begins)
         twice = np.flatnonzero(
             (np.diff(columns.vehicle) == 0) & (np.diff(columns.recorded_us) == 0)
         )
         contested = set(columns.vehicle[twice].tolist())
         ends = [*starts[1:].tolist(), len(columns)]
         codes = columns.vehicle[starts].tolist()
+        self._legs = _measured(columns, begins, fleet)
         for code, start, end in zip(codes, starts.tolist(), ends, strict=True):
             vehicle_id = columns.vehicle_ids[code]
             share = Share(slice(start, end))
@@ -164,7 +170,8 @@ class Batch:
             reports = columns.reports[where].tolist()
             if state is not None and reports[0].recorded_at <= state.last_recorded_at:
                 continue
-            refused = ground.fold(vehicle_id, topics, self.writes).onward(state, reports)
+            legs = None if self._legs is None else self._legs.part(where)
+            refused = ground.fold(vehicle_id, topics, self.writes).onward(state, reports, legs)
             if refused:
                 for index, report in enumerate(reports, where.start):
                     if report.recorded_at in refused:
@@ -190,6 +197,30 @@ class Batch:
 
     def _rank_of(self, item: Item) -> int:
         return self._rank[place_of(item.record)]
+
+
+def _measured(columns: Columns, begins: lane.Mask, fleet: Fleet) -> Measured:
+    """Return what lies before each fix, by the rules of its municipality."""
+    whose = [municipality_of(vehicle_id) for vehicle_id in columns.vehicle_ids]
+    names = {name: number for number, name in enumerate(dict.fromkeys(whose))}
+    # Vehicles are in order of id, so that those of a municipality stand together.
+    municipality = np.array([names[name] for name in whose])[columns.vehicle]
+    cuts = [*np.flatnonzero(np.diff(municipality, prepend=-1)).tolist(), len(columns)]
+    legs = Measured([], [], [], [], [])
+    for start, end in pairwise(cuts):
+        part = slice(start, end)
+        rules = fleet.municipalities[whose[columns.vehicle[start]]].rules
+        of_one = measure(
+            lat=columns.floats["lat"][part],
+            lon=columns.floats["lon"][part],
+            recorded_us=columns.recorded_us[part],
+            speed_mps=columns.floats["speed_mps"][part],
+            ignition=columns.ignition[part],
+            begins=begins[part],
+            rules=rules,
+        )
+        legs = Measured(*map(add, legs, of_one))
+    return legs
 
 
 def place_of(record: Record) -> Place:

@@ -21,6 +21,7 @@ from infra.kafka import Topics
 from processors.idle import idle_intervals
 from processors.places import Places
 from processors.segments import SegmentState
+from processors.stretches import Measured
 from processors.timeline import Timeline
 from processors.vehicle import Changes, VehicleState, advance, silent
 from schemas.fix import Reported
@@ -85,13 +86,15 @@ class VehicleFold:
     topics: Topics
     writes: Writes
 
-    def onward(self, known: Known | None, fixes: Sequence[Reported]) -> dict[datetime, str]:
+    def onward(
+        self, known: Known | None, fixes: Sequence[Reported], legs: Measured | None = None
+    ) -> dict[datetime, str]:
         """Fold fixes that follow the state, in order; return which are left out, and why.
 
-        Their own rows are up to the caller.
+        `legs` are measured from the fixes, if they are. Their own rows are up to the caller.
         """
         before = None if known is None else known.state
-        state, changes = advance(before, fixes, self.depots, self.rules)
+        state, changes = advance(before, fixes, self.depots, self.rules, legs)
         since = fixes[0].recorded_at
         self.write(changes, checkpoints_since=since, onward_from=before)
         first = since if known is None else known.first_recorded_at

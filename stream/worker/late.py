@@ -80,16 +80,17 @@ async def _late(
         _conflicting(fold, lost, items)
         if precedence(before.fix) != precedence(counts.fix):
             change.touched[at] = counts
-        elif counts != before:  # the same again, received earlier
-            fold.writes.changed_fixes.append(rows.fix_row(counts, quarantine))
-            metrics.FIXES_LATE.inc()
+        elif counts != before:
+            change.earlier[at] = counts, quarantine
+    agreed = True
     if change.touched:
         metrics.FIXES_LATE.inc(len(change.touched))
-        if not await change.find_start(connection):
+        if await change.find_start(connection):
+            agreed = await change.fold_again(connection, newer)
+        else:
             _too_late(fold, items, change)
-        elif not await change.fold_again(connection, newer):
-            return
-    if newer:
+    fold.writes.changed_fixes += [rows.fix_row(*row) for row in change.earlier.values()]
+    if newer and agreed:
         _onward(fold, fold.writes.states.get(fold.vehicle.vehicle_id, known), newer)
 
 
@@ -101,6 +102,8 @@ class _Change:
     known: Known
     touched: dict[datetime, Arrival] = field(default_factory=dict)
     """What is new or says something else now."""
+    earlier: dict[datetime, tuple[Arrival, str | None]] = field(default_factory=dict)
+    """What is there, was received earlier, and is not written yet; with why it is left out."""
     start: tuple[datetime, bytes] | None = None
     """The checkpoint to begin at; None: before the first fix of all."""
 
@@ -168,6 +171,7 @@ class _Change:
         stored = {row[1]: rows.stored_arrival(row) for row in page}
         merged = {at: arrival for at, (arrival, _) in stored.items()}
         changed = {arrival.fix.recorded_at: arrival for arrival in more}
+        changed |= {at: self.earlier.pop(at)[0] for at in stored if at in self.earlier}
         merged |= changed
         refused = folding.take([merged[at].fix for at in sorted(merged)])
         quarantine = {fix.recorded_at: reason for fix, reason in refused}
