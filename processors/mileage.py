@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from processors.legs import Leg
 from schemas.rules import Rules
 
 
@@ -57,28 +56,20 @@ class Mileage(NamedTuple):
             return DistanceSource.ODOMETER
         return DistanceSource.MIXED
 
-    def driven(self, leg: Leg, rules: Rules) -> Mileage:
-        """Return the mileage with one more leg driven.
-
-        Since the mark, as much is counted as the odometer says while it agrees with the positions.
-        Once it does not, as much as the positions say, and the mark moves on. Either way sums are
-        compared and not legs, so that a coarse or a belated reading does no harm.
-        """
-        mileage, _ = self.driven_on(
-            (leg.distance_m,), leg.start_odometer_m, (leg.end_odometer_m,), rules
-        )
-        return mileage
-
-    def driven_on(
+    def driven(
         self,
         lengths_m: Iterable[float],
         start_m: float | None,
         readings_m: Iterable[float | None],
         rules: Rules,
     ) -> tuple[Mileage, list[float]]:
-        """Return the mileage with legs driven that follow each other, and how far each counts.
+        """Return the mileage with more legs driven, one after the other, and how far each counts.
 
         `start_m` is the reading at the first leg's start, `readings_m` are those at their ends.
+
+        Since the mark, as much is counted as the odometer says while it agrees with the positions.
+        Once it does not, as much as the positions say, and the mark moves on. Either way sums are
+        compared and not legs, so that a coarse or a belated reading does no harm.
         """
         counted, by_odometer, gps, first, last, mark, gps_since, counted_since = self
         least, slack_m = 1 - rules.odometer_tolerance, rules.odometer_slack_m

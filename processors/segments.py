@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import reduce
+from itertools import groupby
+from operator import add
 from typing import NamedTuple
 
 from processors.geodesy import Point
@@ -42,40 +46,78 @@ class Segment(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Pieces of one state that follow each other: driving, or standing at one place.
+    """Consecutive legs of one state, a piece of a segment.
 
     `instants` are where they begin and the end of the last one, `starts` where the vehicle was at
-    the beginning of each; `metres` is how far each was driven, and empty where it stood.
+    each beginning and `end` where it was at last. `metres` is how far each leg was driven, or the
+    straight line of an offline one, which is always alone; where the vehicle stood it is empty.
     """
 
     state: SegmentState
-    instants: list[datetime]
-    starts: list[Point]
-    metres: list[float]
+    instants: Sequence[datetime]
+    starts: Sequence[Point]
+    end: Point
+    metres: Sequence[float] = ()
+    moved: bool = False
+    private: bool = False
+
+    def after(self, last: Segment | None) -> tuple[Segment, bool]:
+        """Return the segment that this belongs to, and whether it is the last one, longer now.
+
+        Two offline ones stay two, as a fix lies between them; but private mode is one whole.
+        Metres are added leg by leg, however many legs came in one piece: a sum of floats depends
+        on the order.
+        """
+        longer = (
+            last is not None
+            and last.state is self.state
+            and (self.state is not SegmentState.OFFLINE or (last.private and self.private))
+        )
+        if last is None or not longer:
+            segment = Segment(
+                self.state,
+                self.instants[0],
+                self.instants[-1],
+                self.starts[0],
+                self.end,
+                reduce(add, self.metres) if self.metres else 0.0,
+                self.moved,
+                self.private,
+            )
+            return segment, False
+        segment = Segment(
+            last.state,
+            last.started_at,
+            self.instants[-1],
+            last.start,
+            self.end,
+            reduce(add, self.metres, last.distance_m),
+            last.moved or self.moved,
+            last.private,
+        )
+        return segment, True
 
 
-def at_standstill(leg: Leg) -> Segment:
-    """Return the segment of a leg between two trips: idling with the engine on, else parked."""
-    state = SegmentState.IDLING if leg.engine else SegmentState.PARKED
-    return Segment(state, leg.started_at, leg.ended_at, leg.start, leg.end, 0.0)
+def standing(legs: Sequence[Leg]) -> list[Stretch]:
+    """Return legs that are no part of a trip's driving: idling with the engine on, else parked."""
+    stretches = []
+    for state, group in groupby(legs, _standing_state):
+        alike = list(group)
+        stretches.append(Stretch(state, *_course(alike)))
+    return stretches
 
 
-def merged(last: Segment, following: Segment) -> Segment | None:
-    """Return both as one segment where they are alike, else None.
+def driving(legs: Sequence[Leg], metres: Sequence[float]) -> Stretch:
+    """Return driven legs, with how far each of them counts."""
+    return Stretch(SegmentState.DRIVING, *_course(legs), metres)
 
-    Two offline segments stay two, as a fix lies between them; but private mode is one whole.
-    """
-    if last.state is not following.state:
-        return None
-    if last.state is SegmentState.OFFLINE and not (last.private and following.private):
-        return None
-    return Segment(
-        last.state,
-        last.started_at,
-        following.ended_at,
-        last.start,
-        following.end,
-        last.distance_m + following.distance_m,
-        last.moved or following.moved,
-        last.private,
-    )
+
+def _course(legs: Sequence[Leg]) -> tuple[list[datetime], list[Point], Point]:
+    last = legs[-1]
+    instants = [leg.started_at for leg in legs]
+    instants.append(last.ended_at)
+    return instants, [leg.start for leg in legs], last.end
+
+
+def _standing_state(leg: Leg) -> SegmentState:
+    return SegmentState.IDLING if leg.engine else SegmentState.PARKED

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from functools import reduce
-from operator import add, attrgetter
+from datetime import timedelta
+from itertools import repeat
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from processors.geodesy import Point, is_within, lengths_m
 from processors.legs import Leg
-from processors.segments import Segment, SegmentState, Stretch
-from processors.timeline import Fold, Timeline
+from processors.segments import SegmentState, Stretch
+from processors.timeline import Fold
 from processors.trips import Trip
 from schemas.fix import Reported
 from schemas.rules import Rules
@@ -30,7 +30,8 @@ from schemas.rules import Rules
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_recorded_at = attrgetter("recorded_at")
+_recorded_at, _odometer_m = attrgetter("recorded_at"), attrgetter("odometer_m")
+_lat, _lon = attrgetter("lat"), attrgetter("lon")
 
 
 class Measured(NamedTuple):
@@ -107,11 +108,6 @@ def measure(  # noqa: PLR0913 - the columns
 class Runner(Fold):
     """A fold that takes stretches of fixes."""
 
-    def __init__(self, timeline: Timeline, rules: Rules) -> None:
-        super().__init__(timeline, rules)
-        self.stretches: list[Stretch] = []
-        """What is final after `pieces`: whoever reads them clears both."""
-
     def run(self, fixes: Sequence[Reported], legs: Measured, first: int, end: int) -> int:
         """Take `fixes[first:end]` as far as they say the same; return the first not taken.
 
@@ -152,8 +148,7 @@ class Runner(Fold):
             index += 1
         if index > first:
             state = SegmentState.IDLING if self._engine else SegmentState.PARKED
-            self.stretches.append(Stretch(state, instants, starts, []))
-            self._build(Segment(state, instants[0], instants[-1], starts[0], point, 0.0))
+            self._emit([Stretch(state, instants, starts, point)])
             self._follow(fixes[index - 1], point)
         return index
 
@@ -168,49 +163,28 @@ class Runner(Fold):
             end = bisect_left(fixes, last_at, first, end, key=_recorded_at)
             if end == first:
                 return first
-        points = [self._point, *map(_point, fixes[first:end])]
-        instants = [self.at, *map(_recorded_at, fixes[first:end])]
-        known = len(tail)
-        starts = [*(leg.start for leg in tail), *points[:-1]]
-        ends = [*(leg.end for leg in tail), *points[1:]]
-        arrival = self._first_near_all(starts, ends)
-        for leg in tail[:arrival]:
-            trip, piece = trip.travelled(leg, self._rules)
-            self._emit(piece)
-        readings = [self._odometer_m, *(fix.odometer_m for fix in fixes[first:end])]
-        final = max(0, arrival - known)
-        if final:
-            mileage, metres = trip.mileage.driven_on(
-                legs.length_m[first : first + final],
-                readings[0],
-                readings[1 : final + 1],
-                self._rules,
-            )
-            trip = trip._replace(
-                ended_at=instants[final],
-                end=points[final],
-                driving=trip.driving + (instants[final] - instants[0]),
-                motion_only=trip.motion_only and self._engine is None,
-                mileage=mileage,
-            )
-            self._build_on(instants[: final + 1], points, metres)
-        self._trip = trip
+        driven = fixes[first:end]
+        points = [self._point, *map(Point, map(_lat, driven), map(_lon, driven))]
+        instants = [self.at, *map(_recorded_at, driven)]
+        readings = [self._odometer_m, *map(_odometer_m, driven)]
+        legs_on = zip(
+            instants[:-1],
+            instants[1:],
+            points[:-1],
+            points[1:],
+            legs.length_m[first:end],
+            repeat(True, len(driven)),
+            repeat(self._engine, len(driven)),
+            readings[:-1],
+            readings[1:],
+            strict=True,
+        )
+        tail += map(Leg._make, legs_on)
+        arrival = self._next_candidate(0)
+        self._trip, pieces = trip.travelled(tail[:arrival], self._rules)
+        self._emit(pieces)
         self._tail = tail[arrival:]
-        self._tail += [
-            Leg(
-                instants[number],
-                instants[number + 1],
-                points[number],
-                points[number + 1],
-                legs.length_m[first + number],
-                True,
-                self._engine,
-                readings[number],
-                readings[number + 1],
-            )
-            for number in range(final, end - first)
-        ]
-        self._follow(fixes[end - 1], points[-1])
+        self._follow(driven[-1], points[-1])
         return end
 
     def _wait(self, fixes: Sequence[Reported], legs: Measured, first: int, end: int) -> int:
@@ -238,23 +212,6 @@ class Runner(Fold):
             self._follow(fixes[index - 1], point)
         return index
 
-    def _build_on(
-        self, instants: list[datetime], points: Sequence[Point], metres: list[float]
-    ) -> None:
-        """Append driving to what is final. Metres are added in order, as one by one: floats."""
-        state, end = SegmentState.DRIVING, points[len(metres)]
-        self.stretches.append(Stretch(state, instants, list(points[: len(metres)]), metres))
-        building = self.building
-        if building is not None and building.state is state:
-            driven_m = reduce(add, metres, building.distance_m)
-            self.building = building._replace(ended_at=instants[-1], end=end, distance_m=driven_m)
-            return
-        if building is not None:
-            self.closed.append(building)
-        self.building = Segment(
-            state, instants[0], instants[-1], points[0], end, reduce(add, metres)
-        )
-
     def _follow(self, fix: Reported, point: Point) -> None:
         """Be at the last fix of a stretch."""
         self.departed_at = self.ended = None
@@ -262,13 +219,6 @@ class Runner(Fold):
         self._point = point
         self._speed_mps = fix.speed_mps
         self._odometer_m = fix.odometer_m
-
-    def _first_near_all(self, starts: Sequence[Point], ends: Sequence[Point]) -> int:
-        """Return the first start to which all ends from there on are near; past all if none."""
-        for index, start in enumerate(starts):
-            if all(self._near(start, end) for end in reversed(ends[index:])):
-                return index
-        return len(starts)
 
 
 def _point(fix: Reported) -> Point:

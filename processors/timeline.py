@@ -14,7 +14,7 @@ a fix in private mode is private: where the vehicle was and what it did stays un
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,7 +22,7 @@ from typing import Final
 from processors.engine import settle
 from processors.geodesy import Point, distance_m, is_within
 from processors.legs import Leg, is_moving
-from processors.segments import Segment, SegmentState, at_standstill, merged
+from processors.segments import Segment, SegmentState, Stretch, standing
 from processors.trips import Trip
 from schemas.fix import Reported
 from schemas.rules import Rules
@@ -65,7 +65,7 @@ class Step:
     """What one fix has brought: the new state and what is now final."""
 
     timeline: Timeline
-    pieces: tuple[Segment, ...] = ()
+    pieces: tuple[Stretch, ...] = ()
     """Parts of segments, in order, that continue what was final before."""
     departed_at: datetime | None = None
     trip: Trip | None = None
@@ -113,24 +113,20 @@ def step(timeline: Timeline, fix: Reported, rules: Rules) -> Step:
     return Step(fold.timeline(), tuple(fold.pieces), fold.departed_at, fold.ended)
 
 
-def provisional(timeline: Timeline, rules: Rules) -> tuple[tuple[Segment, ...], Trip | None]:
+def provisional(timeline: Timeline, rules: Rules) -> tuple[list[Stretch], Trip | None]:
     """Return the pieces after the final ones, and the open trip, if no further fix comes."""
     legs, _ = settle(timeline.tail, before=timeline.engine, noise_s=rules.ignition_noise_s)
     if timeline.trip is None:
-        return tuple(at_standstill(leg) for leg in legs), None
-    pieces = []
-    trip = timeline.trip
-    for leg in legs:
-        trip, piece = trip.travelled(leg, rules)
-        pieces.append(piece)
-    return tuple(pieces), trip
+        return standing(legs), None
+    trip, pieces = timeline.trip.travelled(legs, rules)
+    return pieces, trip
 
 
 class Fold:
     """A timeline that moves along. After each `take`, read and clear what it has brought."""
 
     def __init__(self, timeline: Timeline, rules: Rules) -> None:
-        self.pieces: list[Segment] = []
+        self.pieces: list[Stretch] = []
         """As `Step.pieces`: whoever reads them clears them."""
         self.closed: list[Segment] = []
         """Segments that no further piece lengthens, since the fold began."""
@@ -255,8 +251,7 @@ class Fold:
             return
         departure = self._departure()
         legs, _ = self._settled()
-        for stood in legs[:departure]:
-            self._emit(at_standstill(stood))
+        self._emit(standing(legs[:departure]))
         if departure:
             self._engine = legs[departure - 1].engine
         left = tail[departure]
@@ -294,15 +289,18 @@ class Fold:
         if self._trip is not None:
             self._arrive(self._arrival(otherwise=len(self._tail)))
         legs, _ = self._settled()
-        for stood in legs:
-            self._emit(at_standstill(stood))
+        self._emit(standing(legs))
         self._tail = []
         self._candidate = 0
         moved = leg.distance_m > self._far_m
         if leg.engine is False and not moved and not private:
-            self._emit(at_standstill(leg))
+            self._emit(standing([leg]))
         else:
-            self._emit(Segment(SegmentState.OFFLINE, *leg[:5], moved, private))
+            instants, starts = (leg.started_at, leg.ended_at), (leg.start,)
+            metres = (leg.distance_m,)
+            self._emit(
+                [Stretch(SegmentState.OFFLINE, instants, starts, leg.end, metres, moved, private)]
+            )
         self._engine = leg.engine
         if not self._near(self._anchor, leg.end):
             self._anchor = leg.end
@@ -313,9 +311,8 @@ class Fold:
         if trip is None:
             raise AssertionError("a vehicle that travels is on a trip")
         legs, _ = self._settled()
-        for leg in legs[:arrival]:
-            trip, piece = trip.travelled(leg, self._rules)
-            self._emit(piece)
+        trip, pieces = trip.travelled(legs[:arrival], self._rules)
+        self._emit(pieces)
         if arrival:
             self._engine = legs[arrival - 1].engine
         self._anchor = trip.end
@@ -345,8 +342,7 @@ class Fold:
         legs, for_good = self._settled()
         final = min(self._candidate, for_good)
         if final:
-            for leg in legs[:final]:
-                self._emit(at_standstill(leg))
+            self._emit(standing(legs[:final]))
             self._engine = legs[final - 1].engine
             self._tail = tail[final:]
             self._candidate -= final
@@ -385,10 +381,8 @@ class Fold:
         legs, for_good = self._settled()
         final = min(self._candidate, for_good)
         if final:
-            for leg in legs[:final]:
-                trip, piece = trip.travelled(leg, self._rules)
-                self._emit(piece)
-            self._trip = trip
+            self._trip, pieces = trip.travelled(legs[:final], self._rules)
+            self._emit(pieces)
             self._engine = legs[final - 1].engine
             self._tail = self._tail[final:]
             self._candidate -= final
@@ -398,10 +392,16 @@ class Fold:
 
     def _next_candidate(self, first: int) -> int:
         """Return the first leg from whose start no later point is 200 m away; past it if none."""
-        tail = self._tail
+        tail, far_m = self._tail, self._far_m
+        if not tail:
+            return 0
+        last = tail[-1].end
         for later in range(first, len(tail)):
             start = tail[later].start
-            if all(self._near(start, leg.end) for leg in reversed(tail[later:])):
+            # Where the last point is far already, as on most of a drive, the others are not asked.
+            if is_within(start, last, far_m) and all(
+                is_within(start, leg.end, far_m) for leg in reversed(tail[later:-1])
+            ):
                 return later
         return len(tail)
 
@@ -428,19 +428,11 @@ class Fold:
     def _near(self, one: Point, other: Point) -> bool:
         return is_within(one, other, self._far_m)
 
-    def _emit(self, piece: Segment) -> None:
-        """Append a piece to what is final."""
-        self.pieces.append(piece)
-        self._build(piece)
-
-    def _build(self, piece: Segment) -> None:
-        """Lengthen the last segment by a piece, or begin another one with it."""
-        building = self.building
-        if building is None:
-            self.building = piece
-            return
-        longer = merged(building, piece)
-        if longer is None:
-            self.closed.append(building)
-            longer = piece
-        self.building = longer
+    def _emit(self, pieces: Iterable[Stretch]) -> None:
+        """Append pieces to what is final: the last segment is longer, or another one begins."""
+        for piece in pieces:
+            self.pieces.append(piece)
+            segment, longer = piece.after(self.building)
+            if self.building is not None and not longer:
+                self.closed.append(self.building)
+            self.building = segment

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import NamedTuple
 
 from processors.geodesy import Point
 from processors.legs import Leg
 from processors.mileage import Mileage
-from processors.segments import Segment, SegmentState, at_standstill
+from processors.segments import SegmentState, Stretch, driving, standing
 from schemas.rules import Rules
 
 _NONE = timedelta()
@@ -36,41 +38,50 @@ class Trip(NamedTuple):
         """Metres driven."""
         return self.mileage.counted_m
 
-    def travelled(self, leg: Leg, rules: Rules) -> tuple[Trip, Segment]:
-        """Return the trip with one more leg at its end, and the piece that the leg is.
+    def travelled(self, legs: Sequence[Leg], rules: Rules) -> tuple[Trip, list[Stretch]]:
+        """Return the trip with more legs at its end, and the pieces that they are.
 
         Standing in traffic is idling with the engine on and parked with it off. A vehicle that
         never reports ignition is driving all through its trip: nothing says that it was not.
         """
-        driving, idling, mileage = self.driving, self.idling, self.mileage
-        if leg.moving or leg.engine is None:
-            mileage = mileage.driven(leg, rules)
-            piece = Segment(
-                SegmentState.DRIVING,
-                leg.started_at,
-                leg.ended_at,
-                leg.start,
-                leg.end,
-                mileage.counted_m - self.mileage.counted_m,
+        driven, idled, mileage = self.driving, self.idling, self.mileage
+        pieces: list[Stretch] = []
+        for drives, group in groupby(legs, _drives):
+            alike = list(group)
+            if not drives:
+                stood = standing(alike)
+                pieces += stood
+                for piece in stood:
+                    if piece.state is SegmentState.IDLING:
+                        idled += piece.instants[-1] - piece.instants[0]
+                continue
+            mileage, metres = mileage.driven(
+                [leg.distance_m for leg in alike],
+                alike[0].start_odometer_m,
+                [leg.end_odometer_m for leg in alike],
+                rules,
             )
-            driving += leg.ended_at - leg.started_at
-        else:
-            piece = at_standstill(leg)
-            if leg.engine:
-                idling += leg.ended_at - leg.started_at
+            pieces.append(driving(alike, metres))
+            driven += alike[-1].ended_at - alike[0].started_at
+        if not legs:
+            return self, pieces
         trip = Trip(
             self.started_at,
-            leg.ended_at,
+            legs[-1].ended_at,
             self.start,
-            leg.end,
-            driving,
-            idling,
+            legs[-1].end,
+            driven,
+            idled,
             self.is_open,
-            self.motion_only and leg.engine is None,
+            self.motion_only and all(leg.engine is None for leg in legs),
             mileage,
         )
-        return trip, piece
+        return trip, pieces
 
     def closed(self) -> Trip:
         """Return the trip as ended where it is."""
         return self._replace(is_open=False)
+
+
+def _drives(leg: Leg) -> bool:
+    return leg.moving or leg.engine is None

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from processors.geodesy import Point
 from processors.places import Places
-from processors.segments import Segment, SegmentState, Stretch
+from processors.segments import SegmentState, Stretch
 
 _HOUR: Final = timedelta(hours=1)
 _NONE: Final = timedelta()
@@ -68,19 +68,15 @@ class UsageHours:
         self._hours = {one.hour: _Sum(one[0], one[0] + _HOUR, *one[1:]) for one in start}
         self._last: _Sum | None = None
 
-    def add(self, piece: Segment) -> None:
+    def add(self, piece: Stretch) -> None:
         """Share a piece out to the hours that it touches."""
-        driven_m = piece.distance_m if piece.state is SegmentState.DRIVING else 0.0
-        self._share(
-            piece.state, piece.started_at, piece.ended_at, driven_m, away=self._is_away(piece)
-        )
-
-    def add_stretch(self, stretch: Stretch) -> None:
-        """Add pieces that follow each other, with the same result as one by one."""
-        if stretch.state is SegmentState.DRIVING:
-            self._add_driving(stretch.instants, stretch.metres)
+        if piece.state is SegmentState.DRIVING:
+            self._add_driving(piece.instants, piece.metres)
+        elif piece.state is SegmentState.OFFLINE:
+            start, end = piece.instants
+            self._share(piece.state, start, end, 0.0, away=self._is_away(piece))
         else:
-            self._add_standing(stretch.state, stretch.instants, stretch.starts)
+            self._add_standing(piece.state, piece.instants, piece.starts)
 
     def _add_driving(self, instants: Sequence[datetime], metres: Sequence[float]) -> None:
         usage = self._at(instants[0])
@@ -148,15 +144,9 @@ class UsageHours:
             if first <= one.hour < until
         )
 
-    def _is_away(self, piece: Segment) -> bool:
-        if piece.state is SegmentState.DRIVING:
-            return True
-        depot_id = self._places.at(piece.start)
-        if depot_id is None:
-            return True
-        if piece.state is SegmentState.OFFLINE:
-            return piece.moved or self._places.at(piece.end) != depot_id
-        return False
+    def _is_away(self, unseen: Stretch) -> bool:
+        depot_id = self._places.at(unseen.starts[0])
+        return depot_id is None or unseen.moved or self._places.at(unseen.end) != depot_id
 
     def _at(self, at: datetime) -> _Sum:
         last = self._last

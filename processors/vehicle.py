@@ -18,7 +18,7 @@ from typing import Final, Generic, TypeVar
 from processors.arrivals import NO_POSITION_YET
 from processors.places import Places, places_of
 from processors.round_trips import RoundTrip, RoundTrips
-from processors.segments import Segment, merged
+from processors.segments import Segment, Stretch
 from processors.stretches import Measured, Runner
 from processors.timeline import Timeline, begin, fix_point, provisional
 from processors.trips import Trip
@@ -262,9 +262,6 @@ class _Run:
         for piece in fold.pieces:
             usage.add(piece)
         fold.pieces.clear()
-        for stretch in fold.stretches:
-            usage.add_stretch(stretch)
-        fold.stretches.clear()
 
     def state(self) -> VehicleState:
         timeline = self._fold.timeline()
@@ -315,15 +312,15 @@ def _open(timeline: Timeline, strung_since: datetime | None) -> _Open:
     )
 
 
-def _tiled(building: Segment | None, pieces: Iterable[Segment]) -> list[Segment]:
-    """Return segments from the last final one on, like pieces merged."""
+def _tiled(building: Segment | None, pieces: Iterable[Stretch]) -> list[Segment]:
+    """Return segments from the last final one on, lengthened by pieces."""
     tiles = [] if building is None else [building]
     for piece in pieces:
-        longer = merged(tiles[-1], piece) if tiles else None
-        if longer is None:
-            tiles.append(piece)
+        segment, longer = piece.after(tiles[-1] if tiles else None)
+        if longer:
+            tiles[-1] = segment
         else:
-            tiles[-1] = longer
+            tiles.append(segment)
     return tiles
 
 

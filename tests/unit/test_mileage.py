@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
-from processors.geodesy import Point
-from processors.legs import Leg
 from processors.mileage import DistanceSource, Mileage
 from schemas.rules import Rules
 
-_AT = datetime(2026, 3, 2, 7, tzinfo=UTC)
 _RULES = Rules()
 
 
 def _driven(readings: list[float | None], legs_m: list[float]) -> Mileage:
     """Return the mileage of legs of these lengths between these readings."""
+    whole, metres = Mileage().driven(legs_m, readings[0], readings[1:], _RULES)
     mileage = Mileage()
     for index, length_m in enumerate(legs_m):
-        start = Point(56.3 + index * 0.001, 10.4)
-        mileage = mileage.driven(
-            Leg(
-                _AT + timedelta(seconds=10 * index),
-                _AT + timedelta(seconds=10 * index + 10),
-                start,
-                Point(start.lat + 0.001, start.lon),
-                length_m,
-                moving=True,
-                engine=True,
-                start_odometer_m=readings[index],
-                end_odometer_m=readings[index + 1],
-            ),
-            _RULES,
+        before_m = mileage.counted_m
+        mileage, [more_m] = mileage.driven(
+            [length_m], readings[index], [readings[index + 1]], _RULES
         )
-    return mileage
+        assert metres[index] == more_m == mileage.counted_m - before_m
+    assert mileage == whole
+    return whole
 
 
 def test_an_odometer_that_agrees_counts_bends_that_positions_cut() -> None:
