@@ -47,6 +47,7 @@ def routines(draw: st.DrawFn) -> list[Fix]:
         ignition = draw(st.sampled_from((None, True, True, False)))
         reads = draw(st.sampled_from((None, 10.0, 10.0, 12.0, 0.0)))
         turns = draw(st.sampled_from((0, 0, 3)))
+        flickers = draw(st.sampled_from((None, None, 2, 6)))
         for number in range(draw(st.integers(1, 25))):
             north += -steps if turns and number // turns % 2 else steps
             odometer_m += 0.0 if reads is None else reads * abs(steps)
@@ -57,7 +58,7 @@ def routines(draw: st.DrawFn) -> list[Fix]:
                     lat=min(89.0, 56.3 + north * _STEP_DEG),
                     lon=10.4,
                     speed_mps=speed,
-                    ignition=ignition,
+                    ignition=not ignition if number == flickers else ignition,
                     odometer_m=None if reads is None else odometer_m,
                 )
             )
