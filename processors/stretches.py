@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.fold import Fold
 from processors.geodesy import Point, is_within, lengths_m
 from processors.legs import Leg
 from processors.segments import SegmentState, Stretch
-from processors.timeline import Fold
 from processors.trips import Trip
 from schemas.fix import Reported
 from schemas.rules import Rules

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
-from operator import add
+from operator import add, attrgetter
 from typing import Final, NamedTuple
 
 from processors.geodesy import Point
@@ -20,6 +20,8 @@ from processors.segments import SegmentState, Stretch
 
 _HOUR: Final = timedelta(hours=1)
 _NONE: Final = timedelta()
+_EVER: Final = datetime.max.replace(tzinfo=UTC)
+_hour = attrgetter("hour")
 
 
 class UsageHour(NamedTuple):
@@ -124,11 +126,14 @@ class UsageHours:
 
     def since(self, at: datetime) -> tuple[UsageHour, ...]:
         """Return the hours from the one of an instant on, in order."""
-        return self.between(at, datetime.max.replace(tzinfo=UTC))
+        return self.between(at, _EVER)
 
     def between(self, at: datetime, until: datetime) -> tuple[UsageHour, ...]:
         """Return the hours from the one of an instant on that start before another one."""
         first = hour_of(at)
+        sums: Iterable[_Sum] = self._hours.values()
+        if len(self._hours) > 1:
+            sums = sorted(sums, key=_hour)
         return tuple(
             UsageHour(
                 one.hour,
@@ -140,7 +145,7 @@ class UsageHours:
                 one.trip_count,
                 one.away,
             )
-            for one in sorted(self._hours.values(), key=lambda one: one.hour)
+            for one in sums
             if first <= one.hour < until
         )
 

@@ -1,0 +1,372 @@
+"""The pure fold from a vehicle's fixes, in order of device time, to the segments of its timeline.
+
+`step()` takes one fix. What it returns is final: no later fix changes it. `Fold` is the same for
+many fixes: a state that is moved along in place, alive within one call.
+
+The rules are those of DOMAIN.md: a trip starts when the vehicle is 200 m from its standstill and is
+back-dated to the departure; it ends where no point 200 m away follows for 180 s, and is stamped
+at the arrival; an hour without a fix is a gap. Departure and arrival are where the vehicle left
+its place and came to its place: a red light within the 200 m is part of the trip. What lies next to
+a fix in private mode is private: where the vehicle was and what it did stays unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from processors.engine import settle
+from processors.geodesy import Point, distance_m, is_within
+from processors.legs import Leg, is_moving
+from processors.segments import Segment, SegmentState, Stretch, standing
+from processors.timeline import Timeline, fix_point
+from processors.trips import Trip
+from schemas.fix import Reported
+from schemas.rules import Rules
+
+IMPOSSIBLE_LEG: Final = "impossible-leg"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one fix has brought: the new state and what is now final."""
+
+    timeline: Timeline
+    pieces: tuple[Stretch, ...] = ()
+    """Parts of segments, in order, that continue what was final before."""
+    departed_at: datetime | None = None
+    trip: Trip | None = None
+    """The trip that ended."""
+    refused: str | None = None
+    """Why the fix is left out; the timeline is then unchanged."""
+
+
+def step(timeline: Timeline, fix: Reported, rules: Rules) -> Step:
+    """Take the next fix.
+
+    Raises `ValueError` for a fix that is not newer than the last one: late fixes are folded again
+    from an earlier state, in order.
+    """
+    fold = Fold(timeline, rules)
+    refused = fold.take(fix)
+    if refused is not None:
+        return Step(timeline, refused=refused)
+    return Step(fold.timeline(), tuple(fold.pieces), fold.departed_at, fold.ended)
+
+
+class Fold:
+    """A timeline that moves along. After each `take`, read and clear what it has brought."""
+
+    def __init__(self, timeline: Timeline, rules: Rules) -> None:
+        self.pieces: list[Stretch] = []
+        """As `Step.pieces`: whoever reads them clears them."""
+        self.closed: list[Segment] = []
+        """Segments that no further piece lengthens, since the fold began."""
+        self.departed_at: datetime | None = None
+        """As `Step.departed_at`, of the last fix that was taken."""
+        self.ended: Trip | None = None
+        """As `Step.trip`, of the last fix that was taken."""
+        self.at = timeline.at
+        self.building = timeline.building
+        self._rules = rules
+        self._noise_s = rules.ignition_noise_s
+        self._far_m = rules.trip_start_m
+        self._rest_m = rules.rest_radius_m
+        self._max_mps = rules.max_speed_mps
+        self._point = timeline.point
+        self._speed_mps = timeline.speed_mps
+        self._ignition = timeline.ignition
+        self._engine = timeline.engine
+        self._anchor = timeline.anchor
+        self._tail = list(timeline.tail)
+        self._candidate = timeline.candidate
+        self._trip = timeline.trip
+        self._odometer_m = timeline.odometer_m
+        self._seen_at = timeline.seen_at
+
+    def timeline(self) -> Timeline:
+        """Return where the fold stands."""
+        return Timeline(
+            self.at,
+            self._point,
+            self._speed_mps,
+            self._ignition,
+            self._engine,
+            self._anchor,
+            tuple(self._tail),
+            self._candidate,
+            self.building,
+            self._trip,
+            self._odometer_m,
+            self._seen_at,
+        )
+
+    def take(self, fix: Reported) -> str | None:
+        """Take the next fix; return why it is left out, or None.
+
+        Raises `ValueError` as `step` does.
+        """
+        at = fix.recorded_at
+        duration_s = (at - self.at).total_seconds()
+        if duration_s <= 0:
+            raise ValueError(
+                f"fix at {at} is not after the last one at {self.at}; remedy: fold again from a "
+                "state before it"
+            )
+        if fix.lat is None or fix.lon is None or self._seen_at is not None:
+            return self._take_private(fix)
+        point = Point(fix.lat, fix.lon)
+        length_m = distance_m(self._point, point)
+        if length_m > self._max_mps * duration_s:
+            return IMPOSSIBLE_LEG
+        moving = is_moving(
+            distance_m=length_m,
+            duration_s=duration_s,
+            start_speed_mps=self._speed_mps,
+            end_speed_mps=fix.speed_mps,
+            rules=self._rules,
+        )
+        leg = Leg(
+            self.at,
+            at,
+            self._point,
+            point,
+            length_m,
+            moving,
+            self._ignition,
+            self._odometer_m,
+            fix.odometer_m,
+        )
+        self.departed_at = self.ended = None
+        if duration_s > self._rules.gap_s:
+            self._across(leg, private=False)
+        elif self._trip is None:
+            self._while_standing(leg)
+        else:
+            self._while_travelling(leg)
+        self.at = at
+        self._point = point
+        self._speed_mps = fix.speed_mps
+        self._odometer_m = fix.odometer_m
+        if fix.ignition is not None:
+            self._ignition = fix.ignition
+        return None
+
+    def _take_private(self, fix: Reported) -> str | None:
+        """Take a fix in private mode, or the first one after it: what lies before it is unknown."""
+        at, point = fix.recorded_at, fix_point(fix)
+        length_m = 0.0 if point is None else distance_m(self._point, point)
+        seen_at = self.at if self._seen_at is None else self._seen_at
+        if length_m > self._max_mps * (at - seen_at).total_seconds():
+            return IMPOSSIBLE_LEG
+        self.departed_at = self.ended = None
+        end = self._point if point is None else point
+        self._across(
+            Leg(self.at, at, self._point, end, length_m, moving=False, engine=self._ignition),
+            private=True,
+        )
+        self.at = at
+        self._point = end
+        self._speed_mps = fix.speed_mps
+        self._odometer_m = fix.odometer_m
+        self._seen_at = seen_at if point is None else None
+        if fix.ignition is not None:
+            self._ignition = fix.ignition
+        return None
+
+    def _while_standing(self, leg: Leg) -> None:
+        """Stand on, or depart once the vehicle is far enough from where it stood."""
+        tail = self._tail
+        tail.append(leg)
+        if self._near(self._anchor, leg.end):
+            self._settle_standstill()
+            return
+        departure = self._departure()
+        legs, _ = self._settled()
+        self._emit(standing(legs[:departure]))
+        if departure:
+            self._engine = legs[departure - 1].engine
+        left = tail[departure]
+        self._tail = tail[departure:]
+        # The place that the vehicle has just left cannot be where it arrives.
+        self._candidate = self._next_candidate(1)
+        self._trip = Trip(left.started_at, left.started_at, left.start, left.start)
+        self.departed_at = left.started_at
+        self._settle_trip(self._trip)
+
+    def _while_travelling(self, leg: Leg) -> None:
+        """Travel on, or stop once nothing far away has followed the arrival for long enough."""
+        tail = self._tail
+        tail.append(leg)
+        candidate = self._candidate
+        if candidate >= len(tail) or not self._near(tail[candidate].start, leg.end):
+            candidate = self._candidate = self._next_candidate(candidate + 1)
+        if candidate < len(tail):
+            waited_s = (leg.ended_at - tail[candidate].started_at).total_seconds()
+            driving_on = leg.moving and not self._creeps(leg)
+            over = not driving_on or waited_s >= self._rules.open_at_most_s
+            if waited_s >= self._rules.stop_after_s and over:
+                self._arrive(self._arrival(otherwise=candidate))
+                return
+        if self._trip is None:
+            raise AssertionError("a vehicle that travels is on a trip")
+        self._settle_trip(self._trip)
+
+    def _across(self, leg: Leg, *, private: bool) -> None:
+        """End what was going on, and cross a gap or a private leg, parked or offline.
+
+        Parked: no private leg, the engine was off and the vehicle is where it was. Otherwise nobody
+        knows.
+        """
+        if self._trip is not None:
+            self._arrive(self._arrival(otherwise=len(self._tail)))
+        legs, _ = self._settled()
+        self._emit(standing(legs))
+        self._tail = []
+        self._candidate = 0
+        moved = leg.distance_m > self._far_m
+        if leg.engine is False and not moved and not private:
+            self._emit(standing([leg]))
+        else:
+            instants, starts = (leg.started_at, leg.ended_at), (leg.start,)
+            metres = (leg.distance_m,)
+            self._emit(
+                [Stretch(SegmentState.OFFLINE, instants, starts, leg.end, metres, moved, private)]
+            )
+        self._engine = leg.engine
+        if not self._near(self._anchor, leg.end):
+            self._anchor = leg.end
+
+    def _arrive(self, arrival: int) -> None:
+        """End the trip at the start of `tail[arrival]`, or at the last fix if that is past it."""
+        trip = self._trip
+        if trip is None:
+            raise AssertionError("a vehicle that travels is on a trip")
+        legs, _ = self._settled()
+        trip, pieces = trip.travelled(legs[:arrival], self._rules)
+        self._emit(pieces)
+        if arrival:
+            self._engine = legs[arrival - 1].engine
+        self._anchor = trip.end
+        self._tail = self._tail[arrival:]
+        self._candidate = 0
+        self._trip = None
+        self.ended = trip.closed()
+        self._settle_standstill()
+
+    def _settle_standstill(self) -> None:
+        """Make final what no departure and no ignition can change any more.
+
+        All of it when the vehicle rests at its place, or has rested at another one nearby for as
+        long as a stop takes: that is its place from then on. Else what came before it left.
+        """
+        tail = self._tail
+        if not tail:
+            return
+        last = tail[-1]
+        away = not is_within(self._anchor, last.end, self._rest_m)
+        if not last.moving and (not away or self._rested_s() >= self._rules.stop_after_s):
+            if away:
+                self._anchor = last.end
+            self._candidate = len(tail)
+        else:
+            self._candidate = max(self._departure(), self._oldest_open())
+        legs, for_good = self._settled()
+        final = min(self._candidate, for_good)
+        if final:
+            self._emit(standing(legs[:final]))
+            self._engine = legs[final - 1].engine
+            self._tail = tail[final:]
+            self._candidate -= final
+
+    def _departure(self) -> int:
+        """Return the leg on which the vehicle left its place, if it has: the last try counts."""
+        tail = self._tail
+        index = len(tail) - 1
+        while index and not is_within(self._anchor, tail[index].start, self._rest_m):
+            index -= 1
+        while index and tail[index].moving and tail[index - 1].moving:
+            index -= 1
+        return max(index, self._candidate)
+
+    def _oldest_open(self) -> int:
+        """Return the first leg that is not too old to be part of a departure."""
+        tail = self._tail
+        ended_at, limit_s = tail[-1].ended_at, self._rules.open_at_most_s
+        index = 0
+        while (ended_at - tail[index].started_at).total_seconds() > limit_s:
+            index += 1
+            if index == len(tail):
+                break
+        return index
+
+    def _rested_s(self) -> float:
+        """Return how long the vehicle has been at rest, as far as the open legs tell."""
+        tail = self._tail
+        index = len(tail) - 1
+        while index > self._candidate and not tail[index - 1].moving:
+            index -= 1
+        return (tail[-1].ended_at - tail[index].started_at).total_seconds()
+
+    def _settle_trip(self, trip: Trip) -> None:
+        """Make final what lies before a possible arrival and before an ignition in doubt."""
+        legs, for_good = self._settled()
+        final = min(self._candidate, for_good)
+        if final:
+            self._trip, pieces = trip.travelled(legs[:final], self._rules)
+            self._emit(pieces)
+            self._engine = legs[final - 1].engine
+            self._tail = self._tail[final:]
+            self._candidate -= final
+
+    def _settled(self) -> tuple[Sequence[Leg], int]:
+        return settle(self._tail, before=self._engine, noise_s=self._noise_s)
+
+    def _next_candidate(self, first: int) -> int:
+        """Return the first leg from whose start no later point is 200 m away; past it if none."""
+        tail, far_m = self._tail, self._far_m
+        if not tail:
+            return 0
+        last = tail[-1].end
+        for later in range(first, len(tail)):
+            start = tail[later].start
+            # Where the last point is far already, as on most of a drive, the others are not asked.
+            if is_within(start, last, far_m) and all(
+                is_within(start, leg.end, far_m) for leg in reversed(tail[later:-1])
+            ):
+                return later
+        return len(tail)
+
+    def _arrival(self, *, otherwise: int) -> int:
+        """Return the leg from the candidate on at whose start the vehicle had come to its place.
+
+        From there on it stays within `rest_radius_m`. Where it never rests like that: at whose
+        start it first rested.
+        """
+        tail = self._tail
+        resting = [index for index in range(self._candidate, len(tail)) if not tail[index].moving]
+        for index in resting:
+            start = tail[index].start
+            if all(is_within(start, leg.end, self._rest_m) for leg in reversed(tail[index:])):
+                return index
+        return resting[0] if resting else otherwise
+
+    def _creeps(self, leg: Leg) -> bool:
+        """Return whether a leg is no more than drift at its place, or queueing there."""
+        duration_s = (leg.ended_at - leg.started_at).total_seconds()
+        slow = leg.distance_m < self._rules.noise_speed_mps * duration_s
+        return slow and leg.distance_m <= self._rest_m
+
+    def _near(self, one: Point, other: Point) -> bool:
+        return is_within(one, other, self._far_m)
+
+    def _emit(self, pieces: Iterable[Stretch]) -> None:
+        """Append pieces to what is final: the last segment is longer, or another one begins."""
+        for piece in pieces:
+            self.pieces.append(piece)
+            segment, longer = piece.after(self.building)
+            if self.building is not None and not longer:
+                self.closed.append(self.building)
+            self.building = segment
