@@ -23,12 +23,13 @@ from processors.idle import idle_intervals
 from processors.places import Places
 from processors.segments import SegmentState
 from processors.timeline import Timeline
+from processors.trackers import Tracker
 from processors.vehicle import Changes, VehicleState, advance, silent
 from schemas.fix import Reported
 from schemas.fleet import Home, Vehicle
 from schemas.rules import Rules
 from stream.worker import metrics, rows
-from stream.worker.records import Item, item_letter
+from stream.worker.records import Item, conflict_letter, item_letter
 
 STATE: Final = TypeAdapter(VehicleState)
 """Reads states; they are written by `dump`, which is quicker at it."""
@@ -95,7 +96,8 @@ class VehicleFold:
             arrivals = [counting[at] for at in in_order]
             refused = self.onward(known, [arrival.fix for arrival in arrivals])
             self.writes.fresh_fixes += [
-                rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
+                rows.fix_row(self.vehicle.vehicle_id, arrival, refused.get(arrival.fix.recorded_at))
+                for arrival in arrivals
             ]
         else:
             await self._again(connection, known, counting, items)
@@ -149,7 +151,7 @@ class VehicleFold:
             state = None if base is None else STATE.validate_json(base[1])
             quarantine = self.refold(known, state, [merged[at].fix for at in sorted(merged)])
         self.writes.changed_fixes += [
-            rows.fix_row(merged[at], quarantine.get(at))
+            rows.fix_row(vehicle_id, merged[at], quarantine.get(at))
             for at in sorted(merged)
             if at in changed or (at in stored and stored[at][1] != quarantine.get(at))
         ]
@@ -193,14 +195,7 @@ class VehicleFold:
             at = arrival.fix.recorded_at
             occasion = next(item for item in items if item.arrival.fix.recorded_at == at)
             counted = Item(arrival, occasion.vendor, occasion.record, occasion.number)
-            self.writes.letters.append(
-                item_letter(
-                    counted,
-                    "conflicting-fix",
-                    f"another fix of {arrival.fix.vehicle_id} at {at.isoformat()} says "
-                    "something else and comes first in our order; send one fix an instant",
-                )
-            )
+            self.writes.letters.append(conflict_letter(counted, self.vehicle.vehicle_id))
 
     def _too_late(self, items: Sequence[Item], anchor: datetime) -> None:
         self.writes.letters += [
@@ -300,6 +295,11 @@ class Ground:
             municipality_id: Places(depots) for municipality_id, depots in fleet.depots.items()
         }
         self._nowhere = Places()
+        self.trackers = {
+            tracker_id: Tracker(tracker_id, assignments)
+            for tracker_id, assignments in fleet.trackers.items()
+        }
+        """Those that were ever assigned, by the id that they send."""
 
     def fold(self, vehicle_id: str, topics: Topics, writes: Writes) -> VehicleFold:
         """Return the fold of a vehicle of a municipality that is entered."""
