@@ -23,7 +23,7 @@ from stream.worker.records import Record
 from stream.worker.writer import Writer
 from tests.property.accounts import accounted_for
 from tests.property.examples import examples
-from tests.property.test_writer_laws import _START, Delivery, consume, deliveries, prepared
+from tests.property.test_writer_laws import consume, journeys, prepared
 from tests.stream_harness import TOPICS, Log, derived, empty, fetch, message, open_pool
 
 CAR, VAN, TRACKER = "syddjurs/a", "syddjurs/b", "syddjurs/t"
@@ -72,14 +72,6 @@ class Step:
     at_once: bool
 
 
-_tellings = st.builds(
-    Telling,
-    tracker_id=st.sampled_from((CAR, TRACKER, TRACKER)),
-    vehicle_id=st.sampled_from((CAR, CAR, VAN, None)),
-    at=st.sampled_from((-60, 0, 5, 25, 60, 200, 900, 5000, 30_000, 60_000)).map(
-        lambda seconds: _START + timedelta(seconds=seconds)
-    ),
-)
 _steps = st.builds(
     Step,
     records=st.tuples(st.integers(0, 2), st.integers(0, 2)),
@@ -88,19 +80,55 @@ _steps = st.builds(
 )
 
 
-def by_tracker(fix: Fix) -> Fix:
-    """Return a fix as it is sent: the van's come from the tracker."""
-    return fix.model_copy(update={"vehicle_id": TRACKER}) if fix.vehicle_id == VAN else fix
+@dataclass
+class Story:
+    """How fixes of the car and the tracker reach us, and what is told, in order."""
+
+    fixes: list[Fix]
+    log: Log
+    tellings: list[Telling]
 
 
-def as_sent(log: Log) -> Log:
-    """Return a log in which the tracker's id stands for the van's."""
-    sent = Log()
-    for number, records in log.records.items():
-        for record in records:
-            value = (record.value or b"").replace(VAN.encode(), TRACKER.encode())
-            sent.append(value, partition=number)
-    return sent
+@st.composite
+def stories(draw: st.DrawFn) -> Story:
+    """Return journeys of two trackers that also speak at the same instants, and where they were."""
+    fixes = [
+        fix.model_copy(update={"vehicle_id": TRACKER}) if fix.vehicle_id == VAN else fix
+        for fix in draw(journeys())
+    ]
+    for fix in draw(st.lists(st.sampled_from(fixes), min_size=2, max_size=6)):
+        # The other one at the same instant: word for word, or elsewhere.
+        sender = CAR if fix.vehicle_id == TRACKER else TRACKER
+        shift = draw(st.sampled_from((0.0, 0.0005, -0.0005)))
+        lat = None if fix.lat is None else fix.lat + shift
+        fixes.append(fix.model_copy(update={"vehicle_id": sender, "lat": lat}))
+    arriving = sorted(fixes, key=lambda fix: fix.recorded_at)
+    arriving += draw(st.lists(st.sampled_from(fixes), max_size=2))
+    if draw(st.booleans()):
+        arriving = draw(st.permutations(arriving))
+    log = Log()
+    while arriving:
+        size = draw(st.integers(1, 6))
+        portion, arriving = arriving[:size], arriving[size:]
+        log.append(message(portion), partition=draw(st.integers(0, 1)))
+    instants = sorted({fix.recorded_at for fix in fixes})
+    places = draw(st.lists(st.integers(0, len(instants) - 1), min_size=2, max_size=5))
+    if draw(st.integers(0, 3)):
+        places.sort()  # else most are refused
+    tellings = [
+        Telling(
+            draw(st.sampled_from((CAR, TRACKER, TRACKER))),
+            draw(st.sampled_from((CAR, CAR, VAN, None))),
+            instants[place] + timedelta(seconds=draw(st.sampled_from((0, 0, 1)))),
+        )
+        for place in places
+    ]
+    # What was said and then taken back, or said again, leaves most to be put in order.
+    tellings += [
+        Telling(one.tracker_id, draw(st.sampled_from((None, CAR, VAN))), one.at)
+        for one in draw(st.lists(st.sampled_from(tellings), min_size=1, max_size=3))
+    ]
+    return Story(fixes, log, tellings)
 
 
 async def tables(pool: Pool) -> list[list[tuple[object, ...]]]:
@@ -168,25 +196,20 @@ def test_it_does_not_matter_when_a_swap_is_told(database_url: str) -> None:
     asyncio.run(enter())
 
     @settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
-    @given(
-        delivery=deliveries(),
-        steps=st.lists(_steps, max_size=8),
-        tellings=st.lists(_tellings, min_size=1, max_size=5),
-    )
-    def law(delivery: Delivery, steps: list[Step], tellings: list[Telling]) -> None:
+    @given(story=stories(), steps=st.lists(_steps, max_size=8))
+    def law(story: Story, steps: list[Step]) -> None:
         async def main() -> None:
             async with open_pool(database_url) as pool:
                 await forget(pool)
-                for telling in tellings:
+                for telling in story.tellings:
                     await telling.tell(pool, at_once=1000)
                 plain = Log()
-                everything = [by_tracker(fix) for fix in delivery.fixes]
-                plain.append(message(sorted(everything, key=lambda fix: fix.recorded_at)))
+                plain.append(message(sorted(story.fixes, key=lambda fix: fix.recorded_at)))
                 await consume(pool, plain, batch=1)
                 expected = await tables(pool)
                 await accounted_for(pool)
                 await forget(pool)
-                await play(pool, as_sent(delivery.log), steps, tellings)
+                await play(pool, story.log, steps, story.tellings)
                 assert await tables(pool) == expected
                 await accounted_for(pool)
 
