@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +31,7 @@ from schemas.rules import Rules
 from stream.worker import metrics, rows
 from stream.worker.records import Item, conflict_letter, item_letter
 
+_MICROSECOND: Final = timedelta(microseconds=1)
 STATE: Final = TypeAdapter(VehicleState)
 """Reads states; they are written by `dump`, which is quicker at it."""
 
@@ -167,10 +168,12 @@ class VehicleFold:
         """Fold all fixes after a state, in order; return which of them are left out, and why.
 
         All rows from there on give way, unless they have been folded `again` up to the state.
+        Without a fix, what the state itself says is all that is left.
         """
         before = state
         state, changes = advance(before, fixes, self.depots, self.rules)
-        first, last = fixes[0].recorded_at, fixes[-1].recorded_at
+        last = fixes[-1].recorded_at if fixes else known.last_recorded_at
+        first = fixes[0].recorded_at if fixes else last + _MICROSECOND
         self._write(changes, checkpoints_since=first, onward_from=None if again else before)
         self._keep(
             known,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from typing import Final
@@ -124,8 +124,8 @@ class _Reassignment:
     """As they are from now on."""
     known: dict[str, Known] = field(default_factory=dict)
     """States of the vehicles, of those that have one."""
-    whole: set[str] = field(default_factory=set)
-    """Vehicles of which no raw fix is gone yet."""
+    reach: dict[str, datetime | None] = field(default_factory=dict)
+    """Of vehicles that have lost raw fixes, the checkpoint from which they can be folded again."""
     changed: dict[str, datetime] = field(default_factory=dict)
     """The earliest instant of which a vehicle has another fix than before."""
     moved: int = 0
@@ -170,15 +170,17 @@ class _Reassignment:
                 stored.last_recorded_at,
                 STATE.validate_json(stored.state),
             )
-            if await store.has_fix(self.connection, one, stored.first_recorded_at):
-                self.whole.add(one)
+            first = stored.first_recorded_at
+            if not await store.has_fix(self.connection, one, first):
+                oldest = await store.oldest_checkpoint(self.connection, one, since=first)
+                self.reach[one] = None if oldest is None else oldest[0]
         for span in self.spans:
             whose = span.before
-            if whose not in self.known or whose in self.whole:
+            if whose is None or whose not in self.reach:
                 continue
-            oldest = await trackers.oldest_fix(self.connection, whose)
-            if oldest is None or span.since < oldest:
-                raise _past_retention(whose, span.since, oldest)
+            kept = await trackers.oldest_fix(self.connection, whose)
+            if kept is None or span.since < kept:
+                raise _past_retention(whose, span.since, self.reach[whose])
 
     async def _move(self, span: Span) -> None:
         """Give what the tracker sent in a stretch of time to the vehicle that it was in."""
@@ -306,45 +308,42 @@ class _Reassignment:
         await trackers.forget_rows(
             self.connection, vehicle_id, after=None if base is None else base[0]
         )
-        if base is None:
+        if known is not None and base is not None:
+            bounds = replace(known, last_recorded_at=base[0])
+        else:
             oldest = await trackers.oldest_fix(self.connection, vehicle_id)
             if oldest is None:
                 await trackers.forget_state(self.connection, vehicle_id)
                 return
             version = 0 if known is None else known.version
             bounds = Known(version, oldest, oldest, VehicleState(None))
-        elif known is not None:
-            bounds = Known(known.version, known.first_recorded_at, base[0], known.state)
-        await fold_stored(
+        count, _ = await fold_stored(
             self.connection, self.topics, ground, vehicle_id, bounds, base, said, self.at_once
         )
+        if base is not None and not count:
+            writes = Writes()
+            fold = ground.fold(vehicle_id, self.topics, writes)
+            fold.refold(bounds, STATE.validate_json(base[1]), ())
+            await flush(self.connection, writes, self.topics)
 
     async def _base(self, vehicle_id: str, since: datetime) -> tuple[datetime, bytes] | None:
-        """Return the newest checkpoint before a change after which there are fixes left.
+        """Return the newest checkpoint before a change; None is to begin with the first fix.
 
-        None is to begin with the first fix. A checkpoint counts while its fix is stored.
+        A checkpoint counts while its fix is stored.
         """
-        before = since
-        while base := await store.read_checkpoint(self.connection, vehicle_id, before=before):
-            at = base[0]
-            if not await store.has_fix(self.connection, vehicle_id, at):
-                break
-            if await store.read_fixes(self.connection, vehicle_id, after=at, limit=1):
-                return base
-            before = at
-        if vehicle_id not in self.whole:
-            first = self.known[vehicle_id].first_recorded_at
-            oldest = await store.oldest_checkpoint(self.connection, vehicle_id, since=first)
-            raise _past_retention(vehicle_id, since, None if oldest is None else oldest[0])
+        base = await store.read_checkpoint(self.connection, vehicle_id, before=since)
+        if base is not None and await store.has_fix(self.connection, vehicle_id, base[0]):
+            return base
+        if vehicle_id in self.reach:
+            raise _past_retention(vehicle_id, since, self.reach[vehicle_id])
         return None
 
 
-def _past_retention(
-    vehicle_id: str, since: datetime, oldest: datetime | None
-) -> PastRetentionError:
-    kept = "none is kept" if oldest is None else f"they are kept since {oldest.isoformat()}"
+def _past_retention(vehicle_id: str, since: datetime, reach: datetime | None) -> PastRetentionError:
+    kept = "does not reach back at all" if reach is None else f"reaches back to {reach.isoformat()}"
+    remedy = "" if reach is None else "give an instant after that, or "
     return PastRetentionError(
-        f"the timeline of {vehicle_id} would change from {since.isoformat()} on, and raw fixes of "
-        f"it that this takes are past their retention: {kept}; give an instant after that, or "
-        "restore the fixes first. Nothing was changed"
+        f"the timeline of {vehicle_id} would change from {since.isoformat()} on, and raw fixes "
+        f"that this takes are past their retention: what is kept of it {kept}; {remedy}restore "
+        "the fixes first. Nothing was changed"
     )
