@@ -57,6 +57,7 @@ async def copy_rate(bench: Bench, settings: Settings, total: int) -> float:
                             None,
                             None,
                             None,
+                            None,
                         )
                         for fix in document["fixes"]
                     ]

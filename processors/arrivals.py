@@ -35,7 +35,10 @@ _CONTENT: Final = (
 
 
 class Arrival(NamedTuple):
-    """A fix and when it was received; the earliest receipt where it came more than once."""
+    """A fix and when it was received; the earliest receipt where it came more than once.
+
+    The id of the fix is the one that was sent: its tracker's, which may be in another vehicle.
+    """
 
     fix: Fix
     received_at: datetime
@@ -95,10 +98,16 @@ def precedence(fix: Fix) -> tuple[tuple[bool, float], ...]:
     )
 
 
+def _rank(fix: Fix) -> tuple[tuple[tuple[bool, float], ...], str]:
+    return precedence(fix), fix.vehicle_id
+
+
 def resolve(arrivals: Iterable[Arrival]) -> tuple[dict[datetime, Arrival], list[Arrival]]:
     """Return for each instant the arrival that counts, and those that lost to another one.
 
     Arrivals are of one vehicle. The same content again is neither: it keeps the earliest receipt.
+    Where two trackers of a vehicle say the same, the smaller id counts: the other one's fix counts
+    once it turns out that it was elsewhere.
     """
     counting: dict[datetime, Arrival] = {}
     lost: list[Arrival] = []
@@ -108,7 +117,7 @@ def resolve(arrivals: Iterable[Arrival]) -> tuple[dict[datetime, Arrival], list[
         if other is None:
             counting[instant] = arrival
             continue
-        ours, theirs = precedence(arrival.fix), precedence(other.fix)
+        ours, theirs = _rank(arrival.fix), _rank(other.fix)
         if ours == theirs:
             if arrival.received_at < other.received_at:
                 counting[instant] = arrival

@@ -18,6 +18,7 @@ from schemas.rules import Rules
 from schemas.vehicle_type import VehicleType
 
 __all__ = [
+    "Assignment",
     "Depot",
     "EnergySource",
     "EnteredVehicle",
@@ -144,6 +145,14 @@ class Home(NamedTuple):
 
     depot_id: str
     since: datetime | None
+    until: datetime | None
+
+
+class Assignment(NamedTuple):
+    """Which vehicle a tracker was in, from an instant until before another; None is no end."""
+
+    vehicle_id: str
+    since: datetime
     until: datetime | None
 
 

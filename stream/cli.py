@@ -24,6 +24,7 @@ from stream.commands.fleet import fleet
 from stream.commands.recompute import recompute
 from stream.commands.replay import replay
 from stream.commands.simulate import simulate
+from stream.commands.tracker import tracker
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,6 +49,7 @@ app.command(rich_help_panel=RUN)(services.planner)
 app.command(rich_help_panel=FEED)(simulate)
 app.command(rich_help_panel=FEED)(replay)
 app.add_typer(fleet, name="fleet", rich_help_panel=OPERATE)
+app.add_typer(tracker, name="tracker", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(planning.plan)
 app.add_typer(alerts, name="alerts", rich_help_panel=OPERATE)
 app.add_typer(access.key, name="key", rich_help_panel=OPERATE)

@@ -56,6 +56,10 @@ def fill(connection: Connection, municipality_id: str, *, start: datetime, days:
             "INSERT INTO vehicle_state VALUES (%s, 1, %s, %s, '{}')",
             [vehicle_id, start, start + timedelta(days=days)],
         )
+    connection.execute(
+        "INSERT INTO tracker_assignment (tracker_id, vehicle_id, since) VALUES (%s, %s, %s)",
+        [f"{municipality_id}/352093", f"{municipality_id}/car-1", start],
+    )
     _plan(connection, municipality_id, start + timedelta(days=days))
     _alert(connection, municipality_id, start + timedelta(days=days))
 

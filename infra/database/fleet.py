@@ -13,19 +13,24 @@ from psycopg.rows import TupleRow, dict_row
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
-from schemas.fleet import Depot, EnteredVehicle, Home, MasterData, Municipality, Vehicle
+from infra.database.trackers import load_assignments
+from schemas.fleet import Assignment, Depot, EnteredVehicle, Home, MasterData, Municipality, Vehicle
 from schemas.ids import local_part, municipality_of
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Who there is: municipalities, their depots (by id), their vehicles and those's homes."""
+    """Who there is: municipalities, their depots (by id), vehicles, those's homes, and trackers."""
 
     municipalities: Mapping[str, Municipality]
     depots: Mapping[str, tuple[Depot, ...]]
     vehicles: Mapping[str, Vehicle]
     homes: Mapping[str, tuple[Home, ...]]
     """Where each vehicle was at home and is, in order of time."""
+    trackers: Mapping[str, tuple[Assignment, ...]]
+    """Of trackers that were ever assigned, by the id that they send, in order of time."""
+    tracker_revision: int
+    """Grows with each change of an assignment."""
     _unknown: dict[str, Vehicle] = field(default_factory=dict, repr=False, compare=False)
 
     def vehicle(self, vehicle_id: str) -> Vehicle:
@@ -67,11 +72,14 @@ async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:
         "FROM vehicle_home ORDER BY vehicle_id, during",
     ):
         homes[row["vehicle_id"]].append(Home(row["depot_id"], row["since"], row["until"]))
+    tracker_revision, trackers = await load_assignments(connection)
     return Fleet(
         municipalities,
         {municipality_id: tuple(rows) for municipality_id, rows in depots.items()},
         {row["vehicle_id"]: Vehicle(**row) for row in vehicles},
         {vehicle_id: tuple(rows) for vehicle_id, rows in homes.items()},
+        trackers,
+        tracker_revision,
     )
 
 

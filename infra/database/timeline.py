@@ -47,6 +47,7 @@ FIX: Final = Table(
         "soc_fraction": "float8",
         "accuracy_m": "float8",
         "quarantine": "text",
+        "tracker_id": "text",
     },
     since="recorded_at",
 )

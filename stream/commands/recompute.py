@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from infra.database.pool import Pool
 from infra.settings import Settings
-from schemas.fix import UtcDatetime
 from schemas.ids import scoped
 from stream.commands.database import with_pool
+from stream.commands.instants import instant
 
 
 def recompute(
@@ -35,12 +33,12 @@ def recompute(
     from stream.worker.recompute import recompute as run
 
     vehicle_id = vehicle if vehicle is None or "/" in vehicle else scoped(municipality, vehicle)
-    instant = None if since is None else _instant(since)
+    start = None if since is None else instant("--since", since)
     topics = Topics.named(Settings().kafka.topic_prefix)
 
     async def work(pool: Pool) -> tuple[int, int]:
         vehicles = fixes = 0
-        async for one in run(pool, topics, municipality, vehicle_id=vehicle_id, since=instant):
+        async for one in run(pool, topics, municipality, vehicle_id=vehicle_id, since=start):
             vehicles += 1
             fixes += one.fixes
             if one.since is None:
@@ -57,13 +55,3 @@ def recompute(
     except NothingToRecomputeError as error:
         raise typer.BadParameter(str(error)) from None
     typer.echo(f"recomputed {vehicles} vehicles from {fixes:,} fixes")
-
-
-def _instant(text: str) -> datetime:
-    try:
-        return TypeAdapter(UtcDatetime).validate_python(text)
-    except ValidationError as error:
-        raise typer.BadParameter(
-            f"--since {text!r}: {error.errors()[0]['msg']}; give date, time and offset, such as "
-            "2026-03-01T00:00:00+01:00"
-        ) from None

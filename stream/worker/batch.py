@@ -58,6 +58,8 @@ class Batch:
         """By which master data the batch was shared out, once it is."""
         self.waiting: dict[str, Share] = {}
         """What is still to be folded, by vehicle."""
+        self.of_no_vehicle = False
+        """Whether a tracker sent a fix of a time at which it was in no vehicle."""
         self.received: Counter[datetime] = Counter()
         """How many fixes were received when."""
         self._rank = {place_of(record): rank for rank, record in enumerate(records)}
@@ -88,16 +90,20 @@ class Batch:
         """Give each vehicle what is good; what is wrong by itself becomes a dead letter."""
         self.ground, fleet = ground, ground.fleet
         every: defaultdict[str, list[Item]] = defaultdict(list)
-        for item in self._items:
-            every[item.arrival.fix.vehicle_id].append(item)
-        for vehicle_id, items in every.items():
-            good = list(self._judged(items, fleet))
-            if good:
-                self.waiting[vehicle_id] = Share(items=good)
+        for item in self._judged(self._items, fleet):
+            fix = item.arrival.fix
+            tracker = ground.trackers.get(fix.vehicle_id)
+            vehicle_id = fix.vehicle_id if tracker is None else tracker.vehicle_at(fix.recorded_at)
+            if vehicle_id is None:
+                self._of_no_vehicle(item, ground)
+            else:
+                every[vehicle_id].append(item)
+        self.waiting = {vehicle_id: Share(items=good) for vehicle_id, good in every.items()}
         if self._columns is not None:
-            self._share_out_columns(self._columns, fleet)
+            self._share_out_columns(self._columns, ground)
 
-    def _share_out_columns(self, columns: Columns, fleet: Fleet) -> None:
+    def _share_out_columns(self, columns: Columns, ground: Ground) -> None:
+        fleet = ground.fleet
         rules = [
             None if whose is None else whose.rules
             for whose in (
@@ -117,9 +123,15 @@ class Batch:
             for index in np.flatnonzero(suspect).tolist():
                 suspect[index] = not list(self._judged([columns.item(index)], fleet))
             columns = columns.only(~suspect)
-            if not len(columns):
-                self._columns = None
-                return
+        if ground.trackers:
+            columns, of_none = columns.carried(ground.trackers)
+            if of_none is not None and of_none.any():
+                for index in np.flatnonzero(of_none).tolist():
+                    self._of_no_vehicle(columns.item(index), ground)
+                columns = columns.only(~of_none)
+        if not len(columns):
+            self._columns = None
+            return
         order = np.lexsort((columns.recorded_us, columns.vehicle))
         self._columns = columns = columns.only(order)
         begins = np.diff(columns.vehicle, prepend=-1) != 0
@@ -154,6 +166,12 @@ class Batch:
                 yield item
             else:
                 self.writes.letters.append(item_letter(item, *wrong))
+
+    def _of_no_vehicle(self, item: Item, ground: Ground) -> None:
+        fix = item.arrival.fix
+        wrong = ground.trackers[fix.vehicle_id].unassigned(fix.recorded_at)
+        self.writes.letters.append(item_letter(item, *wrong))
+        self.of_no_vehicle = True
 
     def fold_onward(self, known: Mapping[str, Known], new: Collection[str], topics: Topics) -> None:
         """Fold all plain shares that only go on: of known vehicles from their state, and of new."""
@@ -235,6 +253,10 @@ def _encoded(columns: Columns, which: lane.Mask, quarantine: Mapping[int, str]) 
         reasons[index] = reason.encode()
     floats = columns.floats
     ids = np.array([vehicle_id.encode() for vehicle_id in columns.vehicle_ids])
+    if columns.sender is None:
+        trackers = np.zeros(len(columns), "S1")
+    else:
+        trackers = np.where(columns.sender == columns.vehicle, b"", ids[columns.sender])
     return encode(
         [
             text(ids[columns.vehicle[which]]),
@@ -250,6 +272,7 @@ def _encoded(columns: Columns, which: lane.Mask, quarantine: Mapping[int, str]) 
             float8(floats["soc_fraction"][which]),
             float8(floats["accuracy_m"][which]),
             text(reasons[which]),
+            text(trackers[which]),
         ]
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -23,12 +23,14 @@ from processors.places import Places
 from processors.segments import SegmentState
 from processors.stretches import Measured
 from processors.timeline import Timeline
+from processors.trackers import Tracker
 from processors.vehicle import Changes, VehicleState, advance, silent
 from schemas.fix import Reported
 from schemas.fleet import Home, Vehicle
 from schemas.rules import Rules
 from stream.worker import rows
 
+_MICROSECOND: Final = timedelta(microseconds=1)
 STATE: Final = TypeAdapter(VehicleState)
 """Reads states; they are written by `dump`, which is quicker at it."""
 
@@ -112,10 +114,12 @@ class VehicleFold:
         """Fold all fixes after a state, in order; return which of them are left out, and why.
 
         All rows from there on give way, unless they have been folded `again` up to the state.
+        Without a fix, what the state itself says is all that is left.
         """
         before = state
         state, changes = advance(before, fixes, self.depots, self.rules)
-        first, last = fixes[0].recorded_at, fixes[-1].recorded_at
+        last = fixes[-1].recorded_at if fixes else known.last_recorded_at
+        first = fixes[0].recorded_at if fixes else last + _MICROSECOND
         self.write(changes, checkpoints_since=first, onward_from=None if again else before)
         self.keep(
             known,
@@ -221,6 +225,11 @@ class Ground:
             municipality_id: Places(depots) for municipality_id, depots in fleet.depots.items()
         }
         self._nowhere = Places()
+        self.trackers = {
+            tracker_id: Tracker(tracker_id, assignments)
+            for tracker_id, assignments in fleet.trackers.items()
+        }
+        """Those that were ever assigned, by the id that they send."""
 
     def fold(self, vehicle_id: str, topics: Topics, writes: Writes) -> VehicleFold:
         """Return the fold of a vehicle of a municipality that is entered."""

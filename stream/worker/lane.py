@@ -12,8 +12,8 @@ with the same values, and a message with anything else in it, right or wrong, is
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.arrivals import Arrival
+from processors.trackers import Tracker
 from schemas.fix import MAX_FIXES_PER_BATCH, Fix
 from schemas.ids import MUNICIPALITY_PATTERN, SCOPED_PATTERN, municipality_of
 from stream.worker.records import Item, Record
@@ -109,6 +110,8 @@ class Columns:
     received_us: NDArray[np.int64]
     ignition: NDArray[np.int8]
     floats: dict[str, NDArray[np.float64]]
+    sender: NDArray[np.int64] | None = None
+    """As `vehicle`, of the tracker that sent a fix, where any is in a vehicle of another id."""
 
     def __len__(self) -> int:
         return len(self.reports)
@@ -126,7 +129,36 @@ class Columns:
             self.received_us[which],
             self.ignition[which],
             {name: values[which] for name, values in self.floats.items()},
+            None if self.sender is None else self.sender[which],
         )
+
+    def carried(self, trackers: Mapping[str, Tracker]) -> tuple[Columns, Mask | None]:
+        """Return the fixes by the vehicles that their trackers were in, and which are of none.
+
+        What is of none keeps its sender as its vehicle. Without a tracker of these among the
+        senders nothing changes, and the mask is None.
+        """
+        known = np.array([one in trackers for one in self.vehicle_ids])
+        if not known.any():
+            return self, None
+        vehicle_ids = {one: code for code, one in enumerate(self.vehicle_ids)}
+        vehicle, of_none = self.vehicle.copy(), np.zeros(len(self), bool)
+        rows = np.flatnonzero(known[self.vehicle])
+        rows = rows[np.argsort(self.vehicle[rows], kind="stable")]
+        for where in np.split(rows, np.flatnonzero(np.diff(self.vehicle[rows])) + 1):
+            if not len(where):  # all fixes of the trackers have been taken out
+                continue
+            tracker = trackers[self.vehicle_ids[self.vehicle[where[0]]]]
+            codes = np.array(
+                [
+                    -1 if one is None else vehicle_ids.setdefault(one, len(vehicle_ids))
+                    for one in tracker.vehicles
+                ]
+            )[tracker.places_at(self.recorded_us[where])]
+            vehicle[where] = np.where(codes < 0, vehicle[where], codes)
+            of_none[where] = codes < 0
+        carried = replace(self, vehicle_ids=list(vehicle_ids), vehicle=vehicle, sender=self.vehicle)
+        return carried, of_none
 
     def item(self, index: int) -> Item:
         """Return one of the fixes as what the slower way of a single fix takes."""

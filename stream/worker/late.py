@@ -21,7 +21,7 @@ from processors.arrivals import Arrival, precedence, resolve
 from processors.vehicle import Folding
 from stream.worker import metrics, rows
 from stream.worker.fold import STATE, Known, VehicleFold, dump
-from stream.worker.records import Item, item_letter
+from stream.worker.records import Item, conflict_letter, item_letter
 
 _AT_ONCE: Final = 20_000
 """Fixes that are held in memory: where pages are cut makes no difference to the rows."""
@@ -48,7 +48,8 @@ async def take(
 def _onward(fold: VehicleFold, known: Known | None, arrivals: Sequence[Arrival]) -> None:
     refused = fold.onward(known, [arrival.fix for arrival in arrivals])
     fold.writes.fresh_fixes += [
-        rows.fix_row(arrival, refused.get(arrival.fix.recorded_at)) for arrival in arrivals
+        rows.fix_row(fold.vehicle.vehicle_id, arrival, refused.get(arrival.fix.recorded_at))
+        for arrival in arrivals
     ]
 
 
@@ -89,7 +90,9 @@ async def _late(
             agreed = await change.fold_again(connection, newer)
         else:
             _too_late(fold, items, change)
-    fold.writes.changed_fixes += [rows.fix_row(*row) for row in change.earlier.values()]
+    fold.writes.changed_fixes += [
+        rows.fix_row(fold.vehicle.vehicle_id, *row) for row in change.earlier.values()
+    ]
     if newer and agreed:
         _onward(fold, fold.writes.states.get(fold.vehicle.vehicle_id, known), newer)
 
@@ -176,7 +179,7 @@ class _Change:
         refused = folding.take([merged[at].fix for at in sorted(merged)])
         quarantine = {fix.recorded_at: reason for fix, reason in refused}
         self.fold.writes.changed_fixes += [
-            rows.fix_row(arrival, quarantine.get(at))
+            rows.fix_row(self.fold.vehicle.vehicle_id, arrival, quarantine.get(at))
             for at, arrival in sorted(merged.items())
             if at in changed or stored[at][1] != quarantine.get(at)
         ]
@@ -188,14 +191,7 @@ def _conflicting(fold: VehicleFold, lost: Sequence[Arrival], items: Sequence[Ite
         at = arrival.fix.recorded_at
         occasion = next(item for item in items if item.arrival.fix.recorded_at == at)
         counted = Item(arrival, occasion.vendor, occasion.record, occasion.number)
-        fold.writes.letters.append(
-            item_letter(
-                counted,
-                "conflicting-fix",
-                f"another fix of {arrival.fix.vehicle_id} at {at.isoformat()} says "
-                "something else and comes first in our order; send one fix an instant",
-            )
-        )
+        fold.writes.letters.append(conflict_letter(counted, fold.vehicle.vehicle_id))
 
 
 def _too_late(fold: VehicleFold, items: Sequence[Item], change: _Change) -> None:

@@ -6,7 +6,7 @@ new version, so that a worker that holds it in its cache drops that, and its mas
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,7 +22,7 @@ from infra.kafka import Topics
 from stream.worker import rows
 from stream.worker.fold import STATE, Ground, Known, Writes, flush
 
-_AT_ONCE: Final = 20_000
+AT_ONCE: Final = 20_000
 """Fixes that are held in memory: where they are cut makes no difference to the rows."""
 
 
@@ -59,7 +59,7 @@ async def recompute(  # noqa: PLR0913 - each bounds what is folded
     *,
     vehicle_id: str | None = None,
     since: datetime | None = None,
-    at_once: int = _AT_ONCE,
+    at_once: int = AT_ONCE,
 ) -> AsyncIterator[Recomputed]:
     """Fold the stored fixes of a municipality's vehicles, or of one of them, again.
 
@@ -83,7 +83,8 @@ async def recompute(  # noqa: PLR0913 - each bounds what is folded
     for one in vehicle_ids:
         async with pool.connection() as connection, connection.transaction():
             done = await _recompute(connection, topics, one, since, at_once)
-        yield done
+        if done is not None:
+            yield done
 
 
 async def _recompute(
@@ -92,9 +93,13 @@ async def _recompute(
     vehicle_id: str,
     since: datetime | None,
     at_once: int,
-) -> Recomputed:
+) -> Recomputed | None:
+    """Fold a vehicle's fixes again; None where they all have gone to other vehicles meanwhile."""
     await store.lock_states(connection, [vehicle_id])
-    [stored] = await store.read_states(connection, [vehicle_id])
+    states = await store.read_states(connection, [vehicle_id])
+    if not states:
+        return None
+    [stored] = states
     known = Known(
         stored.version,
         stored.first_recorded_at,
@@ -108,8 +113,30 @@ async def _recompute(
     # it had not met the vehicle yet.
     ground = Ground(await load_fleet(connection))
     at = None if start.checkpoint is None else start.checkpoint[0]
-    state = None if start.checkpoint is None else STATE.validate_json(start.checkpoint[1])
-    said = await _said(connection, vehicle_id, known.first_recorded_at if at is None else at)
+    said = await already_said(connection, vehicle_id, known.first_recorded_at if at is None else at)
+    count, first = await fold_stored(
+        connection, topics, ground, vehicle_id, known, start.checkpoint, said, at_once
+    )
+    return Recomputed(vehicle_id, count, first, start.short)
+
+
+async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and what is known
+    connection: AsyncConnection[TupleRow],
+    topics: Topics,
+    ground: Ground,
+    vehicle_id: str,
+    known: Known,
+    checkpoint: tuple[datetime, bytes] | None,
+    said: Collection[UUID],
+    at_once: int = AT_ONCE,
+) -> tuple[int, datetime | None]:
+    """Fold a vehicle's stored fixes after a checkpoint, or all; return how many, and since when.
+
+    The vehicle's state is locked by us; `known` bounds what comes out from before. Events whose
+    ids are among the `said` do not leave again.
+    """
+    at = None if checkpoint is None else checkpoint[0]
+    state = None if checkpoint is None else STATE.validate_json(checkpoint[1])
     count, first = 0, at
     while page := await store.read_fixes(connection, vehicle_id, after=at, limit=at_once):
         writes = Writes()
@@ -118,7 +145,7 @@ async def _recompute(
             known, state, [arrival.fix for arrival, _ in arrivals], again=count == 0
         )
         writes.changed_fixes += [
-            rows.fix_row(arrival, refused.get(arrival.fix.recorded_at))
+            rows.fix_row(vehicle_id, arrival, refused.get(arrival.fix.recorded_at))
             for arrival, quarantine in arrivals
             if quarantine != refused.get(arrival.fix.recorded_at)
         ]
@@ -129,7 +156,7 @@ async def _recompute(
         state, at = known.state, page[-1][1]
         first = first or page[0][1]
         count += len(page)
-    return Recomputed(vehicle_id, count, first, start.short)
+    return count, first
 
 
 async def _start(
@@ -153,7 +180,7 @@ async def _start(
     return None if oldest is None else _Start(oldest, short=True)
 
 
-async def _said(
+async def already_said(
     connection: AsyncConnection[TupleRow], vehicle_id: str, since: datetime
 ) -> set[UUID]:
     """Return the ids of what was published of the rows that are there."""

@@ -18,6 +18,8 @@ from schemas.events import DeadLetter
 from schemas.fix import Fix, FixBatch
 from schemas.ids import municipality_of
 
+CONFLICTING: Final = "conflicting-fix"
+
 _FIX: Final = TypeAdapter(Fix)
 _DETAIL_LIMIT: Final = 2_000
 
@@ -193,6 +195,17 @@ def item_letter(item: Item, reason: str, detail: str) -> Letter:
         index=item.number,
         value=message.model_dump_json(exclude_none=True).encode(),
         vehicle_id=fix.vehicle_id,
+    )
+
+
+def conflict_letter(item: Item, vehicle_id: str) -> Letter:
+    """Return the dead letter of a fix that another one of its vehicle and instant came before."""
+    return item_letter(
+        item,
+        CONFLICTING,
+        f"another fix of {vehicle_id} at {item.arrival.fix.recorded_at.isoformat()} says "
+        "something else, or is of another tracker, and comes first in our order; send one fix an "
+        "instant",
     )
 
 

@@ -33,11 +33,11 @@ def seconds(length: timedelta) -> Decimal:
     return Decimal(length // _MICROSECOND).scaleb(-6)
 
 
-def fix_row(arrival: Arrival, quarantine: str | None) -> Row:
-    """Return a row of `fix`."""
+def fix_row(vehicle_id: str, arrival: Arrival, quarantine: str | None) -> Row:
+    """Return a row of `fix`; the fix itself says who sent it."""
     fix = arrival.fix
     return (
-        fix.vehicle_id,
+        vehicle_id,
         fix.recorded_at,
         arrival.received_at,
         fix.lat,
@@ -50,14 +50,18 @@ def fix_row(arrival: Arrival, quarantine: str | None) -> Row:
         fix.soc_fraction,
         fix.accuracy_m,
         quarantine,
+        None if fix.vehicle_id == vehicle_id else fix.vehicle_id,
     )
 
 
 def stored_arrival(row: Row) -> tuple[Arrival, str | None]:
-    """Return what a row of `fix` says. The values were validated when they came in."""
+    """Return what a row of `fix` says, and why the timeline leaves it out, as it was sent.
+
+    The values were validated when they came in.
+    """
     fix = Fix.model_construct(
         private_mode=row[3] is None,
-        vehicle_id=row[0],
+        vehicle_id=row[13] or row[0],
         recorded_at=row[1],
         lat=row[3],
         lon=row[4],

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from infra.database import stream as progress
 from infra.database import timeline as store
+from infra.database import trackers
 from infra.database.fleet import add_unregistered, load_fleet
 from infra.database.pool import Pool
 from infra.database.stream import Letter, Partition, ProgressLostError
@@ -55,7 +56,7 @@ class Hole(NamedTuple):
 
 
 class StaleCacheError(RuntimeError):
-    """A vehicle's state is newer in the database than in our cache."""
+    """A vehicle's state, or who is in which vehicle, is newer in the database than in our cache."""
 
 
 class MasterDataError(RuntimeError):
@@ -268,6 +269,9 @@ class Writer:
             fleet = await load_fleet(connection)
         except ValidationError as error:
             raise MasterDataError(f"master data cannot be read, mend it: {error}") from error
+        if ground is not None and ground.fleet.tracker_revision != fleet.tracker_revision:
+            # A vehicle may have lost its state and begun anew since, at a version that we know.
+            self._known.clear()
         self._ground, self._fleet_at = Ground(fleet), time.monotonic()
         return self._ground
 
@@ -284,7 +288,12 @@ class Writer:
         unseen = vehicles - ground.fleet.vehicles.keys() - self._known.keys()
         if unseen:
             await add_unregistered(connection, unseen)
+        if batch.of_no_vehicle or not vehicles <= self._known.keys():
+            await trackers.come_as_newcomer(connection)
         known = await self._states(connection, vehicles)
+        # Only now: who changed an assignment of these vehicles has committed, or comes after us.
+        if await trackers.read_revision(connection) != ground.fleet.tracker_revision:
+            raise StaleCacheError("trackers were assigned to other vehicles")
         batch.fold_onward(known, vehicles - known.keys(), self._topics)
         for vehicle_id, share in batch.waiting.items():
             fold = ground.fold(vehicle_id, self._topics, batch.writes)

@@ -208,6 +208,18 @@ def test_a_vehicle_has_at_most_one_open_interval(database: Connection, table: st
             "INSERT INTO reader_access VALUES ('somebody', 'nowhere')",
             errors.ForeignKeyViolation,
         ),
+        (
+            "INSERT INTO tracker_assignment VALUES ('b/352093', 'a/1', now())",
+            errors.CheckViolation,
+        ),
+        (
+            "INSERT INTO tracker_assignment VALUES ('a/352093', 'a/2', now())",
+            errors.ForeignKeyViolation,
+        ),
+        (
+            "INSERT INTO tracker_assignment VALUES ('a/352093', 'a/1', now(), now())",
+            errors.CheckViolation,
+        ),
     ],
 )
 def test_the_database_refuses_what_cannot_be(
@@ -225,3 +237,17 @@ def test_a_vehicle_cannot_be_at_home_in_another_municipality(database: Connectio
     )
     with pytest.raises(errors.ForeignKeyViolation):
         database.execute("UPDATE vehicle SET home_depot_id = 'b/d' WHERE vehicle_id = 'a/1'")
+
+
+def test_a_tracker_is_in_one_vehicle_at_a_time_and_each_change_is_counted(
+    database: Connection,
+) -> None:
+    insert = "INSERT INTO tracker_assignment VALUES ('a/352093', 'a/1', %s, %s)"
+    database.execute(insert, [AT, AT + MINUTE])
+    database.execute(insert, [AT + MINUTE, None])
+    with pytest.raises(errors.ExclusionViolation):
+        database.execute(insert, [AT + 5 * MINUTE, AT + 6 * MINUTE])
+    database.execute("DELETE FROM tracker_assignment")
+    assert database.execute("SELECT revision FROM tracker_revision").fetchall() == [(3,)]
+    with pytest.raises(errors.UniqueViolation):
+        database.execute("INSERT INTO tracker_revision (revision) VALUES (0)")

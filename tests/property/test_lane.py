@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -350,11 +350,27 @@ def test_the_tables_do_not_tell_which_way_a_message_went(
         async with open_pool(database_url) as pool:
             await enter_municipality(pool)
 
+    async def swap(hours: list[int]) -> None:
+        """Let tracker b be in vehicle a for a while, later in no vehicle, and then there again."""
+        async with open_pool(database_url) as pool, pool.connection() as connection:
+            await connection.execute("DELETE FROM tracker_assignment")
+            bounds = [RECEIVED_AT - timedelta(hours=hour) for hour in hours]
+            for since, until in zip(bounds[::2], bounds[1::2], strict=True):
+                await connection.execute(
+                    "INSERT INTO tracker_assignment VALUES (%s, %s, %s, %s)",
+                    ["syddjurs/b", "syddjurs/a", since, until],
+                )
+
     asyncio.run(prepare())
 
     @settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
-    @given(messages=drives(), batch=st.integers(1, 4))
-    def law(messages: list[bytes], batch: int) -> None:
+    @given(
+        messages=drives(),
+        batch=st.integers(1, 4),
+        swapped=st.sampled_from(([], [12, 11], [11, 10, 9, 0], [10, 0])),
+    )
+    def law(messages: list[bytes], batch: int, swapped: list[int]) -> None:
+        asyncio.run(swap(swapped))
         asyncio.run(main(messages, batch))
 
     law()

@@ -15,9 +15,11 @@ from pydantic import SecretStr
 from sqlalchemy import create_engine, pool, text
 from sqlalchemy.engine import make_url
 
+from infra.database import trackers
 from infra.database.migrate import migrate
 from infra.database.pool import make_pool
 from infra.database.readers import grant_reader
+from infra.database.timeline import put_fixes
 from infra.database.timescale import PlainPostgres
 from infra.grafana.sql import TimeRange
 from infra.settings import Settings
@@ -207,6 +209,50 @@ def test_a_late_fix_reaches_the_columnstore_once(timescale: Connection) -> None:
     assert fix_count(timescale) == 100
     timescale.execute(insert, {"at": at + timedelta(seconds=30)})  # in between
     assert fix_count(timescale) == 200
+
+
+def test_fixes_of_a_tracker_leave_the_columnstore_for_another_vehicle(
+    timescale_url: str, timescale: Connection
+) -> None:
+    at = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)
+    timescale.execute(
+        "INSERT INTO fix (vehicle_id, recorded_at, received_at, lat, lon, tracker_id) "
+        "SELECT 'a/1', %s::timestamptz + i * interval '1 minute', now(), 56.3, 10.5, "
+        "CASE WHEN i %% 2 = 0 THEN 'a/352093' END FROM generate_series(1, 100) AS i",
+        [at],
+    )
+    for (chunk,) in timescale.execute("SELECT show_chunks('fix')::text").fetchall():
+        timescale.execute(
+            sql.SQL("CALL convert_to_columnstore({}::regclass)").format(sql.Literal(chunk))
+        )
+    with timescale.transaction(force_rollback=True):  # as revision 0010 does where fixes are
+        timescale.execute("ALTER TABLE fix ADD COLUMN added text")
+    since, until = at + timedelta(minutes=20), at + timedelta(minutes=80)
+
+    async def move() -> None:
+        settings = Settings(database_url=SecretStr(timescale_url))
+        async with (
+            make_pool(settings, max_size=1) as connections,
+            connections.connection() as connection,
+        ):
+            await connection.execute(
+                "SET timescaledb.max_tuples_decompressed_per_dml_transaction = 10"
+            )
+            with pytest.raises(errors.ConfigurationLimitExceeded):
+                async with connection.transaction():
+                    await trackers.delete_sent(connection, "a/1", "a/352093", since, until)
+            async with connection.transaction():
+                await trackers.allow_old_fixes(connection)
+                sent = await trackers.read_sent(
+                    connection, "a/1", "a/352093", since, until, None, 1000
+                )
+                await put_fixes(connection, [("a/2", *row[1:]) for row in sent])
+                await trackers.delete_sent(connection, "a/1", "a/352093", since, until)
+
+    asyncio.run(move())
+    assert timescale.execute(
+        "SELECT vehicle_id, tracker_id, count(*) FROM fix GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall() == [("a/1", "a/352093", 20), ("a/1", None, 50), ("a/2", "a/352093", 30)]
 
 
 def test_raw_positions_go_after_ninety_days_and_usage_stays(timescale: Connection) -> None:
