@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from optimizer.effort import Effort, Floats, Ints
 from optimizer.interchange import cost_of, greedy, interchange
 from optimizer.placement import Search
-from optimizer.relaxation import Ascent, Grid, Pace, Relaxation, Sites
+from optimizer.relaxation import Ascent, Grid, Pace, Relaxation, Rows, Sites
 from schemas.plan import SolverStatus
 
 _ROOT: Final = Pace(iterations=50, step=1.5, stalls=20, least_step=2e-3)
@@ -135,6 +135,10 @@ class _Solver:
         found = interchange(costs, opening, start, self.effort, keep_count=keep_count)
         return among[found]
 
+    def _rows(self, sites: Sites) -> Rows:
+        left = sites.all
+        return Rows(self.costs[left], self.opening[left], len(sites.opened))
+
     def _offer(self, sites: Ints) -> None:
         cost = cost_of(self.costs, self.opening, sites)
         if cost < self.cost:
@@ -172,11 +176,8 @@ class _Solver:
         settled = 0.0
         tried: set[bytes] = set()
         while not self.effort.over:
-            rows = sites.all
             pace = Pace(_ROOT.iterations, relaxed.step, _ROOT.stalls, _ROOT.least_step)
-            relaxed = self.ascent.climb(
-                self.costs[rows], self.opening[rows], len(sites.opened), relaxed, self.cost, pace
-            )
+            relaxed = self.ascent.climb(self._rows(sites), relaxed, self.cost, pace)
             bound = max(bound, relaxed.bound)
             if self.grid.proves(bound, self.cost):
                 break
@@ -296,14 +297,11 @@ class _Solver:
         start = Relaxation(
             -np.inf, parent.prices, parent.reduced[kept], parent.share[kept], _NODE.step
         )
-        rows = sites.all
         first = len(sites.opened)
-        relaxed = self.ascent.climb(
-            self.costs[rows], self.opening[rows], first, start, self.cost, _NODE
-        )
+        relaxed = self.ascent.climb(self._rows(sites), start, self.cost, _NODE)
         chosen = relaxed.chosen(first, self.count)
         if len(chosen):
-            self._offer(rows[chosen])
+            self._offer(sites.all[chosen])
         bound = max(least, relaxed.bound)
         if not self.grid.proves(bound, self.cost):
             self.numbers += 1

@@ -72,8 +72,17 @@ class Relaxation:
         """Return positions of the sites that the relaxation opens."""
         free = _best(self.reduced[opened:], None if count is None else count - opened)
         if count is None and not opened and not len(free):
-            free = self.reduced.argmin(keepdims=True)
+            free = np.array([self.reduced.argmin()])
         return np.concatenate([np.arange(opened), free + opened])
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Costs, sites x clients, and opening costs of the sites left, the `opened` ones first."""
+
+    costs: Floats
+    opening: Floats
+    opened: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +114,12 @@ class Ascent:
     grid: Grid
     effort: Effort
 
-    def climb(
-        self,
-        costs: Floats,
-        opening: Floats,
-        opened: int,
-        start: Relaxation,
-        target: float,
-        pace: Pace,
-    ) -> Relaxation:
+    def climb(self, rows: Rows, start: Relaxation, target: float, pace: Pace) -> Relaxation:
         """Return the best bound found, from the prices of `start`.
 
-        `costs` and `opening` have the rows of the sites left, the first `opened` of which are in.
         Ends early when the bound proves that nothing cheaper than the target is there.
         """
+        costs, opened = rows.costs, rows.opened
         prices, step = start.prices, pace.step
         share = start.share.copy()
         best = Relaxation(-np.inf, prices, start.reduced, share, step)
@@ -129,7 +130,7 @@ class Ascent:
             self.effort.spend(_PASSES * costs.size)
             np.subtract(costs, prices, out=below)
             np.minimum(below, 0, out=below)
-            reduced = below.sum(axis=1) + opening
+            reduced = below.sum(axis=1) + rows.opening
             here = Relaxation(0.0, prices, reduced, share, step)
             sites = here.chosen(opened, self.count)
             bound = float(prices.sum() + reduced[sites].sum())
@@ -155,9 +156,7 @@ class Ascent:
             prices = prices + step * (target - bound) / length * direction
         return Relaxation(best.bound, best.prices, best.reduced, share, step)
 
-    def settled(
-        self, sites: Sites, relaxed: Relaxation, target: float
-    ) -> tuple[Bools, Bools]:
+    def settled(self, sites: Sites, relaxed: Relaxation, target: float) -> tuple[Bools, Bools]:
         """Return which free sites are in, and which out, of all that is cheaper than the target."""
         reduced = relaxed.reduced[len(sites.opened) :]
         if self.count is None:
