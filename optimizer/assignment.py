@@ -21,8 +21,8 @@ from optimizer.assignment_reasons import explanation, lock_conflicts, reason
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
 from optimizer.dealing import deal
 from optimizer.effort import Effort, Ints
-from optimizer.fleet_cell import Cell, Pool, cells_of, overlaps, sunk
-from optimizer.interval_flow import Chosen, most_valuable
+from optimizer.fleet_cell import Cell, Pool, cells_of, pooled
+from optimizer.interval_flow import Chosen, Concave, most_valuable
 from optimizer.placement import Search
 from schemas.assignment import AssignmentInputs, AssignmentPlan, DepotUse, UnservedRoundTrip
 from schemas.plan import SolverStatus
@@ -110,12 +110,8 @@ def _choose(cell: Cell, effort: Effort) -> tuple[_Choice, int]:
         return _Choice(nobody, (0,) * len(pools), 0), 0
     best = _improved(cell, nobody, effort)
     # All vehicles as one pool that serves everything at the least price a kilometre.
-    merged = Pool(
-        tuple(machine for pool in pools for machine in pool.machines),
-        tuple(window for pool in pools for window in pool.windows),
-        tuple(window for pool in pools for window in pool.always),
-        np.max([pool.values_ore for pool in pools], axis=0),
-    )
+    machines = [machine for pool in pools for machine in pool.machines]
+    merged = pooled(machines, np.max([pool.values_ore for pool in pools], axis=0))
     limit = _limit(cell, merged, merged.values_ore, effort).value_ore
     if len(pools) == 1 or limit <= best.value_ore:
         return best, limit
@@ -171,10 +167,11 @@ def _improved(cell: Cell, owner: Ints, effort: Effort) -> _Choice:
         before = owner.copy()
         for number, pool in enumerate(cell.pools):
             others = np.where((owner == _NOBODY) | (owner == number), 0, values[owner, everyone])
-            chosen, used[number] = _taken(cell, pool, values[number] - others, effort)
+            chosen = _taken(cell, pool, values[number] - others, effort)
             owner[owner == number] = _NOBODY
             owner[chosen.taken] = number
-            prices[number] = chosen.prices_ore
+            used[number] = chosen.vehicles
+            prices[number] = int(pool.prices_ore[: chosen.vehicles].sum())
         if len(cell.pools) == 1 or np.array_equal(owner, before) or effort.over:
             break
     served = owner != _NOBODY
@@ -182,28 +179,43 @@ def _improved(cell: Cell, owner: Ints, effort: Effort) -> _Choice:
     return _Choice(owner, tuple(used), value)
 
 
-def _taken(cell: Cell, pool: Pool, values: Ints, effort: Effort) -> tuple[Chosen, int]:
+def _taken(cell: Cell, pool: Pool, values: Ints, effort: Effort) -> Chosen:
     """Return what a pool takes best, and with how many vehicles; exact if always there.
 
-    Where they are not, first as many are used as if they were, then these take what they can.
+    Where they are not, as many are used as if they were, and these take what they can.
     """
-    first = most_valuable(cell.starts_us, cell.frees_us, values, pool.always, effort)
-    peak = int(overlaps(cell.starts_us[first.taken], cell.frees_us[first.taken]).max(initial=0))
+    best = Concave(cell.demand, values, pool.prices_ore, effort).best()
     if pool.always_there:
-        return first, peak
-    used = pool.machines[:peak]
-    price = sum(machine.price_ore for machine in used)
-    second = most_valuable(cell.starts_us, cell.frees_us, values, sunk(used), effort)
-    return Chosen(second.taken, second.value_ore - price, price), peak
+        return best
+    taken = most_valuable(cell.demand, values, pool.supply(best.vehicles), effort)
+    price = int(pool.prices_ore[: best.vehicles].sum())
+    return Chosen(taken, best.vehicles, int(values[taken].sum()) - price)
 
 
 def _limit(cell: Cell, pool: Pool, values: Ints, effort: Effort) -> Chosen:
-    """Return what a pool cannot save more than."""
-    found = most_valuable(cell.starts_us, cell.frees_us, values, pool.always, effort)
+    """Return what a pool cannot save more than, and what it would take for that.
+
+    So many vehicles earn no more than as many that are always there, and no more than all
+    vehicles of the pool in the time when they can be had.
+    """
+    always = Concave(cell.demand, values, pool.prices_ore, effort)
+    best = always.best()
     if pool.always_there:
-        return found
-    other = most_valuable(cell.starts_us, cell.frees_us, values, pool.windows, effort)
-    return min(found, other, key=lambda one: one.value_ore)
+        return best
+    taken = most_valuable(cell.demand, values, pool.supply(len(pool.machines)), effort)
+    most = int(values[taken].sum())
+    low, high = 0, best.vehicles
+    while low < high:
+        middle = (low + high) // 2
+        if always.earned(middle) >= most:
+            high = middle
+        else:
+            low = middle + 1
+    if always.earned(low) < most:
+        return best
+    reached = most - int(pool.prices_ore[:low].sum())
+    below = always.with_vehicles(low - 1).value_ore if low else 0
+    return Chosen(taken, low, max(reached, below))
 
 
 def _plan(

@@ -40,14 +40,14 @@ def _deal_any(cell: Cell, pool: Pool, trips: Ints) -> None:
     free = list(range(len(pool.machines)))
     out: list[tuple[int, int]] = []
     for trip in trips.tolist():
-        start = int(cell.starts_us[trip])
+        start = int(cell.demand.starts_us[trip])
         while out and out[0][0] <= start:
             heapq.heappush(free, heapq.heappop(out)[1])
         number = heapq.heappop(free)
         machine = pool.machines[number]
         machine.starts.append(start)
         machine.trips.append(trip)
-        heapq.heappush(out, (int(cell.frees_us[trip]), number))
+        heapq.heappush(out, (int(cell.demand.frees_us[trip]), number))
 
 
 def _deal_best_fit(cell: Cell, machines: Sequence[Machine], trips: Ints) -> None:
@@ -57,7 +57,7 @@ def _deal_best_fit(cell: Cell, machines: Sequence[Machine], trips: Ints) -> None
     closes = np.array([machine.windows[0][1] for machine in machines], dtype=np.int64)
     free_at = opens.copy()
     for trip in trips.tolist():
-        start, free = int(cell.starts_us[trip]), int(cell.frees_us[trip])
+        start, free = int(cell.demand.starts_us[trip]), int(cell.demand.frees_us[trip])
         for number in np.flatnonzero(closes <= start).tolist():
             windows = machines[number].windows
             while position[number] < len(windows) - 1 and closes[number] <= start:
@@ -85,7 +85,7 @@ def _put_in(cell: Cell, effort: Effort) -> None:
         effort.spend(_CELLS_PER_LOOK * len(machines), 0)
         place = _place(cell, machines, trip)
         if place is not None:
-            place.give(trip, int(cell.starts_us[trip]))
+            place.give(trip, int(cell.demand.starts_us[trip]))
             continue
         _make_room(cell, machines, trip, effort)
 
@@ -98,7 +98,7 @@ def _place(
     least_ore: int = 0,
 ) -> Machine | None:
     """Return the vehicle on which a round trip saves most, more than the least; None if none."""
-    start, free = int(cell.starts_us[trip]), int(cell.frees_us[trip])
+    start, free = int(cell.demand.starts_us[trip]), int(cell.demand.frees_us[trip])
     best: Machine | None = None
     for machine, values in machines:
         saves = int(values[trip]) - (0 if machine.trips else machine.price_ore)
@@ -107,7 +107,7 @@ def _place(
             and values[trip] > 0
             and machine is not but
             and machine.window(start, free)
-            and not machine.clashes(start, free, cell.frees_us)
+            and not machine.clashes(start, free, cell.demand.frees_us)
         ):
             best, least_ore = machine, saves
     return best
@@ -117,11 +117,11 @@ def _make_room(
     cell: Cell, machines: Sequence[tuple[Machine, Ints]], trip: int, effort: Effort
 ) -> None:
     """Move the one round trip that is in the way on some vehicle to another, if that saves."""
-    start, free = int(cell.starts_us[trip]), int(cell.frees_us[trip])
+    start, free = int(cell.demand.starts_us[trip]), int(cell.demand.frees_us[trip])
     for machine, values in machines:
         if not values[trip] or not machine.window(start, free):
             continue
-        clashing = machine.clashes(start, free, cell.frees_us)
+        clashing = machine.clashes(start, free, cell.demand.frees_us)
         if len(clashing) != 1:
             continue
         other = clashing[0]
@@ -132,7 +132,7 @@ def _make_room(
         if place is not None:
             machine.take(other)
             machine.give(trip, start)
-            place.give(other, int(cell.starts_us[other]))
+            place.give(other, int(cell.demand.starts_us[other]))
             return
         if effort.over:
             return

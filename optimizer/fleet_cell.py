@@ -7,7 +7,7 @@ round trip is a time when its vehicle cannot be had.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ import numpy as np
 
 from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
 from optimizer.effort import Ints
-from optimizer.interval_flow import Window
+from optimizer.interval_flow import Demand, Supply, supply_of
 from schemas.assignment import AssignableVehicle, AssignmentInputs, Unavailable, WantedRoundTrip
 from schemas.vehicle_type import VehicleType
 
@@ -40,6 +40,8 @@ class Machine:
     windows: tuple[tuple[int, int], ...]
     price_ore: int
     """Of using it at all; 0 where a lock already does."""
+    always_there: bool
+    """Whether it can be had from the first round trip to the last."""
     starts: list[int] = field(default_factory=list)
     trips: list[int] = field(default_factory=list)
 
@@ -75,19 +77,35 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Vehicles that serve the same round trips at the same price a kilometre."""
+    """Vehicles that serve the same round trips at the same price a kilometre, cheapest first."""
 
     machines: tuple[Machine, ...]
-    windows: tuple[Window, ...]
-    always: tuple[Window, ...]
-    """The same vehicles as if they could be had all the time; equal where they can."""
     values_ore: Ints
     """What each round trip saves when one of them takes it; 0 where it cannot."""
 
     @property
     def always_there(self) -> bool:
         """Whether each can be had all the time, so that the flow is exact."""
-        return self.windows == self.always
+        return all(one.always_there for one in self.machines)
+
+    @property
+    def prices_ore(self) -> Ints:
+        """What using each vehicle at all costs, ascending."""
+        return np.array([one.price_ore for one in self.machines], dtype=np.int64)
+
+    def supply(self, count: int) -> Supply:
+        """Return when how many of the first vehicles can be had."""
+        return supply_of([window for one in self.machines[:count] for window in one.windows])
+
+
+def pooled(machines: Iterable[Machine], values_ore: Ints) -> Pool:
+    """Return a pool of machines: of those at one price the ones that can be had longest first."""
+    return Pool(
+        tuple(
+            sorted(machines, key=lambda one: (one.price_ore, -one.had_us, one.vehicle.vehicle_id))
+        ),
+        values_ore,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +114,7 @@ class Cell:
 
     key: CellKey
     trips: tuple[WantedRoundTrip, ...]
-    starts_us: Ints
-    frees_us: Ints
+    demand: Demand
     prices_ore: Ints
     """What an own car costs for each."""
     pools: tuple[Pool, ...]
@@ -111,14 +128,6 @@ class Cell:
 def drive_ore(trip: WantedRoundTrip, vehicle: AssignableVehicle) -> int:
     """Return what driving a round trip costs."""
     return round(trip.distance_m / 1000 * vehicle.cost_dkk_per_km * ORE_PER_DKK)
-
-
-def overlaps(starts_us: Ints, frees_us: Ints) -> Ints:
-    """Return how many are out at each start, in the order of the starts; where a peak must be."""
-    starts = np.sort(starts_us)
-    return np.searchsorted(starts, starts, side="right") - np.searchsorted(
-        np.sort(frees_us), starts, side="right"
-    )
 
 
 def cells_of(inputs: AssignmentInputs) -> tuple[Cell, ...]:
@@ -158,20 +167,18 @@ def _cell(
             busy[vehicle_id].append((int(starts[number]), int(frees[number])))
             locked_ore += drive_ore(trip, by_id[vehicle_id])
     open_ = np.array([one.round_trip_id not in locked for one in trips])
-    peak = int(overlaps(starts, frees).max())
+    peak = Demand(starts, frees).peak()
     free = tuple(one for one in trips if one.round_trip_id not in locked)
     prices = np.array([unserved_ore(one.distance_m) for one in free], dtype=np.int64)
-    machines = [
-        Machine(
-            vehicle,
-            _windows(hull, busy[vehicle.vehicle_id], vehicle.unavailable, changeover_us),
-            0 if busy[vehicle.vehicle_id] else ore(vehicle.cost_dkk),
-        )
-        for vehicle in vehicles
-    ]
-    starts, frees = starts[open_], frees[open_]
-    pools = _pools(machines, free, prices, (starts, frees), hull)
-    return Cell(key, free, starts, frees, prices, pools, locked_ore, locked, peak)
+    machines: list[Machine] = []
+    for vehicle in vehicles:
+        held = busy[vehicle.vehicle_id]
+        windows = _windows(hull, held, vehicle.unavailable, changeover_us)
+        price_ore = 0 if held else ore(vehicle.cost_dkk)
+        machines.append(Machine(vehicle, windows, price_ore, windows == (hull,)))
+    pools = _pools(machines, free, prices)
+    demand = Demand(starts[open_], frees[open_])
+    return Cell(key, free, demand, prices, pools, locked_ore, locked, peak)
 
 
 def _windows(
@@ -204,11 +211,7 @@ def _windows(
 
 
 def _pools(
-    machines: Iterable[Machine],
-    trips: Sequence[WantedRoundTrip],
-    prices: Ints,
-    times: tuple[Ints, Ints],
-    hull: tuple[int, int],
+    machines: Iterable[Machine], trips: Sequence[WantedRoundTrip], prices: Ints
 ) -> tuple[Pool, ...]:
     seats = np.array([one.seats for one in trips], dtype=np.int64)
     wanted = np.unique(seats)
@@ -223,39 +226,5 @@ def _pools(
     for (served, cost_dkk_per_km), members in sorted(alike.items()):
         drive = np.rint(km * cost_dkk_per_km * ORE_PER_DKK).astype(np.int64)
         values = np.where(seats <= wanted[served - 1], np.maximum(prices - drive, 0), 0)
-        # The cheapest are used first; of those at one price the ones that can be had longest.
-        ordered = tuple(
-            sorted(members, key=lambda one: (one.price_ore, -one.had_us, one.vehicle.vehicle_id))
-        )
-        found.append(Pool(ordered, _priced(ordered, *times), _always(ordered, hull), values))
+        found.append(pooled(members, values))
     return tuple(found)
-
-
-def _priced(machines: Iterable[Machine], starts: Ints, frees: Ints) -> tuple[Window, ...]:
-    """Return the windows of all; each vehicle's price stands at the one of its highest demand.
-
-    A vehicle that is used elsewhere only is then not charged: the flow stays a lower bound.
-    """
-    out = overlaps(starts, frees)
-    grouped: Counter[tuple[int, int, int]] = Counter()
-    most: dict[tuple[int, int], int] = {}
-    for machine in machines:
-        for start, end in machine.windows:
-            if (start, end) not in most:
-                within = out[np.searchsorted(starts, start) : np.searchsorted(starts, end)]
-                most[start, end] = int(within.max(initial=0))
-        dear = max(machine.windows, key=lambda one: (most[one], one))
-        for window in machine.windows:
-            grouped[*window, machine.price_ore if window == dear else 0] += 1
-    return tuple(Window(*key, count) for key, count in sorted(grouped.items()))
-
-
-def _always(machines: Iterable[Machine], hull: tuple[int, int]) -> tuple[Window, ...]:
-    prices = Counter(machine.price_ore for machine in machines)
-    return tuple(Window(*hull, price, count) for price, count in sorted(prices.items()))
-
-
-def sunk(machines: Iterable[Machine]) -> tuple[Window, ...]:
-    """Return the windows of vehicles whose price is paid."""
-    windows = Counter(window for machine in machines for window in machine.windows)
-    return tuple(Window(*window, 0, count) for window, count in sorted(windows.items()))
