@@ -22,7 +22,7 @@ from optimizer.costs import CONSTANTS, ORE_PER_DKK
 from optimizer.dealing import deal
 from optimizer.effort import Effort, Ints
 from optimizer.fleet_cell import Cell, Pool, cells_of, pooled
-from optimizer.interval_flow import Chosen, Concave, most_valuable
+from optimizer.interval_flow import Chosen, Concave
 from optimizer.placement import Search
 from schemas.assignment import AssignmentInputs, AssignmentPlan, DepotUse, UnservedRoundTrip
 from schemas.plan import SolverStatus
@@ -108,12 +108,19 @@ def _choose(cell: Cell, effort: Effort) -> tuple[_Choice, int]:
     nobody = np.full(len(cell.trips), _NOBODY)
     if not pools or not len(nobody):
         return _Choice(nobody, (0,) * len(pools), 0), 0
+    if len(pools) == 1:
+        alone = Concave(cell.demand, pools[0].values_ore, pools[0].prices_ore, effort)
+        chosen = _taken(pools[0], alone)
+        owner = np.where(chosen.taken, 0, _NOBODY)
+        choice = _Choice(owner, (chosen.vehicles,), chosen.value_ore)
+        return choice, _limit(pools[0], alone).value_ore
     best = _improved(cell, nobody, effort)
     # All vehicles as one pool that serves everything at the least price a kilometre.
     machines = [machine for pool in pools for machine in pool.machines]
     merged = pooled(machines, np.max([pool.values_ore for pool in pools], axis=0))
-    limit = _limit(cell, merged, merged.values_ore, effort).value_ore
-    if len(pools) == 1 or limit <= best.value_ore:
+    always = Concave(cell.demand, merged.values_ore, merged.prices_ore, effort)
+    limit = _limit(merged, always).value_ore
+    if limit <= best.value_ore:
         return best, limit
     return _priced(cell, best, limit, effort)
 
@@ -132,7 +139,7 @@ def _priced(cell: Cell, best: _Choice, limit: int, effort: Effort) -> tuple[_Cho
         turn += 1
         whole = np.rint(prices).astype(np.int64)
         taken = [
-            _limit(cell, pool, own - whole, effort)
+            _limit(pool, Concave(cell.demand, own - whole, pool.prices_ore, effort))
             for own, pool in zip(values, cell.pools, strict=True)
         ]
         total = int(whole.sum()) + sum(one.value_ore for one in taken)
@@ -167,7 +174,8 @@ def _improved(cell: Cell, owner: Ints, effort: Effort) -> _Choice:
         before = owner.copy()
         for number, pool in enumerate(cell.pools):
             others = np.where((owner == _NOBODY) | (owner == number), 0, values[owner, everyone])
-            chosen = _taken(cell, pool, values[number] - others, effort)
+            always = Concave(cell.demand, values[number] - others, pool.prices_ore, effort)
+            chosen = _taken(pool, always)
             owner[owner == number] = _NOBODY
             owner[chosen.taken] = number
             used[number] = chosen.vehicles
@@ -179,31 +187,30 @@ def _improved(cell: Cell, owner: Ints, effort: Effort) -> _Choice:
     return _Choice(owner, tuple(used), value)
 
 
-def _taken(cell: Cell, pool: Pool, values: Ints, effort: Effort) -> Chosen:
+def _taken(pool: Pool, always: Concave) -> Chosen:
     """Return what a pool takes best, and with how many vehicles; exact if always there.
 
     Where they are not, as many are used as if they were, and these take what they can.
     """
-    best = Concave(cell.demand, values, pool.prices_ore, effort).best()
+    best = always.best()
     if pool.always_there:
         return best
-    taken = most_valuable(cell.demand, values, pool.supply(best.vehicles), effort)
+    taken = always.with_supply(pool.supply(best.vehicles))
     price = int(pool.prices_ore[: best.vehicles].sum())
-    return Chosen(taken, best.vehicles, int(values[taken].sum()) - price)
+    return Chosen(taken, best.vehicles, int(always.values_ore[taken].sum()) - price)
 
 
-def _limit(cell: Cell, pool: Pool, values: Ints, effort: Effort) -> Chosen:
+def _limit(pool: Pool, always: Concave) -> Chosen:
     """Return what a pool cannot save more than, and what it would take for that.
 
     So many vehicles earn no more than as many that are always there, and no more than all
     vehicles of the pool in the time when they can be had.
     """
-    always = Concave(cell.demand, values, pool.prices_ore, effort)
     best = always.best()
     if pool.always_there:
         return best
-    taken = most_valuable(cell.demand, values, pool.supply(len(pool.machines)), effort)
-    most = int(values[taken].sum())
+    taken = always.with_supply(pool.supply(len(pool.machines)))
+    most = int(always.values_ore[taken].sum())
     low, high = 0, best.vehicles
     while low < high:
         middle = (low + high) // 2

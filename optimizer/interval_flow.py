@@ -157,10 +157,14 @@ class Concave:
         """Return what so many vehicles take, and earn less their price."""
         if count not in self.known:
             always = Supply(np.array([_ALWAYS]), np.array([count]))
-            taken = most_valuable(self.demand, self.values_ore, always, self.effort)
+            taken = self.with_supply(always)
             earned = int(self.values_ore[taken].sum()) - int(self.total_ore[count])
             self.known[count] = Chosen(taken, count, earned)
         return self.known[count]
+
+    def with_supply(self, supply: Supply) -> Bools:
+        """Return what vehicles take that come and go."""
+        return most_valuable(self.demand, self.values_ore, supply, self.effort)
 
     def earned(self, count: int) -> int:
         """Return what so many vehicles earn, their price not deducted."""
