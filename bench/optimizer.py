@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from bench.assignment import assignment_figures
@@ -29,10 +30,23 @@ def run() -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, part in PARTS.items():
         print(name, file=sys.stderr, flush=True)
-        # What a part says belongs beside the figures, not among them.
-        with contextlib.redirect_stdout(sys.stderr):
+        with _said_beside():
             figures |= part()
     return figures
+
+
+@contextlib.contextmanager
+def _said_beside() -> Iterator[None]:
+    """Send what is printed to stderr, also by HiGHS, which does not ask Python."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def main() -> None:
