@@ -1,0 +1,138 @@
+"""From the round trips that a pool takes to the vehicle of each: dealt out by start, best fit.
+
+For vehicles that are always there it never fails: as many are out at once as there are. Where
+times cut them, what was not dealt is put in where it fits, if need be by moving one other.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+import numpy as np
+
+from optimizer.effort import Effort, Ints
+from optimizer.fleet_cell import Cell, Machine, Pool
+
+_CELLS_PER_LOOK = 1000
+"""Looking whether one vehicle is free costs a few microseconds (measured)."""
+
+
+def deal(cell: Cell, owner: Ints, used: Sequence[int], effort: Effort) -> list[Machine]:
+    """Give each round trip to a vehicle of the pool that owns it; return all vehicles.
+
+    `owner` has the number of a pool for each round trip, or a negative one for nobody; `used` tells
+    how many of each pool, its first ones, may be given round trips.
+    """
+    for number, pool in enumerate(cell.pools):
+        mine = np.flatnonzero(owner == number)
+        if pool.always_there:
+            _deal_any(cell, pool, mine)
+        else:
+            _deal_best_fit(cell, pool.machines[: used[number]], mine)
+    if not all(pool.always_there for pool in cell.pools):
+        _put_in(cell, effort)
+    return [machine for pool in cell.pools for machine in pool.machines]
+
+
+def _deal_any(cell: Cell, pool: Pool, trips: Ints) -> None:
+    """Give each to the free vehicle that is cheapest to use: no more are used than are out."""
+    free = list(range(len(pool.machines)))
+    out: list[tuple[int, int]] = []
+    for trip in trips.tolist():
+        start = int(cell.demand.starts_us[trip])
+        while out and out[0][0] <= start:
+            heapq.heappush(free, heapq.heappop(out)[1])
+        number = heapq.heappop(free)
+        machine = pool.machines[number]
+        machine.starts.append(start)
+        machine.trips.append(trip)
+        heapq.heappush(out, (int(cell.demand.frees_us[trip]), number))
+
+
+def _deal_best_fit(cell: Cell, machines: Sequence[Machine], trips: Ints) -> None:
+    """Give each to the free vehicle whose time ends soonest after it."""
+    position = [0] * len(machines)
+    opens = np.array([machine.windows[0][0] for machine in machines], dtype=np.int64)
+    closes = np.array([machine.windows[0][1] for machine in machines], dtype=np.int64)
+    free_at = opens.copy()
+    for trip in trips.tolist():
+        start, free = int(cell.demand.starts_us[trip]), int(cell.demand.frees_us[trip])
+        for number in np.flatnonzero(closes <= start).tolist():
+            windows = machines[number].windows
+            while position[number] < len(windows) - 1 and closes[number] <= start:
+                position[number] += 1
+                opens[number], closes[number] = windows[position[number]]
+        fits = np.flatnonzero((free_at <= start) & (opens <= start) & (closes >= free))
+        if not len(fits):
+            continue
+        number = int(fits[closes[fits].argmin()])
+        machine = machines[number]
+        machine.starts.append(start)
+        machine.trips.append(trip)
+        free_at[number] = free
+
+
+def _put_in(cell: Cell, effort: Effort) -> None:
+    """Put what has no vehicle in where it fits, the most valuable first."""
+    machines = [(machine, pool.values_ore) for pool in cell.pools for machine in pool.machines]
+    values = np.max([pool.values_ore for pool in cell.pools], axis=0)
+    placed = {trip for machine, _ in machines for trip in machine.trips}
+    missing = [trip for trip in range(len(values)) if trip not in placed and values[trip] > 0]
+    for trip in sorted(missing, key=lambda one: (-int(values[one]), one)):
+        if effort.over:
+            return
+        effort.spend(_CELLS_PER_LOOK * len(machines), 0)
+        place = _place(cell, machines, trip)
+        if place is not None:
+            place.give(trip, int(cell.demand.starts_us[trip]))
+            continue
+        _make_room(cell, machines, trip, effort)
+
+
+def _place(
+    cell: Cell,
+    machines: Sequence[tuple[Machine, Ints]],
+    trip: int,
+    but: Machine | None = None,
+    least_ore: int = 0,
+) -> Machine | None:
+    """Return the vehicle on which a round trip saves most, more than the least; None if none."""
+    start, free = int(cell.demand.starts_us[trip]), int(cell.demand.frees_us[trip])
+    best: Machine | None = None
+    for machine, values in machines:
+        saves = int(values[trip]) - (0 if machine.trips else machine.price_ore)
+        if (
+            saves > least_ore
+            and values[trip] > 0
+            and machine is not but
+            and machine.window(start, free)
+            and not machine.clashes(start, free, cell.demand.frees_us)
+        ):
+            best, least_ore = machine, saves
+    return best
+
+
+def _make_room(
+    cell: Cell, machines: Sequence[tuple[Machine, Ints]], trip: int, effort: Effort
+) -> None:
+    """Move the one round trip that is in the way on some vehicle to another, if that saves."""
+    start, free = int(cell.demand.starts_us[trip]), int(cell.demand.frees_us[trip])
+    for machine, values in machines:
+        if not values[trip] or not machine.window(start, free):
+            continue
+        clashing = machine.clashes(start, free, cell.demand.frees_us)
+        if len(clashing) != 1:
+            continue
+        other = clashing[0]
+        effort.spend(_CELLS_PER_LOOK * len(machines), 0)
+        # What is gained here must be more than what the other loses by moving.
+        least = int(values[other]) - int(values[trip])
+        place = _place(cell, machines, other, machine, least)
+        if place is not None:
+            machine.take(other)
+            machine.give(trip, start)
+            place.give(other, int(cell.demand.starts_us[other]))
+            return
+        if effort.over:
+            return
