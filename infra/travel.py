@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import httpx
 import stamina
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from infra.settings import TravelSettings
 from schemas.travel import Place, Travel, TravelError, TravelMatrix
@@ -44,11 +44,12 @@ _Block = list[list[tuple[float, float]]]
 """Metres and seconds by source and target."""
 
 
-class _Cell(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+_Value = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-    distance: float | None = Field(ge=0)
-    time: float | None = Field(ge=0)
+
+class _Cell(BaseModel):
+    distance: _Value | None
+    time: _Value | None
 
 
 class _Valhalla(BaseModel):
@@ -57,8 +58,8 @@ class _Valhalla(BaseModel):
 
 class _Osrm(BaseModel):
     code: str
-    distances: list[list[float | None]]
-    durations: list[list[float | None]]
+    distances: list[list[_Value | None]]
+    durations: list[list[_Value | None]]
 
 
 _Form = TypeVar("_Form", bound=BaseModel)

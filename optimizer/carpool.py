@@ -90,7 +90,7 @@ def _packed(
     solver.parameters.max_deterministic_time = search.time_limit_s
     solver.parameters.linearization_level = 2
     status = solver.solve(model)
-    picked: tuple[Group, ...] = ()
+    picked = _one_by_one(inputs, groups)
     if status in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
         picked = tuple(
             group for group, one in zip(groups, chosen, strict=True) if solver.value(one)
@@ -101,9 +101,26 @@ def _packed(
     bound_ore = math.floor(solver.best_objective_bound + _NOISE)
     if status == cp_model.OPTIMAL:
         return _Packing(picked, SolverStatus.OPTIMAL, bound_ore)
-    if not 0 <= bound_ore <= everything_ore:
+    if status != cp_model.FEASIBLE or bound_ore > everything_ore:
         return _Packing(picked, SolverStatus.FEASIBLE, everything_ore, BY_JOURNEYS)
     return _Packing(picked, SolverStatus.FEASIBLE, bound_ore)
+
+
+def _one_by_one(inputs: CarpoolInputs, groups: Sequence[Group]) -> tuple[Group, ...]:
+    """Return groups taken one after the other, the best first: what a tiny limit leaves us with."""
+    picked: list[Group] = []
+    taken: set[int] = set()
+    for group in sorted(groups, key=lambda one: (-_worth_ore(one), one.members)):
+        vehicle_id = inputs.journeys[group.members[0]].vehicle_id
+        busy = any(
+            inputs.journeys[one.members[0]].vehicle_id == vehicle_id
+            and _overlap(_out_s(one), _out_s(group))
+            for one in picked
+        )
+        if _worth_ore(group) > 0 and not busy and taken.isdisjoint(group.members):
+            picked.append(group)
+            taken.update(group.members)
+    return tuple(picked)
 
 
 def _model(
@@ -331,6 +348,7 @@ def _reason(
         f"{group.detour_m / 1000:.1f} km of detour (at most {rules.max_detour_m / 1000:.1f} km "
         f"each way), nobody leaves more than {shift_s / 60:.0f} min from the own time or arrives "
         f"more than {max(0.0, late_s) / 60:.0f} min later (at most "
-        f"{rules.max_shift_s / 60:.0f} min). {taken} of {driver.seats} seats are taken. It saves {group.saved_m / 1000:.1f} km, "
+        f"{rules.max_shift_s / 60:.0f} min). {taken} of {driver.seats} seats are taken. It "
+        f"saves {group.saved_m / 1000:.1f} km, "
         f"{group.saved_co2e_kg:.1f} kg CO2e and {group.saved_dkk:.0f} DKK of energy."
     )
