@@ -21,6 +21,7 @@ from optimizer.route_search import Chain, Found, Limits, Told
 Clock = Callable[[], float]
 """Seconds that never go back and are the same in all processes, such as `time.monotonic`."""
 
+_MOMENT_S: Final = 0.1
 _SEED_STEP: Final = 7919
 """Between the seeds of two chains: seeds 1 and 2 of a user share none."""
 
@@ -36,6 +37,10 @@ class Guard:
     def elapsed(self) -> float:
         """Return the used share of the limit."""
         return (self.clock() - self.from_s) / self.limit_s
+
+    def left_s(self) -> float:
+        """Return what is left of the limit, at least a moment."""
+        return max(_MOMENT_S, self.from_s + self.limit_s - self.clock())
 
 
 @dataclass(frozen=True, slots=True)

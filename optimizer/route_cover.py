@@ -7,7 +7,7 @@ meet narrow windows. Chosen from what the searches have met it is the best mixtu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -30,12 +30,23 @@ _LARGEST_DKK: Final = 1e12
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """How long CP-SAT may choose: its deterministic time, and where there is a guard the wall's."""
+
+    seed: int
+    deterministic_s: float
+    wall_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cover:
     """Routes by vehicle, and a bound of the cost of any choice from the same routes."""
 
     routes: Routes
     proven: bool
     bound_dkk: float
+    cut_short: bool
+    """The wall ended it before its deterministic time did."""
 
 
 def unserved_dkk(problem: RouteProblem, routes: Routes) -> float:
@@ -103,12 +114,11 @@ def choose(
     problem: RouteProblem,
     candidates: Iterable[Candidate],
     known: Routes,
-    time_limit_s: float,
-    seed: int,
+    limit: Limit,
 ) -> Cover:
     """Return the cheapest choice found among candidates and known routes, at least as good.
 
-    The limit is CP-SAT's deterministic time. The bound holds for these candidates only.
+    The bound holds for these candidates only.
     Raises `ValueError` where costs are beyond what the solver can count.
     """
     known_dkk = total_dkk(problem, known)
@@ -135,26 +145,43 @@ def choose(
         sum(_units(cost_dkk) * chosen[key] for key, (cost_dkk, _) in options.items())
         + sum(_units(problem.unserved_dkk[visit]) * one for visit, one in enumerate(absent))
     )
+    _hint(model, problem, known, chosen, absent)
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = limit.seed % 2**31
+    solver.parameters.max_deterministic_time = limit.deterministic_s
+    if limit.wall_s is not None:
+        solver.parameters.max_time_in_seconds = limit.wall_s
+    solver.parameters.linearization_level = 2
+    status = solver.solve(model)
+    cut_short = limit.wall_s is not None and solver.wall_time >= limit.wall_s
+    if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
+        return Cover(known, proven=False, bound_dkk=0.0, cut_short=cut_short)
+    picked = [(key[0], options[key][1]) for key, one in chosen.items() if solver.value(one)]
+    routes = _given_out(problem, picked)
+    bound_dkk = (solver.best_objective_bound - _rounding(problem)) / _UNITS_PER_DKK
+    if total_dkk(problem, routes) > known_dkk:
+        routes = known
+    proven = status == cp_model.OPTIMAL
+    return Cover(
+        routes, proven=proven, bound_dkk=max(0.0, bound_dkk), cut_short=cut_short and not proven
+    )
+
+
+def _hint(
+    model: cp_model.CpModel,
+    problem: RouteProblem,
+    known: Routes,
+    chosen: Mapping[tuple[int, frozenset[int]], Any],
+    absent: Sequence[Any],
+) -> None:
+    """Let the solver start from known routes."""
     served = {visit for visits in known for visit in visits}
     for visit, one in enumerate(absent):
         model.add_hint(one, visit not in served)
     hinted = {(problem.kind[vehicle], frozenset(visits)) for vehicle, visits in enumerate(known)}
     for key, variable in chosen.items():
         model.add_hint(variable, key in hinted)
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = seed % 2**31
-    solver.parameters.max_deterministic_time = time_limit_s
-    solver.parameters.linearization_level = 2
-    status = solver.solve(model)
-    if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
-        return Cover(known, proven=False, bound_dkk=0.0)
-    picked = [(key[0], options[key][1]) for key, one in chosen.items() if solver.value(one)]
-    routes = _given_out(problem, picked)
-    bound_dkk = (solver.best_objective_bound - _rounding(problem)) / _UNITS_PER_DKK
-    if total_dkk(problem, routes) > known_dkk:
-        routes = known
-    return Cover(routes, proven=status == cp_model.OPTIMAL, bound_dkk=max(0.0, bound_dkk))
 
 
 def _cheapest(

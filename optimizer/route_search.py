@@ -35,8 +35,10 @@ _HOTTEST: Final = 1.0
 _COLDEST: Final = 0.01
 """Temperatures, in parts of what a visit costs on average."""
 _ABSENCE: Final = 2.0
-"""Price of an absent visit at first, in the same unit, and its growth an iteration."""
+"""Price of an absent visit at first, in the same unit; it grows with every iteration."""
 _ABSENCE_GROWS: Final = 1.01
+_ABSENCE_FALLS: Final = 0.1
+"""All prices fall to so much, though not below the first, once one has reached its visit's own."""
 _KEPT_WITHIN: Final = 1.02
 """Routes of solutions so near the best are kept for the set partition."""
 _KEPT_ROUTES: Final = 4_000
@@ -90,7 +92,7 @@ class Chain:
         self._absent = self._insert(everything)
         served = max(1, visits - len(self._absent))
         self._unit = self._state.cost_dkk() / served or 1.0
-        self._price = [_ABSENCE * self._unit] * visits
+        self._price = [min(_ABSENCE * self._unit, one) for one in problem.unserved_dkk]
         self._best_dkk = self._true_dkk()
         self._best = tuple(route.visits for route in self._state.routes)
         self._best_absent = len(self._absent)
@@ -126,7 +128,9 @@ class Chain:
         state.columns, state.indices = columns.copy(), indices.copy()
         state.routes, state.vehicle_of = routes.copy(), vehicle_of.copy()
         for visit in absent:
-            price[visit] = min(price[visit] * _ABSENCE_GROWS, self._problem.unserved_dkk[visit])
+            price[visit] *= _ABSENCE_GROWS
+            if price[visit] > self._problem.unserved_dkk[visit]:
+                self._cheapen()
         before_dkk = sum([route.cost_dkk for route in routes]) + sum([price[one] for one in absent])
         removed = self._ruin()
         removed += absent
@@ -141,6 +145,14 @@ class Chain:
             return
         state.columns, state.indices = columns, indices
         state.routes, state.vehicle_of, self._absent = routes, vehicle_of, absent
+
+    def _cheapen(self) -> None:
+        """Lower the prices of all absences, so that none is as dear as another for ever."""
+        least = _ABSENCE * self._unit
+        self._price[:] = [
+            min(most, max(least, one * _ABSENCE_FALLS))
+            for one, most in zip(self._price, self._problem.unserved_dkk, strict=True)
+        ]
 
     def _note(self, true_dkk: float) -> None:
         """Keep the routes of a good solution, and the solution if it is the best."""

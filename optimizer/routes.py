@@ -9,11 +9,12 @@ left out at its price and the plan says why. A lower bound is proven for every p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from optimizer.route_bound import BY_ASSIGNMENT, assignment_bound_dkk
 from optimizer.route_chains import Clock, Guard, Task, searched
-from optimizer.route_cover import Routes, all_routes, choose, total_dkk
+from optimizer.route_cover import Limit, Routes, all_routes, choose, total_dkk
 from optimizer.route_problem import (
     RouteProblem,
     feasible,
@@ -96,7 +97,9 @@ def _solve(
     nothing: Routes = ((),) * problem.vehicles
     everything = all_routes(problem)
     if everything is not None:
-        cover = choose(problem, everything, nothing, search.time_limit_s, search.seed)
+        wall_s = None if guard is None else guard.left_s() / 2
+        limit = Limit(search.seed, search.time_limit_s, wall_s)
+        cover = choose(problem, everything, nothing, limit)
         if cover.proven:
             solution = _Solution(cover.routes, iterations=0, cut_short=False)
             solution.bound_dkk, solution.bound_by = cover.bound_dkk, BY_ENUMERATION
@@ -115,7 +118,10 @@ def _solve(
 
     choosing_s = _CHOOSING_SHARE * search.time_limit_s
     operations = (search.time_limit_s - choosing_s) * OPERATIONS_A_SECOND
-    found = searched(Task(problem, search.seed, operations, guard), search.chains, tell)
+    before = None
+    if guard is not None:
+        before = replace(guard, limit_s=guard.limit_s * (1 - _CHOOSING_SHARE))
+    found = searched(Task(problem, search.seed, operations, before), search.chains, tell)
     best = min(found, key=lambda one: one.cost_dkk).routes
     candidates = dict.fromkeys(route for one in found for route in one.pool)
     candidates |= dict.fromkeys(
@@ -124,11 +130,12 @@ def _solve(
         for vehicle, visits in enumerate(one.routes)
         if visits
     )
-    cover = choose(problem, candidates, best, choosing_s, search.seed)
+    wall_s = None if guard is None else guard.left_s()
+    cover = choose(problem, candidates, best, Limit(search.seed, choosing_s, wall_s))
     solution = _Solution(
         cover.routes,
         iterations=sum(one.iterations for one in found),
-        cut_short=any(one.cut_short for one in found),
+        cut_short=cover.cut_short or any(one.cut_short for one in found),
     )
     solution.bound_dkk = assignment_bound_dkk(problem)
     return solution
