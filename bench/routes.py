@@ -30,7 +30,8 @@ CHAINS: Final = 2
 
 _TENTHS: Final = 10
 _HUNDREDTHS: Final = 100
-"""PyVRP counts distances and costs in whole numbers; larger ones exceed its largest penalties."""
+"""PyVRP counts distances and costs in whole numbers."""
+_LARGEST_PENALTY: Final = 1e7
 _OVERHEAD_S: Final = 0.5
 """Of the seconds, for building models and the bound: the guard ends before."""
 
@@ -56,7 +57,12 @@ def pyvrps(instance: Instance, seconds: float, seed: int) -> float:
     ways = ways_of(instance.inputs, instance.travel)
     problem = route_problem_of(instance.inputs, ways)
     result = pyvrp.solve(
-        pyvrp_data(problem), stop=MaxRuntime(seconds), seed=seed, collect_stats=False
+        pyvrp_data(problem),
+        stop=MaxRuntime(seconds),
+        seed=seed,
+        collect_stats=False,
+        # Else it pays to overload a vehicle where fixed costs are thousands: nothing is feasible.
+        params=pyvrp.SolveParams(penalty=pyvrp.PenaltyParams(max_penalty=_LARGEST_PENALTY)),
     )
     if not result.is_feasible():
         return float("inf")
