@@ -72,6 +72,35 @@ class PlannerSettings(BaseSettings):
     seed: int = 1
 
 
+class TravelSettings(BaseSettings):
+    """Who tells distances and times on the road: `FLEETPULSE_TRAVEL_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_TRAVEL_", frozen=True)
+
+    service: Literal["geodesic", "valhalla", "osrm"] = Field(
+        default="geodesic", description="Geodesic: as the crow flies, with a road factor"
+    )
+    url: str | None = Field(
+        default=None, pattern=r"^https?://", description="Of the service, such as a server of ours"
+    )
+    timeout_s: float = Field(default=30.0, gt=0, description="For one request")
+    places_per_request: int = Field(
+        default=50,
+        ge=1,
+        description="Sources, and as many targets: Valhalla takes 2,500 pairs at once, OSRM 100 "
+        "places, unless told otherwise",
+    )
+
+    @model_validator(mode="after")
+    def _service_has_an_address(self) -> Self:
+        if self.service != "geodesic" and self.url is None:
+            raise ValueError(
+                f"FLEETPULSE_TRAVEL_SERVICE={self.service} needs an address: set "
+                "FLEETPULSE_TRAVEL_URL"
+            )
+        return self
+
+
 class Settings(BaseSettings):
     """Everything a process of ours needs to know about its surroundings."""
 
@@ -83,6 +112,7 @@ class Settings(BaseSettings):
     )
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
+    travel: TravelSettings = Field(default_factory=TravelSettings)
     ingest_host: str = "127.0.0.1"
     ingest_port: int = Field(default=8000, ge=0, le=65535)
     max_request_bytes: int = Field(default=8_000_000, ge=1_000)

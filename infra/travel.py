@@ -1,0 +1,221 @@
+"""Road services that tell distances and times: Valhalla and OSRM, over HTTP.
+
+Formats as documented: Valhalla's `/sources_to_targets` (JSON in and out, kilometres and seconds),
+OSRM's `/table/v1/{profile}/{coordinates}` (metres and seconds). Both limit how many places one
+request may have, so that large matrices are asked for in blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Final, TypeVar
+
+import httpx
+import stamina
+from pydantic import BaseModel, Field, ValidationError
+
+from infra.settings import TravelSettings
+from schemas.travel import Place, Travel, TravelError, TravelMatrix
+from schemas.vehicle_type import VehicleType
+
+COSTING: Final[Mapping[VehicleType, str]] = MappingProxyType(
+    {
+        VehicleType.CAR: "auto",
+        VehicleType.VAN: "auto",
+        VehicleType.UNKNOWN: "auto",
+        VehicleType.CARGO_BIKE: "bicycle",
+        VehicleType.BIKE: "bicycle",
+        VehicleType.E_BIKE: "bicycle",
+    }
+)
+"""Valhalla's name of how a type travels."""
+
+PROFILE: Final[Mapping[VehicleType, str]] = MappingProxyType(
+    {one: "driving" if costing == "auto" else "cycling" for one, costing in COSTING.items()}
+)
+"""OSRM's. A server has one profile's data and ignores the name: give one a server that matches."""
+
+_ATTEMPTS: Final = 3
+_SHOWN: Final = 300
+
+_Block = list[list[tuple[float, float]]]
+"""Metres and seconds by source and target."""
+
+
+_Value = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Cell(BaseModel):
+    distance: _Value | None
+    time: _Value | None
+
+
+class _Valhalla(BaseModel):
+    sources_to_targets: list[list[_Cell]]
+
+
+class _Osrm(BaseModel):
+    code: str
+    distances: list[list[_Value | None]]
+    durations: list[list[_Value | None]]
+
+
+_Form = TypeVar("_Form", bound=BaseModel)
+
+
+def travel_of(settings: TravelSettings, otherwise: Travel) -> Travel:
+    """Return the source of ways that settings name; `otherwise` where they name none."""
+    match settings.service:
+        case "valhalla":
+            return Valhalla(settings)
+        case "osrm":
+            return Osrm(settings)
+        case "geodesic":
+            return otherwise
+
+
+class Valhalla:
+    """Ways by a Valhalla server. Raises `TravelError` when it does not tell."""
+
+    def __init__(self, settings: TravelSettings) -> None:
+        self._settings = settings
+
+    def matrix(self, places: Sequence[Place], vehicle_type: VehicleType) -> TravelMatrix:
+        """Ask for the ways between all places."""
+        with _client(self._settings) as client:
+            return _in_blocks(
+                places,
+                self._settings.places_per_request,
+                lambda sources, targets: self._block(client, sources, targets, vehicle_type),
+            )
+
+    def _block(
+        self,
+        client: httpx.Client,
+        sources: Sequence[Place],
+        targets: Sequence[Place],
+        vehicle_type: VehicleType,
+    ) -> _Block:
+        asked = {
+            "sources": [{"lat": one.lat, "lon": one.lon} for one in sources],
+            "targets": [{"lat": one.lat, "lon": one.lon} for one in targets],
+            "costing": COSTING[vehicle_type],
+            "units": "kilometers",
+        }
+        told = _told(
+            client, _Valhalla, lambda: client.post("sources_to_targets", json=asked)
+        ).sources_to_targets
+        return [
+            [
+                (math.inf, math.inf)
+                if cell.distance is None or cell.time is None
+                else (cell.distance * 1000, cell.time)
+                for cell in row
+            ]
+            for row in told
+        ]
+
+
+class Osrm:
+    """Ways by an OSRM server. Raises `TravelError` when it does not tell."""
+
+    def __init__(self, settings: TravelSettings) -> None:
+        self._settings = settings
+
+    def matrix(self, places: Sequence[Place], vehicle_type: VehicleType) -> TravelMatrix:
+        """Ask for the ways between all places."""
+        with _client(self._settings) as client:
+            return _in_blocks(
+                places,
+                self._settings.places_per_request,
+                lambda sources, targets: self._block(client, sources, targets, vehicle_type),
+            )
+
+    def _block(
+        self,
+        client: httpx.Client,
+        sources: Sequence[Place],
+        targets: Sequence[Place],
+        vehicle_type: VehicleType,
+    ) -> _Block:
+        coordinates = ";".join(f"{one.lon:.6f},{one.lat:.6f}" for one in (*sources, *targets))
+        query = {
+            "sources": ";".join(map(str, range(len(sources)))),
+            "destinations": ";".join(map(str, range(len(sources), len(sources) + len(targets)))),
+            "annotations": "duration,distance",
+        }
+        told = _told(
+            client,
+            _Osrm,
+            lambda: client.get(f"table/v1/{PROFILE[vehicle_type]}/{coordinates}", params=query),
+        )
+        shape = [len(row) for row in told.distances], [len(row) for row in told.durations]
+        if told.code != "Ok" or shape[0] != shape[1]:
+            raise TravelError(
+                f"OSRM at {client.base_url} answered {told.code!r} with rows of {shape}; 'Ok' "
+                "and equal rows are wanted"
+            )
+        return [
+            [
+                (math.inf, math.inf) if metres is None or seconds is None else (metres, seconds)
+                for metres, seconds in zip(distances, durations, strict=True)
+            ]
+            for distances, durations in zip(told.distances, told.durations, strict=True)
+        ]
+
+
+def _client(settings: TravelSettings) -> httpx.Client:
+    base = str(settings.url).rstrip("/") + "/"
+    return httpx.Client(base_url=base, timeout=settings.timeout_s)
+
+
+def _told(client: httpx.Client, form: type[_Form], ask: Callable[[], httpx.Response]) -> _Form:
+    """Return a service's answer. A lost connection is tried again, a refusal is not."""
+    try:
+        for attempt in stamina.retry_context(on=httpx.TransportError, attempts=_ATTEMPTS):
+            with attempt:
+                answer = ask()
+    except httpx.TransportError as error:
+        raise TravelError(
+            f"no answer from {client.base_url} after {_ATTEMPTS} attempts: {error!r}; start the "
+            "service, or set FLEETPULSE_TRAVEL_SERVICE=geodesic"
+        ) from error
+    if answer.is_error:
+        raise TravelError(
+            f"{client.base_url} answered {answer.status_code}: {answer.text[:_SHOWN]}; where it is "
+            "too large, lower FLEETPULSE_TRAVEL_PLACES_PER_REQUEST"
+        )
+    try:
+        return form.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise TravelError(
+            f"{client.base_url} answered something else than {form.__name__}: {error}; see that "
+            "FLEETPULSE_TRAVEL_SERVICE names the service behind FLEETPULSE_TRAVEL_URL"
+        ) from error
+
+
+def _in_blocks(
+    places: Sequence[Place],
+    at_once: int,
+    ask: Callable[[Sequence[Place], Sequence[Place]], _Block],
+) -> TravelMatrix:
+    """Ask for squares of sources and targets, and put the answers together."""
+    starts = range(0, len(places), at_once)
+    distance_m: list[list[float]] = [[] for _ in places]
+    duration_s: list[list[float]] = [[] for _ in places]
+    for first in starts:
+        sources = places[first : first + at_once]
+        for other in starts:
+            targets = places[other : other + at_once]
+            block = ask(sources, targets)
+            if [len(row) for row in block] != [len(targets)] * len(sources):
+                raise TravelError(
+                    f"asked for {len(sources)} times {len(targets)} ways and got rows of "
+                    f"{[len(row) for row in block]}; the service is not what it is set up as"
+                )
+            for row, told in enumerate(block, start=first):
+                distance_m[row] += [metres for metres, _ in told]
+                duration_s[row] += [seconds for _, seconds in told]
+    return TravelMatrix(distance_m, duration_s)

@@ -1,0 +1,43 @@
+"""Travel without a road service: the geodesic, a road factor, and a speed for each type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from pyproj import Geod
+
+from optimizer.costs import RELOCATION_SPEED_KMH, ROAD_FACTOR
+from schemas.travel import Place, TravelMatrix
+from schemas.vehicle_type import VehicleType
+
+SPEED_KMH: Final[Mapping[VehicleType, float]] = MappingProxyType(
+    {
+        VehicleType.CAR: RELOCATION_SPEED_KMH,
+        VehicleType.VAN: RELOCATION_SPEED_KMH,
+        VehicleType.UNKNOWN: RELOCATION_SPEED_KMH,
+        VehicleType.CARGO_BIKE: 20.0,
+        VehicleType.BIKE: 20.0,
+        VehicleType.E_BIKE: 30.0,
+    }
+)
+"""Mean speed on the road: bicycles as OS2fleetoptimiser has them, motor vehicles ours."""
+
+_GEOD: Final = Geod(ellps="WGS84")
+
+
+class Geodesic:
+    """Ways as the crow flies times `optimizer.costs.ROAD_FACTOR`, at the type's mean speed."""
+
+    def matrix(self, places: Sequence[Place], vehicle_type: VehicleType) -> TravelMatrix:
+        """Return the ways between all places; there always is one."""
+        count = len(places)
+        lat = np.array([place.lat for place in places])
+        lon = np.array([place.lon for place in places])
+        rows, columns = (side.ravel() for side in np.indices((count, count)))
+        _, _, length_m = _GEOD.inv(lon[rows], lat[rows], lon[columns], lat[columns])
+        distance_m = np.asarray(length_m).reshape(count, count) * ROAD_FACTOR
+        duration_s = distance_m / (SPEED_KMH[vehicle_type] / 3.6)
+        return TravelMatrix(distance_m.tolist(), duration_s.tolist())

@@ -1,0 +1,224 @@
+"""Valhalla and OSRM: asked as they are documented, read as they answer, refused with a remedy."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from pydantic import ValidationError
+
+from infra.settings import TravelSettings
+from infra.travel import travel_of
+from optimizer.travel import Geodesic
+from schemas.travel import Place, TravelError, TravelMatrix
+from schemas.vehicle_type import VehicleType
+
+PLACES = [
+    Place(56.30, 10.50),
+    Place(56.35, 10.55),
+    Place(56.40, 10.45),
+    Place(0.0, 0.0),
+    Place(57, 9),
+]
+ISLAND = Place(0.0, 0.0)
+Answer = Callable[[str, bytes], tuple[int, Any]]
+
+
+def metres(one: tuple[float, float], other: tuple[float, float]) -> int:
+    """Return what our servers have for a way: not the same in both directions."""
+    return round(abs(one[0] - other[0]) * 100_000) + round((other[1] - one[1]) * 1_000) % 7_919
+
+
+def valhalla(path: str, body: bytes) -> tuple[int, Any]:
+    """Answer as https://valhalla.github.io/valhalla/api/matrix/api-reference/ has it."""
+    asked = json.loads(body)
+    if path != "/roads/sources_to_targets" or asked["costing"] not in {"auto", "bicycle"}:
+        return 404, {"error_code": 106, "error": "Try a valid action"}
+    speed_mps = 20 if asked["costing"] == "auto" else 5
+    rows = []
+    for number, source in enumerate(asked["sources"]):
+        row = []
+        for to, target in enumerate(asked["targets"]):
+            pair = (source["lat"], source["lon"]), (target["lat"], target["lon"])
+            cell: dict[str, Any] = {"from_index": number, "to_index": to}
+            if ISLAND in pair and pair[0] != pair[1]:
+                cell |= {"distance": None, "time": None}
+            else:
+                cell |= {"distance": metres(*pair) / 1000, "time": metres(*pair) / speed_mps}
+            row.append(cell)
+        rows.append(row)
+    return 200, {"algorithm": "costmatrix", "units": asked["units"], "sources_to_targets": rows}
+
+
+def osrm(path: str, _body: bytes) -> tuple[int, Any]:
+    """Answer as https://project-osrm.org/docs/v5.24.0/api/#table-service has it."""
+    parts = urlsplit(path)
+    *_, service, version, profile, coordinates = parts.path.split("/")
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    if (service, version, query["annotations"]) != ("table", "v1", "duration,distance"):
+        return 400, {"code": "InvalidUrl", "message": "URL string malformed"}
+    places = [
+        (float(lat), float(lon)) for lon, lat in (one.split(",") for one in coordinates.split(";"))
+    ]
+    if len(places) > 6:
+        return 400, {"code": "TooBig", "message": "Too many table coordinates"}
+    speed_mps = 20 if profile == "driving" else 5
+    distances = [
+        [
+            None
+            if ISLAND in (places[int(one)], places[int(other)])
+            and places[int(one)] != places[int(other)]
+            else metres(places[int(one)], places[int(other)])
+            for other in query["destinations"].split(";")
+        ]
+        for one in query["sources"].split(";")
+    ]
+    durations = [[None if one is None else one / speed_mps for one in row] for row in distances]
+    return 200, {"code": "Ok", "distances": distances, "durations": durations}
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[tuple[str, list[str]]]:
+    """Serve on loopback; yield the address and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def _reply(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked.append(self.path)
+            status, told = answer(self.path, body)
+            text = told if isinstance(told, bytes) else json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = _reply  # noqa: N815 - the library's names
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def service(name: str, url: str, **values: Any) -> TravelSettings:
+    return TravelSettings.model_validate({"service": name, "url": url, **values})
+
+
+def expected(speed_mps: int) -> TravelMatrix:
+    far = math.inf
+    rows = [
+        [
+            far if ISLAND in (one, other) and one != other else float(metres(one, other))
+            for other in PLACES
+        ]
+        for one in PLACES
+    ]
+    return TravelMatrix(rows, [[value / speed_mps for value in row] for row in rows])
+
+
+@pytest.mark.parametrize(("kind", "speed_mps"), [(VehicleType.VAN, 20), (VehicleType.E_BIKE, 5)])
+@pytest.mark.parametrize(
+    ("name", "answer", "prefix"), [("valhalla", valhalla, "/roads"), ("osrm", osrm, "")]
+)
+@pytest.mark.parametrize(("at_once", "requests"), [(3, 4), (2, 9)])
+def test_ways_come_in_blocks_and_in_metres_and_seconds(  # noqa: PLR0913, PLR0917
+    name: str, answer: Answer, prefix: str, kind: VehicleType, speed_mps: int, at_once: int,
+    requests: int,
+) -> None:  # fmt: skip
+    with serving(answer) as (url, asked):
+        settings = service(name, url + prefix, places_per_request=at_once)
+        told = travel_of(settings, Geodesic()).matrix(PLACES, kind)
+    want = expected(speed_mps)
+    for one, other in zip(told.distance_m, want.distance_m, strict=True):
+        assert one == pytest.approx(other)
+    for one, other in zip(told.duration_s, want.duration_s, strict=True):
+        assert one == pytest.approx(other)
+    assert len(asked) == requests
+
+
+@pytest.mark.parametrize(("name", "answer"), [("valhalla", valhalla), ("osrm", osrm)])
+def test_a_refusal_says_what_to_change(name: str, answer: Answer) -> None:
+    def too_large(path: str, body: bytes) -> tuple[int, Any]:
+        return answer(path, body) if name == "osrm" else (400, {"error": "Exceeded max locations"})
+
+    with (
+        serving(too_large) as (url, asked),
+        pytest.raises(TravelError, match=r"answered 400.*FLEETPULSE_TRAVEL_PLACES_PER_REQUEST"),
+    ):
+        travel_of(service(name, url), Geodesic()).matrix(PLACES, VehicleType.CAR)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("name", ["valhalla", "osrm"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"<html>a login page</html>",
+        {"code": "Ok", "distances": [[1.0]], "durations": [[1.0]], "sources_to_targets": [[]]},
+        {"code": "NoTable", "distances": [[0.0] * 5] * 5, "durations": [[0.0] * 5] * 5},
+        {
+            "code": "Ok",
+            "distances": [[-1.0] * 5] * 5,
+            "durations": [[0.0] * 5] * 5,
+            "sources_to_targets": [[{"distance": -1.0, "time": 0.0}] * 5] * 5,
+        },
+    ],
+)
+def test_an_answer_that_is_none_is_refused(name: str, told: Any) -> None:
+    with (
+        serving(lambda _path, _body: (200, told)) as (url, _),
+        pytest.raises(TravelError, match=r"answered|rows of"),
+    ):
+        travel_of(service(name, url), Geodesic()).matrix(PLACES, VehicleType.CAR)
+
+
+def test_a_service_that_is_away_is_named_with_the_way_around() -> None:
+    with serving(osrm) as (url, _):
+        pass
+    with pytest.raises(TravelError, match=r"no answer from http://127.*=geodesic"):
+        travel_of(service("osrm", url, timeout_s=2), Geodesic()).matrix(PLACES, VehicleType.CAR)
+
+
+def test_settings_choose_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    geodesic = Geodesic()
+    assert travel_of(TravelSettings(), geodesic) is geodesic
+    monkeypatch.setenv("FLEETPULSE_TRAVEL_SERVICE", "osrm")
+    with pytest.raises(ValidationError, match="set FLEETPULSE_TRAVEL_URL"):
+        TravelSettings()
+    monkeypatch.setenv("FLEETPULSE_TRAVEL_URL", "http://127.0.0.1:5000")
+    assert TravelSettings().service == "osrm"
+
+
+def test_the_geodesic_is_road_metres_at_the_speed_of_the_type() -> None:
+    car = Geodesic().matrix(PLACES[:2], VehicleType.CAR)
+    bike = Geodesic().matrix(PLACES[:2], VehicleType.BIKE)
+    # 5.566 km north and 3.088 km east: 6.365 km, of road 1.3 times as much.
+    assert car.distance_m[0][1] == pytest.approx(6365 * 1.3, rel=2e-3)
+    assert car.duration_s[0][1] == pytest.approx(car.distance_m[0][1] / 50 * 3.6)
+    assert bike.distance_m == car.distance_m
+    assert bike.duration_s[1][0] == pytest.approx(car.duration_s[1][0] * 2.5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [([[0.0, 1.0]], "give 1 rows of 1"), ([[-1.0]], "from 0"), ([[math.nan]], "from 0")],
+)
+def test_a_matrix_that_is_none_is_refused(rows: list[list[float]], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TravelMatrix(rows, rows)
