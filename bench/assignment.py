@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bench.round_trips import fleet
-from optimizer.assignment import assign
+from optimizer.assignment.solve import assign
 from optimizer.costs import ORE_PER_DKK, unserved_ore
-from optimizer.placement import Search
+from optimizer.search import Search
 from schemas.assignment import AssignableVehicle, AssignmentInputs
 from schemas.vehicle_type import VehicleType
 

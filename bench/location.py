@@ -24,8 +24,8 @@ from bench.orlib import (
     read_p_median,
 )
 from optimizer.effort import Floats
-from optimizer.location import Location, facility_location, p_median
-from optimizer.placement import Search
+from optimizer.search import Search
+from optimizer.sites.location import Location, facility_location, p_median
 
 SEARCH: Final = Search(seed=1, time_limit_s=55)
 _SPOPT_LIMIT_S: Final = 20.0

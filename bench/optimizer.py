@@ -1,7 +1,7 @@
 """The optimizer's cores beside others', in one run: sites, round trips and vehicles.
 
 `python -m bench.optimizer` prints a table, with `--json` one flat object. What others make of the
-same problems stands behind their names: `spopt_`, `first_come_`. A part whose data are not there
+same problems stands behind their names: `spopt_`, `first_come_`, `pyvrp_`. A part whose data are not there
 says so and has no figures.
 """
 
@@ -17,11 +17,13 @@ from typing import Final
 
 from bench.assignment import assignment_figures
 from bench.location import facility_figures, p_median_figures
+from bench.routes import run as routes_figures
 
 PARTS: Final[Mapping[str, Callable[[], dict[str, float]]]] = {
     "p-median": p_median_figures,
     "facility location": facility_figures,
     "assignment": assignment_figures,
+    "routes": routes_figures,
 }
 
 

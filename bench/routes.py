@@ -21,8 +21,8 @@ from pyvrp.constants import MAX_VALUE
 from pyvrp.stop import MaxRuntime
 
 from bench.vrplib_instances import DATA, Instance, instances, read
-from optimizer.route_problem import RouteProblem, route_problem_of, ways_of
-from optimizer.routes import plan_routes
+from optimizer.routes.problem import RouteProblem, route_problem_of, ways_of
+from optimizer.routes.solve import plan_routes
 from schemas.routes import RouteSearch
 
 SECONDS: Final = 30.0

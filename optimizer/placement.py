@@ -26,6 +26,7 @@ from optimizer.inputs import (
     bill,
     needs_charger,
 )
+from optimizer.search import Search
 from schemas.fleet import EnergySource, VehicleType
 from schemas.plan import SolverStatus
 
@@ -37,14 +38,6 @@ _STATUS: Final[Mapping[cp_model.CpSolverStatus, SolverStatus]] = {
 }
 
 _BOUND_NOISE_ORE: Final = 1e-4
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """How the solver searches. `time_limit_s` is deterministic time."""
-
-    seed: int
-    time_limit_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from uuid import UUID
 from optimizer.costs import ORE_PER_DKK
 from optimizer.demand import profile
 from optimizer.inputs import bill, inputs_hash, problem_of
-from optimizer.placement import Search, solve
+from optimizer.placement import solve
 from optimizer.reasons import explanation, moves
+from optimizer.search import Search
 from schemas.demand import PlacementInputs
 from schemas.plan import PlacementPlan, PlanTrigger
 

@@ -30,8 +30,8 @@ from infra.settings import PlannerSettings, Settings
 from optimizer.demand import profile
 from optimizer.drift import Drift, drift, no_plan_yet
 from optimizer.inputs import inputs_hash
-from optimizer.placement import Search
 from optimizer.plan import Occasion, make_plan
+from optimizer.search import Search
 from schemas.demand import PlacementInputs
 from schemas.plan import PlacementPlan, PlanTrigger
 from stream.planner.news import News

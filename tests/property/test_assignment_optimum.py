@@ -9,8 +9,8 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.assignment import assign
-from optimizer.placement import Search
+from optimizer.assignment.solve import assign
+from optimizer.search import Search
 from schemas.assignment import (
     AssignableVehicle,
     AssignmentInputs,

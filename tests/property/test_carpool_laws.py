@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.carpool import plan_carpool
-from optimizer.placement import Search
+from optimizer.carpool.solve import plan_carpool
+from optimizer.search import Search
 from optimizer.travel import Geodesic
 from schemas.carpool import CarpoolGroup, CarpoolInputs, CarpoolPlan, CarpoolRules, Journey
 from schemas.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT

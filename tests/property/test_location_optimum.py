@@ -7,8 +7,8 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.location import facility_location, p_median
-from optimizer.placement import Search
+from optimizer.search import Search
+from optimizer.sites.location import facility_location, p_median
 from schemas.plan import SolverStatus
 from tests.property.examples import examples
 

@@ -18,7 +18,8 @@ from optimizer.costs import (
     unserved_ore,
 )
 from optimizer.inputs import bill, problem_of
-from optimizer.placement import Search, solve
+from optimizer.placement import solve
+from optimizer.search import Search
 from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plan import SolverStatus

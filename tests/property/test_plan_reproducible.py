@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.inputs import inputs_hash
-from optimizer.placement import Search
 from optimizer.plan import Occasion, make_plan
+from optimizer.search import Search
 from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, Vehicle, VehicleType
 from schemas.plan import PlanTrigger
@@ -66,7 +66,7 @@ def test_other_inputs_have_another_hash(inputs: PlacementInputs) -> None:
 SOLVE = """
 import sys, uuid
 from datetime import UTC, datetime
-from optimizer.placement import Search
+from optimizer.search import Search
 from optimizer.plan import Occasion, make_plan
 from schemas.demand import PlacementInputs
 from schemas.plan import PlanTrigger

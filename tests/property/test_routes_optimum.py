@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.route_bound import assignment_bound_dkk
-from optimizer.route_cover import Limit, all_routes, choose, total_dkk
-from optimizer.route_problem import RouteProblem, feasible, route_problem_of, ways_of
-from optimizer.route_search import Chain, Limits
-from optimizer.routes import BY_ENUMERATION, plan_routes
+from optimizer.routes.bound import assignment_bound_dkk
+from optimizer.routes.cover import Limit, all_routes, choose, total_dkk
+from optimizer.routes.problem import RouteProblem, feasible, route_problem_of, ways_of
+from optimizer.routes.search import Chain, Limits
+from optimizer.routes.solve import BY_ENUMERATION, plan_routes
 from optimizer.travel import Geodesic
 from schemas.plan import SolverStatus
 from schemas.routes import RouteDepot, RouteInputs, RouteSearch, RouteVehicle, Visit

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from bench.round_trips import fleet
-from optimizer.assignment import assign
-from optimizer.placement import Search
+from optimizer.assignment.solve import assign
+from optimizer.search import Search
 from schemas.assignment import (
     AssignableVehicle,
     AssignmentInputs,

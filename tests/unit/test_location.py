@@ -16,8 +16,8 @@ from bench.orlib import (
     read_facility,
     read_p_median,
 )
-from optimizer.location import Location, facility_location, p_median
-from optimizer.placement import Search
+from optimizer.search import Search
+from optimizer.sites.location import Location, facility_location, p_median
 from schemas.plan import SolverStatus
 
 SEARCH = Search(seed=1, time_limit_s=60)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from optimizer.costs import ore, relocation_ore
-from optimizer.placement import Search
 from optimizer.plan import Occasion, make_plan
+from optimizer.search import Search
 from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plan import PlacementPlan, PlanTrigger, SolverStatus

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from optimizer.routes import plan_routes
+from optimizer.routes.solve import plan_routes
 from schemas.plan import SolverStatus
 from schemas.routes import (
     RouteDepot,

@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
+from optimizer.assignment.flow import Demand, Supply, supply_of
 from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
 from optimizer.effort import Ints
-from optimizer.interval_flow import Demand, Supply, supply_of
 from schemas.assignment import AssignableVehicle, AssignmentInputs, Unavailable, WantedRoundTrip
 from schemas.vehicle_type import VehicleType
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ortools.sat.python import cp_model
 
-from optimizer.route_problem import TOLERANCE_S, RouteProblem, feasible
+from optimizer.routes.problem import TOLERANCE_S, RouteProblem, feasible
 
 Candidate = tuple[int, tuple[int, ...]]
 """Kind of vehicle, visits in order."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from optimizer.assignment.cell import Cell, Machine, Pool
 from optimizer.effort import Effort, Ints
-from optimizer.fleet_cell import Cell, Machine, Pool
 
 _CELLS_PER_LOOK = 1000
 """Looking whether one vehicle is free costs a few microseconds (measured)."""

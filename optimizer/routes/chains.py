@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from tempfile import TemporaryFile
 from typing import Final, cast
 
-from optimizer.route_problem import RouteProblem
-from optimizer.route_search import Chain, Found, Limits, Told
+from optimizer.routes.problem import RouteProblem
+from optimizer.routes.search import Chain, Found, Limits, Told
 
 Clock = Callable[[], float]
 """Seconds that never go back and are the same in all processes, such as `time.monotonic`."""

@@ -1,6 +1,6 @@
 """Carpooling: which journeys share a vehicle, so that most is saved.
 
-All groups that the rules allow are listed (`optimizer.carpool_groups`), and CP-SAT packs them: no
+All groups that the rules allow are listed (`optimizer.carpool.groups`), and CP-SAT packs them: no
 journey in two, no vehicle in two at once. What counts is energy, CO2e at its price and, where it
 is given a worth, each vehicle less at a depot's peak. Time of staff does not count: the rules say
 how much of it people give.
@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from ortools.sat.python import cp_model
 
-from optimizer.carpool_groups import (
+from optimizer.carpool.groups import (
     Group,
     Grouping,
     Ways,
@@ -30,7 +30,7 @@ from optimizer.carpool_groups import (
     legs_of,
 )
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
-from optimizer.placement import Search
+from optimizer.search import Search
 from optimizer.travel import Geodesic
 from schemas.carpool import CarpoolGroup, CarpoolInputs, CarpoolMember, CarpoolPlan, DepotPeak
 from schemas.energy import CO2_PRICE_DKK_PER_KG

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ortools.graph.python import min_cost_flow
 
-from optimizer.route_problem import NO_WAY, TOLERANCE_S, RouteProblem
+from optimizer.routes.problem import NO_WAY, TOLERANCE_S, RouteProblem
 
 BY_ASSIGNMENT: Final = (
     "the cheapest assignment of a next place to each visit, which routes cannot undercut; "

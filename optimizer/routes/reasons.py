@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from optimizer.route_cover import Routes
-from optimizer.route_problem import NO_WAY, TOLERANCE_S, RouteProblem, feasible
+from optimizer.routes.cover import Routes
+from optimizer.routes.problem import NO_WAY, TOLERANCE_S, RouteProblem, feasible
 from schemas.routes import RouteInputs, RouteVehicle, Visit
 
 

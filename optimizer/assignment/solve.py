@@ -2,7 +2,7 @@
 
 Round trips return to their depot, so each depot and class is a problem of its own. Vehicles alike
 in seats and price a kilometre make a pool, and what a pool takes best is a min-cost flow
-(`optimizer.interval_flow`), exact for one pool of vehicles that are always there. Where several
+(`optimizer.assignment.flow`), exact for one pool of vehicles that are always there. Where several
 pools could take a round trip, a price for each such trip makes the pools independent: any prices
 give a bound, and what each pool takes beside the others is improved in turns. Where shifts and
 locks cut a vehicle's time, the flow is a bound and the vehicles are dealt out best fit.
@@ -17,13 +17,13 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.assignment_reasons import explanation, lock_conflicts, reason
+from optimizer.assignment.cell import Cell, Pool, cells_of, pooled
+from optimizer.assignment.dealing import deal
+from optimizer.assignment.flow import Chosen, Concave
+from optimizer.assignment.reasons import explanation, lock_conflicts, reason
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
-from optimizer.dealing import deal
 from optimizer.effort import Effort, Ints
-from optimizer.fleet_cell import Cell, Pool, cells_of, pooled
-from optimizer.interval_flow import Chosen, Concave
-from optimizer.placement import Search
+from optimizer.search import Search
 from schemas.assignment import AssignmentInputs, AssignmentPlan, DepotUse, UnservedRoundTrip
 from schemas.plan import SolverStatus
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from optimizer.effort import Effort, Floats, Ints
-from optimizer.interchange import cost_of, greedy, interchange
-from optimizer.placement import Search
-from optimizer.relaxation import Ascent, Grid, Pace, Relaxation, Rows, Sites
+from optimizer.search import Search
+from optimizer.sites.interchange import cost_of, greedy, interchange
+from optimizer.sites.relaxation import Ascent, Grid, Pace, Relaxation, Rows, Sites
 from schemas.plan import SolverStatus
 
 _ROOT: Final = Pace(iterations=50, step=1.5, stalls=20, least_step=2e-3)

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.route_problem import TOLERANCE_S, RouteProblem
+from optimizer.routes.problem import TOLERANCE_S, RouteProblem
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

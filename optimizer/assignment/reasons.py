@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from optimizer.assignment.cell import Cell, drive_ore, microseconds
+from optimizer.assignment.flow import overlaps
 from optimizer.costs import ORE_PER_DKK
-from optimizer.fleet_cell import Cell, drive_ore, microseconds
-from optimizer.interval_flow import overlaps
 from schemas.assignment import (
     AssignableVehicle,
     AssignmentInputs,

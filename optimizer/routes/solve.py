@@ -1,7 +1,7 @@
 """Routes: which vehicle makes which visits in what order, at the least cost.
 
 Few visits with narrow windows: every feasible route is listed, and the best choice is proven by
-CP-SAT. Else ruin and recreate searches (`optimizer.route_search`), in one process or several, and
+CP-SAT. Else ruin and recreate searches (`optimizer.routes.search`), in one process or several, and
 CP-SAT chooses the best mixture of the routes that they have met. A visit that cannot be made is
 left out at its price and the plan says why. A lower bound is proven for every plan.
 """
@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from optimizer.route_bound import BY_ASSIGNMENT, assignment_bound_dkk
-from optimizer.route_chains import Clock, Guard, Task, searched
-from optimizer.route_cover import Limit, Routes, all_routes, choose, total_dkk
-from optimizer.route_problem import (
+from optimizer.routes.bound import BY_ASSIGNMENT, assignment_bound_dkk
+from optimizer.routes.chains import Clock, Guard, Task, searched
+from optimizer.routes.cover import Limit, Routes, all_routes, choose, total_dkk
+from optimizer.routes.problem import (
     RouteProblem,
     feasible,
     route_problem_of,
@@ -23,8 +23,8 @@ from optimizer.route_problem import (
     times_of,
     ways_of,
 )
-from optimizer.route_reasons import routes_explanation, unserved_reason
-from optimizer.route_search import OPERATIONS_A_SECOND
+from optimizer.routes.reasons import routes_explanation, unserved_reason
+from optimizer.routes.search import OPERATIONS_A_SECOND
 from optimizer.travel import Geodesic
 from schemas.plan import SolverStatus
 from schemas.routes import (

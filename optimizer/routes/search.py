@@ -17,8 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.route_problem import RouteProblem
-from optimizer.route_state import State
+from optimizer.routes.problem import RouteProblem
+from optimizer.routes.state import State
 
 OPERATIONS_A_SECOND: Final = 1_000_000
 """Of one core of a plain server (ours, measured), so that limits are about seconds."""

@@ -1,0 +1,1 @@
+"""Assignment: which round trip takes which vehicle."""

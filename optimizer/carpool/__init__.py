@@ -1,0 +1,1 @@
+"""Carpooling: which trips could share a vehicle."""

@@ -1,0 +1,1 @@
+"""Routes: who visits whom when, with competences and time windows."""

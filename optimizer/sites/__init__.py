@@ -1,0 +1,1 @@
+"""Choosing sites for clients: p-median and facility location, to proven optimality."""
