@@ -1,8 +1,8 @@
 """The optimizer's cores beside others', in one run: sites, round trips and vehicles.
 
 `python -m bench.optimizer` prints a table, with `--json` one flat object. What others make of the
-same problems stands behind their names: `spopt_`, `first_come_`, `pyvrp_`. A part whose data are not there
-says so and has no figures.
+same problems stands behind their names: `spopt_`, `first_come_`, `pyvrp_`. A part whose data are
+not there says so and has no figures.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from datetime import date, time
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
-from holidays import list_supported_countries
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from schemas.vehicle_type import VehicleType
@@ -39,6 +38,8 @@ def _on_the_wall(at: time) -> time:
 
 
 def _known_country(code: str) -> str:
+    from holidays import list_supported_countries  # noqa: PLC0415 - takes long, and few ask
+
     if code not in list_supported_countries(include_aliases=False):
         raise ValueError(
             f"no public holidays are known for country {code!r}; give an ISO 3166 code such as DK, "

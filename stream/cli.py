@@ -13,7 +13,6 @@ from aiokafka.errors import KafkaError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import PoolTimeout
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 
 from infra.settings import KafkaSettings, PlannerSettings, Settings
 from stream import logs
@@ -82,7 +81,7 @@ def main() -> None:
         app()
     except BrokenPipeError:  # as of `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (psycopg.Error, PoolTimeout, SQLAlchemyError, KafkaError, OSError, ValueError) as error:
+    except (*_database_errors(), KafkaError, OSError, ValueError) as error:
         logging.getLogger(__name__).debug("the command failed", exc_info=error)
         sys.stderr.write(f"fleetpulse: {explain(error)}\n")
         sys.exit(1)
@@ -93,12 +92,19 @@ def explain(error: Exception) -> str:
     said = " ".join(str(getattr(error, "orig", None) or error).split())
     if "UndefinedTable" in f"{type(error).__name__} {type(getattr(error, 'orig', None)).__name__}":
         return f"the database has no tables of ours ({said}); run: fleetpulse migrate"
-    if isinstance(error, (psycopg.Error, PoolTimeout, SQLAlchemyError)):
+    if isinstance(error, _database_errors()):
         return f"database {_database()}: {said}; see FLEETPULSE_DATABASE_URL"
     if isinstance(error, KafkaError):
         brokers = Settings().kafka.bootstrap_servers
         return f"kafka at {brokers}: {said or error!r}; see FLEETPULSE_KAFKA_BOOTSTRAP_SERVERS"
     return said or repr(error)
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    """Return what a database raises; SQLAlchemy, under migrations only, takes long to import."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    return psycopg.Error, PoolTimeout, SQLAlchemyError
 
 
 def _database() -> str:

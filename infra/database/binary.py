@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.database.timeline import Connection, Table
+
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 POSTGRES_EPOCH_US: Final = 946_684_800_000_000
@@ -92,3 +94,12 @@ def encode(columns: Sequence[Column]) -> bytes:
 
 def _all_null(column: Column) -> bool:
     return column.lengths is not None and bool((column.lengths < 0).all())
+
+
+async def copy_encoded(connection: Connection, table: Table, rows: Sequence[bytes]) -> None:
+    """Append rows that are in binary already, from `encode`."""
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(table.copy_statement()) as copy,
+    ):
+        await copy.write(b"".join((HEADER, *rows, TRAILER)))

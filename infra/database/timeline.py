@@ -10,8 +10,6 @@ from typing import Any, Final, LiteralString
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from infra.database.binary import HEADER, TRAILER
-
 Connection = AsyncConnection[TupleRow]
 
 
@@ -170,15 +168,6 @@ async def copy_rows(connection: Connection, table: Table, rows: Iterable[Row]) -
         copy.set_types(list(table.columns.values()))
         for row in rows:
             await copy.write_row(row)
-
-
-async def copy_encoded(connection: Connection, table: Table, rows: Sequence[bytes]) -> None:
-    """Append rows that are in binary already, from `infra.database.binary.encode`."""
-    async with (
-        connection.cursor() as cursor,
-        cursor.copy(table.copy_statement()) as copy,
-    ):
-        await copy.write(b"".join((HEADER, *rows, TRAILER)))
 
 
 async def replace_rows(

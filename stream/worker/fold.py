@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from infra.database import stream as progress
 from infra.database import timeline as store
+from infra.database.binary import copy_encoded
 from infra.database.fleet import Fleet
 from infra.database.stream import Letter
 from infra.database.timeline import Row, StoredState
@@ -272,7 +273,7 @@ async def flush(connection: AsyncConnection[TupleRow], writes: Writes, topics: T
         ],
     )
     if writes.encoded_fixes:
-        await store.copy_encoded(connection, store.FIX, writes.encoded_fixes)
+        await copy_encoded(connection, store.FIX, writes.encoded_fixes)
     if writes.fresh_fixes:
         await store.copy_rows(connection, store.FIX, writes.fresh_fixes)
     if writes.changed_fixes:

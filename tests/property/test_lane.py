@@ -190,7 +190,7 @@ def _exactly(item: Item) -> tuple[Any, ...]:
     )
 
 
-@settings(max_examples=examples(2_000), deadline=None)
+@settings(max_examples=examples(700), deadline=None)
 @given(value=values())
 @example(value=b'{"municipality_id":"a","vendor":"v","received_at":' + b"[" * 100_000)
 @example(value=b'{"fixes":[{"recorded_at":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}")
@@ -225,7 +225,7 @@ def _us(at: Any) -> int:
     return int((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(values=st.lists(values(), max_size=5))
 def test_one_message_tells_the_lane_nothing_of_another(values: list[bytes]) -> None:
     records = [_record(value, offset) for offset, value in enumerate(values)]
@@ -363,7 +363,7 @@ def test_the_tables_do_not_tell_which_way_a_message_went(
 
     asyncio.run(prepare())
 
-    @settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(50), deadline=None, suppress_health_check=list(HealthCheck))
     @given(
         messages=drives(),
         batch=st.integers(1, 4),
