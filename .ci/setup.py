@@ -100,8 +100,8 @@ def main() -> None:
             create()
         STAMP.unlink(missing_ok=True)
         run(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
-        # Compiled now: where Python may write no bytecode, each process would do it anew, for longer
-        # than all else that its start takes.
+        # Compiled now: where Python may write no bytecode, each process would do it anew, and that
+        # takes longer than all else of its start.
         sync = ("sync", "--quiet", "--frozen", "--inexact", "--all-extras", "--compile-bytecode")
         run(
             *(str(VENV / "bin" / "uv"), *sync),

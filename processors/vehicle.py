@@ -213,7 +213,7 @@ class _Run:
         self._trips: list[Trip] = []
         self._refused: list[tuple[Reported, str]] = []
         self._checkpoints: list[tuple[datetime, VehicleState]] = []
-        self._period_ends = _period_end(timeline.at)
+        self._period_ends = checkpoint_due(timeline.at)
 
     def take(
         self, fixes: Sequence[Reported], first: int, legs: Measured | None
@@ -242,7 +242,7 @@ class _Run:
                 self._trips.append(fold.ended)
                 strung.add(fold.ended)
             if fix.recorded_at >= period_ends:
-                period_ends = _period_end(fix.recorded_at)
+                period_ends = checkpoint_due(fix.recorded_at)
                 self._period_ends = period_ends
                 self._checkpoints.append((fix.recorded_at, self.state()))
                 if legs is not None:
@@ -324,7 +324,7 @@ def _tiled(building: Segment | None, pieces: Iterable[Stretch]) -> list[Segment]
     return tiles
 
 
-def _period_end(at: datetime) -> datetime:
-    """Return the end of the checkpoint's period that an instant lies in."""
+def checkpoint_due(at: datetime) -> datetime:
+    """Return the instant from which on the next fix after `at` makes a checkpoint."""
     length_s = CHECKPOINT_EVERY.total_seconds()
     return datetime.fromtimestamp((at.timestamp() // length_s + 1) * length_s, UTC)

@@ -327,6 +327,29 @@ async def read_checkpoint(
     return None if row is None else (row[0], row[1].encode())
 
 
+async def read_start(
+    connection: Connection, vehicle_id: str, *, before: datetime, first: datetime
+) -> tuple[tuple[datetime, bytes] | None, bool]:
+    """Return the newest checkpoint before an instant, and whether its fix is still stored.
+
+    Without a checkpoint, whether the fix of the instant `first` is.
+    """
+    cursor = await connection.execute(
+        "SELECT c.recorded_at, c.state, EXISTS ("
+        "SELECT FROM fix WHERE vehicle_id = %(vehicle_id)s "
+        "AND recorded_at = coalesce(c.recorded_at, %(first)s)) "
+        "FROM (VALUES (1)) AS always LEFT JOIN LATERAL ("
+        "SELECT recorded_at, state FROM vehicle_checkpoint WHERE vehicle_id = %(vehicle_id)s "
+        "AND recorded_at < %(before)s ORDER BY recorded_at DESC LIMIT 1) AS c ON true",
+        {"vehicle_id": vehicle_id, "before": before, "first": first},
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise AssertionError("a left join keeps its left row")
+    at, state, is_kept = row
+    return None if at is None else (at, state.encode()), is_kept
+
+
 async def next_checkpoint(
     connection: Connection, vehicle_id: str, *, after: datetime | None
 ) -> tuple[datetime, bytes] | None:

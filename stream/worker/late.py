@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow
 from infra.database import timeline as store
 from infra.database.timeline import Row
 from processors.arrivals import Arrival, precedence, resolve
-from processors.vehicle import Folding
+from processors.vehicle import Folding, checkpoint_due
 from stream.worker import metrics, rows
 from stream.worker.fold import STATE, Known, VehicleFold, dump
 from stream.worker.records import Item, conflict_letter, item_letter
@@ -118,8 +118,10 @@ class _Change:
     async def find_start(self, connection: AsyncConnection[TupleRow]) -> bool:
         """Return whether the fixes from where to begin are there, and not past their retention."""
         vehicle_id = self.fold.vehicle.vehicle_id
-        self.start = await store.read_checkpoint(connection, vehicle_id, before=min(self.touched))
-        return await store.has_fix(connection, vehicle_id, self.anchor)
+        self.start, is_kept = await store.read_start(
+            connection, vehicle_id, before=min(self.touched), first=self.known.first_recorded_at
+        )
+        return is_kept
 
     async def fold_again(
         self, connection: AsyncConnection[TupleRow], newer: Sequence[Arrival]
@@ -132,7 +134,9 @@ class _Change:
         waiting, latest = dict(self.touched), max(self.touched)
         agreed = False
         while True:
-            checkpoint = await store.next_checkpoint(connection, vehicle_id, after=at)
+            checkpoint = None
+            if checkpoint_due(at or self.known.first_recorded_at) <= self.known.last_recorded_at:
+                checkpoint = await store.next_checkpoint(connection, vehicle_id, after=at)
             page = await store.read_fixes(
                 connection,
                 vehicle_id,

@@ -84,7 +84,7 @@ def in_order(accepted: list[Arrival]) -> list[Arrival]:
 def test_rows_depend_on_the_accepted_fixes_however_clocks_jump(database_url: str) -> None:
     prepared(database_url)
 
-    @settings(max_examples=examples(50), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
     @given(
         arriving=uploads(),
         partitions=st.lists(st.integers(0, 2), min_size=1, max_size=5),
