@@ -15,6 +15,7 @@ from typing import Final
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from infra.database import checkpoints
 from infra.database import timeline as store
 from infra.database.timeline import Row
 from processors.arrivals import Arrival, precedence, resolve
@@ -118,7 +119,7 @@ class _Change:
     async def find_start(self, connection: AsyncConnection[TupleRow]) -> bool:
         """Return whether the fixes from where to begin are there, and not past their retention."""
         vehicle_id = self.fold.vehicle.vehicle_id
-        self.start, is_kept = await store.read_start(
+        self.start, is_kept = await checkpoints.read_start(
             connection, vehicle_id, before=min(self.touched), first=self.known.first_recorded_at
         )
         return is_kept
@@ -136,7 +137,7 @@ class _Change:
         while True:
             checkpoint = None
             if checkpoint_due(at or self.known.first_recorded_at) <= self.known.last_recorded_at:
-                checkpoint = await store.next_checkpoint(connection, vehicle_id, after=at)
+                checkpoint = await checkpoints.next_checkpoint(connection, vehicle_id, after=at)
             page = await store.read_fixes(
                 connection,
                 vehicle_id,

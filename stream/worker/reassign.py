@@ -19,8 +19,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from infra.database import checkpoints, trackers
 from infra.database import timeline as store
-from infra.database import trackers
 from infra.database.dead_letters import mark_replayed
 from infra.database.fleet import load_fleet
 from infra.database.pool import Pool
@@ -172,7 +172,7 @@ class _Reassignment:
             )
             first = stored.first_recorded_at
             if not await store.has_fix(self.connection, one, first):
-                oldest = await store.oldest_checkpoint(self.connection, one, since=first)
+                oldest = await checkpoints.oldest_checkpoint(self.connection, one, since=first)
                 self.reach[one] = None if oldest is None else oldest[0]
         for span in self.spans:
             whose = span.before
@@ -331,7 +331,7 @@ class _Reassignment:
 
         A checkpoint counts while its fix is stored.
         """
-        base = await store.read_checkpoint(self.connection, vehicle_id, before=since)
+        base = await checkpoints.read_checkpoint(self.connection, vehicle_id, before=since)
         if base is not None and await store.has_fix(self.connection, vehicle_id, base[0]):
             return base
         if vehicle_id in self.reach:

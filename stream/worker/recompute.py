@@ -15,6 +15,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from infra.database import checkpoints
 from infra.database import timeline as store
 from infra.database.fleet import load_fleet
 from infra.database.pool import Pool
@@ -171,12 +172,12 @@ async def _start(
         return None
     newest = None
     if since is not None:
-        newest = await store.read_checkpoint(connection, vehicle_id, before=since)
+        newest = await checkpoints.read_checkpoint(connection, vehicle_id, before=since)
     if newest is None and await store.has_fix(connection, vehicle_id, first):
         return _Start(None, short=False)
     if newest is not None and await store.has_fix(connection, vehicle_id, newest[0]):
         return _Start(newest, short=False)
-    oldest = await store.oldest_checkpoint(connection, vehicle_id, since=first)
+    oldest = await checkpoints.oldest_checkpoint(connection, vehicle_id, since=first)
     return None if oldest is None else _Start(oldest, short=True)
 
 
