@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -19,6 +20,10 @@ from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.tansu import EmbeddedBroker
 from infra.settings import KafkaSettings, Settings
 from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts us in the background has us ignore interrupts, and all that we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _with_database(url: str, name: str) -> str:
