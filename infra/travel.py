@@ -8,6 +8,7 @@ request may have, so that large matrices are asked for in blocks.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Final, TypeVar
@@ -76,8 +77,8 @@ def travel_of(settings: TravelSettings, otherwise: Travel) -> Travel:
             return otherwise
 
 
-class Valhalla:
-    """Ways by a Valhalla server. Raises `TravelError` when it does not tell."""
+class _Service(ABC):
+    """A server that is asked for blocks of ways."""
 
     def __init__(self, settings: TravelSettings) -> None:
         self._settings = settings
@@ -90,6 +91,20 @@ class Valhalla:
                 self._settings.places_per_request,
                 lambda sources, targets: self._block(client, sources, targets, vehicle_type),
             )
+
+    @abstractmethod
+    def _block(
+        self,
+        client: httpx.Client,
+        sources: Sequence[Place],
+        targets: Sequence[Place],
+        vehicle_type: VehicleType,
+    ) -> _Block:
+        """Ask for the ways from some places to others."""
+
+
+class Valhalla(_Service):
+    """Ways by a Valhalla server. Raises `TravelError` when it does not tell."""
 
     def _block(
         self,
@@ -118,20 +133,8 @@ class Valhalla:
         ]
 
 
-class Osrm:
+class Osrm(_Service):
     """Ways by an OSRM server. Raises `TravelError` when it does not tell."""
-
-    def __init__(self, settings: TravelSettings) -> None:
-        self._settings = settings
-
-    def matrix(self, places: Sequence[Place], vehicle_type: VehicleType) -> TravelMatrix:
-        """Ask for the ways between all places."""
-        with _client(self._settings) as client:
-            return _in_blocks(
-                places,
-                self._settings.places_per_request,
-                lambda sources, targets: self._block(client, sources, targets, vehicle_type),
-            )
 
     def _block(
         self,

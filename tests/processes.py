@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 import uuid
@@ -26,6 +27,19 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith("FLEETPULSE_")
     }
     return {**inherited, **as_environment(settings), **extra}
+
+
+def command(database_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours against a database, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "stream.cli", *arguments],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "FLEETPULSE_DATABASE_URL": database_url, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 class Service:

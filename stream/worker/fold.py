@@ -31,6 +31,9 @@ from schemas.fleet import Home, Vehicle
 from schemas.rules import Rules
 from stream.worker import rows
 
+AT_ONCE: Final = 20_000
+"""Stored fixes that are held in memory: where pages are cut makes no difference to the rows."""
+
 _MICROSECOND: Final = timedelta(microseconds=1)
 STATE: Final = TypeAdapter(VehicleState)
 """Reads states; they are written by `dump`, which is quicker at it."""

@@ -21,11 +21,8 @@ from infra.database.timeline import Row
 from processors.arrivals import Arrival, precedence, resolve
 from processors.vehicle import Folding, checkpoint_due
 from stream.worker import metrics, rows
-from stream.worker.fold import STATE, Known, VehicleFold, dump
+from stream.worker.fold import AT_ONCE, STATE, Known, VehicleFold, dump
 from stream.worker.records import Item, conflict_letter, item_letter
-
-_AT_ONCE: Final = 20_000
-"""Fixes that are held in memory: where pages are cut makes no difference to the rows."""
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -143,9 +140,9 @@ class _Change:
                 vehicle_id,
                 after=at,
                 until=None if checkpoint is None else checkpoint[0],
-                limit=_AT_ONCE,
+                limit=AT_ONCE,
             )
-            whole = len(page) < _AT_ONCE
+            whole = len(page) < AT_ONCE
             at_end = whole and checkpoint is None
             at = checkpoint[0] if whole and checkpoint is not None else page[-1][1] if page else at
             here = [one for one in waiting if at_end or (at is not None and one <= at)]

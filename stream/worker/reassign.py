@@ -40,8 +40,8 @@ from processors.vehicle import VehicleState
 from schemas.fix import FixBatch
 from schemas.fleet import Assignment
 from stream.worker import rows
-from stream.worker.fold import STATE, Ground, Known, Writes, flush
-from stream.worker.recompute import AT_ONCE, already_said, fold_stored
+from stream.worker.fold import AT_ONCE, STATE, Ground, Known, Writes, flush
+from stream.worker.recompute import already_said, fold_stored
 from stream.worker.records import CONFLICTING, Item, Record, conflict_letter, item_letter
 
 _ORIGIN: Final = "tracker_assignment"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -21,10 +20,7 @@ from infra.database.fleet import load_fleet
 from infra.database.pool import Pool
 from infra.kafka import Topics
 from stream.worker import rows
-from stream.worker.fold import STATE, Ground, Known, Writes, flush
-
-AT_ONCE: Final = 20_000
-"""Fixes that are held in memory: where they are cut makes no difference to the rows."""
+from stream.worker.fold import AT_ONCE, STATE, Ground, Known, Writes, flush
 
 
 class NothingToRecomputeError(ValueError):

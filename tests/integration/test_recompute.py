@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +13,7 @@ from infra.database.pool import Pool
 from schemas.fix import Fix
 from stream.worker.recompute import NothingToRecomputeError, Recomputed, recompute
 from stream.worker.writer import Writer
+from tests.processes import command
 from tests.stream_harness import (
     TOPICS,
     Log,
@@ -31,7 +28,6 @@ from tests.stream_harness import (
 START = datetime(2026, 2, 2, 6, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 CAR = "syddjurs/a"
-ROOT = Path(__file__).parents[2]
 
 
 def days(count: int) -> list[Fix]:
@@ -247,27 +243,17 @@ def test_what_is_not_there_is_named(url: str) -> None:
     run(url, scenario)
 
 
-def command(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stream.cli", "recompute", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "FLEETPULSE_DATABASE_URL": url, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 def test_the_command_says_what_it_did_and_what_is_wrong(url: str) -> None:
     run(url, lambda pool: consume(pool, days(1)))
-    done = command(url, "syddjurs", "--vehicle", "a", "--since", "2026-02-02T08:00:00+01:00")
+    done = command(
+        url, "recompute", "syddjurs", "--vehicle", "a", "--since", "2026-02-02T08:00:00+01:00"
+    )
     assert (done.returncode, done.stdout) == (0, "recomputed 1 vehicles from 780 fixes\n")
     for arguments, said in (
         (("odder",), "is not entered; remedy: enter it first"),
         (("syddjurs", "--since", "yesterday"), "give date, time and offset"),
         (("syddjurs", "--since", "2026-02-02T08:00:00"), "give date, time and offset"),
     ):
-        failed = command(url, *arguments)
+        failed = command(url, "recompute", *arguments)
         assert failed.returncode == 2
         assert said in failed.stderr

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +18,7 @@ from stream.worker.fold import flush
 from stream.worker.reassign import PastRetentionError, Reassigned, assign, release
 from stream.worker.recompute import recompute
 from stream.worker.writer import Writer
+from tests.processes import command
 from tests.stream_harness import (
     TOPICS,
     Log,
@@ -35,7 +32,6 @@ from tests.stream_harness import (
 START = datetime(2026, 2, 2, 6, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 CAR, VAN, TRACKER = "syddjurs/a", "syddjurs/van", "syddjurs/352093"
-ROOT = Path(__file__).parents[2]
 WHO = "SELECT vehicle_id, tracker_id, count(*) FROM fix GROUP BY 1, 2 ORDER BY 1, 2"
 WAITING = (
     "SELECT reason, vehicle_id, count(*) FROM dead_letter WHERE replayed_at IS NULL "
@@ -327,21 +323,9 @@ def test_a_vehicle_that_nobody_knows_is_refused(url: str) -> None:
     run(url, scenario)
 
 
-def command(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stream.cli", "tracker", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "FLEETPULSE_DATABASE_URL": url, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 def test_the_commands_say_what_they_did_and_what_is_wrong(url: str) -> None:
     run(url, lambda pool: Worker(pool).take(drives(TRACKER, 3)))
-    done = command(url, "assign", TRACKER, "a", "--since", "2026-02-02T08:00:00+01:00")
+    done = command(url, "tracker", "assign", TRACKER, "a", "--since", "2026-02-02T08:00:00+01:00")
     assert (done.returncode, done.stdout) == (
         0,
         (
@@ -349,9 +333,9 @@ def test_the_commands_say_what_they_did_and_what_is_wrong(url: str) -> None:
             f"computed again: {TRACKER}, {CAR}\n"
         ),
     )
-    done = command(url, "release", TRACKER, "--until", "2026-02-02T08:00:00Z")
+    done = command(url, "tracker", "release", TRACKER, "--until", "2026-02-02T08:00:00Z")
     assert "60 set aside as dead letters" in done.stdout, done.stderr
-    listed = command(url, "list", "syddjurs").stdout
+    listed = command(url, "tracker", "list", "syddjurs").stdout
     for word in (TRACKER, CAR, "2026-02-02T07:00:00+00:00", "2026-02-02T08:00:00+00:00"):
         assert word in listed
     at = ("--since", "2026-02-02T07:30:00Z")
@@ -361,6 +345,6 @@ def test_the_commands_say_what_they_did_and_what_is_wrong(url: str) -> None:
         (("assign", TRACKER, "a", "--since", "2026-02-02T08:00:00"), "give date, time and offset"),
         (("release", TRACKER, "--until", "2026-02-03"), "--until '2026-02-03': "),
     ):
-        failed = command(url, *arguments)
+        failed = command(url, "tracker", *arguments)
         assert failed.returncode == 2, failed.stdout
         assert said in " ".join(failed.stderr.replace("│", " ").split()), failed.stderr
