@@ -6,8 +6,10 @@ many fixes: a state that is moved along in place, alive within one call.
 The rules are those of DOMAIN.md: a trip starts when the vehicle is 200 m from its standstill and is
 back-dated to the departure; it ends where no point 200 m away follows for 180 s, and is stamped
 at the arrival; an hour without a fix is a gap. Departure and arrival are where the vehicle left
-its place and came to its place: a red light within the 200 m is part of the trip. What lies next to
-a fix in private mode is private: where the vehicle was and what it did stays unknown.
+its place and came to its place: a red light within the 200 m is part of the trip. Where a vehicle
+stands with its engine off, one position far away is no departure, as long as no other one confirms
+it. What lies next to a fix in private mode is private: where the vehicle was and what it did stays
+unknown.
 """
 
 from __future__ import annotations
@@ -85,6 +87,7 @@ class Fold:
         self._trip = timeline.trip
         self._odometer_m = timeline.odometer_m
         self._seen_at = timeline.seen_at
+        self._doubted = timeline.doubted
 
     def timeline(self) -> Timeline:
         """Return where the fold stands."""
@@ -101,6 +104,7 @@ class Fold:
             self._trip,
             self._odometer_m,
             self._seen_at,
+            self._doubted,
         )
 
     def take(self, fix: Reported) -> str | None:
@@ -143,7 +147,7 @@ class Fold:
         if duration_s > self._rules.gap_s:
             self._across(leg, private=False)
         elif self._trip is None:
-            self._while_standing(leg)
+            self._while_standing(leg, fix)
         else:
             self._while_travelling(leg)
         self.at = at
@@ -176,12 +180,16 @@ class Fold:
             self._ignition = fix.ignition
         return None
 
-    def _while_standing(self, leg: Leg) -> None:
+    def _while_standing(self, leg: Leg, fix: Reported) -> None:
         """Stand on, or depart once the vehicle is far enough from where it stood."""
         tail = self._tail
         tail.append(leg)
         if self._near(self._anchor, leg.end):
+            self._doubted = False
             self._settle_standstill()
+            return
+        self._doubted = not self._doubted and self._is_at_rest(leg, fix)
+        if self._doubted:
             return
         departure = self._departure()
         legs, _ = self._settled()
@@ -195,6 +203,11 @@ class Fold:
         self._trip = Trip(left.started_at, left.started_at, left.start, left.start)
         self.departed_at = left.started_at
         self._settle_trip(self._trip)
+
+    def _is_at_rest(self, leg: Leg, fix: Reported) -> bool:
+        """Return whether all but the position says that the vehicle stands: engine and speed."""
+        moves = fix.speed_mps is not None and fix.speed_mps >= self._rules.standstill_below_mps
+        return leg.engine is False and fix.ignition is not True and not moves
 
     def _while_travelling(self, leg: Leg) -> None:
         """Travel on, or stop once nothing far away has followed the arrival for long enough."""
@@ -226,6 +239,7 @@ class Fold:
         self._emit(standing(legs))
         self._tail = []
         self._candidate = 0
+        self._doubted = False
         moved = leg.distance_m > self._far_m
         if leg.engine is False and not moved and not private:
             self._emit(standing([leg]))

@@ -26,7 +26,8 @@ class Timeline:
     legs after it whose meaning is open: a departure, an arrival or an ignition that is not yet
     confirmed. While travelling, `tail[candidate].start` is where the vehicle may have arrived;
     while standing, a departure lies from `tail[candidate]` on. `anchor` is where it last stood.
-    In private mode, `point` is where it was seen last, at `seen_at`; else that is None.
+    In private mode, `point` is where it was seen last, at `seen_at`; else that is None. `doubted`
+    says that the last fix was far from the anchor, and is believed once another one is.
     """
 
     at: datetime
@@ -41,6 +42,7 @@ class Timeline:
     trip: Trip | None = None
     odometer_m: float | None = None
     seen_at: datetime | None = None
+    doubted: bool = False
 
     @property
     def settled_until(self) -> datetime:

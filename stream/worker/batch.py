@@ -189,7 +189,8 @@ class Batch:
             if state is not None and reports[0].recorded_at <= state.last_recorded_at:
                 continue
             legs = None if self._legs is None else self._legs.part(where)
-            refused = ground.fold(vehicle_id, topics, self.writes).onward(state, reports, legs)
+            fold = ground.fold(vehicle_id, topics, self.writes)
+            refused = fold.onward(state, reports, columns.receipts(where), legs)
             if refused:
                 for index, report in enumerate(reports, where.start):
                     if report.recorded_at in refused:

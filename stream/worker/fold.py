@@ -19,6 +19,7 @@ from infra.database.fleet import Fleet
 from infra.database.stream import Letter
 from infra.database.timeline import Row, StoredState
 from infra.kafka import Topics
+from processors.arrivals import Arrival
 from processors.idle import idle_intervals
 from processors.places import Places
 from processors.segments import SegmentState
@@ -30,6 +31,7 @@ from schemas.fix import Reported
 from schemas.fleet import Home, Vehicle
 from schemas.rules import Rules
 from stream.worker import rows
+from stream.worker.recent import Recent
 
 AT_ONCE: Final = 20_000
 """Stored fixes that are held in memory: where pages are cut makes no difference to the rows."""
@@ -52,6 +54,8 @@ class Known:
     first_recorded_at: datetime
     last_recorded_at: datetime
     state: VehicleState
+    recent: Recent | None = None
+    """The last fixes that the state was folded from, if they are few."""
 
 
 @dataclass(slots=True)
@@ -93,19 +97,45 @@ class VehicleFold:
     writes: Writes
 
     def onward(
-        self, known: Known | None, fixes: Sequence[Reported], legs: Measured | None = None
+        self,
+        known: Known | None,
+        fixes: Sequence[Reported],
+        received: Sequence[datetime],
+        legs: Measured | None = None,
     ) -> dict[datetime, str]:
         """Fold fixes that follow the state, in order; return which are left out, and why.
 
-        `legs` are measured from the fixes, if they are. Their own rows are up to the caller.
+        `received` says when each was, `legs` are measured from them, if they are. Their own rows
+        are up to the caller.
         """
         before = None if known is None else known.state
         state, changes = advance(before, fixes, self.depots, self.rules, legs)
         since = fixes[0].recorded_at
         self.write(changes, checkpoints_since=since, onward_from=before)
         first = since if known is None else known.first_recorded_at
-        self.keep(known, state, first, fixes[-1].recorded_at)
-        return {fix.recorded_at: reason for fix, reason in changes.refused}
+        refused = {fix.recorded_at: reason for fix, reason in changes.refused}
+        kept, last = (None, None) if known is None else (known.recent, known.last_recorded_at)
+        recent = Recent.after(kept, before, last, fixes, received, refused)
+        self.keep(known, state, first, fixes[-1].recorded_at, recent)
+        return refused
+
+    def again(
+        self, known: Known, recent: Recent, arrivals: Sequence[Arrival]
+    ) -> dict[datetime, str]:
+        """Fold all that came after a recent state anew, in order; return which are left out, why.
+
+        Rows from the state on give way.
+        """
+        fixes = [arrival.fix for arrival in arrivals]
+        state, changes = advance(recent.before, fixes, self.depots, self.rules)
+        first = fixes[0].recorded_at
+        self.write(changes, checkpoints_since=first)
+        refused = {fix.recorded_at: reason for fix, reason in changes.refused}
+        received = [arrival.received_at for arrival in arrivals]
+        merged = Recent.after(None, recent.before, recent.since, fixes, received, refused)
+        first = min(known.first_recorded_at, first)
+        self.keep(known, state, first, fixes[-1].recorded_at, merged)
+        return refused
 
     def refold(
         self,
@@ -213,11 +243,16 @@ class VehicleFold:
         )
 
     def keep(
-        self, known: Known | None, state: VehicleState, first: datetime, last: datetime
+        self,
+        known: Known | None,
+        state: VehicleState,
+        first: datetime,
+        last: datetime,
+        recent: Recent | None = None,
     ) -> None:
-        """Note the vehicle's state after the batch."""
+        """Note the vehicle's state after the batch, and what it was folded from last."""
         version = 1 if known is None else known.version + 1
-        self.writes.states[self.vehicle.vehicle_id] = Known(version, first, last, state)
+        self.writes.states[self.vehicle.vehicle_id] = Known(version, first, last, state, recent)
 
 
 class Ground:

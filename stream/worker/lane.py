@@ -68,6 +68,10 @@ class Report(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     soc_fraction: float | None = None
     accuracy_m: float | None = None
 
+    def as_fix(self) -> Fix:
+        """Return the same as what is not plain is kept in; its values have been judged."""
+        return Fix.model_construct(**msgspec.structs.asdict(self))
+
 
 class _Envelope(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """A `FixBatch` of reports."""
@@ -160,12 +164,15 @@ class Columns:
         carried = replace(self, vehicle_ids=list(vehicle_ids), vehicle=vehicle, sender=self.vehicle)
         return carried, of_none
 
+    def receipts(self, which: slice) -> list[datetime]:
+        """Return when some of the fixes were received."""
+        return [self.messages[index].received_at for index in self.message[which].tolist()]
+
     def item(self, index: int) -> Item:
         """Return one of the fixes as what the slower way of a single fix takes."""
         report: Report = self.reports[index]
         message = self.messages[self.message[index]]
-        fix = Fix.model_construct(**msgspec.structs.asdict(report))
-        arrival = Arrival(fix, message.received_at)
+        arrival = Arrival(report.as_fix(), message.received_at)
         return Item(arrival, message.vendor, message.record, int(self.number[index]))
 
 

@@ -1,13 +1,14 @@
 """A vehicle's items one by one: what is late is folded again, as far as it changes anything.
 
-From the newest checkpoint before the earliest change, in pages, up to the first checkpoint after
+What belongs among the vehicle's last few fixes is folded again from memory. Anything else
+from the newest checkpoint before the earliest change, in pages, up to the first checkpoint after
 the latest one at which the state is what it was. From there on the rows are a function of the same
 state and the same fixes, so they stay. Where that never happens, to the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,6 +23,7 @@ from processors.arrivals import Arrival, precedence, resolve
 from processors.vehicle import Folding, checkpoint_due
 from stream.worker import metrics, rows
 from stream.worker.fold import AT_ONCE, STATE, Known, VehicleFold, dump
+from stream.worker.recent import Recent
 from stream.worker.records import Item, conflict_letter, item_letter
 
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -44,7 +46,8 @@ async def take(
 
 
 def _onward(fold: VehicleFold, known: Known | None, arrivals: Sequence[Arrival]) -> None:
-    refused = fold.onward(known, [arrival.fix for arrival in arrivals])
+    fixes = [arrival.fix for arrival in arrivals]
+    refused = fold.onward(known, fixes, [arrival.received_at for arrival in arrivals])
     fold.writes.fresh_fixes += [
         rows.fix_row(fold.vehicle.vehicle_id, arrival, refused.get(arrival.fix.recorded_at))
         for arrival in arrivals
@@ -61,6 +64,10 @@ async def _late(
     """Fold again what is late, unless it says nothing new, and onward what is not."""
     late = [one for one in arrivals if one.fix.recorded_at <= known.last_recorded_at]
     newer = arrivals[len(late) :]
+    recent = known.recent
+    if recent is not None and recent.reaches(late[0].fix.recorded_at):
+        _a_little_late(fold, known, recent, late, newer, items)
+        return
     stored = {
         row[1]: rows.stored_arrival(row)
         for row in await store.read_fixes_at(
@@ -68,19 +75,7 @@ async def _late(
         )
     }
     change = _Change(fold, known)
-    for arrival in late:
-        at = arrival.fix.recorded_at
-        before, quarantine = stored.get(at, (None, None))
-        if before is None:
-            change.touched[at] = arrival
-            continue
-        counting, lost = resolve((before, arrival))
-        counts = counting[at]
-        _conflicting(fold, lost, items)
-        if precedence(before.fix) != precedence(counts.fix):
-            change.touched[at] = counts
-        elif counts != before:
-            change.earlier[at] = counts, quarantine
+    change.touched, change.earlier = _news(fold, stored, late, items)
     agreed = True
     if change.touched:
         metrics.FIXES_LATE.inc(len(change.touched))
@@ -93,6 +88,69 @@ async def _late(
     ]
     if newer and agreed:
         _onward(fold, fold.writes.states.get(fold.vehicle.vehicle_id, known), newer)
+
+
+def _a_little_late(  # noqa: PLR0913, PLR0917 - what is there, and what has come
+    fold: VehicleFold,
+    known: Known,
+    recent: Recent,
+    late: Sequence[Arrival],
+    newer: Sequence[Arrival],
+    items: Sequence[Item],
+) -> None:
+    """Fold again from the state before the vehicle's last fixes, which is in memory."""
+    stored = recent.stored()
+    touched, earlier = _news(fold, stored, late, items)
+    if not touched and not earlier:
+        if newer:
+            _onward(fold, known, newer)
+        return
+    metrics.FIXES_LATE.inc(len(touched))
+    metrics.FIXES_FOLDED_AGAIN.inc(len(stored))
+    metrics.FOLDS_AGAIN.inc()
+    merged = {at: arrival for at, (arrival, _) in stored.items()}
+    merged |= touched
+    merged |= {at: arrival for at, (arrival, _) in earlier.items()}
+    merged |= {arrival.fix.recorded_at: arrival for arrival in newer}
+    arrivals = [merged[at] for at in sorted(merged)]
+    refused = fold.again(known, recent, arrivals)
+    vehicle_id = fold.vehicle.vehicle_id
+    for arrival in arrivals:
+        at = arrival.fix.recorded_at
+        row = rows.fix_row(vehicle_id, arrival, refused.get(at))
+        if at not in stored:
+            fold.writes.fresh_fixes.append(row)
+        elif at in touched or at in earlier or stored[at][1] != refused.get(at):
+            fold.writes.changed_fixes.append(row)
+
+
+def _news(
+    fold: VehicleFold,
+    stored: Mapping[datetime, tuple[Arrival, str | None]],
+    late: Sequence[Arrival],
+    items: Sequence[Item],
+) -> tuple[dict[datetime, Arrival], dict[datetime, tuple[Arrival, str | None]]]:
+    """Return what late fixes say that is new, and what was only received earlier than we knew.
+
+    The latter with why the timeline leaves it out. What loses to another of its instant becomes a
+    dead letter.
+    """
+    touched: dict[datetime, Arrival] = {}
+    earlier: dict[datetime, tuple[Arrival, str | None]] = {}
+    for arrival in late:
+        at = arrival.fix.recorded_at
+        before, quarantine = stored.get(at, (None, None))
+        if before is None:
+            touched[at] = arrival
+            continue
+        counting, lost = resolve((before, arrival))
+        counts = counting[at]
+        _conflicting(fold, lost, items)
+        if precedence(before.fix) != precedence(counts.fix):
+            touched[at] = counts
+        elif counts != before:
+            earlier[at] = counts, quarantine
+    return touched, earlier
 
 
 @dataclass(slots=True)

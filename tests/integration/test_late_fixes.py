@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from infra.database.pool import Pool
 from schemas.fix import Fix
 from stream.worker import metrics
+from stream.worker.recent import KEPT_AT_MOST
 from stream.worker.writer import Writer
 from tests.stream_harness import (
     TOPICS,
@@ -100,6 +102,36 @@ def test_what_is_late_and_what_is_new_may_come_together(database_url: str) -> No
             await _write(pool, known, [first, late, second])
             assert 0 < _folded_again() - before <= PER_DAY / 2 + 2
             assert (await derived(pool), await fetch(pool, CHECKPOINTS)) == expected
+
+    asyncio.run(main())
+
+
+def test_uploads_that_overtake_each_other_are_folded_again_from_memory(database_url: str) -> None:
+    """Of five fixes each, on all of a trip; folded again are no more than a few uploads."""
+
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            fixes = days(1)[: 12 * 30]
+            await _write(pool, fixes)
+            stored = "SELECT vehicle_id, recorded_at, lat, quarantine FROM fix ORDER BY 2"
+
+            async def all_rows() -> list[list[tuple[Any, ...]]]:
+                others = [await fetch(pool, query) for query in (CHECKPOINTS, stored)]
+                return await derived(pool) + others
+
+            expected = await all_rows()
+            await empty(pool)
+            first, *uploads = [fixes[at : at + 5] for at in range(0, len(fixes), 5)]
+            before, late = _folded_again(), len(uploads) // 2
+            overtaking = list(uploads)
+            overtaking[: 2 * late : 2], overtaking[1 : 2 * late : 2] = (
+                uploads[1 : 2 * late : 2],
+                uploads[: 2 * late : 2],
+            )
+            await _write(pool, first, *overtaking)
+            assert late * 5 <= _folded_again() - before <= late * KEPT_AT_MOST
+            assert await all_rows() == expected
 
     asyncio.run(main())
 

@@ -328,13 +328,14 @@ def test_ignition_run_across_a_departure_is_measured_when_the_departure_is_told(
             lat=lat,
             lon=10.4,
             ignition=ignition,
+            speed_mps=speed_mps,
         )
-        for seconds, lat, ignition in (
-            (0, 56.3, True),
-            (0.5, 56.3, False),
-            (1, 56.3, None),
-            (11, 56.298, None),
-            (31, 56.298, None),
+        for seconds, lat, ignition, speed_mps in (
+            (0, 56.3, True, None),
+            (0.5, 56.3, False, None),
+            (1, 56.3, None, None),
+            (11, 56.298, None, 22.0),
+            (31, 56.298, None, None),
         )
     ]
     rows = _folded(fixes, [])

@@ -40,7 +40,8 @@ class ReferenceLeg:
     """Between two kept fixes. `engine` is the ignition carried to its start, then settled.
 
     `readings` are the odometer's at both ends. `private` if either fix is: then its places are
-    those where the vehicle was last seen.
+    those where the vehicle was last seen. `doubtful` if engine and speed
+    say that it stood, whatever the positions do.
     """
 
     started_at: datetime
@@ -52,6 +53,7 @@ class ReferenceLeg:
     engine: bool | None
     readings: tuple[float | None, float | None] = (None, None)
     private: bool = False
+    doubtful: bool = False
 
     @property
     def lasts_s(self) -> float:
@@ -217,6 +219,9 @@ def _legs(kept: Sequence[Fix]) -> list[ReferenceLeg]:
                 ignition,
                 (before.odometer_m, after.odometer_m),
                 private,
+                ignition is False
+                and after.ignition is not True
+                and (after.speed_mps or 0.0) < STANDSTILL_MPS,
             )
         )
     return legs
@@ -262,11 +267,15 @@ def _find_phases(
     end = len(stretch)
     stay = free = known = 0
     while True:
-        far = None
+        far, doubted = None, False
         for index in range(known, end):
             if metres_between(anchor, stretch[index].end) > TRIP_START_M:
+                doubted = not doubted and stretch[index].doubtful
+                if doubted:
+                    continue
                 far = index
                 break
+            doubted = False
             anchor, free = _look_on(stretch, index, stay, anchor, free)
         if far is None:
             phases.append(Phase(stay, end, end))

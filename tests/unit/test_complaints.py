@@ -127,15 +127,27 @@ def test_traccar_2871_jitter_at_a_light_adds_no_kilometres() -> None:
     assert result.trip_m == [pytest.approx(2500)]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="of three fixes at two places the fold believes each: a leg below 200 km/h is possible, "
-    "and a displacement beyond the noise outweighs speed 0 and an engine that is off",
-)
 def test_traccar_2871_a_jump_below_200_km_per_hour_of_a_parked_vehicle_makes_no_trip() -> None:
-    """One position of 20, 300 m away: a trip of 600 m with the engine off."""
+    """One position of 20, 300 m away: it was a trip of 600 m with the engine off."""
     result = told([Said(60 * n, 300 if n == 5 else 0, OFF, 0) for n in range(20)])
     assert (result.trips, result.driven_m) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("away", "trips"),
+    [
+        ([(300, OFF, 0), (300, OFF, 0)], [(240, 420)]),  # another one confirms it
+        ([(300, OFF, 30)], [(240, 360)]),  # its speed does
+        ([(300, ON, 0)], [(240, 360)]),  # its engine does
+    ],
+)
+def test_traccar_2871_a_position_far_away_that_something_confirms_makes_a_trip(
+    away: list[tuple[float, bool, float]], trips: list[tuple[float, float]]
+) -> None:
+    back = 5 + len(away)
+    said = [*[(0, OFF, 0)] * 5, *away, *[(0, OFF, 0)] * (20 - back)]
+    result = told([Said(60 * n, *one) for n, one in enumerate(said)])
+    assert result.trips == trips
 
 
 @pytest.mark.xfail(
