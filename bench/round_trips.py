@@ -74,18 +74,32 @@ def _round_trip(rng: random.Random, number: int, depots: list[str]) -> WantedRou
     kind = VehicleType.VAN if rng.random() < _VANS else VehicleType.CAR
     many = kind is VehicleType.CAR and depot % _CARRIER_DEPOT == 0 and rng.random() < _MANY
     day = rng.choice([one for one in range(DAYS) if one % 7 < _WORKDAYS or one % 3 == 0])
-    hour = rng.choice([rng.gauss(8, 1), rng.gauss(12.5, 1.5), rng.uniform(6, 20)])
-    start = MONDAY + timedelta(days=day, hours=hour)
-    length_h = min(9.5, 0.3 + rng.expovariate(1 / 2.2))
+    start = MONDAY + timedelta(days=day, hours=drawn_hour(rng))
+    length_h = drawn_length_h(rng)
     return WantedRoundTrip(
         round_trip_id=f"t{number:06d}",
         depot_id=depots[depot],
         started_at=start,
         ended_at=start + timedelta(hours=length_h),
-        distance_m=1000 * rng.uniform(2, 12) * (1 + length_h),
+        distance_m=drawn_distance_m(rng, length_h),
         vehicle_class=kind,
         seats=rng.randint(6, 9) if many else rng.randint(1, 3),
     )
+
+
+def drawn_hour(rng: random.Random) -> float:
+    """Return an hour of the day to leave at: in the morning, about noon, or any."""
+    return rng.choice([rng.gauss(8, 1), rng.gauss(12.5, 1.5), rng.uniform(6, 20)])
+
+
+def drawn_length_h(rng: random.Random) -> float:
+    """Return how long a round trip takes, in hours: two and a half on average."""
+    return min(9.5, 0.3 + rng.expovariate(1 / 2.2))
+
+
+def drawn_distance_m(rng: random.Random, length_h: float) -> float:
+    """Return how far a round trip of so many hours leads."""
+    return 1000 * rng.uniform(2, 12) * (1 + length_h)
 
 
 def _locks(

@@ -25,6 +25,9 @@ UNSERVED_MINIMUM_DKK: Final = 50.0
 """Least price of a round trip without a vehicle: ten minutes of staff time to find another way
 (ours). The energy that our own vehicle saves meanwhile, under 1 DKK/km, is not deducted."""
 
+OWN_CAR_L_PER_KM: Final = 0.06
+"""Petrol of an employee's own car: some 17 km a litre (ours)."""
+
 STAFF_DKK_PER_H: Final = 300.0
 """An hour of a municipal employee, overhead included (ours, rounded)."""
 
@@ -49,6 +52,7 @@ CONSTANTS: Final[Mapping[str, float]] = MappingProxyType(
     {
         "own_car_dkk_per_km": OWN_CAR_DKK_PER_KM,
         "unserved_minimum_dkk": UNSERVED_MINIMUM_DKK,
+        "own_car_l_per_km": OWN_CAR_L_PER_KM,
         "staff_dkk_per_h": STAFF_DKK_PER_H,
         "relocation_dkk": RELOCATION_DKK,
         "road_factor": ROAD_FACTOR,
@@ -75,18 +79,27 @@ def unserved_ore(distance_m: float) -> int:
     return ore(max(UNSERVED_MINIMUM_DKK, distance_m / 1000 * OWN_CAR_DKK_PER_KM))
 
 
+def energy_dkk_per_km(vehicle: Vehicle) -> float:
+    """Return what a driven kilometre costs: energy, and its CO2e at the price of CO2."""
+    source = assumed(vehicle.energy_source)
+    return vehicle.consumption_per_km * (
+        PRICE_DKK_PER_UNIT[source] + CO2E_KG_PER_UNIT[source] * CO2_PRICE_DKK_PER_KG
+    )
+
+
+def road_km(origin: Depot, destination: Depot) -> float:
+    """Return the kilometres of road between two depots, reckoned from the straight line."""
+    _, _, away_m = _GEOD.inv(origin.lon, origin.lat, destination.lon, destination.lat)
+    return float(away_m) / 1000 * ROAD_FACTOR
+
+
 def relocation_ore(vehicle: Vehicle, origin: Depot, destination: Depot) -> int:
     """Return the price of moving a vehicle for good, the drive included; 0 where it stands."""
     if origin.depot_id == destination.depot_id:
         return 0
-    _, _, away_m = _GEOD.inv(origin.lon, origin.lat, destination.lon, destination.lat)
-    road_km = away_m / 1000 * ROAD_FACTOR
-    source = assumed(vehicle.energy_source)
-    energy_dkk_per_km = vehicle.consumption_per_km * (
-        PRICE_DKK_PER_UNIT[source] + CO2E_KG_PER_UNIT[source] * CO2_PRICE_DKK_PER_KG
-    )
     staff_dkk_per_km = STAFF_DKK_PER_H / RELOCATION_SPEED_KMH
-    return ore(RELOCATION_DKK + road_km * (energy_dkk_per_km + staff_dkk_per_km))
+    away_km = road_km(origin, destination)
+    return ore(RELOCATION_DKK + away_km * (energy_dkk_per_km(vehicle) + staff_dkk_per_km))
 
 
 def missing_charger_ore(horizon_days: int) -> int:

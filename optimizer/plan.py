@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
+from optimizer.backtest.run import back_test
 from optimizer.costs import ORE_PER_DKK
 from optimizer.demand import profile
 from optimizer.inputs import bill, inputs_hash, problem_of
@@ -14,6 +16,9 @@ from optimizer.reasons import explanation, moves
 from optimizer.search import Search
 from schemas.demand import PlacementInputs
 from schemas.plan import PlacementPlan, PlanTrigger
+
+PLAN_SHARE: Final = 0.7
+"""Of the time limit; the rest is the back-test's, whose plan is of fewer weeks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +32,15 @@ class Occasion:
 
 
 def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> PlacementPlan:
-    """Solve and describe: the plan as it is stored and published.
+    """Solve, describe and back-test: the plan as it is stored and published.
 
     Raises `ValueError` when there are no round trips to plan from, and what `solve` raises.
     """
     if not inputs.round_trips:
         raise ValueError(f"no round trips of {inputs.municipality_id}: nothing to plan from")
     problem = problem_of(inputs)
-    solution = solve(problem, search)
+    solution = solve(problem, _share(search, PLAN_SHARE))
+    tested = back_test(inputs, _share(search, 1 - PLAN_SHARE))
     now = problem.as_it_stands()
     before, after = bill(problem, now), bill(problem, solution.placement)
     return PlacementPlan(
@@ -62,4 +68,10 @@ def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> Pl
         vehicle_ids=tuple(problem.vehicles),
         demand_profile=profile(inputs),
         explanation=explanation(problem, solution),
+        backtest=tested.backtest,
+        backtest_explanation=tested.explanation,
     )
+
+
+def _share(search: Search, share: float) -> Search:
+    return replace(search, time_limit_s=search.time_limit_s * share)

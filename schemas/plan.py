@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.backtest import BackTest
 from schemas.demand import DemandProfile
 from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId
@@ -80,3 +81,10 @@ class PlacementPlan(_Part):
     vehicle_ids: tuple[ScopedId, ...] = Field(description="Of all vehicles it was made for")
     demand_profile: DemandProfile = Field(description="What the next drift is measured against")
     explanation: str = Field(description="In words: why, or what is missing where")
+    backtest: BackTest | None = Field(
+        default=None, description="What such a plan did on weeks that it was not fitted to"
+    )
+    backtest_explanation: str = Field(
+        default="No back-test: the plan is older than back-tests.",
+        description="In words: what came of it, or why there is none",
+    )

@@ -1,0 +1,84 @@
+"""Back-tests of plans on weeks that they were not fitted to, beside the fleet as it was.
+
+Three towns whose demand drifts, twelve weeks each: fitted on eight, replayed on four. What is
+observed has only the trips that found a vehicle, and the transfers that somebody drove for them;
+`wanted_` are the same placements on what people wanted, which only a simulation knows.
+`python -m bench.backtest` prints a table, with `--json` one flat object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+from bench.drifting_town import town
+from optimizer.backtest.replay import requests_of
+from optimizer.backtest.run import contender, placements_of, yard_of
+from optimizer.backtest.split import split
+from optimizer.search import Search
+from schemas.backtest import ContenderName
+
+SEEDS: Final = (1, 2, 3)
+SEARCH: Final = Search(seed=1, time_limit_s=30)
+
+_PLAN, _GREEDY, _WAS = ContenderName.PLAN, ContenderName.GREEDY, ContenderName.AS_IT_WAS
+
+
+def backtest_figures() -> dict[str, float]:
+    """Return cost over cost as it was, of all towns together, and what was served."""
+    cost: defaultdict[tuple[str, ContenderName], float] = defaultdict(float)
+    served: defaultdict[tuple[str, ContenderName], int] = defaultdict(int)
+    asked: defaultdict[str, int] = defaultdict(int)
+    for seed in SEEDS:
+        drifting = town(seed)
+        parts = split(drifting.inputs)
+        _, placements = placements_of(parts, SEARCH)
+        yard = yard_of(parts.fitted, placements[_WAS], parts.days_replayed)
+        weeks = {
+            "": requests_of(parts.replayed, parts.fitted.vehicles),
+            "wanted_": tuple(one for one in drifting.wanted if one.started_at >= parts.cut_at),
+        }
+        for kind, requests in weeks.items():
+            for name, placement in placements.items():
+                one = contender(name, requests, yard, placement)
+                cost[kind, name] += one.cost_dkk
+                served[kind, name] += one.served_round_trips
+            asked[kind] += sum(one.round_trips for one in requests)
+    return _figures(cost, served, asked)
+
+
+def _figures(
+    cost: Mapping[tuple[str, ContenderName], float],
+    served: Mapping[tuple[str, ContenderName], int],
+    asked: Mapping[str, int],
+) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for kind, count in asked.items():
+        figures |= {
+            f"{kind}backtest_cost_ratio": cost[kind, _PLAN] / cost[kind, _WAS],
+            f"greedy_{kind}backtest_cost_ratio": cost[kind, _GREEDY] / cost[kind, _WAS],
+            f"{kind}backtest_served_share": served[kind, _PLAN] / count,
+            f"greedy_{kind}backtest_served_share": served[kind, _GREEDY] / count,
+            f"as_it_was_{kind}backtest_served_share": served[kind, _WAS] / count,
+        }
+    return figures
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="one flat object of figures")
+    as_json = parser.parse_args().json
+    figures = backtest_figures()
+    if as_json:
+        print(json.dumps({name: round(value, 5) for name, value in figures.items()}))
+        return
+    for name, value in figures.items():
+        print(f"{name:44}{value:10.4f}")
+
+
+if __name__ == "__main__":
+    main()

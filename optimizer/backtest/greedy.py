@@ -1,0 +1,102 @@
+"""What a fleet manager would do: bring the least used vehicle to where most goes unserved."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from optimizer.backtest.bill import MOTOR, Yard, bill, unserved_dkk
+from optimizer.backtest.replay import Replay, Request, replay, requested_class
+from optimizer.effort import Effort
+from schemas.fleet import VehicleType
+
+_CELLS_PER_REQUEST: Final = 1500
+"""A replayed request takes about as long as a pass over so many cells of a matrix (measured)."""
+
+Place = tuple[str, VehicleType]
+
+
+class Greedy:
+    """Moves one vehicle at a time, each at most once, as long as a move pays for itself.
+
+    What a move earns is what the requests would have cost less, had it been made before; its price
+    counts in proportion, as `Yard` has it. Classes do not serve each other's requests, so that
+    only the moved vehicle's class is replayed again. `effort` ends it before no move pays.
+    """
+
+    def __init__(self, requests: Sequence[Request], yard: Yard, effort: Effort) -> None:
+        self._yard = yard
+        self._effort = effort
+        self._requests: defaultdict[VehicleType, list[Request]] = defaultdict(list)
+        for request in requests:
+            self._requests[request.vehicle_class].append(request)
+        self._placement = dict(yard.stood_at)
+        self._class_of = {one: requested_class(of) for one, of in yard.vehicles.items()}
+        self._replayed = {kind: self._replay(kind, self._placement) for kind in self._requests}
+        self._moved: set[str] = set()
+
+    def placement(self) -> Mapping[str, str]:
+        """Return where the vehicles stand in the end."""
+        while not self._effort.over and self._make_a_move():
+            pass
+        return dict(sorted(self._placement.items()))
+
+    def _make_a_move(self) -> bool:
+        """Make the first move that pays, the worst served place first; return whether one did."""
+        for depot_id, kind in self._worst_served():
+            vehicle_id = self._least_used(depot_id, kind)
+            if vehicle_id is None or self._effort.over:
+                continue
+            moved = {**self._placement, vehicle_id: depot_id}
+            replayed = self._replay(kind, moved)
+            if self._cost_dkk(moved, replayed) < self._cost_dkk(
+                self._placement, self._replayed[kind]
+            ):
+                self._placement, self._replayed[kind] = moved, replayed
+                self._moved.add(vehicle_id)
+                return True
+        return False
+
+    def _worst_served(self) -> Iterator[Place]:
+        """Yield depots and classes, those whose unserved requests cost most first."""
+        lost: defaultdict[Place, float] = defaultdict(float)
+        for kind, replayed in self._replayed.items():
+            for request in replayed.unserved():
+                lost[request.depot_id, kind] += unserved_dkk(request.distance_m)
+        yield from sorted(lost, key=lambda place: (-lost[place], place))
+
+    def _least_used(self, depot_id: str, kind: VehicleType) -> str | None:
+        """Return the vehicle of a class that drove least, of those that can come; None: nobody."""
+        taken = self._yard.motor_vehicles_at(self._placement)[depot_id]
+        if kind in MOTOR and taken >= self._yard.depots[depot_id].capacity:
+            return None
+        used: Counter[str] = Counter()
+        for request, vehicle_id in self._replayed[kind].served():
+            used[vehicle_id] += request.round_trips
+        return min(
+            (
+                one
+                for one, its_kind in self._class_of.items()
+                if its_kind is kind
+                and one not in self._moved
+                and self._placement.get(one) != depot_id
+            ),
+            key=lambda one: (used[one], one),
+            default=None,
+        )
+
+    def _replay(self, kind: VehicleType, placement: Mapping[str, str]) -> Replay:
+        requests = self._requests[kind]
+        self._effort.spend(_CELLS_PER_REQUEST * len(requests))
+        fleet = [of for one, of in self._yard.vehicles.items() if self._class_of[one] is kind]
+        return replay(requests, fleet, placement, self._yard.zone)
+
+    def _cost_dkk(self, placement: Mapping[str, str], of_the_class: Replay) -> float:
+        """Return the cost of a placement but for what the other classes drive."""
+        driven = bill(of_the_class, self._yard)
+        return (
+            driven.total_dkk
+            + self._yard.relocation_dkk(placement)
+            + self._yard.charger_dkk(placement)
+        )

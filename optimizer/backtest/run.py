@@ -1,0 +1,143 @@
+"""Fit a plan on the first weeks, replay it, and two others, on those that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from optimizer.backtest.bill import Yard, bill
+from optimizer.backtest.greedy import Greedy
+from optimizer.backtest.replay import Request, replay, requests_of
+from optimizer.backtest.split import Split, TooLittleDataError, split
+from optimizer.backtest.words import in_words
+from optimizer.effort import Effort
+from optimizer.inputs import problem_of
+from optimizer.placement import Solution, solve
+from optimizer.search import Search
+from schemas.backtest import BackTest, Contender, ContenderName
+from schemas.demand import PlacementInputs
+from schemas.plan import SolverStatus
+
+SOLVER_SHARE: Final = 0.75
+"""Of the time limit; the rest is the greedy rule's."""
+
+_DIGITS: Final = 6
+"""Of DKK and kg: what a sum of floats knows, and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A back-test, or why there is none; in words either way."""
+
+    backtest: BackTest | None
+    explanation: str
+
+
+def back_test(inputs: PlacementInputs, search: Search) -> Finding:
+    """Fit on the first part of the inputs, replay on the rest.
+
+    The same inputs, seed and limit give the same back-test.
+    Raises what `problem_of` and `solve` raise.
+    """
+    try:
+        parts = split(inputs)
+    except TooLittleDataError as error:
+        return Finding(None, f"No back-test: {error}")
+    solution, placements = placements_of(parts, search)
+    if solution.status in {SolverStatus.INFEASIBLE, SolverStatus.UNKNOWN}:
+        return Finding(
+            None,
+            f"No back-test: on the first {parts.fitted_days} days the solver's answer is "
+            f"{solution.status.value}, so there is no placement to replay.",
+        )
+    found = _result(parts, placements)
+    return Finding(found, in_words(found, _unproven(solution)))
+
+
+def placements_of(
+    parts: Split, search: Search
+) -> tuple[Solution, Mapping[ContenderName, Mapping[str, str]]]:
+    """Return what the solver says of the first weeks, and where each contender has the vehicles.
+
+    Raises what `problem_of` and `solve` raise.
+    """
+    problem = problem_of(parts.fitted)
+    stood_at = problem.as_it_stands()
+    solution = solve(problem, replace(search, time_limit_s=search.time_limit_s * SOLVER_SHARE))
+    requests = requests_of(parts.fitted.round_trips, parts.fitted.vehicles)
+    yard = yard_of(parts.fitted, stood_at, parts.fitted_days)
+    greedy = Greedy(requests, yard, Effort(search.time_limit_s * (1 - SOLVER_SHARE)))
+    return solution, {
+        ContenderName.AS_IT_WAS: stood_at,
+        ContenderName.GREEDY: greedy.placement(),
+        ContenderName.PLAN: solution.placement,
+    }
+
+
+def _unproven(solution: Solution) -> float:
+    return 0.0 if solution.status is SolverStatus.OPTIMAL else solution.gap
+
+
+def yard_of(inputs: PlacementInputs, stood_at: Mapping[str, str], days: int) -> Yard:
+    """Return depots and vehicles for a replay of so many days."""
+    return Yard(
+        depots={one.depot_id: one for one in inputs.depots},
+        vehicles={one.vehicle_id: one for one in inputs.vehicles},
+        stood_at=stood_at,
+        zone=ZoneInfo(inputs.timezone),
+        days=days,
+        horizon_days=inputs.horizon_days,
+    )
+
+
+def _result(parts: Split, placements: Mapping[ContenderName, Mapping[str, str]]) -> BackTest:
+    requests = requests_of(parts.replayed, parts.fitted.vehicles)
+    yard = yard_of(parts.fitted, placements[ContenderName.AS_IT_WAS], parts.days_replayed)
+    contenders = {
+        name: contender(name, requests, yard, placement) for name, placement in placements.items()
+    }
+    was = contenders[ContenderName.AS_IT_WAS].cost_dkk
+
+    def ratio(name: ContenderName) -> float | None:
+        return round(contenders[name].cost_dkk / was, _DIGITS) if was > 0 else None
+
+    return BackTest(
+        fitted_from=min(one.started_at for one in parts.fitted.round_trips),
+        fitted_to=parts.cut_at,
+        replayed_to=parts.replayed_to,
+        weeks_fitted=parts.fitted_days / 7,
+        weeks_replayed=parts.weeks_replayed,
+        round_trips_fitted=len(parts.fitted.round_trips),
+        contenders=tuple(contenders.values()),
+        cost_ratio=ratio(ContenderName.PLAN),
+        greedy_cost_ratio=ratio(ContenderName.GREEDY),
+    )
+
+
+def contender(
+    name: ContenderName, requests: Sequence[Request], yard: Yard, placement: Mapping[str, str]
+) -> Contender:
+    """Replay requests against a placement and price what happened."""
+    replayed = replay(requests, yard.vehicles.values(), placement, yard.zone)
+    billed = bill(replayed, yard)
+    costs = {
+        "unserved_dkk": round(billed.unserved_dkk, _DIGITS),
+        "energy_dkk": round(billed.energy_dkk, _DIGITS),
+        "fetching_dkk": round(billed.fetching_dkk, _DIGITS),
+        "co2e_dkk": round(billed.co2e_dkk, _DIGITS),
+        "relocation_dkk": round(yard.relocation_dkk(placement), _DIGITS),
+        "charger_dkk": round(yard.charger_dkk(placement), _DIGITS),
+    }
+    count, served = replayed.round_trips, replayed.served_round_trips
+    return Contender(
+        name=name,
+        moves=yard.moves(placement),
+        round_trips=count,
+        served_round_trips=served,
+        served_share=served / count if count else 1.0,
+        cost_dkk=round(sum(costs.values()), _DIGITS),
+        co2e_kg=round(billed.co2e_kg, _DIGITS),
+        **costs,
+    )
