@@ -16,7 +16,7 @@ from typing import Final
 
 from bench.drifting_town import town
 from optimizer.backtest.replay import requests_of
-from optimizer.backtest.run import contender, placements_of, yard_of
+from optimizer.backtest.run import contender, fit, yard_of
 from optimizer.backtest.split import split
 from optimizer.search import Search
 from schemas.backtest import ContenderName
@@ -35,7 +35,7 @@ def backtest_figures() -> dict[str, float]:
     for seed in SEEDS:
         drifting = town(seed)
         parts = split(drifting.inputs)
-        _, placements = placements_of(parts, SEARCH)
+        placements = fit(parts, SEARCH).placements
         yard = yard_of(parts.fitted, placements[_WAS], parts.days_replayed)
         weeks = {
             "": requests_of(parts.replayed, parts.fitted.vehicles),

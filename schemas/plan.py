@@ -63,7 +63,7 @@ class PlacementPlan(_Part):
     round_trip_count: int
     inputs_hash: str = Field(description="SHA-256 of the canonical inputs, in hexadecimal")
     seed: int
-    time_limit_s: float
+    time_limit_s: float = Field(description="Deterministic, of solving and back-test together")
     status: SolverStatus
     objective_dkk: float
     bound_dkk: float

@@ -35,19 +35,28 @@ class Greedy:
         self._class_of = {one: requested_class(of) for one, of in yard.vehicles.items()}
         self._replayed = {kind: self._replay(kind, self._placement) for kind in self._requests}
         self._moved: set[str] = set()
+        self._stopped = False
 
     def placement(self) -> Mapping[str, str]:
         """Return where the vehicles stand in the end."""
-        while not self._effort.over and self._make_a_move():
+        while self._make_a_move():
             pass
         return dict(sorted(self._placement.items()))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the time was over while there were moves to try."""
+        return self._stopped
 
     def _make_a_move(self) -> bool:
         """Make the first move that pays, the worst served place first; return whether one did."""
         for depot_id, kind in self._worst_served():
             vehicle_id = self._least_used(depot_id, kind)
-            if vehicle_id is None or self._effort.over:
+            if vehicle_id is None:
                 continue
+            if self._effort.over:
+                self._stopped = True
+                return False
             moved = {**self._placement, vehicle_id: depot_id}
             replayed = self._replay(kind, moved)
             if self._cost_dkk(moved, replayed) < self._cost_dkk(

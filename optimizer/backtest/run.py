@@ -45,21 +45,31 @@ def back_test(inputs: PlacementInputs, search: Search) -> Finding:
         parts = split(inputs)
     except TooLittleDataError as error:
         return Finding(None, f"No back-test: {error}")
-    solution, placements = placements_of(parts, search)
-    if solution.status in {SolverStatus.INFEASIBLE, SolverStatus.UNKNOWN}:
+    fitted = fit(parts, search)
+    if fitted.solution.status in {SolverStatus.INFEASIBLE, SolverStatus.UNKNOWN}:
         return Finding(
             None,
             f"No back-test: on the first {parts.fitted_days} days the solver's answer is "
-            f"{solution.status.value}, so there is no placement to replay.",
+            f"{fitted.solution.status.value}, so there is no placement to replay.",
         )
-    found = _result(parts, placements)
-    return Finding(found, in_words(found, _unproven(solution)))
+    found = _result(parts, fitted.placements)
+    proven = fitted.solution.status is SolverStatus.OPTIMAL
+    unproven = 0.0 if proven else fitted.solution.gap
+    words = in_words(found, unproven=unproven, greedy_stopped=fitted.greedy_stopped)
+    return Finding(found, words)
 
 
-def placements_of(
-    parts: Split, search: Search
-) -> tuple[Solution, Mapping[ContenderName, Mapping[str, str]]]:
-    """Return what the solver says of the first weeks, and where each contender has the vehicles.
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Where each contender has the vehicles after the first weeks, and how sure they are."""
+
+    solution: Solution
+    placements: Mapping[ContenderName, Mapping[str, str]]
+    greedy_stopped: bool
+
+
+def fit(parts: Split, search: Search) -> Fitted:
+    """Let the contenders place the vehicles by what the first weeks tell.
 
     Raises what `problem_of` and `solve` raise.
     """
@@ -69,15 +79,12 @@ def placements_of(
     requests = requests_of(parts.fitted.round_trips, parts.fitted.vehicles)
     yard = yard_of(parts.fitted, stood_at, parts.fitted_days)
     greedy = Greedy(requests, yard, Effort(search.time_limit_s * (1 - SOLVER_SHARE)))
-    return solution, {
+    placements = {
         ContenderName.AS_IT_WAS: stood_at,
         ContenderName.GREEDY: greedy.placement(),
         ContenderName.PLAN: solution.placement,
     }
-
-
-def _unproven(solution: Solution) -> float:
-    return 0.0 if solution.status is SolverStatus.OPTIMAL else solution.gap
+    return Fitted(solution, placements, greedy.stopped)
 
 
 def yard_of(inputs: PlacementInputs, stood_at: Mapping[str, str], days: int) -> Yard:

@@ -10,10 +10,11 @@ TELLING_WEEKS: Final = 4
 """Each weekday comes so often then that one strange day decides little (ours)."""
 
 
-def in_words(found: BackTest, unproven: float = 0.0) -> str:
+def in_words(found: BackTest, *, unproven: float, greedy_stopped: bool) -> str:
     """Say what was fitted, what was replayed, how each contender did, and how thin that is.
 
-    `unproven` is the gap of the fitted plan, 0 where it is proven optimal.
+    `unproven` is the gap of the fitted plan, 0 where it is proven optimal; `greedy_stopped` says
+    that the greedy rule had moves left to try when its time was over.
     """
     was, greedy, plan = found.contenders
     weeks = found.weeks_replayed
@@ -31,6 +32,8 @@ def in_words(found: BackTest, unproven: float = 0.0) -> str:
     ]
     if unproven > 0:
         sentences.append(f"The fitted plan is not proven best, {unproven:.1%} are open.")
+    if greedy_stopped:
+        sentences.append("The greedy rule was stopped by its time limit; it might do better.")
     if weeks < TELLING_WEEKS:
         sentences.append(
             f"{_weeks(weeks).capitalize()} of replay and {found.weeks_fitted:.1f} of fitting are "
@@ -56,11 +59,14 @@ def _weeks(count: int) -> str:
 def _verdict(ratio: float | None, greedy_ratio: float | None) -> str:
     if ratio is None or greedy_ratio is None:
         return "The fleet as it was costs nothing, so that there is no ratio."
-    return f"The plan costs {_against(ratio)}, the greedy rule {_against(greedy_ratio)}."
+    return (
+        f"Beside the fleet as it was the plan costs {_against(ratio)}, the greedy rule "
+        f"{_against(greedy_ratio)}."
+    )
 
 
 def _against(ratio: float) -> str:
     share = abs(1 - ratio)
     if round(share, 3) == 0:
-        return "the same as the fleet as it was"
-    return f"{share:.1%} {'less' if ratio < 1 else 'more'} than the fleet as it was"
+        return "the same"
+    return f"{share:.1%} {'less' if ratio < 1 else 'more'}"

@@ -25,6 +25,7 @@ from rich.progress import (
 from infra.database import report as queries
 from infra.database.fleet import enter
 from infra.database.keys import create_key
+from infra.database.planning import request_plan
 from infra.database.pool import Pool
 from schemas.plan import PlacementPlan, PlanTrigger
 from stream.calendars import CalendarKeeper
@@ -131,11 +132,12 @@ class Play:
             progress.advance(task)
         push_s = time.monotonic() - began
         await self._drained()
-        await self._planned(fleet)
+        await self._planned(fleet, PlanTrigger.DRIFT)
         before = await asyncio.to_thread(latency.read, self._stack.worker_urls)
         live = await self._push_live(last, keys)
         progress.advance(task)
         await self._drained()
+        await self._ask_for_plans(fleet)
         after = await asyncio.to_thread(latency.read, self._stack.worker_urls)
         return Played(self._accepted, push_s, after, before, live)
 
@@ -209,17 +211,23 @@ class Play:
                 )
             await asyncio.sleep(_POLL_S / 2)
 
-    async def _planned(self, fleet: SimulatedFleet) -> None:
-        """Wait until the stream has made the planner plan again for every municipality."""
+    async def _ask_for_plans(self, fleet: SimulatedFleet) -> None:
+        """Have a plan made of all days: the stream's own came before the last ones."""
+        for one in fleet.municipalities:
+            await request_plan(self._pool, one.municipality_id, "the demo")
+        await self._planned(fleet, PlanTrigger.DEMAND)
+
+    async def _planned(self, fleet: SimulatedFleet, trigger: PlanTrigger) -> None:
+        """Wait until the planner has planned for every municipality for this reason."""
         deadline = time.monotonic() + _PLAN_LIMIT_S
         wanted = {one.municipality_id for one in fleet.municipalities}
         while True:
-            by_drift = [one for one in await self._plans() if one.trigger is PlanTrigger.DRIFT]
-            if wanted <= {one.municipality_id for one in by_drift}:
+            found = [one for one in await self._plans() if one.trigger is trigger]
+            if wanted <= {one.municipality_id for one in found}:
                 return
             if time.monotonic() > deadline:
                 raise DemoFailedError(
-                    "no plan came from the stream:\n" + self._stack.children["planner"].tail()
+                    f"no plan came ({trigger.value}):\n" + self._stack.children["planner"].tail()
                 )
             await asyncio.sleep(_POLL_S)
 

@@ -263,6 +263,7 @@ def _plan_panel(plan: PlacementPlan) -> Panel:
             f"saves [bold]{saved:,.0f} DKK[/] in the horizon"
         ),
         plan.explanation,
+        f"[bold]back-test[/] {plan.backtest_explanation}",
     ]
     lines += [
         f"  {local_part(move.vehicle_id)}: "

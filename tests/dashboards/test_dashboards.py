@@ -256,6 +256,27 @@ def test_the_latest_plan_shows_its_moves_and_its_saving(
 
 
 @pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_the_back_test_shows_all_contenders_beside_the_fleet_as_it_was(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    rows = run(reader, target_of("Back-test of the latest plan"), range_shown)
+    assert [(row["Contender"], row["Moves"], row["Served"]) for row in rows] == [
+        ("as it was", 0, 0.8),
+        ("greedy", 1, 0.8),
+        ("plan", 1, 0.95),
+    ]
+    assert [row["Cost"] for row in rows] == [1080, 1100, 950]
+    assert [row["Cost beside as it was"] for row in rows] == pytest.approx(
+        [1, 1100 / 1080, 950 / 1080]
+    )
+    parts = ("Unserved", "Energy", "Fetching", "CO2e priced", "Moving", "Chargers")
+    assert [sum(row[part] for part in parts) for row in rows] == [row["Cost"] for row in rows]
+    assert {(row["Weeks fitted"], row["Weeks replayed"]) for row in rows} == {(6, 2)}
+    [said] = run(reader, target_of("What the back-test of the latest plan says"), range_shown)
+    assert said["In words"].startswith("The plan costs 12.0% less")
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
 def test_a_vehicles_available_time_is_shown_with_several_numbers(
     reader: Connection, range_shown: TimeRange
 ) -> None:

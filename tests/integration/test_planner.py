@@ -187,6 +187,17 @@ def test_enough_round_trips_are_drift_and_the_plan_is_queued_for_kafka(
     assert message["topic"] == Topics.named(settings.kafka.topic_prefix).plans
     assert message["key"] == "m"
     assert PlacementPlan.model_validate(message["payload"]) == plan
+    # Thirteen of its twenty days fitted, seven replayed: car 2 has been needed at the school.
+    tested = read(settings, "SELECT * FROM plan_backtest ORDER BY place")
+    columns = ("contender", "round_trips", "served_round_trips")
+    assert [tuple(row[one] for one in columns) for row in tested] == [
+        ("as it was", 21, 14),
+        ("greedy", 21, 21),
+        ("plan", 21, 21),
+    ]
+    assert plan.backtest is not None
+    assert [row["cost_dkk"] for row in tested] == [one.cost_dkk for one in plan.backtest.contenders]
+    assert plan.backtest.cost_ratio == pytest.approx(tested[2]["cost_dkk"] / tested[0]["cost_dkk"])
 
 
 def test_too_few_round_trips_are_no_drift_and_a_request_is_refused_in_words(

@@ -90,6 +90,9 @@ def test_two_demos_side_by_side_both_close_the_loop_and_leave_nothing(base: Path
             assert heading in text
         # Asked for by nobody, scheduled for the night: the stream itself has triggered it.
         assert "why drift: " in text
+        assert "why on-demand: asked for by the demo" in text
+        # Six days are too few to keep a week back, and every plan says so.
+        assert text.count("back-test No back-test: ") == text.count("Plan for ")
         found = re.search(r"([\d,]+) fixes of 28 vehicles", text)
         assert found is not None
         assert int(found[1].replace(",", "")) > 10_000

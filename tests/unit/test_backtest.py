@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -10,11 +11,12 @@ import pytest
 
 from optimizer.backtest.bill import bill
 from optimizer.backtest.replay import Fetched, replay, requests_of
-from optimizer.backtest.run import back_test, yard_of
+from optimizer.backtest.run import back_test, fit, yard_of
 from optimizer.backtest.split import TooLittleDataError, split
+from optimizer.backtest.words import in_words
 from optimizer.costs import relocation_ore
 from optimizer.search import Search
-from schemas.backtest import BackTest, Contender
+from schemas.backtest import BackTest, Contender, ContenderName
 from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import EnergySource, Vehicle
 from tests.unit.test_placement import HALL, MONDAY, SCHOOL, car, depot, mornings, plan
@@ -92,7 +94,8 @@ def test_twelve_weeks_are_fitted_on_eight_and_replayed_on_four_with_the_bill_by_
     assert found.cost_ratio == pytest.approx(plan_.cost_dkk / was.cost_dkk)
     assert found.greedy_cost_ratio == found.cost_ratio
     assert f"serves 66.7% for {was.cost_dkk:,.0f} DKK" in words
-    assert f"The plan costs {1 - plan_.cost_dkk / was.cost_dkk:.1%} less than" in words
+    less = f"{1 - plan_.cost_dkk / was.cost_dkk:.1%} less"
+    assert f"the plan costs {less}, the greedy rule {less}." in words
     assert "thin" not in words
 
 
@@ -113,7 +116,7 @@ def test_a_plan_of_weeks_that_do_not_come_again_is_found_out() -> None:
     assert plan_.served_round_trips == 56
     assert found.cost_ratio is not None
     assert found.cost_ratio > 1.5
-    assert "more than the fleet as it was" in words
+    assert re.search(r"the plan costs [\d.]+% more", words)
 
 
 def test_two_weeks_are_split_into_one_and_one_and_said_to_be_thin() -> None:
@@ -228,3 +231,20 @@ def test_electric_cars_beyond_their_chargers_cost_by_the_day() -> None:
     found, _ = outcome(inputs(misplaced(21), vehicles=electric))
     was: Contender = found.contenders[0]
     assert was.charger_dkk == 2 * 7 * 50
+
+
+def test_a_greedy_rule_that_its_limit_stops_is_said_to_be_stopped() -> None:
+    given = inputs(misplaced(28))
+    words = back_test(given, SEARCH).explanation
+    assert "stopped" not in words
+    parts = split(given)
+    hurried = fit(parts, Search(seed=1, time_limit_s=1e-5))
+    assert hurried.greedy_stopped
+    assert hurried.placements[ContenderName.GREEDY] == homes(given)
+    found, _ = outcome(given)
+    assert "stopped by its time limit" in in_words(found, unproven=0.1, greedy_stopped=True)
+    assert "10.0% are open" in in_words(found, unproven=0.1, greedy_stopped=True)
+
+
+def homes(given: PlacementInputs) -> dict[str, str]:
+    return {one.vehicle_id: str(one.home_depot_id) for one in given.vehicles}
