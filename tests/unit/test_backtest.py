@@ -238,6 +238,8 @@ def test_a_greedy_rule_that_its_limit_stops_is_said_to_be_stopped() -> None:
     words = back_test(given, SEARCH).explanation
     assert "stopped" not in words
     parts = split(given)
+    # Number one is taken first, so that number two is used least.
+    assert fit(parts, SEARCH).placements[ContenderName.GREEDY] == homes(given) | {"m/2": SCHOOL}
     hurried = fit(parts, Search(seed=1, time_limit_s=1e-5))
     assert hurried.greedy_stopped
     assert hurried.placements[ContenderName.GREEDY] == homes(given)
