@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from optimizer.backtest.bill import MOTOR, Yard, bill, unserved_dkk
-from optimizer.backtest.replay import Replay, Request, replay, requested_class
+from optimizer.backtest.replay import Replay, Request, nights_of, replay, requested_class
 from optimizer.effort import Effort
 from schemas.fleet import VehicleType
 
@@ -28,6 +28,8 @@ class Greedy:
     def __init__(self, requests: Sequence[Request], yard: Yard, effort: Effort) -> None:
         self._yard = yard
         self._effort = effort
+        # Of all classes together, so that a class alone costs what it costs among the others.
+        self._nights = tuple(nights_of(requests, yard.zone))
         self._requests: defaultdict[VehicleType, list[Request]] = defaultdict(list)
         for request in requests:
             self._requests[request.vehicle_class].append(request)
@@ -99,7 +101,7 @@ class Greedy:
         requests = self._requests[kind]
         self._effort.spend(_CELLS_PER_REQUEST * len(requests))
         fleet = [of for one, of in self._yard.vehicles.items() if self._class_of[one] is kind]
-        return replay(requests, fleet, placement, self._yard.zone)
+        return replay(requests, fleet, placement, self._nights)
 
     def _cost_dkk(self, placement: Mapping[str, str], of_the_class: Replay) -> float:
         """Return the cost of a placement but for what the other classes drive."""

@@ -130,20 +130,31 @@ def _goes_on(before: Request, after: Request) -> bool:
     return before.to_depot_id == after.depot_id and after.started_at < before.ended_at + _CHANGEOVER
 
 
+def nights_of(requests: Sequence[Request], zone: ZoneInfo) -> Iterator[datetime]:
+    """Yield the midnights of a zone that end the days from the first request to the last."""
+    if not requests:
+        return
+    on = requests[0].started_at.astimezone(zone).date()
+    last = requests[-1].started_at.astimezone(zone).date()
+    while on <= last:
+        on += timedelta(days=1)
+        yield datetime.combine(on, time(), zone).astimezone(UTC)
+
+
 def replay(
     requests: Sequence[Request],
     vehicles: Iterable[Vehicle],
     placement: Mapping[str, str],
-    zone: ZoneInfo,
+    nights: Iterable[datetime],
 ) -> Replay:
     """Replay requests, which must be sorted by start, on vehicles where a placement has them.
 
     Of those that can be had the cheapest to drive is taken, then the first by id. A vehicle that
-    the placement leaves out is not there. Nights are those of `zone`.
+    the placement leaves out is not there. `nights` is when vehicles are fetched home.
     """
     stands = _Stands(vehicles, placement)
     events = [(one.started_at, _REQUEST, number, "") for number, one in enumerate(requests)]
-    events += [(at, _NIGHT, 0, "") for at in _midnights(requests, zone)]
+    events += [(at, _NIGHT, 0, "") for at in nights]
     heapify(events)
     taken_by: list[str | None] = [None] * len(requests)
     while events:
@@ -160,17 +171,6 @@ def replay(
                 back_at = max(at, request.ended_at) + _CHANGEOVER
                 heappush(events, (back_at, _READY, taken, request.to_depot_id))
     return Replay(tuple(requests), tuple(taken_by), tuple(stands.fetched))
-
-
-def _midnights(requests: Sequence[Request], zone: ZoneInfo) -> Iterator[datetime]:
-    """Yield the local midnights that end the days from the first request to the last."""
-    if not requests:
-        return
-    on = requests[0].started_at.astimezone(zone).date()
-    last = requests[-1].started_at.astimezone(zone).date()
-    while on <= last:
-        on += timedelta(days=1)
-        yield datetime.combine(on, time(), zone).astimezone(UTC)
 
 
 class _Stands:

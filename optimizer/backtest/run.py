@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from optimizer.backtest.bill import Yard, bill
 from optimizer.backtest.greedy import Greedy
-from optimizer.backtest.replay import Request, replay, requests_of
+from optimizer.backtest.replay import Request, nights_of, replay, requests_of
 from optimizer.backtest.split import Split, TooLittleDataError, split
 from optimizer.backtest.words import in_words
 from optimizer.effort import Effort
@@ -127,7 +127,7 @@ def contender(
     name: ContenderName, requests: Sequence[Request], yard: Yard, placement: Mapping[str, str]
 ) -> Contender:
     """Replay requests against a placement and price what happened."""
-    replayed = replay(requests, yard.vehicles.values(), placement, yard.zone)
+    replayed = replay(requests, yard.vehicles.values(), placement, nights_of(requests, yard.zone))
     billed = bill(replayed, yard)
     costs = {
         "unserved_dkk": round(billed.unserved_dkk, _DIGITS),

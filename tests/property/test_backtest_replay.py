@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from optimizer.backtest.bill import Yard
 from optimizer.backtest.greedy import Greedy
-from optimizer.backtest.replay import Request, replay, requests_of
+from optimizer.backtest.replay import Request, nights_of, replay, requests_of
 from optimizer.backtest.run import back_test, contender
 from optimizer.effort import Effort
 from optimizer.search import Search
@@ -108,13 +108,13 @@ def test_the_replay_gives_each_request_the_vehicle_that_a_reckoning_gives_it(
     asked: list[Request], stands: list[str | None]
 ) -> None:
     vehicles, placement = vehicles_of(len(stands)), placed(stands)
-    replayed = replay(asked, vehicles, placement, ZONE)
+    replayed = replay(asked, vehicles, placement, nights_of(asked, ZONE))
     assert list(replayed.taken_by) == reckoned(asked, vehicles, placement)
     lost = replayed.unserved()
     assert len(replayed.served()) + len(lost) == len(asked) == replayed.round_trips
     assert replayed.served_round_trips == len(asked) - len(lost)
     # However the vehicles are listed.
-    assert replay(asked, vehicles[::-1], placement, ZONE) == replayed
+    assert replay(asked, vehicles[::-1], placement, nights_of(asked, ZONE)) == replayed
 
 
 @given(requests(one_way=False), placements, st.sampled_from(DEPOTS))
@@ -123,8 +123,8 @@ def test_a_vehicle_more_serves_whoever_was_served_where_all_come_back(
     asked: list[Request], stands: list[str | None], depot_id: str
 ) -> None:
     vehicles = vehicles_of(len(stands) + 1)
-    fewer = replay(asked, vehicles, placed(stands), ZONE)
-    more = replay(asked, vehicles, placed([*stands, depot_id]), ZONE)
+    fewer = replay(asked, vehicles, placed(stands), nights_of(asked, ZONE))
+    more = replay(asked, vehicles, placed([*stands, depot_id]), nights_of(asked, ZONE))
     for before, after in zip(fewer.taken_by, more.taken_by, strict=True):
         assert after is not None or before is None
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from optimizer.backtest.bill import bill
-from optimizer.backtest.replay import Fetched, replay, requests_of
+from optimizer.backtest.replay import Fetched, nights_of, replay, requests_of
 from optimizer.backtest.run import back_test, fit, yard_of
 from optimizer.backtest.split import TooLittleDataError, split
 from optimizer.backtest.words import in_words
@@ -184,7 +184,7 @@ def test_a_vehicle_left_elsewhere_is_found_there_when_a_changeover_has_passed() 
         ],
         CARS,
     )
-    replayed = replay(asked, CARS, {"m/1": HALL}, ZONE)
+    replayed = replay(asked, CARS, {"m/1": HALL}, nights_of(asked, ZONE))
     assert replayed.taken_by == ("m/1", None, "m/1", None)
     assert replayed.fetched == (Fetched("m/1", SCHOOL, HALL),)
 
@@ -201,7 +201,7 @@ def test_a_vehicle_left_elsewhere_is_driven_home_over_night_by_somebody() -> Non
         ],
         CARS,
     )
-    replayed = replay(asked, CARS, {"m/1": HALL, "m/2": HALL}, ZONE)
+    replayed = replay(asked, CARS, {"m/1": HALL, "m/2": HALL}, nights_of(asked, ZONE))
     assert replayed.taken_by == ("m/1", "m/2", "m/1", "m/2", "m/1")
     assert replayed.fetched == (Fetched("m/1", SCHOOL, HALL), Fetched("m/2", SCHOOL, HALL))
     yard = yard_of(inputs(()), {"m/1": HALL, "m/2": HALL}, 7)
