@@ -65,8 +65,23 @@ class PlannerSettings(BaseSettings):
     drift_threshold: float = Field(
         default=0.2, gt=0, description="Share of demand that has moved since the last plan"
     )
+    fleet_threshold: float = Field(
+        default=0.05, gt=0, description="Share of vehicles, or of places, changed since the plan"
+    )
+    alert_threshold: int = Field(
+        default=5, ge=1, description="Vehicles underused and depots short, newly since the plan"
+    )
     min_round_trips: int = Field(default=50, ge=1, description="Fewer tell nothing about demand")
-    cooldown_s: float = Field(default=3600.0, ge=0, description="Rest between two drift plans")
+    cooldown_s: float = Field(
+        default=3600.0,
+        ge=0,
+        description="Rest of a municipality after any plan, from all but requests",
+    )
+    request_rest_s: float = Field(
+        default=5.0,
+        ge=0,
+        description="Rest between two plans on request; who asks meanwhile gets the next one",
+    )
     horizon_days: int = Field(default=56, ge=7, description="Days of demand that a plan reads")
     time_limit_s: float = Field(default=30.0, gt=0)
     seed: int = 1

@@ -1,11 +1,16 @@
-"""Drift: how far demand and fleet have moved since the last plan, as a number from 0 to 1."""
+"""Drift: how far demand, and apart from it the fleet, have moved since the last plan: 0 to 1."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
-from schemas.demand import DemandProfile
+from schemas.demand import (
+    DemandProfile,
+    DepotPlaces,
+    FleetProfile,
+    PlacementInputs,
+    VehicleKind,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +60,71 @@ def volume_drift(before: DemandProfile, now: DemandProfile) -> Drift:
     )
 
 
-def fleet_drift(before: Collection[str], now: Collection[str]) -> Drift:
-    """Return the share of vehicle ids, of then and now together, that came or went."""
-    came, gone = set(now) - set(before), set(before) - set(now)
-    either = len(set(before) | set(now))
+def drift(before: DemandProfile, now: DemandProfile) -> Drift:
+    """Return the larger of the drifts of demand's shape and its volume."""
+    return max(shape_drift(before, now), volume_drift(before, now), key=lambda one: one.value)
+
+
+def fleet_profile(inputs: PlacementInputs) -> FleetProfile:
+    """Return which vehicles and places the inputs have."""
+    return FleetProfile(
+        vehicles={
+            one.vehicle_id: VehicleKind(
+                vehicle_type=one.vehicle_type, energy_source=one.energy_source
+            )
+            for one in inputs.vehicles
+        },
+        depots={
+            one.depot_id: DepotPlaces(capacity=one.capacity, charger_count=one.charger_count)
+            for one in inputs.depots
+        },
+    )
+
+
+def vehicle_change(before: FleetProfile, now: FleetProfile) -> Drift:
+    """Return the share of vehicles, of then and now together, that came, went or changed.
+
+    A vehicle has changed when its class or what it runs on has.
+    """
+    then, present = before.vehicles, now.vehicles
+    came, gone = present.keys() - then.keys(), then.keys() - present.keys()
+    changed = [one for one in present.keys() & then.keys() if present[one] != then[one]]
+    either = len(then.keys() | present.keys())
     return Drift(
-        (len(came) + len(gone)) / either if either else 0.0,
-        f"{len(came)} vehicles came and {len(gone)} went, of {either}",
+        (len(came) + len(gone) + len(changed)) / either if either else 0.0,
+        f"of {either} vehicles {len(came)} came, {len(gone)} went and {len(changed)} changed "
+        "class or what they run on",
     )
 
 
-def drift(
-    before: DemandProfile,
-    vehicles_before: Collection[str],
-    now: DemandProfile,
-    vehicles_now: Collection[str],
-) -> Drift:
-    """Return the largest of the drifts of demand's shape, its volume, and the fleet."""
-    return max(
-        shape_drift(before, now),
-        volume_drift(before, now),
-        fleet_drift(vehicles_before, vehicles_now),
-        key=lambda one: one.value,
+def place_change(before: FleetProfile, now: FleetProfile) -> Drift:
+    """Return the share of parking places and chargers, each depot's, that came or went.
+
+    It is the sum of the absolute differences over the sum of the larger ones, depot by depot.
+    """
+    gained = lost = larger = 0
+    most = (0, "")
+    for depot_id in sorted(before.depots.keys() | now.depots.keys()):
+        pairs = list(zip(_places(before, depot_id), _places(now, depot_id), strict=True))
+        gained += sum(max(0, present - then) for then, present in pairs)
+        lost += sum(max(0, then - present) for then, present in pairs)
+        larger += sum(map(max, pairs))
+        change = sum(present - then for then, present in pairs)
+        most = max(most, (change, depot_id), key=lambda one: abs(one[0]))
+    return Drift(
+        (gained + lost) / larger if larger else 0.0,
+        f"of {larger} parking places and chargers {gained} came and {lost} went"
+        + (f"; most at {most[1]}: {most[0]:+d}" if most[1] else ""),
     )
+
+
+def _places(fleet: FleetProfile, depot_id: str) -> tuple[int, int]:
+    depot = fleet.depots.get(depot_id)
+    return (0, 0) if depot is None else (depot.capacity, depot.charger_count)
+
+
+def fleet_change(before: FleetProfile | None, now: FleetProfile) -> Drift:
+    """Return the larger of the changes of vehicles and of places; all, if then is not known."""
+    if before is None:
+        return Drift(1.0, "the newest plan does not say for which fleet it was made")
+    return max(vehicle_change(before, now), place_change(before, now), key=lambda one: one.value)

@@ -10,6 +10,7 @@ from uuid import UUID
 from optimizer.backtest.run import back_test
 from optimizer.costs import ORE_PER_DKK
 from optimizer.demand import profile
+from optimizer.drift import fleet_profile
 from optimizer.inputs import bill, inputs_hash, problem_of
 from optimizer.placement import solve
 from optimizer.reasons import explanation, moves
@@ -67,6 +68,7 @@ def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> Pl
         placement=dict(solution.placement),
         vehicle_ids=tuple(problem.vehicles),
         demand_profile=profile(inputs),
+        fleet_profile=fleet_profile(inputs),
         explanation=explanation(problem, solution),
         backtest=tested.backtest,
         backtest_explanation=tested.explanation,

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas.fix import UtcDatetime
-from schemas.fleet import Depot, Vehicle
+from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
 from schemas.ids import MunicipalityId, ScopedId
 
 
@@ -59,3 +59,27 @@ class DemandProfile(_Part):
     days: float = Field(ge=1, description="Days that the profile covers")
     vehicle_hours_per_day: float = Field(ge=0)
     share_of_hours: dict[str, float] = Field(description="Bucket to its share; they add up to 1")
+
+
+class VehicleKind(_Part):
+    """What a vehicle can serve and what it runs on."""
+
+    vehicle_type: VehicleType
+    energy_source: EnergySource
+
+
+class DepotPlaces(_Part):
+    """What a depot has room for."""
+
+    capacity: int = Field(ge=0, description="Parking places")
+    charger_count: int = Field(ge=0)
+
+
+class FleetProfile(_Part):
+    """Which vehicles and places there are, by id: what a change of fleet is measured on.
+
+    Where the vehicles stand is not part of it: a plan that is carried out changes no fleet.
+    """
+
+    vehicles: dict[ScopedId, VehicleKind]
+    depots: dict[ScopedId, DepotPlaces]

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.backtest import BackTest
-from schemas.demand import DemandProfile
+from schemas.demand import DemandProfile, FleetProfile
 from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId
 
@@ -19,6 +19,8 @@ class PlanTrigger(StrEnum):
 
     SCHEDULE = "schedule"
     DRIFT = "drift"
+    FLEET = "fleet"
+    ALERTS = "alerts"
     DEMAND = "on-demand"
 
 
@@ -80,6 +82,9 @@ class PlacementPlan(_Part):
     )
     vehicle_ids: tuple[ScopedId, ...] = Field(description="Of all vehicles it was made for")
     demand_profile: DemandProfile = Field(description="What the next drift is measured against")
+    fleet_profile: FleetProfile | None = Field(
+        default=None, description="The same of the fleet; None in a plan from before it was kept"
+    )
     explanation: str = Field(description="In words: why, or what is missing where")
     backtest: BackTest | None = Field(
         default=None, description="What such a plan did on weeks that it was not fitted to"

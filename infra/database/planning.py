@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from infra.database.pool import NOTICE_LOSS, Pool
 from infra.database.stream import event_id, put_outbox
 from infra.settings import Settings
-from schemas.demand import DemandProfile, ObservedRoundTrip, PlacementInputs
+from schemas.demand import DemandProfile, FleetProfile, ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, Vehicle
 from schemas.plan import PlacementPlan
 from schemas.rules import Rules
@@ -40,10 +40,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class LastPlan:
-    """What drift is measured against."""
+    """What drift and changes of fleet are measured against; older plans do not say their fleet."""
 
     profile: DemandProfile
-    vehicle_ids: tuple[str, ...]
+    fleet: FleetProfile | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +100,18 @@ async def read_standings(connection: Connection) -> list[Standing]:
 async def read_last_plan(connection: Connection, municipality_id: str) -> LastPlan | None:
     """Return what the newest plan of a municipality was made from; None without any.
 
-    Raises `pydantic.ValidationError` when the stored profile is not ours.
+    Raises `pydantic.ValidationError` when a stored profile is not ours.
     """
     cursor = await connection.execute(
-        "SELECT document -> 'demand_profile', document -> 'vehicle_ids' FROM plan "
+        "SELECT document -> 'demand_profile', document -> 'fleet_profile' FROM plan "
         "WHERE municipality_id = %s ORDER BY created_at DESC LIMIT 1",
         [municipality_id],
     )
     row = await cursor.fetchone()
     if row is None:
         return None
-    return LastPlan(DemandProfile.model_validate(row[0]), tuple(row[1]))
+    fleet = None if row[1] is None else FleetProfile.model_validate(row[1])
+    return LastPlan(DemandProfile.model_validate(row[0]), fleet)
 
 
 # A part of one that was too long is demand of the depot where the vehicle was at home then,

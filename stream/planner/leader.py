@@ -1,16 +1,18 @@
-"""What the leading planner does: it answers requests, keeps the schedule and looks for drift."""
+"""What the leading planner does: it answers requests and looks for what calls for a plan."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Awaitable, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
 import psycopg
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
 from infra.database.planning import (
     Connection,
@@ -24,37 +26,41 @@ from infra.database.planning import (
     refuse_requests,
     store_plan,
 )
-from infra.database.stream import event_id
+from infra.database.signs import count_waiting, newest_on_request, read_fleet_digests
 from infra.kafka import Topics
 from infra.settings import PlannerSettings, Settings
-from optimizer.demand import profile
-from optimizer.drift import Drift, drift, no_plan_yet
-from optimizer.inputs import inputs_hash
-from optimizer.plan import Occasion, make_plan
-from optimizer.search import Search
 from schemas.demand import PlacementInputs
-from schemas.plan import PlacementPlan, PlanTrigger
+from schemas.plan import PlanTrigger
 from stream.planner.news import News
 from stream.planner.schedule import SCHEDULE_ZONE, last_fire, next_fire
+from stream.planner.signs import Signs
+from stream.planner.solving import SupersededError, make, solve
+from stream.planner.triggers import Cause, due, named
 
 PLANS: Final = Counter("fleetpulse_plans", "Plans stored", ["trigger", "status"])
 PLAN_FAILURES: Final = Counter("fleetpulse_plan_failures", "Plans that could not be made")
-SOLVE_SECONDS: Final = Histogram(
-    "fleetpulse_plan_solve_seconds",
-    "From inputs to plan",
-    buckets=(0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+PLANS_CANCELLED: Final = Counter(
+    "fleetpulse_plans_cancelled", "Plans not wanted any more while they were made", ["trigger"]
 )
 
 TICK_S: Final = 1.0
 """Longest wait until requests, the schedule and our leadership are looked at again."""
-_POLL_S: Final = 60.0
-"""Longest wait until drift is measured without having been told of a round trip."""
-_DRIFT_DUTY: Final = 20
-"""Measuring drift takes at most one of so many seconds."""
+_LEAST_TICK_S: Final = 0.1
+"""Shortest one, however much news comes in."""
 _FAILURE_REST_S: Final = 60.0
 """Rest of a municipality whose plan could not be made."""
+_MOST_CANCELLED: Final = 3
+"""After so many cancelled plans of a municipality in a row the next one is made, come what may."""
 
 _log: Final = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """What a plan is made from, and a hash of its master data from no later than that."""
+
+    inputs: PlacementInputs
+    fleet_digest: str
 
 
 class Leader:
@@ -66,49 +72,55 @@ class Leader:
         self._connection = connection
         self._news = news
         self._clock = asyncio.get_running_loop().time
-        self._unmeasured: set[str] = set()
-        self._poll_at = 0.0
-        self._measure_at: dict[str, float] = {}
+        self._signs = Signs(connection, news, self._rules.alert_threshold)
+        self._asking: frozenset[str] = frozenset()
         self._rests_until: dict[str, float] = {}
         self._skipped_fire: dict[str, datetime] = {}
+        self._cancelled: Tally[str] = Tally()
 
     async def run(self) -> None:
-        """Look at requests, schedule and drift, again and again."""
+        """Look at requests, schedule, demand, fleets and alerts, again and again."""
         while True:
             self._news.arrived.clear()
             await self._answer_requests()
             standings = await read_standings(self._connection)
             now = await database_now(self._connection)
-            self._take_news(standings)
-            for standing in standings:
-                if self._clock() >= self._rests_until.get(standing.municipality_id, 0.0):
-                    await self._guarded(standing.municipality_id, (), self._look_at(standing, now))
-            until_fire_s = (next_fire(self._rules.schedule, now) - now).total_seconds()
-            # Not positive in the hour that a wall clock goes through twice.
-            await self._wait(min(TICK_S, until_fire_s) if until_fire_s > 0 else TICK_S)
+            await self._signs.look([one.municipality_id for one in standings])
+            if not await self._plan_most_urgent(standings, now):
+                until_fire_s = (next_fire(self._rules.schedule, now) - now).total_seconds()
+                # Not positive in the hour that a wall clock goes through twice.
+                await self._wait(min(TICK_S, until_fire_s) if until_fire_s > 0 else TICK_S)
 
     async def _wait(self, seconds: float) -> None:
+        await asyncio.sleep(min(_LEAST_TICK_S, seconds))
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0.0, seconds - _LEAST_TICK_S)):
                 await self._news.arrived.wait()
         except TimeoutError:
             return
 
-    def _take_news(self, standings: Sequence[Standing]) -> None:
-        known = {standing.municipality_id for standing in standings}
-        if self._news.all_of_them or self._clock() >= self._poll_at:
-            self._news.all_of_them = False
-            self._poll_at = self._clock() + _POLL_S
-            self._unmeasured |= known
-        self._unmeasured |= self._news.municipalities & known
-        self._news.municipalities.clear()
+    async def _plan_most_urgent(self, standings: Sequence[Standing], now: datetime) -> bool:
+        """Plan for one municipality that needs it, who has waited longest first.
+
+        Return whether it was begun. Only one: requests that came meanwhile go first.
+        """
+        never = datetime.min.replace(tzinfo=UTC)
+        for standing in sorted(standings, key=lambda one: one.planned_at or never):
+            municipality_id = standing.municipality_id
+            if municipality_id in self._asking:
+                continue  # it gets the plan that is asked for
+            if self._clock() < self._rests_until.get(municipality_id, 0.0):
+                continue
+            if await self._guarded(municipality_id, (), self._look_at(standing, now)):
+                return True
+        return False
 
     async def _guarded(
-        self, municipality_id: str, requests: Sequence[PlanRequest], work: Awaitable[None]
-    ) -> None:
+        self, municipality_id: str, requests: Sequence[PlanRequest], work: Awaitable[bool]
+    ) -> bool:
         """Let no municipality's own fault stop the others; a database away is not its fault."""
         try:
-            await work
+            return await work
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except Exception as error:  # noqa: BLE001 - logged, counted, answered and tried again
@@ -121,18 +133,28 @@ class Leader:
             self._rests_until[municipality_id] = self._clock() + _FAILURE_REST_S
             if requests:
                 await refuse_requests(self._connection, requests, f"failed: {error!r}")
+            return False
 
     async def _answer_requests(self) -> None:
+        """Answer all that ask for the same municipality together, and then let them rest."""
         waiting: dict[str, list[PlanRequest]] = {}
         for request in await read_waiting(self._connection):
             waiting.setdefault(request.municipality_id, []).append(request)
+        self._asking = frozenset(waiting)
+        if not waiting:
+            return
+        answered = await newest_on_request(self._connection)
+        now = await database_now(self._connection)
+        rest = timedelta(seconds=self._rules.request_rest_s)
         for municipality_id, requests in waiting.items():
+            if municipality_id in answered and now - answered[municipality_id] < rest:
+                continue
             await self._guarded(municipality_id, requests, self._answer(municipality_id, requests))
 
-    async def _answer(self, municipality_id: str, requests: Sequence[PlanRequest]) -> None:
+    async def _answer(self, municipality_id: str, requests: Sequence[PlanRequest]) -> bool:
         """Answer all that wait for the same municipality with one plan."""
-        inputs = await self._inputs(municipality_id)
-        count = len(inputs.round_trips)
+        basis = await self._basis(municipality_id)
+        count = len(basis.inputs.round_trips)
         if count < self._rules.min_round_trips:
             outcome = (
                 f"refused: {count} round trips in {self._rules.horizon_days} days, at least "
@@ -140,84 +162,105 @@ class Leader:
             )
             await refuse_requests(self._connection, requests, outcome)
             _log.info("request refused", municipality_id=municipality_id, outcome=outcome)
-            return
-        names = ", ".join(sorted({request.requested_by for request in requests}))
-        await self._plan(inputs, PlanTrigger.DEMAND, f"asked for by {names}", requests)
+            return False
+        names = tuple(sorted({request.requested_by for request in requests}))
+        cause = Cause(PlanTrigger.DEMAND, f"asked for by {named(names)}")
+        await self._plan(basis, cause, requests)
+        return True
 
-    async def _look_at(self, standing: Standing, now: datetime) -> None:
+    async def _look_at(self, standing: Standing, now: datetime) -> bool:
+        """Plan if anything calls for it; not while the newest plan cools down."""
         if standing.planned_at is not None:
+            if now - standing.planned_at < timedelta(seconds=self._rules.cooldown_s):
+                return False
             fired = last_fire(self._rules.schedule, now)
             if standing.planned_at < fired and await self._planned_on_schedule(standing, fired):
-                return
-        await self._look_for_drift(standing, now)
+                return True
+        return await self._planned_as_measured(standing.municipality_id)
 
     async def _planned_on_schedule(self, standing: Standing, fired: datetime) -> bool:
         """Plan, for the schedule has come since the newest plan, were it while nobody led."""
         if self._skipped_fire.get(standing.municipality_id) == fired:
             return False
-        inputs = await self._inputs(standing.municipality_id)
-        if len(inputs.round_trips) < self._rules.min_round_trips:
+        basis = await self._basis(standing.municipality_id)
+        if len(basis.inputs.round_trips) < self._rules.min_round_trips:
             self._skipped_fire[standing.municipality_id] = fired
             _log.info(
                 "too few round trips for the schedule",
                 municipality_id=standing.municipality_id,
-                round_trips=len(inputs.round_trips),
+                round_trips=len(basis.inputs.round_trips),
                 needed=self._rules.min_round_trips,
             )
             return False
         local = fired.astimezone(SCHEDULE_ZONE)
         reason = f"schedule {self._rules.schedule}, {local:%Y-%m-%d %H:%M:%S %Z}"
-        await self._plan(inputs, PlanTrigger.SCHEDULE, reason)
+        await self._plan(basis, Cause(PlanTrigger.SCHEDULE, reason))
         return True
 
-    async def _look_for_drift(self, standing: Standing, now: datetime) -> None:
-        """Plan if demand or fleet has drifted; not while the newest plan cools down."""
-        municipality_id = standing.municipality_id
+    async def _planned_as_measured(self, municipality_id: str) -> bool:
+        """Plan if demand, fleet or alerts are beyond their thresholds."""
+        if not self._signs.worth_measuring(municipality_id):
+            return False
         began_at = self._clock()
-        if municipality_id not in self._unmeasured or began_at < self._measure_at.get(
-            municipality_id, 0.0
-        ):
-            return
-        cooldown = timedelta(seconds=self._rules.cooldown_s)
-        if standing.planned_at is not None and now - standing.planned_at < cooldown:
-            return
-        self._unmeasured.discard(municipality_id)
-        inputs = await self._inputs(municipality_id)
-        found = await self._drift(inputs)
-        took_s = self._clock() - began_at
-        self._measure_at[municipality_id] = self._clock() + max(TICK_S, took_s * _DRIFT_DUTY)
-        # A threshold above 1 leaves what nothing exceeds: no plan yet, or nothing as it was.
-        if found is not None and found.value >= min(1.0, self._rules.drift_threshold):
-            reason = f"drift {found.value:.2f} of {self._rules.drift_threshold:.2f}: {found.reason}"
-            await self._plan(inputs, PlanTrigger.DRIFT, reason)
+        basis = await self._basis(municipality_id)
+        self._signs.taken(municipality_id, basis.fleet_digest)
+        cause = None
+        if len(basis.inputs.round_trips) >= self._rules.min_round_trips:  # fewer tell nothing
+            before = await read_last_plan(self._connection, municipality_id)
+            pressure = self._signs.pressure(municipality_id)
+            cause = await asyncio.to_thread(due, basis.inputs, before, pressure, self._rules)
+        self._signs.measured(municipality_id, self._clock() - began_at)
+        if cause is None:
+            return False
+        await self._plan(basis, cause)
+        return True
 
-    async def _drift(self, inputs: PlacementInputs) -> Drift | None:
-        """Return how far things have drifted; None when too few round trips tell."""
-        if len(inputs.round_trips) < self._rules.min_round_trips:
+    async def _basis(self, municipality_id: str) -> _Basis:
+        # The digest first: a change in between is noticed, if twice.
+        digests = await read_fleet_digests(self._connection, municipality_id)
+        inputs = await read_inputs(self._connection, municipality_id, self._rules.horizon_days)
+        return _Basis(inputs, digests.get(municipality_id, ""))
+
+    async def _superseded(self, basis: _Basis, answers: Sequence[PlanRequest]) -> str | None:
+        """Return why a plan in the making is not wanted any more, None while it is.
+
+        It always asks the database: who does not lead any more must stop.
+        """
+        municipality_id = basis.inputs.municipality_id
+        digests = await read_fleet_digests(self._connection, municipality_id)
+        waiting = await count_waiting(self._connection, municipality_id)
+        if self._cancelled[municipality_id] >= _MOST_CANCELLED:
             return None
-        before = await read_last_plan(self._connection, inputs.municipality_id)
-        if before is None:
-            return no_plan_yet()
-        present = await asyncio.to_thread(profile, inputs)
-        vehicle_ids = [vehicle.vehicle_id for vehicle in inputs.vehicles]
-        return drift(before.profile, before.vehicle_ids, present, vehicle_ids)
+        if digests.get(municipality_id) != basis.fleet_digest:
+            return "depots or vehicles were entered anew"
+        if waiting and not answers:
+            return f"{waiting} requests wait for a plan"
+        return None
 
-    async def _inputs(self, municipality_id: str) -> PlacementInputs:
-        return await read_inputs(self._connection, municipality_id, self._rules.horizon_days)
-
-    async def _plan(
-        self,
-        inputs: PlacementInputs,
-        trigger: PlanTrigger,
-        reason: str,
-        answers: Sequence[PlanRequest] = (),
-    ) -> None:
+    async def _plan(self, basis: _Basis, cause: Cause, answers: Sequence[PlanRequest] = ()) -> None:
+        """Make a plan and store it, unless it is superseded: then the cause is looked at anew."""
+        municipality_id = basis.inputs.municipality_id
         created_at = await database_now(self._connection)
-        with SOLVE_SECONDS.time():  # in a thread: the solver lets go of the interpreter
-            plan = await asyncio.to_thread(
-                partial(_solved, inputs, self._rules, trigger, reason, created_at)
+        try:
+            plan = await solve(
+                partial(make, basis.inputs, self._rules, cause, created_at),
+                partial(self._superseded, basis, answers),
             )
+        except SupersededError as why:
+            self._cancelled[municipality_id] += 1
+            self._signs.again(municipality_id)
+            PLANS_CANCELLED.labels(trigger=cause.trigger.value).inc()
+            _log.info(
+                "plan cancelled",
+                municipality_id=municipality_id,
+                trigger=cause.trigger.value,
+                reason=cause.reason,
+                why=str(why),
+            )
+            return
         await store_plan(self._connection, plan, self._topic, answers)
+        del self._cancelled[municipality_id]
+        self._signs.planned()
         PLANS.labels(trigger=plan.trigger.value, status=plan.status.value).inc()
         _log.info(
             "plan stored",
@@ -229,19 +272,3 @@ class Leader:
             moves=len(plan.moves),
             gap=plan.gap,
         )
-
-
-def _solved(
-    inputs: PlacementInputs,
-    rules: PlannerSettings,
-    trigger: PlanTrigger,
-    reason: str,
-    created_at: datetime,
-) -> PlacementPlan:
-    digest = inputs_hash(inputs)
-    plan_id = event_id("plan", inputs.municipality_id, digest, rules.seed, created_at.isoformat())
-    return make_plan(
-        inputs,
-        Search(rules.seed, rules.time_limit_s),
-        Occasion(plan_id, trigger, reason, created_at),
-    )
