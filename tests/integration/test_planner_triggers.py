@@ -44,8 +44,8 @@ def raise_alert(settings: Settings, kind: str, whose: str) -> None:
     )
 
 
-def enter_town(settings: Settings, vehicles: int = 300, depots: int = 40) -> None:
-    """Enter municipality t, so large that its plan takes some ten seconds of a core."""
+def enter_town(settings: Settings, vehicles: int = 220, depots: int = 30) -> None:
+    """Enter municipality t, so large that its plan takes some seven seconds of a core."""
     draw = random.Random(1)
     depot_ids = [f"t/d{number}" for number in range(depots)]
     with psycopg.connect(settings.database_url.get_secret_value()) as connection:
@@ -216,7 +216,7 @@ def large(settings: Settings) -> Settings:
 async def _solving(settings: Settings) -> None:
     """Wait until the planner has read its inputs, and give the solver a moment."""
     await until(lambda: leaders(settings) == 1, "a leader")
-    await asyncio.sleep(3)
+    await asyncio.sleep(2)
     assert plans(settings) == []
 
 

@@ -1,0 +1,51 @@
+"""A cancelled search has no result, whenever it was cancelled."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from optimizer.plan import Occasion, make_plan
+from optimizer.search import Cancellation, Search, SearchCancelledError
+from schemas.plan import PlanTrigger
+from tests.property.test_placement_optimum import MONDAY
+from tests.property.test_plan_reproducible import town
+
+OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)
+
+
+def test_what_is_cancelled_before_it_begins_does_not_begin() -> None:
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(SearchCancelledError):
+        make_plan(town(seed=1), Search(7, 10, cancellation), OCCASION)
+
+
+def test_whoever_searches_is_told_to_stop_as_often_as_it_is_cancelled() -> None:
+    cancellation = Cancellation()
+    told: list[str] = []
+
+    def search() -> None:
+        with cancellation.stopping(lambda: told.append("stop")):
+            cancellation.cancel()
+            cancellation.cancel()
+
+    with pytest.raises(SearchCancelledError):
+        search()
+    assert told == ["stop", "stop"]
+    cancellation.cancel()  # nobody searches any more
+    assert told == ["stop", "stop"]
+
+
+def test_a_search_that_fails_by_itself_says_so() -> None:
+    cancellation = Cancellation()
+    with pytest.raises(ZeroDivisionError), cancellation.stopping(cancellation.check):
+        raise ZeroDivisionError
+
+
+def test_a_way_to_cancel_that_is_not_used_changes_no_plan() -> None:
+    inputs = town(seed=2)
+    plain = make_plan(inputs, Search(7, 10), OCCASION)
+    assert make_plan(inputs, Search(7, 10, Cancellation()), OCCASION) == plain
+    assert Search(7, 10, Cancellation()) == Search(7, 10)
