@@ -85,6 +85,12 @@ class PlannerSettings(BaseSettings):
     horizon_days: int = Field(default=56, ge=7, description="Days of demand that a plan reads")
     time_limit_s: float = Field(default=30.0, gt=0)
     seed: int = 1
+    follow_up_every_s: float = Field(
+        default=3600.0, gt=0, description="How often outcomes of accepted plans are reckoned"
+    )
+    follow_up_weeks: int = Field(
+        default=4, ge=1, description="So many weeks are reckoned again, for fixes that come late"
+    )
 
 
 class TravelSettings(BaseSettings):

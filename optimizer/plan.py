@@ -68,6 +68,8 @@ def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> Pl
         placement=dict(solution.placement),
         vehicle_ids=tuple(problem.vehicles),
         demand_profile=profile(inputs),
+        stood_at=dict(now),
+        relocation_dkk=after.relocation_ore / ORE_PER_DKK,
         fleet_profile=fleet_profile(inputs),
         explanation=explanation(problem, solution),
         backtest=tested.backtest,

@@ -82,6 +82,12 @@ class PlacementPlan(_Part):
     )
     vehicle_ids: tuple[ScopedId, ...] = Field(description="Of all vehicles it was made for")
     demand_profile: DemandProfile = Field(description="What the next drift is measured against")
+    stood_at: dict[str, str] | None = Field(
+        default=None, description="As placement, had nothing moved; None in a plan from before"
+    )
+    relocation_dkk: float | None = Field(
+        default=None, description="What of the objective is paid once, for moving; None likewise"
+    )
     fleet_profile: FleetProfile | None = Field(
         default=None, description="The same of the fleet; None in a plan from before it was kept"
     )

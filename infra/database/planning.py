@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -23,6 +24,7 @@ from schemas.rules import Rules
 
 Connection = AsyncConnection[TupleRow]
 
+WEEK_DAYS: Final = 7
 _LEADER_LOCK_ID: Final = 7_300_022  # any constant: all planners must agree on it
 
 
@@ -131,6 +133,7 @@ WITH ended AS ({_ROUND_TRIPS})
 SELECT * FROM ended WHERE started_at >= (
     SELECT max(ended_at) FROM ended) - make_interval(days => %(horizon_days)s)
 """
+_BETWEEN: Final = f"{_ROUND_TRIPS} AND r.started_at >= %(since)s AND r.started_at < %(until)s"
 
 
 async def read_inputs(
@@ -145,25 +148,55 @@ async def read_inputs(
     schema.
     """
     given = {"municipality_id": municipality_id, "horizon_days": horizon_days}
+    async with _of_one_instant(connection):
+        return await _read(connection, _RECENT, given)
+
+
+async def read_week(
+    connection: Connection, municipality_id: str, since: datetime, until: datetime
+) -> PlacementInputs:
+    """Read the same with the round trips that began in a week and have ended. Raises likewise.
+
+    Depots and vehicles are those of now.
+    """
+    given = {
+        "municipality_id": municipality_id,
+        "horizon_days": WEEK_DAYS,
+        "since": since,
+        "until": until,
+    }
+    async with _of_one_instant(connection):
+        return await _read(connection, _BETWEEN, given)
+
+
+@asynccontextmanager
+async def _of_one_instant(connection: Connection) -> AsyncIterator[None]:
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        municipality = await _rows(
-            connection,
-            "SELECT timezone, rules FROM municipality WHERE municipality_id = %(municipality_id)s",
-            given,
-        )
-        depots = await _rows(connection, _all_of("depot", Depot), given)
-        # Who was only seen in the stream is nobody's to place: it may be a vendor's mistake.
-        vehicles = await _rows(
-            connection, _all_of("vehicle", Vehicle) + sql.SQL(" AND registered"), given
-        )
-        round_trips = await _rows(connection, _RECENT, given)
+        yield
+
+
+async def _read(
+    connection: Connection, round_trips_query: str, given: dict[str, Any]
+) -> PlacementInputs:
+    municipality_id = given["municipality_id"]
+    municipality = await _rows(
+        connection,
+        "SELECT timezone, rules FROM municipality WHERE municipality_id = %(municipality_id)s",
+        given,
+    )
+    depots = await _rows(connection, _all_of("depot", Depot), given)
+    # Who was only seen in the stream is nobody's to place: it may be a vendor's mistake.
+    vehicles = await _rows(
+        connection, _all_of("vehicle", Vehicle) + sql.SQL(" AND registered"), given
+    )
+    round_trips = await _rows(connection, round_trips_query, given)
     if not municipality:
         raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
     return PlacementInputs(
         municipality_id=municipality_id,
         timezone=municipality[0]["timezone"],
-        horizon_days=horizon_days,
+        horizon_days=given["horizon_days"],
         round_trip_max_s=Rules.model_validate(municipality[0]["rules"]).round_trip_max_s,
         depots=tuple(Depot(**row) for row in depots),
         vehicles=tuple(Vehicle(**row) for row in vehicles),
@@ -224,9 +257,17 @@ async def refuse_requests(
 async def store_plan(
     connection: Connection, plan: PlacementPlan, topic: str, answers: Sequence[PlanRequest] = ()
 ) -> None:
-    """Store a plan, its moves, its message and the requests it answers, in one transaction."""
+    """Store a plan, its moves, its message and the requests it answers, in one transaction.
+
+    It supersedes what was proposed before and not decided.
+    """
     document = plan.model_dump(mode="json")
     async with connection.transaction():
+        await connection.execute(
+            "UPDATE plan SET state = 'superseded' "
+            "WHERE municipality_id = %s AND state = 'proposed'",
+            [plan.municipality_id],
+        )
         await connection.execute(
             "INSERT INTO plan (plan_id, municipality_id, created_at, trigger, trigger_reason, "
             "demand_from, demand_to, round_trip_count, inputs_hash, seed, status, objective_dkk, "

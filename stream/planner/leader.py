@@ -1,4 +1,4 @@
-"""What the leading planner does: it answers requests and looks for what calls for a plan."""
+"""What the leading planner does: it answers requests, plans when called for, and follows up."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from infra.settings import PlannerSettings, Settings
 from schemas.demand import PlacementInputs
 from schemas.plan import PlanTrigger
 from stream.planner.news import News
+from stream.planner.outcomes import reckon
 from stream.planner.schedule import SCHEDULE_ZONE, last_fire, next_fire
 from stream.planner.signs import Signs
 from stream.planner.solving import SupersededError, make, solve
@@ -72,6 +73,7 @@ class Leader:
         self._connection = connection
         self._news = news
         self._clock = asyncio.get_running_loop().time
+        self._reckon_at = 0.0
         self._signs = Signs(connection, news, self._rules.alert_threshold)
         self._asking: frozenset[str] = frozenset()
         self._rests_until: dict[str, float] = {}
@@ -85,11 +87,17 @@ class Leader:
             await self._answer_requests()
             standings = await read_standings(self._connection)
             now = await database_now(self._connection)
+            await self._follow_up(now)
             await self._signs.look([one.municipality_id for one in standings])
             if not await self._plan_most_urgent(standings, now):
                 until_fire_s = (next_fire(self._rules.schedule, now) - now).total_seconds()
                 # Not positive in the hour that a wall clock goes through twice.
                 await self._wait(min(TICK_S, until_fire_s) if until_fire_s > 0 else TICK_S)
+
+    async def _follow_up(self, now: datetime) -> None:
+        if self._clock() >= self._reckon_at:
+            self._reckon_at = self._clock() + self._rules.follow_up_every_s
+            await reckon(self._connection, now, self._rules.follow_up_weeks)
 
     async def _wait(self, seconds: float) -> None:
         await asyncio.sleep(min(_LEAST_TICK_S, seconds))

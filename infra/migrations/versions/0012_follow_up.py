@@ -1,4 +1,4 @@
-"""More reasons to plan: the fleet's changes, and alerts, dated by our clock."""
+"""More reasons to plan, what was decided about a plan, and what became of it week by week."""
 
 from __future__ import annotations
 
@@ -29,10 +29,69 @@ CREATE INDEX plan_request_answered ON plan_request (municipality_id, done_at)
     WHERE plan_id IS NOT NULL;
 """
 
+DECISIONS = """
+ALTER TABLE plan
+    ADD COLUMN state text NOT NULL DEFAULT 'proposed'
+        CHECK (state IN ('proposed', 'accepted', 'rejected', 'superseded')),
+    ADD COLUMN decided_at timestamptz,
+    ADD COLUMN decided_by text,
+    ADD COLUMN followed_from timestamptz,
+    ADD COLUMN followed_until timestamptz,
+    ADD CONSTRAINT plan_decided_by_somebody CHECK ((decided_at IS NULL) = (decided_by IS NULL)),
+    ADD CONSTRAINT plan_decided CHECK (
+        CASE state WHEN 'proposed' THEN decided_at IS NULL
+                   WHEN 'superseded' THEN true ELSE decided_at IS NOT NULL END),
+    ADD CONSTRAINT plan_followed CHECK (
+        (state <> 'accepted' OR followed_from IS NOT NULL)
+        AND (followed_until IS NULL OR followed_until >= followed_from));
+UPDATE plan p SET state = 'superseded' WHERE EXISTS (
+    SELECT 1 FROM plan newer
+    WHERE newer.municipality_id = p.municipality_id AND newer.created_at > p.created_at);
+COMMENT ON COLUMN plan.state IS 'superseded: a newer plan was proposed before anybody decided, or '
+    'another one was accepted after this one';
+COMMENT ON COLUMN plan.followed_from IS 'since when it was to be carried out; set by accepting it';
+COMMENT ON COLUMN plan.followed_until IS 'until another one was; null: still';
+CREATE UNIQUE INDEX plan_one_accepted ON plan (municipality_id) WHERE state = 'accepted';
+CREATE INDEX plan_followed_up ON plan (municipality_id) WHERE followed_from IS NOT NULL;
+"""
+
+OUTCOMES = """
+CREATE TABLE plan_outcome (
+    plan_id              uuid NOT NULL REFERENCES plan,
+    week                 date NOT NULL CHECK (extract(isodow FROM week) = 1),
+    promised_dkk         numeric(14, 2) NOT NULL,
+    realised_dkk         numeric(14, 2) NOT NULL,
+    demand_changed_dkk   numeric(14, 2) NOT NULL,
+    not_carried_out_dkk  numeric(14, 2) NOT NULL,
+    model_wrong_dkk      numeric(14, 2) NOT NULL,
+    unserved_promised    double precision NOT NULL CHECK (unserved_promised >= 0),
+    unserved_modelled    integer NOT NULL CHECK (unserved_modelled >= 0),
+    unserved_realised    integer NOT NULL CHECK (unserved_realised >= 0),
+    moves                integer NOT NULL,
+    moves_carried_out    integer NOT NULL CHECK (moves_carried_out BETWEEN 0 AND moves),
+    explanation          text NOT NULL,
+    computed_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (plan_id, week),
+    CONSTRAINT plan_outcome_adds_up CHECK (promised_dkk - realised_dkk
+        = demand_changed_dkk + not_carried_out_dkk + model_wrong_dkk)
+);
+COMMENT ON TABLE plan_outcome IS 'schemas.outcome.PlanOutcome: an accepted plan''s whole local '
+    'weeks, by their Monday; savings are DKK a week against nothing having moved';
+
+CREATE OR REPLACE VIEW reader.plan WITH (security_barrier) AS
+SELECT t.* FROM public.plan t
+WHERE t.municipality_id IN (
+    SELECT a.municipality_id FROM public.reader_access a WHERE a.role_name = current_user);
+CREATE VIEW reader.plan_outcome WITH (security_barrier) AS
+SELECT p.municipality_id, t.* FROM public.plan_outcome t JOIN public.plan p USING (plan_id)
+WHERE p.municipality_id IN (
+    SELECT a.municipality_id FROM public.reader_access a WHERE a.role_name = current_user);
+"""
+
 
 def upgrade() -> None:
-    """Allow the new triggers and date the alerts."""
-    for statements in (TRIGGERS,):
+    """Allow the new triggers, date the alerts, and keep decisions and outcomes."""
+    for statements in (TRIGGERS, DECISIONS, OUTCOMES):
         op.execute(statements)
 
 

@@ -1,0 +1,207 @@
+"""Follow-up: what an accepted plan has saved in a week, and why not what it promised.
+
+Four placements are priced on the week's own round trips, by the cost model that made the plan:
+nothing moved, the plan's, the real one by the model, and the real one as observed. What the model
+cannot take from a depot's own vehicles goes unserved there; what is observed is that a vehicle of
+another depot took it, and that is priced the same. Round trips that nobody drove because nothing
+stood there are seen by neither, and what would have been observed had nothing moved is not known:
+the model stands for it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
+from optimizer.demand import outings
+from optimizer.inputs import Bill, Problem, bill, problem_of
+from schemas.demand import PlacementInputs
+from schemas.fleet import Home
+from schemas.outcome import PlanOutcome
+from schemas.plan import PlacementPlan
+
+WEEK_DAYS: Final = 7
+_WEEK: Final = timedelta(days=WEEK_DAYS)
+_LEAST_OBSERVED: Final = _WEEK
+_EVER: Final = datetime.max.replace(tzinfo=UTC)
+_ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class NotFollowableError(ValueError):
+    """A plan does not say what is needed to follow it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a plan promised for each week of its horizon, moving left out."""
+
+    saving_ore: int
+    unserved: float
+
+
+def promise_of(plan: PlacementPlan) -> Promise:
+    """Return what a plan promised a week. Raises `NotFollowableError` for a plan from before."""
+    if plan.relocation_dkk is None or plan.stood_at is None:
+        raise NotFollowableError(
+            f"plan {plan.plan_id} of {plan.created_at:%Y-%m-%d} is from before plans said where "
+            "vehicles stood; remedy: ask for a new one and accept that"
+        )
+    saved_dkk = plan.cost_before_dkk - (plan.objective_dkk - plan.relocation_dkk)
+    observed = max(_LEAST_OBSERVED, plan.demand_to - plan.demand_from)
+    return Promise(ore(saved_dkk / plan.horizon_weeks), plan.unserved_after * (_WEEK / observed))
+
+
+def week_bounds(week: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Return when a local week begins and ends; it can have an hour more or less than 168."""
+    monday = datetime.combine(week, time.min, zone)
+    return monday.astimezone(UTC), (monday + _WEEK).astimezone(UTC)
+
+
+def whole_weeks(since: datetime, until: datetime, zone: ZoneInfo) -> Iterator[date]:
+    """Yield the Mondays of the local weeks that lie wholly between two instants."""
+    local = since.astimezone(zone).date()
+    week = local - timedelta(days=local.weekday())
+    while True:
+        began_at, ended_at = week_bounds(week, zone)
+        if ended_at > until:
+            return
+        if began_at >= since:
+            yield week
+        week += _WEEK
+
+
+def home_in(homes: Sequence[Home], since: datetime, until: datetime) -> str | None:
+    """Return where a vehicle was at home for most of the time, None if nowhere."""
+    spans: defaultdict[str, timedelta] = defaultdict(timedelta)
+    for home in homes:
+        began_at, ended_at = max(home.since or _ALWAYS, since), min(home.until or _EVER, until)
+        if began_at < ended_at:
+            spans[home.depot_id] += ended_at - began_at
+    return max(spans, key=lambda one: spans[one], default=None)
+
+
+def follow_up(
+    plan: PlacementPlan,
+    week: date,
+    inputs: PlacementInputs,
+    homes: Mapping[str, Sequence[Home]],
+) -> PlanOutcome:
+    """Return what became of a plan in a local week.
+
+    `inputs` hold the round trips that began in that week and a horizon of seven days, `homes` where
+    each vehicle was at home and when. Vehicles that the plan did not know stand where they really
+    stood in every placement; those that are no more stand nowhere.
+    Raises `NotFollowableError`, and `ValueError` for another horizon.
+    """
+    if inputs.horizon_days != WEEK_DAYS:
+        raise ValueError(f"horizon of {inputs.horizon_days} days; a week has {WEEK_DAYS}")
+    promise = promise_of(plan)
+    problem = replace(problem_of(inputs), scale=1.0)  # the week as it was, nothing is scaled
+    since, until = week_bounds(week, ZoneInfo(inputs.timezone))
+    at_home = {one: home_in(homes.get(one, ()), since, until) for one in problem.vehicles}
+    real = _real(problem, at_home, plan)
+    nothing_moved_ore = _running_ore(bill(problem, _known(problem, real | (plan.stood_at or {}))))
+    planned_ore = _running_ore(bill(problem, _known(problem, real | plan.placement)))
+    modelled = bill(problem, real)
+    observed_ore, observed = _taken_by_others(inputs, real)
+    wrong_ore = observed_ore - modelled.unserved_ore
+    not_carried_out_ore = _running_ore(modelled) - planned_ore
+    demand_changed_ore = promise.saving_ore - (nothing_moved_ore - planned_ore)
+    left = [one for one in plan.moves if at_home.get(one.vehicle_id) != one.to_depot_id]
+    outcome = PlanOutcome(
+        plan_id=plan.plan_id,
+        week=week,
+        promised_ore=promise.saving_ore,
+        realised_ore=nothing_moved_ore - _running_ore(modelled) - wrong_ore,
+        demand_changed_ore=demand_changed_ore,
+        not_carried_out_ore=not_carried_out_ore,
+        model_wrong_ore=wrong_ore,
+        unserved_promised=promise.unserved,
+        unserved_modelled=modelled.unserved_round_trips,
+        unserved_realised=observed,
+        moves=len(plan.moves),
+        moves_carried_out=len(plan.moves) - len(left),
+        explanation="",
+    )
+    words = _in_words(outcome, [one.vehicle_id for one in left])
+    return outcome.model_copy(update={"explanation": words})
+
+
+def _running_ore(one: Bill) -> int:
+    return one.total_ore - one.relocation_ore
+
+
+def _real(
+    problem: Problem, at_home: Mapping[str, str | None], plan: PlacementPlan
+) -> dict[str, str]:
+    """Return who stood where: at home; without a home, where it left most, or where it stood."""
+    real: dict[str, str] = {}
+    for vehicle_id, home in at_home.items():
+        left = {
+            depot_id: problem.departures.get((vehicle_id, depot_id), 0)
+            for depot_id in problem.depots
+        }
+        most = max(left, key=lambda one: left[one], default=None)
+        if home is not None:
+            real[vehicle_id] = home
+        elif most is not None and left[most]:
+            real[vehicle_id] = most
+        elif vehicle_id in (plan.stood_at or {}):
+            real[vehicle_id] = (plan.stood_at or {})[vehicle_id]
+    return _known(problem, real)
+
+
+def _known(problem: Problem, placement: Mapping[str, str]) -> dict[str, str]:
+    """Return the placement of vehicles that are still there, at depots that are."""
+    return {
+        vehicle_id: depot_id
+        for vehicle_id, depot_id in placement.items()
+        if vehicle_id in problem.vehicles and depot_id in problem.depots
+    }
+
+
+def _taken_by_others(inputs: PlacementInputs, real: Mapping[str, str]) -> tuple[int, int]:
+    """Return the price of the outings, and the number of round trips, from depots not their own."""
+    price_ore = count = 0
+    by_vehicle = defaultdict(list)
+    for round_trip in inputs.round_trips:
+        by_vehicle[round_trip.vehicle_id].append(round_trip)
+    for vehicle_id, round_trips in by_vehicle.items():
+        own = inputs.model_copy(update={"round_trips": tuple(round_trips)})
+        for outing in outings(own):
+            if outing.depot_id != real.get(vehicle_id):
+                price_ore += unserved_ore(outing.distance_m)
+                count += outing.round_trips
+    return price_ore, count
+
+
+def _in_words(one: PlanOutcome, left: Sequence[str]) -> str:
+    def dkk(amount_ore: int) -> str:
+        return f"{amount_ore / ORE_PER_DKK:,.0f} DKK"
+
+    sentences = [f"Promised {dkk(one.promised_ore)}, realised {dkk(one.realised_ore)}."]
+    if one.demand_changed_ore:
+        sentences.append(
+            f"On this week's round trips and fleet the plan, carried out, would have saved "
+            f"{dkk(one.promised_ore - one.demand_changed_ore)}: {_less(one.demand_changed_ore)}."
+        )
+    sentences.append(
+        f"{one.moves_carried_out} of {one.moves} moves were carried out"
+        + (f", not those of {', '.join(left)}" if left else "")
+        + (f": {_less(one.not_carried_out_ore)}." if one.not_carried_out_ore else ".")
+    )
+    if one.model_wrong_ore:
+        sentences.append(
+            f"Vehicles of other depots took {one.unserved_realised} round trips, where the model "
+            f"expects {one.unserved_modelled}: {_less(one.model_wrong_ore)}."
+        )
+    return " ".join(sentences)
+
+
+def _less(part_ore: int) -> str:
+    return f"{abs(part_ore) / ORE_PER_DKK:,.0f} DKK {'less' if part_ore > 0 else 'more'}"

@@ -1,0 +1,63 @@
+"""Reckoning what became of accepted plans, as soon as a week is over and again for late fixes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import psycopg
+import structlog
+from prometheus_client import Counter
+
+from infra.database.follow_up import FollowedPlan, read_followed, read_homes, store_outcome
+from infra.database.planning import Connection, read_week
+from optimizer.followup import follow_up, week_bounds, whole_weeks
+from schemas.plan import PlacementPlan
+
+OUTCOMES: Final = Counter("fleetpulse_plan_outcomes", "Weeks of plans that were reckoned anew")
+_log: Final = structlog.get_logger(__name__)
+
+
+async def reckon(connection: Connection, now: datetime, weeks_again: int) -> int:
+    """Reckon the weeks that are over and not reckoned, and the last ones again, of every plan.
+
+    Return how many are new or have changed. A plan that cannot be followed up is logged and does
+    not stop the others. Raises `psycopg.OperationalError` while the database is away.
+    """
+    changed = 0
+    for followed in await read_followed(connection):
+        try:
+            changed += await _reckon_one(connection, followed, now, weeks_again)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except Exception:  # noqa: BLE001 - logged, and tried again the next time
+            _log.exception("plan could not be followed up", plan_id=str(followed.plan_id))
+    OUTCOMES.inc(changed)
+    return changed
+
+
+async def _reckon_one(
+    connection: Connection, followed: FollowedPlan, now: datetime, weeks_again: int
+) -> int:
+    plan, zone = PlacementPlan.model_validate(followed.document), ZoneInfo(followed.timezone)
+    over_by = min(now, followed.until or now)
+    changed = 0
+    for week in whole_weeks(followed.since, over_by, zone):
+        since, until = week_bounds(week, zone)
+        if week in followed.reckoned and until < now - timedelta(weeks=weeks_again):
+            continue
+        inputs = await read_week(connection, plan.municipality_id, since, until)
+        homes = await read_homes(connection, plan.municipality_id, since, until)
+        outcome = await asyncio.to_thread(follow_up, plan, week, inputs, homes)
+        if await store_outcome(connection, outcome):
+            changed += 1
+            _log.info(
+                "plan followed up",
+                municipality_id=plan.municipality_id,
+                plan_id=str(plan.plan_id),
+                week=week.isoformat(),
+                outcome=outcome.explanation,
+            )
+    return changed
