@@ -115,6 +115,7 @@ def follow_up(
     left = [one for one in plan.moves if at_home.get(one.vehicle_id) != one.to_depot_id]
     outcome = PlanOutcome(
         plan_id=plan.plan_id,
+        municipality_id=plan.municipality_id,
         week=week,
         promised_ore=promise.saving_ore,
         realised_ore=nothing_moved_ore - _running_ore(modelled) - wrong_ore,

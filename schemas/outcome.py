@@ -9,6 +9,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.ids import MunicipalityId
+
 
 class PlanState(StrEnum):
     """What was decided about a plan.
@@ -33,6 +35,7 @@ class PlanOutcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     plan_id: UUID
+    municipality_id: MunicipalityId
     week: date = Field(description="Its Monday, local")
     promised_ore: int
     realised_ore: int

@@ -200,10 +200,12 @@ def _plan(connection: Connection, municipality_id: str, created_at: datetime) ->
             f"{municipality_id}/north",
         ],
     )
-    _outcomes(connection, plan_id, created_at)
+    _outcomes(connection, municipality_id, plan_id, created_at)
 
 
-def _outcomes(connection: Connection, plan_id: uuid.UUID, accepted_at: datetime) -> None:
+def _outcomes(
+    connection: Connection, municipality_id: str, plan_id: uuid.UUID, accepted_at: datetime
+) -> None:
     """Have the plan accepted, and followed up for the two weeks before, as if it had been then."""
     connection.execute(
         "UPDATE plan SET state = 'accepted', decided_by = 'a coordinator', decided_at = %s, "
@@ -213,12 +215,13 @@ def _outcomes(connection: Connection, plan_id: uuid.UUID, accepted_at: datetime)
     monday = (accepted_at - timedelta(days=7 + accepted_at.weekday())).date()
     for weeks, realised_dkk, not_carried_out_dkk in ((1, 100, 200), (0, 250, 50)):
         connection.execute(
-            "INSERT INTO plan_outcome (plan_id, week, promised_dkk, realised_dkk, "
+            "INSERT INTO plan_outcome (plan_id, municipality_id, week, promised_dkk, realised_dkk, "
             "demand_changed_dkk, not_carried_out_dkk, model_wrong_dkk, unserved_promised, "
             "unserved_modelled, unserved_realised, moves, moves_carried_out, explanation) "
-            "VALUES (%s, %s, 375, %s, 60, %s, 15, 0.5, 1, 2, 1, %s, 'in words')",
+            "VALUES (%s, %s, %s, 375, %s, 60, %s, 15, 0.5, 1, 2, 1, %s, 'in words')",
             [
                 plan_id,
+                municipality_id,
                 monday - timedelta(weeks=weeks),
                 realised_dkk,
                 not_carried_out_dkk,

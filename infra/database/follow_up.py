@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -175,10 +175,11 @@ async def read_homes(
 
 
 _OUTCOME: Final = """
-INSERT INTO plan_outcome AS o (plan_id, week, promised_dkk, realised_dkk, demand_changed_dkk,
-    not_carried_out_dkk, model_wrong_dkk, unserved_promised, unserved_modelled, unserved_realised,
-    moves, moves_carried_out, explanation)
-VALUES (%(plan_id)s, %(week)s, %(promised_dkk)s, %(realised_dkk)s, %(demand_changed_dkk)s,
+INSERT INTO plan_outcome AS o (plan_id, municipality_id, week, promised_dkk, realised_dkk,
+    demand_changed_dkk, not_carried_out_dkk, model_wrong_dkk, unserved_promised, unserved_modelled,
+    unserved_realised, moves, moves_carried_out, explanation)
+VALUES (%(plan_id)s, %(municipality_id)s, %(week)s, %(promised_dkk)s, %(realised_dkk)s,
+    %(demand_changed_dkk)s,
     %(not_carried_out_dkk)s, %(model_wrong_dkk)s, %(unserved_promised)s, %(unserved_modelled)s,
     %(unserved_realised)s, %(moves)s, %(moves_carried_out)s, %(explanation)s)
 ON CONFLICT (plan_id, week) DO UPDATE SET promised_dkk = EXCLUDED.promised_dkk,
@@ -208,6 +209,13 @@ async def store_outcome(connection: Connection, outcome: PlanOutcome) -> bool:
     return bool(cursor.rowcount)
 
 
+async def forget_outcomes(connection: Connection, plan_id: UUID, weeks: Collection[date]) -> None:
+    """Delete weeks that a plan turns out not to have been followed in."""
+    await connection.execute(
+        "DELETE FROM plan_outcome WHERE plan_id = %s AND week = ANY (%s)", [plan_id, list(weeks)]
+    )
+
+
 async def list_outcomes(
     connection: Connection, municipality_id: str, plan_id: UUID | None
 ) -> list[tuple[Any, ...]]:
@@ -215,7 +223,7 @@ async def list_outcomes(
     cursor = await connection.execute(
         "SELECT o.plan_id, o.week, o.promised_dkk, o.realised_dkk, o.demand_changed_dkk, "
         "o.not_carried_out_dkk, o.model_wrong_dkk, o.explanation FROM plan_outcome o "
-        "JOIN plan p USING (plan_id) WHERE p.municipality_id = %s "
+        "JOIN plan p USING (plan_id) WHERE o.municipality_id = %s "
         "AND (%s::uuid IS NULL OR plan_id = %s) ORDER BY o.week DESC, p.created_at DESC",
         [municipality_id, plan_id, plan_id],
     )

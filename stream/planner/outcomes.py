@@ -11,7 +11,13 @@ import psycopg
 import structlog
 from prometheus_client import Counter
 
-from infra.database.follow_up import FollowedPlan, read_followed, read_homes, store_outcome
+from infra.database.follow_up import (
+    FollowedPlan,
+    forget_outcomes,
+    read_followed,
+    read_homes,
+    store_outcome,
+)
 from infra.database.planning import Connection, read_week
 from optimizer.followup import follow_up, week_bounds, whole_weeks
 from schemas.plan import PlacementPlan
@@ -42,9 +48,12 @@ async def _reckon_one(
     connection: Connection, followed: FollowedPlan, now: datetime, weeks_again: int
 ) -> int:
     plan, zone = PlacementPlan.model_validate(followed.document), ZoneInfo(followed.timezone)
-    over_by = min(now, followed.until or now)
+    weeks = list(whole_weeks(followed.since, min(now, followed.until or now), zone))
+    # Another plan was accepted since a week that was reckoned already.
+    if stale := followed.reckoned.difference(weeks):
+        await forget_outcomes(connection, followed.plan_id, stale)
     changed = 0
-    for week in whole_weeks(followed.since, over_by, zone):
+    for week in weeks:
         since, until = week_bounds(week, zone)
         if week in followed.reckoned and until < now - timedelta(weeks=weeks_again):
             continue

@@ -56,8 +56,10 @@ CREATE INDEX plan_followed_up ON plan (municipality_id) WHERE followed_from IS N
 """
 
 OUTCOMES = """
+ALTER TABLE plan ADD CONSTRAINT plan_of_municipality UNIQUE (plan_id, municipality_id);
 CREATE TABLE plan_outcome (
-    plan_id              uuid NOT NULL REFERENCES plan,
+    plan_id              uuid NOT NULL,
+    municipality_id      text NOT NULL,
     week                 date NOT NULL CHECK (extract(isodow FROM week) = 1),
     promised_dkk         numeric(14, 2) NOT NULL,
     realised_dkk         numeric(14, 2) NOT NULL,
@@ -72,6 +74,7 @@ CREATE TABLE plan_outcome (
     explanation          text NOT NULL,
     computed_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (plan_id, week),
+    FOREIGN KEY (plan_id, municipality_id) REFERENCES plan (plan_id, municipality_id),
     CONSTRAINT plan_outcome_adds_up CHECK (promised_dkk - realised_dkk
         = demand_changed_dkk + not_carried_out_dkk + model_wrong_dkk)
 );
@@ -83,8 +86,8 @@ SELECT t.* FROM public.plan t
 WHERE t.municipality_id IN (
     SELECT a.municipality_id FROM public.reader_access a WHERE a.role_name = current_user);
 CREATE VIEW reader.plan_outcome WITH (security_barrier) AS
-SELECT p.municipality_id, t.* FROM public.plan_outcome t JOIN public.plan p USING (plan_id)
-WHERE p.municipality_id IN (
+SELECT t.* FROM public.plan_outcome t
+WHERE t.municipality_id IN (
     SELECT a.municipality_id FROM public.reader_access a WHERE a.role_name = current_user);
 """
 
