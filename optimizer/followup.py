@@ -22,12 +22,10 @@ from optimizer.demand import outings
 from optimizer.inputs import Bill, Problem, bill, problem_of
 from schemas.demand import PlacementInputs
 from schemas.fleet import Home
-from schemas.outcome import PlanOutcome
+from schemas.outcome import WEEK_DAYS, PlanOutcome
 from schemas.plan import PlacementPlan
 
-WEEK_DAYS: Final = 7
 _WEEK: Final = timedelta(days=WEEK_DAYS)
-_LEAST_OBSERVED: Final = _WEEK
 _EVER: Final = datetime.max.replace(tzinfo=UTC)
 _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -52,7 +50,7 @@ def promise_of(plan: PlacementPlan) -> Promise:
             "vehicles stood; remedy: ask for a new one and accept that"
         )
     saved_dkk = plan.cost_before_dkk - (plan.objective_dkk - plan.relocation_dkk)
-    observed = max(_LEAST_OBSERVED, plan.demand_to - plan.demand_from)
+    observed = max(_WEEK, plan.demand_to - plan.demand_from)
     return Promise(ore(saved_dkk / plan.horizon_weeks), plan.unserved_after * (_WEEK / observed))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import date
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.ids import MunicipalityId
+
+WEEK_DAYS: Final = 7
+"""The horizon over which a week's placements are priced."""
 
 
 class PlanState(StrEnum):

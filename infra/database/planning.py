@@ -19,12 +19,12 @@ from infra.database.stream import event_id, put_outbox
 from infra.settings import Settings
 from schemas.demand import DemandProfile, FleetProfile, ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, Vehicle
+from schemas.outcome import WEEK_DAYS
 from schemas.plan import PlacementPlan
 from schemas.rules import Rules
 
 Connection = AsyncConnection[TupleRow]
 
-WEEK_DAYS: Final = 7
 _LEADER_LOCK_ID: Final = 7_300_022  # any constant: all planners must agree on it
 
 

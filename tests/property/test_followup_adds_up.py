@@ -1,0 +1,80 @@
+"""What became of a plan is what a simulation of the week finds, part by part."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from optimizer.costs import MISSING_CHARGER_DKK_PER_DAY, ore, unserved_ore
+from optimizer.followup import follow_up, promise_of
+from optimizer.plan import Occasion, make_plan
+from optimizer.search import Search
+from schemas.demand import PlacementInputs
+from schemas.fleet import EnergySource, Home, VehicleType
+from schemas.outcome import WEEK_DAYS
+from schemas.plan import PlanTrigger
+from tests.property.test_placement_optimum import MONDAY, small_instances, turned_away
+
+OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)
+
+
+def week_ore(inputs: PlacementInputs, placement: Mapping[str, str]) -> int:
+    """Return what a placement costs in the week, moving left out, simulated depot by depot."""
+    cost = 0
+    for depot in inputs.depots:
+        here = [one for one in inputs.vehicles if placement.get(one.vehicle_id) == depot.depot_id]
+        electric = [
+            one
+            for one in here
+            if one.energy_source is EnergySource.ELECTRICITY
+            and one.vehicle_type is not VehicleType.BIKE
+        ]
+        missing = max(0, len(electric) - depot.charger_count)
+        cost += missing * ore(MISSING_CHARGER_DKK_PER_DAY * WEEK_DAYS)
+        for kind in {one.vehicle_type for one in inputs.vehicles}:
+            ids = {one.vehicle_id for one in inputs.vehicles if one.vehicle_type is kind}
+            wanted = [
+                one
+                for one in inputs.round_trips
+                if one.start_depot_id == depot.depot_id and one.vehicle_id in ids
+            ]
+            count = sum(1 for one in here if one.vehicle_type is kind)
+            cost += sum(unserved_ore(one.distance_m) for one in turned_away(wanted, count))
+    return cost
+
+
+@given(small_instances(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_each_part_is_what_a_simulation_finds(inputs: PlacementInputs, data: st.DataObject) -> None:
+    assume(inputs.round_trips)
+    plan = make_plan(inputs, Search(1, 10), OCCASION)
+    depot_ids = [one.depot_id for one in inputs.depots]
+    real = {
+        one.vehicle_id: data.draw(st.sampled_from(depot_ids), label=one.vehicle_id)
+        for one in inputs.vehicles
+    }
+    kept = data.draw(st.lists(st.sampled_from(inputs.round_trips), unique=True))
+    week = inputs.model_copy(
+        update={"round_trips": tuple(one for one in inputs.round_trips if one in kept)}
+    )
+    homes = {vehicle_id: [Home(depot_id, None, None)] for vehicle_id, depot_id in real.items()}
+    found = follow_up(plan, MONDAY.date(), week, homes)
+    assert plan.stood_at is not None
+    nothing_moved_ore = week_ore(week, real | plan.stood_at)
+    planned_ore, real_ore = week_ore(week, real | plan.placement), week_ore(week, real)
+    others = [one for one in week.round_trips if one.start_depot_id != real[one.vehicle_id]]
+    observed_ore = sum(unserved_ore(one.distance_m) for one in others)
+    chargers_ore = week_ore(week.model_copy(update={"round_trips": ()}), real)
+    assert found.realised_ore == nothing_moved_ore - observed_ore - chargers_ore
+    assert found.demand_changed_ore == promise_of(plan).saving_ore - (
+        nothing_moved_ore - planned_ore
+    )
+    assert found.not_carried_out_ore == real_ore - planned_ore
+    assert found.model_wrong_ore == observed_ore + chargers_ore - real_ore
+    assert found.unserved_realised == len(others)
+    assert found.moves_carried_out == sum(
+        1 for one in plan.moves if real[one.vehicle_id] == one.to_depot_id
+    )
