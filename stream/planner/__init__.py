@@ -1,1 +1,4 @@
-"""The planner: a process of its own that plans on schedule, on drift and on demand."""
+"""The planner, a process of its own: it plans on schedule, drift, another fleet, alerts and request.
+
+Accepted plans it follows up week by week.
+"""
