@@ -1,4 +1,1 @@
-"""The planner, a process of its own: it plans on schedule, drift, another fleet, alerts and request.
-
-Accepted plans it follows up week by week.
-"""
+"""The planner, a process of its own: it plans by triggers and on request, and follows plans up."""

@@ -28,9 +28,9 @@ async def run_planner(settings: Settings, stop: asyncio.Event) -> None:
     """Plan until told to stop.
 
     A database or broker that is away is waited for. A solve that is underway when told to stop
-    runs on in its thread, at most for its time limit, and is not stored. Raises `ValueError` for
-    a schedule that is no cron expression or never comes; any other error that gets out of here
-    is a defect and ends the process.
+    is cancelled, and nothing of it is stored. Raises `ValueError` for a schedule that is no cron
+    expression or never comes; any other error that gets out of here is a defect and ends the
+    process.
     """
     schedule = settings.planner.schedule
     try:
