@@ -8,6 +8,8 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.demand import Fetching, PlacementPolicy
+
 
 class KafkaSettings(BaseSettings):
     """How to reach Kafka: `FLEETPULSE_KAFKA_…`, TLS and SASL included."""
@@ -91,6 +93,27 @@ class PlannerSettings(BaseSettings):
     follow_up_weeks: int = Field(
         default=4, ge=1, description="So many weeks are reckoned again, for fixes that come late"
     )
+    served_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of each class's round trips that a plan must serve; none: what pays",
+    )
+    lending_within_min: float = Field(
+        default=0.0, ge=0, description="Depots this near lend each other vehicles; 0: none do"
+    )
+    fetching: Fetching = Field(
+        default=Fetching.ON_FOOT, description="How who borrows gets to the neighbouring depot"
+    )
+
+    @property
+    def policy(self) -> PlacementPolicy:
+        """What plans are made for beyond the least cost."""
+        return PlacementPolicy(
+            served_share=self.served_share,
+            lending_within_min=self.lending_within_min,
+            fetching=self.fetching,
+        )
 
 
 class TravelSettings(BaseSettings):

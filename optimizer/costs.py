@@ -40,6 +40,16 @@ ROAD_FACTOR: Final = 1.3
 RELOCATION_SPEED_KMH: Final = 50.0
 """Speed of the drive from the old depot to the new one (ours)."""
 
+WALKING_SPEED_KMH: Final = 5.0
+"""Of an employee on foot to a neighbouring depot (ours, usual for adults)."""
+
+CYCLING_SPEED_KMH: Final = 15.0
+"""The same by bicycle (ours: slower than a trip's, for it must be fetched and locked)."""
+
+LENDING_DKK: Final = 150.0
+"""Arranging that a depot may fetch a certain vehicle of a neighbour's, once a plan (ours: half an
+hour of staff time). What saves less is not arranged."""
+
 MISSING_CHARGER_DKK_PER_DAY: Final = 50.0
 """An electric vehicle beyond its depot's chargers: ten minutes of staff time a day (ours).
 
@@ -57,6 +67,9 @@ CONSTANTS: Final[Mapping[str, float]] = MappingProxyType(
         "relocation_dkk": RELOCATION_DKK,
         "road_factor": ROAD_FACTOR,
         "relocation_speed_kmh": RELOCATION_SPEED_KMH,
+        "lending_dkk": LENDING_DKK,
+        "walking_speed_kmh": WALKING_SPEED_KMH,
+        "cycling_speed_kmh": CYCLING_SPEED_KMH,
         "missing_charger_dkk_per_day": MISSING_CHARGER_DKK_PER_DAY,
         "changeover_s": CHANGEOVER_S,
         "co2_price_dkk_per_kg": CO2_PRICE_DKK_PER_KG,
@@ -91,6 +104,11 @@ def road_km(origin: Depot, destination: Depot) -> float:
     """Return the kilometres of road between two depots, reckoned from the straight line."""
     _, _, away_m = _GEOD.inv(origin.lon, origin.lat, destination.lon, destination.lat)
     return float(away_m) / 1000 * ROAD_FACTOR
+
+
+def fetching_ore(way_min: float) -> int:
+    """Return the price in staff time of going to another depot for a vehicle, and back after."""
+    return ore(2 * way_min / 60 * STAFF_DKK_PER_H)
 
 
 def relocation_ore(vehicle: Vehicle, origin: Depot, destination: Depot) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -45,7 +45,7 @@ class Level:
     """What the k-th vehicle of a class at a depot is needed for.
 
     `price_ore` is what its outings cost when there are only k - 1 vehicles; `days` are the local
-    dates, `before_noon` how many of the `outings` leave before twelve.
+    dates, `before_noon` how many of the `outings` leave before twelve, `taken` themselves by start.
     """
 
     price_ore: int
@@ -53,6 +53,7 @@ class Level:
     round_trips: int
     before_noon: int
     days: frozenset[date]
+    taken: tuple[Outing, ...] = field(repr=False)
 
 
 def class_of(vehicle: Vehicle) -> VehicleType:
@@ -160,6 +161,7 @@ def _level(of_one: Sequence[Outing], zone: ZoneInfo) -> Level:
         sum(outing.round_trips for outing in of_one),
         sum(1 for at in local if at.hour < _NOON_H),
         frozenset(at.date() for at in local),
+        tuple(of_one),
     )
 
 

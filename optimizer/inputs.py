@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from math import floor
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from optimizer.costs import CONSTANTS, missing_charger_ore, relocation_ore
+from optimizer.costs import CONSTANTS, LENDING_DKK, missing_charger_ore, ore, relocation_ore
 from optimizer.demand import Level, class_of, levels_by_depot, outings
-from schemas.demand import PlacementInputs
+from optimizer.lending import Lending, Lent, lent, possible, ways_min
+from schemas.demand import PlacementInputs, PlacementPolicy
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
 
 MOTOR: Final = frozenset({VehicleType.CAR, VehicleType.VAN})
@@ -21,16 +23,25 @@ MOTOR: Final = frozenset({VehicleType.CAR, VehicleType.VAN})
 
 _LEAST_OBSERVED_DAYS: Final = 7.0
 _DAY: Final = timedelta(days=1)
+_NOISE: Final = 1e-6
 
 
 def inputs_hash(inputs: PlacementInputs) -> str:
     """Return the SHA-256, in hexadecimal, of the inputs and cost constants as canonical JSON.
 
-    Keys are sorted, instants are UTC with microseconds and numbers have nine decimals.
+    Keys are sorted, instants are UTC with microseconds and numbers have nine decimals. One line has
+    all but the round trips, each of which has its own: together they would take a gigabyte.
     """
-    document = {"costs": dict(CONSTANTS), "inputs": inputs.model_dump()}
-    text = json.dumps(_canonical(document), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    document = {"costs": dict(CONSTANTS), "inputs": inputs.model_dump(exclude={"round_trips"})}
+    digest = hashlib.sha256(_line(document))
+    for round_trip in inputs.round_trips:
+        digest.update(_line(round_trip.model_dump()))
+    return digest.hexdigest()
+
+
+def _line(document: Mapping[str, Any]) -> bytes:
+    text = json.dumps(_canonical(dict(document)), sort_keys=True, separators=(",", ":"))
+    return f"{text}\n".encode()
 
 
 def _canonical(value: Any) -> Any:
@@ -67,10 +78,32 @@ class Problem:
     """Local days with demand."""
     horizon_days: int
     scale: float
+    timezone: str
+    policy: PlacementPolicy
+    locked: Mapping[str, str]
+    """Vehicles that stay at their depot, with why, to follow the vehicle in a sentence."""
+    ways_min: Mapping[tuple[str, str], float]
+    """Minutes between the depots that lend to each other."""
+    lendings: Mapping[Lending, Lent]
+    """What each lending that pays does, in observed demand."""
 
     def level_ore(self, level: Level) -> int:
         """Return what a level costs over the horizon when it goes unserved."""
         return round(level.price_ore * self.scale)
+
+    def saved_ore(self, found: Lent) -> int:
+        """Return what a lending saves over the horizon, arranging it deducted."""
+        return round(found.saved_ore * self.scale) - ore(LENDING_DKK)
+
+    def may_lack(self) -> dict[VehicleType, int]:
+        """Return how many of each class's round trips may go unserved; empty if all may."""
+        if self.policy.served_share is None:
+            return {}
+        totals: Counter[VehicleType] = Counter()
+        for (_, vehicle_class), of_one in self.levels.items():
+            totals[vehicle_class] += sum(level.round_trips for level in of_one)
+        share = 1 - self.policy.served_share
+        return {one: floor(share * total + _NOISE) for one, total in totals.items()}
 
     def relocation_ore(self, vehicle_id: str, depot_id: str) -> int:
         """Return the price of having a vehicle at a depot; free if it stands nowhere yet."""
@@ -114,6 +147,8 @@ def problem_of(inputs: PlacementInputs) -> Problem:
     depots = {depot.depot_id: depot for depot in inputs.depots}
     levels = levels_by_depot(outings(inputs), ZoneInfo(inputs.timezone))
     days = {day for of_one in levels.values() for level in of_one for day in level.days}
+    ways = ways_min(depots, inputs.policy)
+    scale = inputs.horizon_days / observed_days(inputs)
     return Problem(
         depots=depots,
         vehicles={vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles},
@@ -125,8 +160,38 @@ def problem_of(inputs: PlacementInputs) -> Problem:
         levels=levels,
         days=len(days),
         horizon_days=inputs.horizon_days,
-        scale=inputs.horizon_days / observed_days(inputs),
+        scale=scale,
+        timezone=inputs.timezone,
+        policy=inputs.policy,
+        locked=_locked(inputs),
+        ways_min=ways,
+        lendings={
+            lending: found
+            for lending, found in possible(levels, ways)
+            if round(found.saved_ore * scale) > ore(LENDING_DKK)
+        },
     )
+
+
+def _locked(inputs: PlacementInputs) -> dict[str, str]:
+    """Return who stays: while it is locked, and when its lease ends within the horizon.
+
+    The horizon begins on the local day of the newest round trip's end.
+    """
+    ended_at = max((one.ended_at for one in inputs.round_trips), default=None)
+    first = date.min if ended_at is None else ended_at.astimezone(ZoneInfo(inputs.timezone)).date()
+    last = first + inputs.horizon_days * _DAY
+    found: dict[str, str] = {}
+    for vehicle in inputs.vehicles:
+        if vehicle.home_depot_id is None:
+            continue
+        if vehicle.locked_until is not None and first <= vehicle.locked_until:
+            found[vehicle.vehicle_id] = f"is locked to its depot until {vehicle.locked_until}"
+        elif vehicle.lease_ends_on is not None and first <= vehicle.lease_ends_on <= last:
+            found[vehicle.vehicle_id] = (
+                f"has a lease that ends on {vehicle.lease_ends_on}, within the plan's horizon"
+            )
+    return found
 
 
 def _stands_at(
@@ -141,12 +206,16 @@ def _stands_at(
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a placement costs over the horizon, in øre, and the observed round trips unserved."""
+    """What a placement costs over the horizon, in øre, and the observed round trips unserved.
+
+    `unserved_ore` has what lending saves deducted: of what is lent it holds the way to fetch it.
+    """
 
     unserved_ore: int
     relocation_ore: int
     charger_ore: int
     unserved_round_trips: int
+    lent_round_trips: int
     missing_chargers: int
 
     @property
@@ -155,9 +224,19 @@ class Bill:
         return self.unserved_ore + self.relocation_ore + self.charger_ore
 
 
-def bill(problem: Problem, placement: Mapping[str, str]) -> Bill:
-    """Return what a placement costs: vehicle to depot; a vehicle left out serves nobody."""
+def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lending] = ()) -> Bill:
+    """Return what a placement costs: vehicle to depot; a vehicle left out serves nobody.
+
+    Each lending is worked out afresh, outing by outing. Raises `ValueError` for lendings that the
+    placement has no vehicle for, or no need.
+    """
     there = vehicles_at(problem, placement)
+    _check_lendings(problem, there, lendings)
+    over = [
+        lent(problem.levels, problem.ways_min[one.borrower_id, one.lender_id], one)
+        for one in lendings
+    ]
+    lent_round_trips = sum(one.round_trips for one in over)
     unserved = [
         level for key, of_one in problem.levels.items() for level in of_one[there.get(key, 0) :]
     ]
@@ -171,15 +250,32 @@ def bill(problem: Problem, placement: Mapping[str, str]) -> Bill:
         for depot_id, count in electric.items()
     )
     return Bill(
-        unserved_ore=sum(problem.level_ore(level) for level in unserved),
+        unserved_ore=sum(problem.level_ore(level) for level in unserved)
+        - sum(problem.saved_ore(one) for one in over),
         relocation_ore=sum(
             problem.relocation_ore(vehicle_id, depot_id)
             for vehicle_id, depot_id in placement.items()
         ),
         charger_ore=missing * missing_charger_ore(problem.horizon_days),
-        unserved_round_trips=sum(level.round_trips for level in unserved),
+        unserved_round_trips=sum(level.round_trips for level in unserved) - lent_round_trips,
+        lent_round_trips=lent_round_trips,
         missing_chargers=missing,
     )
+
+
+def _check_lendings(
+    problem: Problem, there: Mapping[tuple[str, VehicleType], int], lendings: Sequence[Lending]
+) -> None:
+    borrowed = Counter((one.vehicle_class, one.borrower_id, one.borrower_level) for one in lendings)
+    lenders = Counter((one.vehicle_class, one.lender_id, one.lender_level) for one in lendings)
+    for (kind, depot_id, number), times in borrowed.items():
+        if times > 1 or number <= there.get((depot_id, kind), 0):
+            raise ValueError(f"{depot_id} borrows {times} times for its {kind} number {number}")
+    for (kind, depot_id, number), times in lenders.items():
+        has, needs = there.get((depot_id, kind), 0), len(problem.levels.get((depot_id, kind), ()))
+        most = has - needs if number > needs else int(number <= has)
+        if times > most:
+            raise ValueError(f"{depot_id} lends its {kind} number {number} {times} times of {most}")
 
 
 def vehicles_at(

@@ -13,7 +13,7 @@ from optimizer.demand import profile
 from optimizer.drift import fleet_profile
 from optimizer.inputs import bill, inputs_hash, problem_of
 from optimizer.placement import solve
-from optimizer.reasons import explanation, moves
+from optimizer.reasons import explanation, lendings, moves
 from optimizer.search import Search
 from schemas.demand import PlacementInputs
 from schemas.plan import PlacementPlan, PlanTrigger
@@ -43,7 +43,8 @@ def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> Pl
     solution = solve(problem, _share(search, PLAN_SHARE))
     tested = back_test(inputs, _share(search, 1 - PLAN_SHARE))
     now = problem.as_it_stands()
-    before, after = bill(problem, now), bill(problem, solution.placement)
+    before = bill(problem, now)
+    after = bill(problem, solution.placement, solution.lendings)
     return PlacementPlan(
         plan_id=occasion.plan_id,
         municipality_id=inputs.municipality_id,
@@ -64,7 +65,8 @@ def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> Pl
         unserved_before=before.unserved_round_trips,
         unserved_after=after.unserved_round_trips,
         horizon_weeks=inputs.horizon_days / 7,
-        moves=moves(problem, solution.placement),
+        moves=moves(problem, solution.placement, solution.lendings),
+        lendings=lendings(problem, solution.placement, solution.lendings),
         placement=dict(solution.placement),
         vehicle_ids=tuple(problem.vehicles),
         demand_profile=profile(inputs),

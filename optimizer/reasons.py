@@ -2,32 +2,78 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from optimizer.costs import ORE_PER_DKK
 from optimizer.demand import Level, class_of
 from optimizer.inputs import MOTOR, Problem, bill, needs_charger, vehicles_at
-from optimizer.placement import Solution, missing_places
+from optimizer.lending import Lending
+from optimizer.placement import Solution
+from optimizer.shortage import crowded, plural, shortage, word
+from schemas.demand import Fetching
 from schemas.fleet import VehicleType
-from schemas.plan import PlanMove, SolverStatus
+from schemas.plan import PlanLending, PlanMove, SolverStatus
+
+_NAMED_AT_MOST: Final = 5
+_MEANS: Final = {Fetching.ON_FOOT: "on foot", Fetching.BY_BICYCLE: "by bicycle"}
 
 
-def moves(problem: Problem, placement: Mapping[str, str]) -> tuple[PlanMove, ...]:
+def moves(
+    problem: Problem, placement: Mapping[str, str], lent: Sequence[Lending] = ()
+) -> tuple[PlanMove, ...]:
     """Return who goes where and why: new homes for vehicles without one, and moves."""
     found: list[PlanMove] = []
     for vehicle_id, depot_id in sorted(placement.items()):
         home = problem.vehicles[vehicle_id].home_depot_id
         if depot_id == home:
             continue
-        reason = _reason(problem, placement, vehicle_id)
+        reason = _reason(problem, placement, lent, vehicle_id)
         found.append(
             PlanMove(vehicle_id=vehicle_id, from_depot_id=home, to_depot_id=depot_id, reason=reason)
         )
     return tuple(found)
 
 
-def _reason(problem: Problem, placement: Mapping[str, str], vehicle_id: str) -> str:
+def lendings(
+    problem: Problem, placement: Mapping[str, str], lent: Sequence[Lending]
+) -> tuple[PlanLending, ...]:
+    """Return who fetches whose vehicles and why, by borrower, lender and class."""
+    together: defaultdict[tuple[str, str, VehicleType], list[Lending]] = defaultdict(list)
+    for one in lent:
+        together[one.borrower_id, one.lender_id, one.vehicle_class].append(one)
+    there = vehicles_at(problem, placement)
+    found: list[PlanLending] = []
+    for (borrower_id, lender_id, kind), of_one in sorted(together.items()):
+        has, lends = there.get((borrower_id, kind), 0), there[lender_id, kind]
+        round_trips = sum(problem.lendings[one].round_trips for one in of_one)
+        saves_dkk = sum(problem.saved_ore(problem.lendings[one]) for one in of_one) / ORE_PER_DKK
+        way_min = problem.ways_min[borrower_id, lender_id]
+        found.append(
+            PlanLending(
+                vehicle_class=kind,
+                borrower_depot_id=borrower_id,
+                lender_depot_id=lender_id,
+                way_min=way_min,
+                vehicles=len(of_one),
+                round_trips=round_trips,
+                saves_dkk=saves_dkk,
+                reason=(
+                    f"{plural(round_trips, 'round trip')} on {problem.days} observed days were "
+                    f"more than the {plural(has, word(kind))} at "
+                    f"{problem.depots[borrower_id].name} can serve, while one of the {lends} at "
+                    f"{problem.depots[lender_id].name} was in, {way_min:.0f} minutes "
+                    f"{_MEANS[problem.policy.fetching]}. Fetching it saves {saves_dkk:,.0f} DKK."
+                ),
+            )
+        )
+    return tuple(found)
+
+
+def _reason(
+    problem: Problem, placement: Mapping[str, str], lent: Sequence[Lending], vehicle_id: str
+) -> str:
     """Say what the vehicle is wanted for, what is lost where it comes from, and the price."""
     vehicle_class = class_of(problem.vehicles[vehicle_id])
     origin, to = problem.stands_at[vehicle_id], placement[vehicle_id]
@@ -48,11 +94,12 @@ def _reason(problem: Problem, placement: Mapping[str, str], vehicle_id: str) -> 
     gained = problem.levels.get((to, vehicle_class), ())[had:gets]
     if gained:
         sentences.append(
-            f"{_lacked(gained, problem.days)} were more than the {had} {_word(vehicle_class)}s "
+            f"{_lacked(gained, problem.days)} were more than the {had} {word(vehicle_class)}s "
             f"at {name} could serve; the plan has {gets}."
         )
     if origin is not None:
         sentences += _left_behind(problem, placement, vehicle_id, origin)
+        sentences += _lent_instead(problem, lent, origin, vehicle_class)
         price_dkk = problem.relocation_ore(vehicle_id, to) / ORE_PER_DKK
         sentences.append(f"The move costs {price_dkk:,.0f} DKK.")
     elif not gained:
@@ -91,6 +138,37 @@ def _left_behind(
     return sentences
 
 
+def _lent_instead(
+    problem: Problem, lent: Sequence[Lending], depot_id: str, vehicle_class: VehicleType
+) -> list[str]:
+    """Say what the depot that a vehicle leaves will fetch elsewhere, and who cannot leave it."""
+    sentences: list[str] = []
+    fetched: Counter[str] = Counter()
+    for one in lent:
+        if (one.borrower_id, one.vehicle_class) == (depot_id, vehicle_class):
+            fetched[one.lender_id] += problem.lendings[one].round_trips
+    if fetched:
+        means = _MEANS[problem.policy.fetching]
+        lenders = ", ".join(
+            f"{problem.depots[one].name} ({trips}; {problem.ways_min[depot_id, one]:.0f} minutes "
+            f"{means})"
+            for one, trips in sorted(fetched.items())
+        )
+        trips = plural(fetched.total(), "round trip")
+        sentences.append(f"For {trips} it fetches a {word(vehicle_class)} of {lenders}.")
+    stay = sum(
+        1
+        for one in problem.locked
+        if problem.stands_at[one] == depot_id and class_of(problem.vehicles[one]) is vehicle_class
+    )
+    if stay:
+        sentences.append(
+            f"{plural(stay, 'other ' + word(vehicle_class))} there "
+            f"{'is' if stay == 1 else 'are'} locked and cannot go instead."
+        )
+    return sentences
+
+
 def _lacked(levels: Sequence[Level], days: int) -> str:
     """Return how many round trips the levels hold, on how many days, and which half of the day."""
     trips = sum(level.round_trips for level in levels)
@@ -103,21 +181,18 @@ def _lacked(levels: Sequence[Level], days: int) -> str:
     return f"{trips} round {'trip' if trips == 1 else 'trips'} on {on} of {days} days ({half})"
 
 
-def _word(vehicle_class: VehicleType) -> str:
-    return vehicle_class.value.replace("_", "-")
-
-
 def explanation(problem: Problem, solution: Solution) -> str:
     """Say what the plan achieves, or what is missing where."""
     now = problem.as_it_stands()
     if solution.status is SolverStatus.INFEASIBLE:
-        return _shortage(problem)
+        return shortage(problem, solution)
     if solution.status is SolverStatus.UNKNOWN:
         return (
             "No placement was found within the time limit; remedy: raise "
             "FLEETPULSE_PLANNER_TIME_LIMIT_S. Every vehicle is left where it stands."
         )
-    before, after = bill(problem, now), bill(problem, solution.placement)
+    before = bill(problem, now)
+    after = bill(problem, solution.placement, solution.lendings)
     moved = sum(1 for one, origin in now.items() if solution.placement[one] != origin)
     parts = [
         f"{moved} of {len(problem.vehicles)} vehicles move.",
@@ -138,32 +213,28 @@ def explanation(problem: Problem, solution: Solution) -> str:
             f"Electric vehicles without a charger: {before.missing_chargers} as it stands, "
             f"{after.missing_chargers} with the plan; priced, not forbidden."
         )
-    crowded = _crowded(problem)
-    if crowded:
-        parts.append(f"More stand there now than there are places: {crowded}.")
+    if solution.lendings:
+        parts.append(
+            f"Neighbouring depots lend for {plural(after.lent_round_trips, 'round trip')} more."
+        )
+    if problem.policy.served_share is not None:
+        parts.append(
+            f"At least {problem.policy.served_share:.1%} of each class's round trips are served, "
+            "as was asked."
+        )
+    if problem.locked:
+        parts.append(_who_stays(problem))
+    now_crowded = crowded(problem)
+    if now_crowded:
+        parts.append(f"More stand there now than there are places: {now_crowded}.")
     return " ".join(parts)
 
 
-def _shortage(problem: Problem) -> str:
-    if not problem.depots:
-        return f"No depot is entered for {len(problem.vehicles)} vehicles; remedy: enter depots."
-    places = ", ".join(f"{one.name} {one.capacity}" for one in problem.depots.values())
-    crowded = _crowded(problem)
-    return (
-        f"{missing_places(problem)} parking places are missing: the depots have {places}. "
-        + (f"More stand there now than there are places: {crowded}. " if crowded else "")
-        + "Remedy: enter more places or fewer vehicles. Every vehicle is left where it stands."
-    )
-
-
-def _crowded(problem: Problem) -> str:
-    """Return the depots where more motor vehicles stand than there are places, with numbers."""
-    there = vehicles_at(problem, problem.as_it_stands())
-    motor = {
-        depot_id: sum(there.get((depot_id, one), 0) for one in MOTOR) for depot_id in problem.depots
-    }
-    return ", ".join(
-        f"{depot.name} ({motor[depot_id]} for {depot.capacity})"
-        for depot_id, depot in problem.depots.items()
-        if motor[depot_id] > depot.capacity
-    )
+def _who_stays(problem: Problem) -> str:
+    named = [
+        f"{problem.vehicles[one].name} {why}"
+        for one, why in sorted(problem.locked.items())[:_NAMED_AT_MOST]
+    ]
+    more = len(problem.locked) - len(named)
+    also = f"; and {more} more" if more else ""
+    return f"{plural(len(problem.locked), 'vehicle')} may not move: {'; '.join(named)}{also}."

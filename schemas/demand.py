@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -38,6 +39,30 @@ def _vehicles_by_id(vehicles: tuple[Vehicle, ...]) -> tuple[Vehicle, ...]:
     return tuple(sorted(vehicles, key=lambda one: one.vehicle_id))
 
 
+class Fetching(StrEnum):
+    """How an employee gets to a neighbouring depot for its vehicle."""
+
+    ON_FOOT = "on-foot"
+    BY_BICYCLE = "by-bicycle"
+
+
+class PlacementPolicy(_Part):
+    """What a municipality wants of a placement beyond the least cost."""
+
+    served_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of each class's round trips that the plan must serve; none: what pays",
+    )
+    lending_within_min: float = Field(
+        default=0.0,
+        ge=0,
+        description="Depots no further apart lend each other vehicles; 0: none do",
+    )
+    fetching: Fetching = Field(default=Fetching.ON_FOOT, description="How these minutes are spent")
+
+
 class PlacementInputs(_Part):
     """All that a placement plan is derived from; the order in which rows are read is lost here."""
 
@@ -45,6 +70,7 @@ class PlacementInputs(_Part):
     timezone: str = Field(description="IANA name: local days and hours of demand")
     horizon_days: int = Field(ge=1, description="Days that the plan's costs stand for")
     round_trip_max_s: float = Field(gt=0, description="Longest outing over several depots")
+    policy: PlacementPolicy = PlacementPolicy()
     depots: Annotated[tuple[Depot, ...], AfterValidator(_depots_by_id)]
     vehicles: Annotated[tuple[Vehicle, ...], AfterValidator(_vehicles_by_id)]
     round_trips: Annotated[tuple[ObservedRoundTrip, ...], AfterValidator(_by_time)]

@@ -120,6 +120,19 @@ class Vehicle(_Row):
     seats: int = Field(default=5, ge=1)
     home_depot_id: ScopedId | None = None
     lease_ends_on: date | None = None
+    locked_until: date | None = Field(
+        default=None,
+        description="By lease or agreement it stays at its home depot up to and on this day",
+    )
+
+    @model_validator(mode="after")
+    def _lock_has_a_depot(self) -> Self:
+        if self.locked_until is not None and self.home_depot_id is None:
+            raise ValueError(
+                f"{self.vehicle_id} is locked until {self.locked_until} to no depot; give its "
+                "home_depot_id, or no locked_until"
+            )
+        return self
 
 
 class EnteredVehicle(Vehicle):

@@ -12,6 +12,7 @@ from schemas.backtest import BackTest
 from schemas.demand import DemandProfile, FleetProfile
 from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId
+from schemas.vehicle_type import VehicleType
 
 
 class PlanTrigger(StrEnum):
@@ -46,6 +47,19 @@ class PlanMove(_Part):
     reason: str
 
 
+class PlanLending(_Part):
+    """Vehicles of a class that one depot should fetch at a neighbour when its own are out."""
+
+    vehicle_class: VehicleType
+    borrower_depot_id: ScopedId
+    lender_depot_id: ScopedId
+    way_min: float = Field(ge=0, description="From one to the other, by the policy's means")
+    vehicles: int = Field(ge=1, description="Vehicles of the lender that take part")
+    round_trips: int = Field(ge=1, description="Observed ones that are served so")
+    saves_dkk: float = Field(description="Over the horizon, after the way and the arranging")
+    reason: str
+
+
 class PlacementPlan(_Part):
     """Which vehicle stands at which depot, what it costs and saves, and how sure we are.
 
@@ -72,11 +86,13 @@ class PlacementPlan(_Part):
     gap: float
     cost_before_dkk: float = Field(description="The same cost model on the fleet as it stands")
     unserved_before: int = Field(
-        description="Observed round trips that find no vehicle at their depot, as it stands"
+        description="Observed round trips that find no vehicle at their depot, as it stands and "
+        "without lending"
     )
-    unserved_after: int = Field(description="The same with the plan")
+    unserved_after: int = Field(description="The same with the plan, those lent to left out")
     horizon_weeks: float
     moves: tuple[PlanMove, ...]
+    lendings: tuple[PlanLending, ...] = ()
     placement: dict[str, str] = Field(
         description="vehicle_id to depot_id; of every vehicle if one was found, else as it stands"
     )

@@ -30,6 +30,10 @@ VEHICLES = (
 IDLING_MIN = 6
 
 
+def _lock(name: str, start: datetime) -> date | None:
+    return (start + timedelta(days=90)).date() if name == "van-1" else None
+
+
 def fill(connection: Connection, municipality_id: str, *, start: datetime, days: int = 14) -> None:
     """Enter a municipality whose vehicles drive at noon each day, and a plan for it."""
     connection.execute(
@@ -47,9 +51,9 @@ def fill(connection: Connection, municipality_id: str, *, start: datetime, days:
         vehicle_id = f"{municipality_id}/{name}"
         depot_id = f"{municipality_id}/{depot_name}" if depot_name else None
         connection.execute(
-            "INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type, home_depot_id) "
-            "VALUES (%s, %s, %s, %s, %s)",
-            [vehicle_id, municipality_id, name, vehicle_type, depot_id],
+            "INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type, home_depot_id, "
+            "locked_until) VALUES (%s, %s, %s, %s, %s, %s)",
+            [vehicle_id, municipality_id, name, vehicle_type, depot_id, _lock(name, start)],
         )
         for day in range(days):
             on = start + timedelta(days=day)

@@ -62,7 +62,8 @@ async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:
     vehicles = await _rows(
         connection,
         "SELECT vehicle_id, municipality_id, name, vehicle_type, energy_source, "
-        "consumption_per_km, yearly_cost_dkk, range_km, seats, home_depot_id, lease_ends_on "
+        "consumption_per_km, yearly_cost_dkk, range_km, seats, home_depot_id, lease_ends_on, "
+        "locked_until "
         "FROM vehicle",
     )
     homes: defaultdict[str, list[Home]] = defaultdict(list)
@@ -143,16 +144,16 @@ ON CONFLICT (depot_id) DO UPDATE SET
 _VEHICLE: Final = """
 INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type, energy_source,
                      consumption_per_km, yearly_cost_dkk, range_km, seats, home_depot_id,
-                     lease_ends_on, registered)
+                     lease_ends_on, locked_until, registered)
 VALUES (%(vehicle_id)s, %(municipality_id)s, %(name)s, %(vehicle_type)s, %(energy_source)s,
         %(consumption_per_km)s, %(yearly_cost_dkk)s, %(range_km)s, %(seats)s, %(home_depot_id)s,
-        %(lease_ends_on)s, true)
+        %(lease_ends_on)s, %(locked_until)s, true)
 ON CONFLICT (vehicle_id) DO UPDATE SET
     name = EXCLUDED.name, vehicle_type = EXCLUDED.vehicle_type,
     energy_source = EXCLUDED.energy_source, consumption_per_km = EXCLUDED.consumption_per_km,
     yearly_cost_dkk = EXCLUDED.yearly_cost_dkk, range_km = EXCLUDED.range_km,
     seats = EXCLUDED.seats, home_depot_id = EXCLUDED.home_depot_id,
-    lease_ends_on = EXCLUDED.lease_ends_on, registered = true
+    lease_ends_on = EXCLUDED.lease_ends_on, locked_until = EXCLUDED.locked_until, registered = true
 """
 
 

@@ -17,7 +17,13 @@ from psycopg.types.json import Jsonb
 from infra.database.pool import NOTICE_LOSS, Pool
 from infra.database.stream import event_id, put_outbox
 from infra.settings import Settings
-from schemas.demand import DemandProfile, FleetProfile, ObservedRoundTrip, PlacementInputs
+from schemas.demand import (
+    DemandProfile,
+    FleetProfile,
+    ObservedRoundTrip,
+    PlacementInputs,
+    PlacementPolicy,
+)
 from schemas.fleet import Depot, Vehicle
 from schemas.outcome import WEEK_DAYS
 from schemas.plan import PlacementPlan
@@ -25,6 +31,7 @@ from schemas.rules import Rules
 
 Connection = AsyncConnection[TupleRow]
 
+_PLAIN: Final = PlacementPolicy()
 _LEADER_LOCK_ID: Final = 7_300_022  # any constant: all planners must agree on it
 
 
@@ -137,7 +144,10 @@ _BETWEEN: Final = f"{_ROUND_TRIPS} AND r.started_at >= %(since)s AND r.started_a
 
 
 async def read_inputs(
-    connection: Connection, municipality_id: str, horizon_days: int
+    connection: Connection,
+    municipality_id: str,
+    horizon_days: int,
+    policy: PlacementPolicy = _PLAIN,
 ) -> PlacementInputs:
     """Read depots, vehicles and the round trips of the horizon, all of one instant.
 
@@ -149,7 +159,7 @@ async def read_inputs(
     """
     given = {"municipality_id": municipality_id, "horizon_days": horizon_days}
     async with _of_one_instant(connection):
-        return await _read(connection, _RECENT, given)
+        return await _read(connection, _RECENT, given, policy)
 
 
 async def read_week(
@@ -177,7 +187,10 @@ async def _of_one_instant(connection: Connection) -> AsyncIterator[None]:
 
 
 async def _read(
-    connection: Connection, round_trips_query: str, given: dict[str, Any]
+    connection: Connection,
+    round_trips_query: str,
+    given: dict[str, Any],
+    policy: PlacementPolicy = _PLAIN,
 ) -> PlacementInputs:
     municipality_id = given["municipality_id"]
     municipality = await _rows(
@@ -198,6 +211,7 @@ async def _read(
         timezone=municipality[0]["timezone"],
         horizon_days=given["horizon_days"],
         round_trip_max_s=Rules.model_validate(municipality[0]["rules"]).round_trip_max_s,
+        policy=policy,
         depots=tuple(Depot(**row) for row in depots),
         vehicles=tuple(Vehicle(**row) for row in vehicles),
         round_trips=tuple(ObservedRoundTrip(**row) for row in round_trips),

@@ -226,7 +226,9 @@ class Leader:
     async def _basis(self, municipality_id: str) -> _Basis:
         # The digest first: a change in between is noticed, if twice.
         digests = await read_fleet_digests(self._connection, municipality_id)
-        inputs = await read_inputs(self._connection, municipality_id, self._rules.horizon_days)
+        inputs = await read_inputs(
+            self._connection, municipality_id, self._rules.horizon_days, self._rules.policy
+        )
         return _Basis(inputs, digests.get(municipality_id, ""))
 
     async def _superseded(self, basis: _Basis, answers: Sequence[PlanRequest]) -> str | None:

@@ -1,32 +1,52 @@
-"""CP-SAT's optimum is the one that trying every placement finds, with costs simulated afresh."""
+"""The optimum is the one that trying every placement finds, with costs simulated afresh.
+
+So it is with locks, lending and a share to be served, and when the relaxation picks the columns.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.costs import (
     CHANGEOVER_S,
+    LENDING_DKK,
     MISSING_CHARGER_DKK_PER_DAY,
+    fetching_ore,
     ore,
     relocation_ore,
+    road_km,
     unserved_ore,
 )
 from optimizer.inputs import bill, problem_of
+from optimizer.lending import lent as one_by_one
 from optimizer.placement import solve
 from optimizer.search import Search
-from schemas.demand import ObservedRoundTrip, PlacementInputs
+from schemas.demand import Fetching, ObservedRoundTrip, PlacementInputs, PlacementPolicy
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plan import SolverStatus
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
+COPENHAGEN = ZoneInfo("Europe/Copenhagen")
+CHANGEOVER = timedelta(seconds=CHANGEOVER_S)
+ALL_COLUMNS = 1_000
 DEPOTS = ("m/a", "m/b", "m/c")
 HORIZON_DAYS = 7  # a week is observed: each round trip counts once
+BICYCLE_KMH = 15.0
+LOCKS = [None, None, None, MONDAY.date() - timedelta(days=1), MONDAY.date() + timedelta(days=9)]
+LEASES = [
+    None,
+    None,
+    MONDAY.date() - timedelta(days=1),
+    *(MONDAY.date() + timedelta(days=after) for after in (5, 300)),
+]
 
 
 @st.composite
@@ -53,7 +73,9 @@ def small_instances(draw: st.DrawFn) -> PlacementInputs:
             vehicle_type=draw(st.sampled_from(["car", "van", "bike"])),
             energy_source=draw(st.sampled_from(["petrol", "electricity"])),
             consumption_per_km=draw(st.sampled_from([0.05, 0.2])),
-            home_depot_id=draw(st.sampled_from([*depot_ids, None])),
+            home_depot_id=(home := draw(st.sampled_from([*depot_ids, None]))),
+            locked_until=draw(st.sampled_from(LOCKS)) if home else None,
+            lease_ends_on=draw(st.sampled_from(LEASES)),
         )
         for number in range(draw(st.integers(1, 5)))
     ]
@@ -80,10 +102,23 @@ def small_instances(draw: st.DrawFn) -> PlacementInputs:
         timezone="Europe/Copenhagen",
         horizon_days=HORIZON_DAYS,
         round_trip_max_s=36_000,
+        policy=PlacementPolicy(
+            served_share=draw(st.sampled_from([None, None, 0.5, 0.8, 1.0])),
+            lending_within_min=draw(st.sampled_from([0, 30, 60])),
+            fetching=Fetching.BY_BICYCLE,
+        ),
         depots=tuple(depots),
         vehicles=tuple(vehicles),
         round_trips=tuple(round_trips),
     )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a placement with lendings costs, and by how many round trips it misses the share."""
+
+    cost_ore: int
+    short: int
 
 
 def turned_away(round_trips: list[ObservedRoundTrip], vehicles: int) -> list[ObservedRoundTrip]:
@@ -95,58 +130,199 @@ def turned_away(round_trips: list[ObservedRoundTrip], vehicles: int) -> list[Obs
     ):
         away = [until for until in away if until > one.started_at]
         if len(away) < vehicles:
-            away.append(one.ended_at + timedelta(seconds=CHANGEOVER_S))
+            away.append(one.ended_at + CHANGEOVER)
         else:
             lost.append(one)
     return lost
 
 
-def simulated_ore(inputs: PlacementInputs, placement: Mapping[str, str]) -> int | None:
-    """Return what a placement costs; None where places are missing."""
-    kind = {one.vehicle_id: one.vehicle_type for one in inputs.vehicles}
-    left = Counter((one.vehicle_id, one.start_depot_id) for one in inputs.round_trips)
+def taken_by(round_trips: list[ObservedRoundTrip], number: int) -> list[ObservedRoundTrip]:
+    """Return what one vehicle more serves: what is lost with one less, and not with it."""
+    lost = turned_away(round_trips, number)
+    return [one for one in turned_away(round_trips, number - 1) if one not in lost]
+
+
+def lent(
+    wanted: list[ObservedRoundTrip], own: list[ObservedRoundTrip], price_ore: int
+) -> list[ObservedRoundTrip]:
+    """Return what the lender's vehicle can do besides its own, where that is cheaper."""
+    return [
+        one
+        for one in wanted
+        if unserved_ore(one.distance_m) > price_ore
+        and all(
+            one.ended_at + CHANGEOVER <= other.started_at
+            or other.ended_at + CHANGEOVER <= one.started_at
+            for other in own
+        )
+    ]
+
+
+def lendings(
+    demand: Mapping[str, list[ObservedRoundTrip]],
+    has: Mapping[str, int],
+    way_ore: Mapping[tuple[str, str], int],
+) -> Iterator[tuple[int, int]]:
+    """Yield what each choice of lendings within a class saves in øre, and its round trips."""
+    lacking = [
+        (depot_id, taken)
+        for depot_id, trips in demand.items()
+        for number in range(has[depot_id] + 1, len(trips) + 1)
+        if (taken := taken_by(trips, number))
+    ]
+    lenders = [
+        (depot_id, taken_by(demand[depot_id], number))
+        for depot_id in has
+        for number in range(1, has[depot_id] + 1)
+    ]
+
+    def choose(first: int, free: frozenset[int]) -> Iterator[tuple[int, int]]:
+        if first == len(lacking):
+            yield 0, 0
+            return
+        yield from choose(first + 1, free)
+        borrower, wanted = lacking[first]
+        for number in free:
+            lender, own = lenders[number]
+            if (borrower, lender) not in way_ore:
+                continue
+            price_ore = way_ore[borrower, lender]
+            served = lent(wanted, own, price_ore)
+            saved = sum(unserved_ore(one.distance_m) - price_ore for one in served)
+            if saved > ore(LENDING_DKK):
+                for more, trips in choose(first + 1, free - {number}):
+                    yield saved - ore(LENDING_DKK) + more, len(served) + trips
+
+    yield from choose(0, frozenset(range(len(lenders))))
+
+
+def stays(inputs: PlacementInputs, vehicle: Vehicle) -> bool:
+    """Return whether a vehicle may not leave its home."""
+    if vehicle.home_depot_id is None:
+        return False
+    if not inputs.round_trips:
+        return vehicle.locked_until is not None
+    today = max(one.ended_at for one in inputs.round_trips).astimezone(COPENHAGEN).date()
+    if vehicle.locked_until is not None and vehicle.locked_until >= today:
+        return True
+    ends_on = vehicle.lease_ends_on
+    return ends_on is not None and 0 <= (ends_on - today).days <= HORIZON_DAYS
+
+
+def verdicts(inputs: PlacementInputs, placement: Mapping[str, str]) -> list[Verdict]:
+    """Return what a placement can come to, by lending; nothing where it is not allowed."""
     depots = {one.depot_id: one for one in inputs.depots}
+    if any(
+        stays(inputs, one) and placement[one.vehicle_id] != one.home_depot_id
+        for one in inputs.vehicles
+    ):
+        return []
+    left = Counter((one.vehicle_id, one.start_depot_id) for one in inputs.round_trips)
     cost = 0
     for depot_id, depot in depots.items():
         here = [one for one in inputs.vehicles if placement[one.vehicle_id] == depot_id]
         motor = [one for one in here if one.vehicle_type is not VehicleType.BIKE]
         if len(motor) > depot.capacity:
-            return None
+            return []
         electric = [one for one in motor if one.energy_source is EnergySource.ELECTRICITY]
         missing = max(0, len(electric) - depot.charger_count)
         cost += missing * ore(MISSING_CHARGER_DKK_PER_DAY * HORIZON_DAYS)
-        for vehicle_class in set(kind.values()):
-            wanted = [
-                one
-                for one in inputs.round_trips
-                if one.start_depot_id == depot_id and kind[one.vehicle_id] is vehicle_class
-            ]
-            count = sum(1 for one in here if one.vehicle_type is vehicle_class)
-            cost += sum(unserved_ore(one.distance_m) for one in turned_away(wanted, count))
     for vehicle in inputs.vehicles:
         most = max(depots, key=lambda one: (left[vehicle.vehicle_id, one], [-ord(c) for c in one]))
         origin = vehicle.home_depot_id or (most if left[vehicle.vehicle_id, most] else None)
         if origin is not None:
             cost += relocation_ore(vehicle, depots[origin], depots[placement[vehicle.vehicle_id]])
-    return cost
+    found = [Verdict(cost, 0)]
+    for vehicle_class in {one.vehicle_type for one in inputs.vehicles}:
+        of_class = set(class_verdicts(inputs, placement, vehicle_class))
+        found = [
+            Verdict(before.cost_ore + more.cost_ore, before.short + more.short)
+            for before in found
+            for more in of_class
+        ]
+    return found
+
+
+def class_verdicts(
+    inputs: PlacementInputs, placement: Mapping[str, str], vehicle_class: VehicleType
+) -> Iterator[Verdict]:
+    """Yield what one class's unserved round trips can come to."""
+    depots = {one.depot_id: one for one in inputs.depots}
+    kind = {one.vehicle_id: one.vehicle_type for one in inputs.vehicles}
+    has = {
+        depot_id: sum(
+            1
+            for one, stands_at in placement.items()
+            if stands_at == depot_id and kind[one] is vehicle_class
+        )
+        for depot_id in depots
+    }
+    demand = {
+        depot_id: [
+            one
+            for one in inputs.round_trips
+            if one.start_depot_id == depot_id and kind[one.vehicle_id] is vehicle_class
+        ]
+        for depot_id in depots
+    }
+    lost = [one for depot_id in depots for one in turned_away(demand[depot_id], has[depot_id])]
+    lost_ore = sum(unserved_ore(one.distance_m) for one in lost)
+    total = sum(map(len, demand.values()))
+    share = inputs.policy.served_share
+    may_lack = total if share is None else int(total * (1 - share) + 1e-6)
+    for saved_ore, served in lendings(demand, has, ways(inputs)):
+        yield Verdict(lost_ore - saved_ore, max(0, len(lost) - served - may_lack))
+
+
+def ways(inputs: PlacementInputs) -> dict[tuple[str, str], int]:
+    """Return the price of fetching a vehicle, between depots that are near enough."""
+    return {
+        (one.depot_id, other.depot_id): fetching_ore(way_min)
+        for one in inputs.depots
+        for other in inputs.depots
+        if one is not other
+        and (way_min := road_km(one, other) / BICYCLE_KMH * 60) <= inputs.policy.lending_within_min
+    }
+
+
+@given(small_instances(), st.sampled_from([ALL_COLUMNS, ALL_COLUMNS, 1, 4, 10]))
+@settings(max_examples=120, deadline=None)
+def test_the_optimum_is_the_cheapest_of_all_placements(
+    inputs: PlacementInputs, columns_at_most: int
+) -> None:
+    ids = [vehicle.vehicle_id for vehicle in inputs.vehicles]
+    possible = [
+        verdict
+        for chosen in product([depot.depot_id for depot in inputs.depots], repeat=len(ids))
+        for verdict in verdicts(inputs, dict(zip(ids, chosen, strict=True)))
+    ]
+    costs = [one.cost_ore for one in possible if not one.short]
+    problem = problem_of(inputs)
+    found = solve(problem, Search(seed=1, time_limit_s=10), columns_at_most)
+    if not costs:
+        assert found.status is SolverStatus.INFEASIBLE
+        if possible and columns_at_most == ALL_COLUMNS:
+            assert found.nearest is not None
+            reached = verdicts(inputs, found.nearest.placement)
+            assert min(one.short for one in reached) == min(one.short for one in possible)
+        return
+    assert found.bound_ore <= min(costs) <= found.objective_ore
+    if columns_at_most == ALL_COLUMNS:
+        assert found.status is SolverStatus.OPTIMAL
+        assert found.gap == 0
+    assert (found.status is SolverStatus.OPTIMAL) == (found.bound_ore == found.objective_ore)
+    assert found.objective_ore in {
+        one.cost_ore for one in verdicts(inputs, found.placement) if not one.short
+    }
+    assert bill(problem, found.placement, found.lendings).total_ore == found.objective_ore
 
 
 @given(small_instances())
-@settings(max_examples=150, deadline=None)
-def test_the_optimum_is_the_cheapest_of_all_placements(inputs: PlacementInputs) -> None:
-    ids = [vehicle.vehicle_id for vehicle in inputs.vehicles]
-    costs = [
-        cost
-        for chosen in product([depot.depot_id for depot in inputs.depots], repeat=len(ids))
-        if (cost := simulated_ore(inputs, dict(zip(ids, chosen, strict=True)))) is not None
-    ]
+@settings(max_examples=100, deadline=None)
+def test_lendings_of_whole_depots_are_those_of_one_outing_after_another(
+    inputs: PlacementInputs,
+) -> None:
     problem = problem_of(inputs)
-    found = solve(problem, Search(seed=1, time_limit_s=10))
-    if not costs:
-        assert found.status is SolverStatus.INFEASIBLE
-        return
-    assert found.status is SolverStatus.OPTIMAL
-    assert found.objective_ore == min(costs)
-    assert found.gap == 0
-    assert simulated_ore(inputs, found.placement) == found.objective_ore
-    assert bill(problem, found.placement).total_ore == found.objective_ore
+    for lending, found in problem.lendings.items():
+        way_min = problem.ways_min[lending.borrower_id, lending.lender_id]
+        assert found == one_by_one(problem.levels, way_min, lending)

@@ -1,0 +1,184 @@
+"""Lending: a depot's overflow is taken by a vehicle of a neighbouring depot while that is in.
+
+Levels are the unit. What the k-th vehicle of a depot would have taken, and does not because there
+is none, may be lent the m-th vehicle of a neighbour: of those outings, each that the lender's own
+leave time for, changeovers included, and that is dearer unserved than the way to the neighbour and
+back. One vehicle lends to one level, and a level borrows of one vehicle: what two lenders could do
+together for one level is left out, so that the plan promises less than operations can reach.
+The outing keeps its hours: who borrows sets out earlier and is back later by the way.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from typing import Final
+
+import numpy as np
+
+from optimizer.costs import (
+    CHANGEOVER_S,
+    CYCLING_SPEED_KMH,
+    WALKING_SPEED_KMH,
+    fetching_ore,
+    road_km,
+    unserved_ore,
+)
+from optimizer.demand import Level, Outing
+from optimizer.effort import Bools, Ints
+from schemas.demand import Fetching, PlacementPolicy
+from schemas.fleet import Depot
+from schemas.vehicle_type import VehicleType
+
+Levels = Mapping[tuple[str, VehicleType], tuple[Level, ...]]
+
+_SPEED_KMH: Final = {
+    Fetching.ON_FOOT: WALKING_SPEED_KMH,
+    Fetching.BY_BICYCLE: CYCLING_SPEED_KMH,
+}
+_CHANGEOVER: Final = timedelta(seconds=CHANGEOVER_S)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_CHANGEOVER_US: Final = _CHANGEOVER // _MICROSECOND
+_LONG_AGO_US: Final = np.iinfo(np.int64).min
+_NEVER_US: Final = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Lending:
+    """A neighbour's m-th vehicle of a class does what a depot's own k-th would have done.
+
+    `lender_level` counts from 1; one more than the lender's levels is any vehicle that it does not
+    need itself, of which there may be several.
+    """
+
+    vehicle_class: VehicleType
+    borrower_id: str
+    borrower_level: int
+    lender_id: str
+    lender_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What a lending does with the observed outings: the price it saves, and whom it serves."""
+
+    saved_ore: int
+    outings: int
+    round_trips: int
+
+
+def ways_min(depots: Mapping[str, Depot], policy: PlacementPolicy) -> dict[tuple[str, str], float]:
+    """Return the minutes between the depots that lend to each other, both ways round."""
+    if policy.lending_within_min <= 0:
+        return {}
+    found: dict[tuple[str, str], float] = {}
+    for one, other in permutations(sorted(depots), 2):
+        # The same figure both ways round, to the last bit.
+        ends = sorted((one, other))
+        way_km = road_km(depots[ends[0]], depots[ends[1]])
+        minutes = way_km / _SPEED_KMH[policy.fetching] * 60
+        if minutes <= policy.lending_within_min:
+            found[one, other] = minutes
+    return found
+
+
+def taken_over(wanted: Sequence[Outing], own: Sequence[Outing], way_min: float) -> Iterator[Outing]:
+    """Yield the outings that a lender with outings of its own takes over; both by start."""
+    price_ore = fetching_ore(way_min)
+    starts = [outing.started_at for outing in own]
+    for outing in wanted:
+        if unserved_ore(outing.distance_m) <= price_ore:
+            continue
+        following = bisect_right(starts, outing.started_at)
+        before, after = own[following - 1 : following], own[following : following + 1]
+        if before and before[0].ended_at + _CHANGEOVER > outing.started_at:
+            continue
+        if after and outing.ended_at + _CHANGEOVER > after[0].started_at:
+            continue
+        yield outing
+
+
+def lent(levels: Levels, way_min: float, lending: Lending) -> Lent:
+    """Return what a lending does, one outing after another."""
+    wanted = levels[lending.borrower_id, lending.vehicle_class][lending.borrower_level - 1].taken
+    own = levels.get((lending.lender_id, lending.vehicle_class), ())
+    held = own[lending.lender_level - 1].taken if lending.lender_level <= len(own) else ()
+    found = list(taken_over(wanted, held, way_min))
+    return Lent(
+        sum(unserved_ore(outing.distance_m) - fetching_ore(way_min) for outing in found),
+        len(found),
+        sum(outing.round_trips for outing in found),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The outings of one depot's levels, one after another, as arrays."""
+
+    started_us: Ints
+    """Microseconds since 1970, as are all its instants."""
+    ended_us: Ints
+    price_ore: Ints
+    round_trips: Ints
+    level: Ints
+    """From 0."""
+
+
+def possible(
+    levels: Levels, ways: Mapping[tuple[str, str], float]
+) -> Iterator[tuple[Lending, Lent]]:
+    """Yield all lendings that save anything, with what they do: `lent`, by whole depots."""
+    rows = {key: _row(of_one) for key, of_one in levels.items()}
+    for (borrower_id, vehicle_class), wanted in rows.items():
+        for (to, lender_id), way_min in ways.items():
+            if to != borrower_id:
+                continue
+            own = rows.get((lender_id, vehicle_class))
+            count = len(levels.get((lender_id, vehicle_class), ()))
+            price_ore = fetching_ore(way_min)
+            pays = wanted.price_ore > price_ore
+            for number in range(count + 1):
+                fits = pays if own is None else pays & _free(wanted, own, number)
+                saved, outings, trips = (
+                    np.bincount(wanted.level[fits], weights=weights[fits], minlength=1)
+                    for weights in (
+                        wanted.price_ore - price_ore,
+                        np.ones_like(wanted.price_ore),
+                        wanted.round_trips,
+                    )
+                )
+                for level in np.flatnonzero(outings).tolist():
+                    lending = Lending(vehicle_class, borrower_id, level + 1, lender_id, number + 1)
+                    yield (
+                        lending,
+                        Lent(int(saved[level]), int(outings[level]), int(trips[level])),
+                    )
+
+
+def _row(of_one: Sequence[Level]) -> _Row:
+    taken = [(number, outing) for number, level in enumerate(of_one) for outing in level.taken]
+    return _Row(
+        np.array([_us(outing.started_at) for _, outing in taken], dtype=np.int64),
+        np.array([_us(outing.ended_at) for _, outing in taken], dtype=np.int64),
+        np.array([unserved_ore(outing.distance_m) for _, outing in taken], dtype=np.int64),
+        np.array([outing.round_trips for _, outing in taken], dtype=np.int64),
+        np.array([number for number, _ in taken], dtype=np.int64),
+    )
+
+
+def _free(wanted: _Row, own: _Row, number: int) -> Bools:
+    """Return which wanted outings the lender's vehicle of a number, from 0, has time for."""
+    held = own.level == number
+    starts, ends = own.started_us[held], own.ended_us[held]
+    following = np.searchsorted(starts, wanted.started_us, side="right")
+    back = np.concatenate(([_LONG_AGO_US], ends + _CHANGEOVER_US))[following]
+    leaves = np.concatenate((starts, [_NEVER_US]))[following]
+    return (back <= wanted.started_us) & (wanted.ended_us + _CHANGEOVER_US <= leaves)
+
+
+def _us(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND

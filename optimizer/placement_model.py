@@ -1,0 +1,244 @@
+"""A placement problem as an integer program, and its answers as placements and lendings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from optimizer.costs import missing_charger_ore
+from optimizer.demand import class_of
+from optimizer.inputs import MOTOR, Problem, needs_charger, vehicles_at
+from optimizer.lending import Lending
+from optimizer.program import Program
+from schemas.fleet import EnergySource, VehicleType
+
+Key = tuple[str, VehicleType]
+"""A depot and a class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Vehicles that cost and serve the same wherever they stand; those that rather stay first."""
+
+    vehicle_class: VehicleType
+    on_charger: bool
+    stands_at: str | None
+    is_locked: bool
+    members: tuple[str, ...]
+
+
+def groups_of(problem: Problem) -> tuple[Group, ...]:
+    """Return the vehicles in groups."""
+    alike: defaultdict[
+        tuple[VehicleType, bool, str | None, bool, EnergySource, float], list[str]
+    ] = defaultdict(list)
+    for vehicle_id, vehicle in problem.vehicles.items():
+        key = (
+            class_of(vehicle),
+            needs_charger(vehicle),
+            problem.stands_at[vehicle_id],
+            vehicle_id in problem.locked,
+            vehicle.energy_source,
+            vehicle.consumption_per_km,
+        )
+        alike[key].append(vehicle_id)
+
+    def rather_stays(vehicle_id: str) -> tuple[bool, int, str]:
+        home = problem.vehicles[vehicle_id].home_depot_id
+        origin = problem.stands_at[vehicle_id]
+        left = 0 if origin is None else problem.departures.get((vehicle_id, origin), 0)
+        return home is None, -left, vehicle_id
+
+    return tuple(
+        Group(key[0], key[1], key[2], key[3], tuple(sorted(members, key=rather_stays)))
+        for key, members in alike.items()
+    )
+
+
+@dataclass(slots=True)
+class PlacementModel:
+    """The program of a problem, and what its columns stand for.
+
+    With `is_priced` the cost is minimised and the share to be served binds; without, what counts
+    is first by how many round trips that share is missed, then how little changes.
+    """
+
+    problem: Problem
+    is_priced: bool = True
+    program: Program = field(default_factory=Program)
+    groups: tuple[Group, ...] = ()
+    counts: dict[tuple[int, str], int] = field(default_factory=dict)
+    unserved: dict[Key, list[int]] = field(default_factory=dict)
+    missing_chargers: dict[str, int] = field(default_factory=dict)
+    lendings: dict[Lending, int] = field(default_factory=dict)
+    spare: dict[Key, int] = field(default_factory=dict)
+    short: dict[VehicleType, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.groups = groups_of(self.problem)
+        there: defaultdict[Key, list[int]] = defaultdict(list)
+        motor: defaultdict[str, list[int]] = defaultdict(list)
+        electric: defaultdict[str, list[int]] = defaultdict(list)
+        self._place(there, motor, electric)
+        self._bound_depots(motor, electric)
+        self._serve(there)
+        self._lend()
+        self._reach_share()
+
+    def _column(self, upper: int, cost_ore: int, *, is_change: bool = False) -> int:
+        return self.program.column(upper, cost_ore if self.is_priced else int(is_change))
+
+    def _place(
+        self,
+        there: Mapping[Key, list[int]],
+        motor: Mapping[str, list[int]],
+        electric: Mapping[str, list[int]],
+    ) -> None:
+        """Put every vehicle at one depot, locked ones where they are; note who is where."""
+        for number, group in enumerate(self.groups):
+            size, places = len(group.members), []
+            for depot_id in self.problem.depots:
+                if group.is_locked and depot_id != group.stands_at:
+                    continue
+                price_ore = self.problem.relocation_ore(group.members[0], depot_id)
+                column = self._column(size, price_ore, is_change=price_ore > 0)
+                self.counts[number, depot_id] = column
+                places.append(column)
+                there[depot_id, group.vehicle_class].append(column)
+                if group.vehicle_class in MOTOR:
+                    motor[depot_id].append(column)
+                if group.on_charger:
+                    electric[depot_id].append(column)
+            self.program.row(places, [1] * len(places), size, size)
+
+    def _bound_depots(
+        self, motor: Mapping[str, list[int]], electric: Mapping[str, list[int]]
+    ) -> None:
+        """Keep motor vehicles within the places; price electric ones beyond the chargers."""
+        price_ore = missing_charger_ore(self.problem.horizon_days)
+        for depot_id, depot in self.problem.depots.items():
+            columns = motor.get(depot_id, [])
+            self.program.row(columns, [1] * len(columns), None, depot.capacity)
+            columns = electric.get(depot_id, [])
+            if columns:
+                missing = self._column(len(self.problem.vehicles), price_ore)
+                self.missing_chargers[depot_id] = missing
+                factors = [1] * len(columns) + [-1]
+                self.program.row([*columns, missing], factors, None, depot.charger_count)
+
+    def _serve(self, there: Mapping[Key, list[int]]) -> None:
+        """Let the vehicles of a class at a depot serve its levels in turn; count who is left."""
+        lenders = {(one.lender_id, one.vehicle_class) for one in self.problem.lendings}
+        for key in sorted({*self.problem.levels, *lenders}):
+            levels = self.problem.levels.get(key, ())
+            unserved = [self._column(1, self.problem.level_ore(level)) for level in levels]
+            self.unserved[key] = unserved
+            columns = [*there.get(key, []), *unserved]
+            factors = [1] * len(columns)
+            if key in lenders:
+                self.spare[key] = self._column(len(self.problem.vehicles), 0)
+                columns.append(self.spare[key])
+                factors.append(-1)
+            self.program.row(columns, factors, len(levels), None)
+            for lower, higher in pairwise(unserved):
+                self.program.row([lower, higher], [1, -1], None, 0)
+
+    def _lend(self) -> None:
+        """Let vehicles that are there take over from those that are not, one for one.
+
+        A spare vehicle is lent only where the depot's own levels are all served.
+        """
+        borrowed: defaultdict[int, list[int]] = defaultdict(list)
+        lent: defaultdict[int, list[int]] = defaultdict(list)
+        spares: defaultdict[Key, list[int]] = defaultdict(list)
+        for lending, found in self.problem.lendings.items():
+            column = self._column(1, -self.problem.saved_ore(found), is_change=True)
+            self.lendings[lending] = column
+            kind = lending.vehicle_class
+            wanted = self.unserved[lending.borrower_id, kind][lending.borrower_level - 1]
+            borrowed[wanted].append(column)
+            lender = lending.lender_id, kind
+            if lending.lender_level > len(self.unserved[lender]):
+                spares[lender].append(column)
+            else:
+                lent[self.unserved[lender][lending.lender_level - 1]].append(column)
+        for wanted, columns in borrowed.items():
+            self.program.row([*columns, wanted], [1] * len(columns) + [-1], None, 0)
+        for lacking, columns in lent.items():
+            self.program.row([*columns, lacking], [1] * (len(columns) + 1), None, 1)
+        for key, columns in spares.items():
+            self.program.row([*columns, self.spare[key]], [1] * len(columns) + [-1], None, 0)
+            if self.unserved[key]:
+                most = min(len(columns), len(self.problem.vehicles))
+                last = self.unserved[key][-1]
+                self.program.row([*columns, last], [1] * len(columns) + [most], None, most)
+
+    def _reach_share(self) -> None:
+        all_changes = len(self.problem.vehicles) + len(self.lendings)
+        for kind, may_lack in self.problem.may_lack().items():
+            columns: list[int] = []
+            factors: list[int] = []
+            for key, unserved in self.unserved.items():
+                if key[1] is kind:
+                    columns += unserved
+                    factors += [level.round_trips for level in self.problem.levels.get(key, ())]
+            for lending, found in self.problem.lendings.items():
+                if lending.vehicle_class is kind:
+                    columns.append(self.lendings[lending])
+                    factors.append(-found.round_trips)
+            if not self.is_priced:
+                self.short[kind] = self.program.column(
+                    sum(max(0, one) for one in factors), all_changes + 1
+                )
+                columns.append(self.short[kind])
+                factors.append(-1)
+            self.program.row(columns, factors, None, may_lack)
+
+    def as_it_stands(self) -> list[int]:
+        """Return the values of the present placement, without lending."""
+        values = [0] * len(self.program.upper)
+        for number, group in enumerate(self.groups):
+            if group.stands_at is not None:
+                values[self.counts[number, group.stands_at]] = len(group.members)
+        there = vehicles_at(self.problem, self.problem.as_it_stands())
+        lacking = dict.fromkeys(self.short, 0)
+        for key, unserved in self.unserved.items():
+            levels = self.problem.levels.get(key, ())
+            for column in unserved[there.get(key, 0) :]:
+                values[column] = 1
+            if key[1] in lacking:
+                lacking[key[1]] += sum(one.round_trips for one in levels[there.get(key, 0) :])
+        for depot_id, column in self.missing_chargers.items():
+            electric = sum(
+                len(group.members)
+                for group in self.groups
+                if group.on_charger and group.stands_at == depot_id
+            )
+            values[column] = max(0, electric - self.problem.depots[depot_id].charger_count)
+        may_lack = self.problem.may_lack()
+        for kind, column in self.short.items():
+            values[column] = max(0, lacking[kind] - may_lack[kind])
+        return values
+
+    def read(self, values: Sequence[int]) -> tuple[dict[str, str], tuple[Lending, ...]]:
+        """Return placement and lendings; what is lent to who has a vehicle after all is not."""
+        placement: dict[str, str] = {}
+        for number, group in enumerate(self.groups):
+            depots = sorted(self.problem.depots, key=lambda one: (one != group.stands_at, one))
+            seats = [
+                one
+                for one in depots
+                if (number, one) in self.counts
+                for _ in range(values[self.counts[number, one]])
+            ]
+            placement |= zip(group.members, seats, strict=True)
+        there = vehicles_at(self.problem, placement)
+        lendings = [
+            one
+            for one, column in self.lendings.items()
+            if values[column]
+            and there.get((one.borrower_id, one.vehicle_class), 0) < one.borrower_level
+        ]
+        return dict(sorted(placement.items())), tuple(sorted(lendings))
