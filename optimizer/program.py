@@ -33,6 +33,13 @@ _STATUS: Final[Mapping[cp_model.CpSolverStatus, SolverStatus]] = {
     cp_model.INFEASIBLE: SolverStatus.INFEASIBLE,
     cp_model.UNKNOWN: SolverStatus.UNKNOWN,
 }
+_NO_ANSWER: Final = frozenset(
+    # All columns have two ends: nothing is unbounded.
+    {
+        mathopt.TerminationReason.INFEASIBLE,
+        mathopt.TerminationReason.INFEASIBLE_OR_UNBOUNDED,
+    }
+)
 _RELAXATION_SHARE: Final = 0.5
 _LEAST_LIMIT_S: Final = 1e-3
 _MOST_TIMES: Final = 2
@@ -122,6 +129,8 @@ def minimise(
         return _judged(program, best, found, -math.inf)
     relaxed = _relaxation(program, search)
     if relaxed is None:
+        if best is not None:
+            raise RuntimeError("the relaxation has no answer, though the program has one")
         return Answer(SolverStatus.INFEASIBLE, None, 0)
     sizes = np.sort(np.abs(relaxed.reduced))
     left_s = search.time_limit_s * (1 - _RELAXATION_SHARE)
@@ -234,7 +243,7 @@ def _relaxation(program: Program, search: Search) -> _Relaxed | None:
             ),
             interrupter=interrupter,
         )
-    if result.termination.reason is mathopt.TerminationReason.INFEASIBLE:
+    if result.termination.reason in _NO_ANSWER:
         return None
     duals, values = np.zeros(len(program.rows)), np.zeros(len(program.upper))
     if result.has_dual_feasible_solution():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 import pytest
 
+from infra.database.fleet import enter, load_fleet
 from infra.database.planning import UnknownMunicipalityError, connect, read_inputs
+from infra.database.pool import make_pool
 from infra.kafka import Topics, create_topics
 from infra.settings import PlannerSettings, Settings
+from schemas.fleet import MasterData
 from schemas.plan import PlacementPlan
 from stream.planner.run import run_planner
 from stream.planner.schedule import last_fire, next_fire
@@ -133,6 +136,37 @@ def test_vehicles_that_nobody_has_entered_are_not_placed(settings: Settings) -> 
         assert {one.vehicle_id for one in inputs.round_trips} == {"m/1", "m/3"}
 
     run(scenario())
+
+
+def test_a_lock_that_is_entered_and_the_policy_of_the_settings_reach_the_plan(
+    settings: Settings,
+) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+    locked = {"municipality_id": "m", "vehicle_type": "car", "home_depot_id": HALL}
+    master_data = MasterData.model_validate(
+        {
+            "vehicles": [
+                {**locked, "vehicle_id": f"m/{car}", "name": f"Car {car}", "locked_until": end}
+                for car, end in ((1, "2027-01-31"), (2, "2026-12-31"))
+            ]
+        }
+    )
+
+    async def scenario() -> None:
+        async with make_pool(settings) as pool, pool.connection() as connection:
+            await enter(connection, master_data)
+            loaded = await load_fleet(connection)
+        assert loaded.vehicles["m/2"].locked_until == date(2026, 12, 31)
+        rules = with_planner(settings, served_share=1.0, lending_within_min=10)
+        async with planner(rules):
+            await ask(settings)
+            await until(lambda: plans(settings), "a plan")
+
+    run(scenario())
+    plan = PlacementPlan.model_validate(plans(settings)[0]["document"])
+    assert (plan.status, plan.moves) == ("infeasible", ())
+    assert "1 car missing: 1 at School (most at 08:00 to 09:00" in plan.explanation
 
 
 def test_a_plan_for_an_unknown_municipality_cannot_be_asked_for(settings: Settings) -> None:
