@@ -24,7 +24,7 @@ from optimizer.effort import Floats, Ints
 from optimizer.search import Search
 from schemas.plan import SolverStatus
 
-COLUMNS_AT_MOST: Final = 25_000
+COLUMNS_AT_MOST: Final = 10_000
 """Columns that CP-SAT is given at first; a program with no more is not relaxed before (ours)."""
 
 _STATUS: Final[Mapping[cp_model.CpSolverStatus, SolverStatus]] = {
