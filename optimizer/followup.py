@@ -36,7 +36,10 @@ class NotFollowableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a plan promised for each week of its horizon, moving left out."""
+    """What a plan promised for each week of its horizon; moving and lending left out.
+
+    What neighbouring depots lend each other is no move, and nothing tells when they did.
+    """
 
     saving_ore: int
     unserved: float
@@ -50,8 +53,10 @@ def promise_of(plan: PlacementPlan) -> Promise:
             "vehicles stood; remedy: ask for a new one and accept that"
         )
     saved_dkk = plan.cost_before_dkk - (plan.objective_dkk - plan.relocation_dkk)
+    saved_dkk -= sum(one.saves_dkk for one in plan.lendings)
+    unserved = plan.unserved_after + sum(one.round_trips for one in plan.lendings)
     observed = max(_WEEK, plan.demand_to - plan.demand_from)
-    return Promise(ore(saved_dkk / plan.horizon_weeks), plan.unserved_after * (_WEEK / observed))
+    return Promise(ore(saved_dkk / plan.horizon_weeks), unserved * (_WEEK / observed))
 
 
 def week_bounds(week: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -128,6 +133,8 @@ def follow_up(
         explanation="",
     )
     words = _in_words(outcome, [one.vehicle_id for one in left])
+    if plan.lendings:
+        words += " What depots lend each other is in neither."
     return outcome.model_copy(update={"explanation": words})
 
 

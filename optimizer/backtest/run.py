@@ -56,6 +56,10 @@ def back_test(inputs: PlacementInputs, search: Search) -> Finding:
     proven = fitted.solution.status is SolverStatus.OPTIMAL
     unproven = 0.0 if proven else fitted.solution.gap
     words = in_words(found, unproven=unproven, greedy_stopped=fitted.greedy_stopped)
+    if fitted.solution.lendings:
+        words += (
+            " The replay lends nothing between depots and so errs against the plan, which does."
+        )
     return Finding(found, words)
 
 

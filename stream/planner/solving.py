@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
-from prometheus_client import Histogram
+from prometheus_client import Gauge, Histogram
 
 from infra.database.stream import event_id
 from infra.settings import PlannerSettings
@@ -23,6 +23,7 @@ SOLVE_SECONDS: Final = Histogram(
     "From inputs to plan",
     buckets=(0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
 )
+SOLVING: Final = Gauge("fleetpulse_planner_solving", "1 while a plan is in the making, else 0")
 _WATCH_S: Final = 0.5
 """How often it is looked whether a plan in the making is still wanted."""
 _CANCEL_S: Final = 0.05
@@ -42,7 +43,7 @@ async def solve(
     when the caller is cancelled. Raises `SupersededError`, and what `superseded` and `make` raise.
     """
     cancellation = Cancellation()
-    with SOLVE_SECONDS.time():
+    with SOLVE_SECONDS.time(), SOLVING.track_inprogress():
         solving = asyncio.get_running_loop().run_in_executor(None, make, cancellation)
         try:
             while not (await asyncio.wait([solving], timeout=_WATCH_S))[0]:

@@ -13,6 +13,7 @@ import pytest
 
 from infra.kafka import create_topics
 from infra.settings import Settings
+from stream.planner.solving import SOLVING
 from tests.planner_harness import (
     MONDAY,
     ask,
@@ -218,9 +219,10 @@ def large(settings: Settings) -> Settings:
 
 
 async def _solving(settings: Settings) -> None:
-    """Wait until the planner has read its inputs, and give the solver a moment."""
+    """Wait until a plan is in the making, and give the solver a moment."""
     await until(lambda: leaders(settings) == 1, "a leader")
-    await asyncio.sleep(2)
+    await until(lambda: SOLVING._value.get() == 1, "a plan in the making")  # noqa: SLF001 - there is no other way to read it
+    await asyncio.sleep(0.5)
     assert plans(settings) == []
 
 
