@@ -17,6 +17,7 @@ from typing import Final
 
 from bench.assignment import assignment_figures
 from bench.backtest import backtest_figures
+from bench.composition import composition_figures
 from bench.location import facility_figures, p_median_figures
 from bench.placement import placement_figures
 from bench.routes import run as routes_figures
@@ -28,6 +29,7 @@ PARTS: Final[Mapping[str, Callable[[], dict[str, float]]]] = {
     "placement": placement_figures,
     "routes": routes_figures,
     "back-test": backtest_figures,
+    "composition": composition_figures,
 }
 
 

@@ -1,0 +1,195 @@
+"""Composition: a front of fleets between cost and CO2e, and what leads to the chosen one.
+
+Counts and allotments are found depot by depot at prices of CO2e (`counts`, `allotment`), and put
+together within limits of CO2e (`front`). Same inputs and limit, same plan: all work is counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from optimizer.composition.allotment import OWN_CAR, Weights
+from optimizer.composition.counts import DepotCounts, Fleet
+from optimizer.composition.demand import demands_of
+from optimizer.composition.front import CHEAPEST, Point, front
+from optimizer.composition.reasons import explanation, proposals, shortage
+from optimizer.costs import CONSTANTS, ORE_PER_DKK
+from optimizer.effort import Effort
+from optimizer.search import Search
+from schemas.composition import (
+    CompositionInputs,
+    CompositionPlan,
+    CompositionPoint,
+    CompositionProgress,
+    DepotComposition,
+)
+from schemas.energy import CO2_PRICE_DKK_PER_KG
+from schemas.plan import SolverStatus
+
+Progress = Callable[[CompositionProgress], None]
+
+_G_PER_KG: Final = 1000
+PRICED: Final = Weights(1000, round(CO2_PRICE_DKK_PER_KG * ORE_PER_DKK))
+"""An øre a thousand, a gram as much as its price."""
+
+
+def inputs_hash(inputs: CompositionInputs) -> str:
+    """Return the SHA-256, in hexadecimal, of the sorted inputs and the cost constants."""
+    document = json.dumps(dict(CONSTANTS), sort_keys=True) + inputs.model_dump_json()
+    return hashlib.sha256(document.encode()).hexdigest()
+
+
+def compose(
+    inputs: CompositionInputs, search: Search, progress: Progress | None = None
+) -> CompositionPlan:
+    """Return the front, and proposals for the point that is cheapest with CO2e at its price.
+
+    The limit is deterministic time, shared by all points; reading the inputs, a first fleet and
+    the proposals are not limited. `progress` is called before each price of CO2e that is tried.
+    The seed orders nothing here and is kept with the plan.
+    """
+    effort = Effort(search.time_limit_s)
+    depots = [DepotCounts(one) for one in demands_of(inputs)]
+    present = [_first(inputs, one) for one in depots]
+
+    def told(weights: Weights, cheapest_ore: int) -> None:
+        if progress is not None:
+            progress(
+                CompositionProgress(
+                    limit_s=effort.limit_s,
+                    spent_s=effort.spent_s,
+                    co2e_price_dkk_per_kg=weights.dkk_per_kg,
+                    cheapest_dkk=cheapest_ore / ORE_PER_DKK,
+                )
+            )
+
+    points = front(depots, inputs.rules.points, effort, told)
+    if not inputs.rules.own_cars:
+        unserved = [one.best(CHEAPEST) for one in depots]
+        if any(map(_leaves_out, unserved)):
+            return _unservable(inputs, search, depots, unserved)
+        points = tuple(
+            one
+            for one in points
+            if not any((f.allotment.kind == OWN_CAR).any() for f in one.fleets)
+        )
+    return _plan(inputs, search, depots, present, points)
+
+
+def _leaves_out(fleet: Fleet) -> bool:
+    return bool((fleet.allotment.kind == OWN_CAR).any())
+
+
+def _first(inputs: CompositionInputs, depot: DepotCounts) -> Fleet:
+    """Try a depot without vehicles and with those of now; return the latter."""
+    kinds = Counter(
+        one.kind_id for one in inputs.vehicles if one.depot_id == depot.demand.depot.depot_id
+    )
+    counts = [kinds[one.kind_id] for one in depot.demand.kinds]
+    unlimited = Effort(1e12)
+    depot.try_counts([0] * len(counts), CHEAPEST, unlimited)
+    return depot.try_counts(counts, PRICED, unlimited, close=True)
+
+
+def _plan(
+    inputs: CompositionInputs,
+    search: Search,
+    depots: Sequence[DepotCounts],
+    present: Sequence[Fleet],
+    points: Sequence[Point],
+) -> CompositionPlan:
+    described = tuple(_described(depots, one) for one in points)
+    chosen = min(
+        range(len(points)),
+        key=lambda one: PRICED.ore * points[one].ore + PRICED.g * points[one].g,
+    )
+    picked = points[chosen]
+    counts = np.array([one.counts for one in picked.fleets], dtype=np.int64).sum(axis=0)
+    listed = ", ".join(
+        f"{count} {kind.kind_id}" for count, kind in zip(counts, inputs.kinds, strict=True)
+    )
+    now = Point(tuple(present), sum(one.g for one in present), 0)
+    proven = all(one.status is SolverStatus.OPTIMAL for one in described)
+    return CompositionPlan(
+        municipality_id=inputs.municipality_id,
+        inputs_hash=inputs_hash(inputs),
+        seed=search.seed,
+        time_limit_s=search.time_limit_s,
+        status=SolverStatus.OPTIMAL if proven else SolverStatus.FEASIBLE,
+        bound_dkk=described[0].bound_dkk,
+        gap=max(one.gap for one in described),
+        present=_described(depots, now) if inputs.rules.own_cars else None,
+        points=described,
+        chosen=chosen,
+        proposals=proposals(inputs, depots, picked.fleets, PRICED),
+        explanation=explanation(inputs, (now.ore, now.g), (picked.ore, picked.g), listed),
+    )
+
+
+def _described(depots: Sequence[DepotCounts], point: Point) -> CompositionPoint:
+    bound_ore = min(point.bound_ore, point.ore)
+    return CompositionPoint(
+        co2e_limit_kg=point.limit_g / _G_PER_KG,
+        cost_dkk=point.ore / ORE_PER_DKK,
+        co2e_kg=point.g / _G_PER_KG,
+        status=SolverStatus.OPTIMAL if bound_ore == point.ore else SolverStatus.FEASIBLE,
+        bound_dkk=bound_ore / ORE_PER_DKK,
+        gap=(point.ore - bound_ore) / point.ore if point.ore else 0.0,
+        depots=tuple(_at(depot, fleet) for depot, fleet in zip(depots, point.fleets, strict=True)),
+    )
+
+
+def _at(depot: DepotCounts, fleet: Fleet) -> DepotComposition:
+    ids = [one.kind_id for one in depot.demand.kinds]
+    taken = Counter(fleet.allotment.kind.tolist())
+    return DepotComposition(
+        depot_id=depot.demand.depot.depot_id,
+        counts=dict(zip(ids, fleet.counts, strict=True)),
+        served={one: taken[column] for column, one in enumerate(ids)},
+        own_car=taken[OWN_CAR],
+    )
+
+
+def _unservable(
+    inputs: CompositionInputs,
+    search: Search,
+    depots: Sequence[DepotCounts],
+    fleets: Sequence[Fleet],
+) -> CompositionPlan:
+    """Return a plan without a front: infeasible where the bound proves it, else unknown."""
+    proven = any(_proven(depot) for depot in depots)
+    words = shortage(inputs, depots, fleets)
+    if not proven:
+        words += " It is not proven that nothing better exists: raise the time limit to know."
+    return CompositionPlan(
+        municipality_id=inputs.municipality_id,
+        inputs_hash=inputs_hash(inputs),
+        seed=search.seed,
+        time_limit_s=search.time_limit_s,
+        status=SolverStatus.INFEASIBLE if proven else SolverStatus.UNKNOWN,
+        bound_dkk=0.0,
+        gap=1.0,
+        present=None,
+        points=(),
+        chosen=None,
+        proposals=(),
+        explanation=words,
+    )
+
+
+def _proven(depot: DepotCounts) -> bool:
+    """Return whether a depot's bound is beyond what any fleet that serves all costs."""
+    demand = depot.demand
+    if not demand.trips:
+        return False
+    if not demand.able.any(axis=1).all():
+        return True
+    served_g = int(demand.drive_g.max(axis=1).sum())
+    most_ore = int(demand.own_ore.max()) - 1
+    return depot.limit(CHEAPEST) > CHEAPEST.ore * most_ore + CHEAPEST.g * served_g
