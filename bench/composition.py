@@ -19,6 +19,7 @@ from schemas.composition import (
     CompositionInputs,
     CompositionProgress,
     CompositionRoundTrip,
+    CompositionRules,
     PresentVehicle,
     VehicleKind,
 )
@@ -28,7 +29,8 @@ from schemas.vehicle_type import VehicleType
 MONDAY: Final = datetime(2026, 3, 2, tzinfo=UTC)
 DEPOTS: Final = 10
 WEEKS: Final = 12
-SEARCH: Final = Search(seed=1, time_limit_s=240)
+POINTS: Final = 5
+SEARCH: Final = Search(seed=1, time_limit_s=120)
 
 KINDS: Final = (
     VehicleKind(
@@ -118,6 +120,7 @@ def municipality(seed: int, depots: int = DEPOTS, weeks: int = WEEKS) -> Composi
             for one in names
         ),
         vehicles=tuple(vehicles),
+        rules=CompositionRules(points=POINTS),
         round_trips=tuple(
             one.model_copy(update={"round_trip_id": f"t{number:06d}"})
             for number, one in enumerate(trips)

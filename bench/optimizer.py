@@ -1,8 +1,8 @@
-"""The optimizer's cores beside others', in one run: sites, round trips, vehicles and plans.
+"""The optimizer's cores beside others', in one run: sites, round trips, vehicles, demand, plans.
 
 `python -m bench.optimizer` prints a table, with `--json` one flat object. What others make of the
 same problems stands behind their names: `spopt_`, `first_come_`, `as_it_stands_`, `greedy_`,
-`pyvrp_`. A part whose data are not there says so and has no figures.
+`pyvrp_`, `last_week_`. A part whose data are not there says so and has no figures.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final
 from bench.assignment import assignment_figures
 from bench.backtest import backtest_figures
 from bench.composition import composition_figures
+from bench.forecast import forecast_figures
 from bench.location import facility_figures, p_median_figures
 from bench.placement import placement_figures
 from bench.routes import run as routes_figures
@@ -30,6 +31,7 @@ PARTS: Final[Mapping[str, Callable[[], dict[str, float]]]] = {
     "routes": routes_figures,
     "back-test": backtest_figures,
     "composition": composition_figures,
+    "forecast": forecast_figures,
 }
 
 

@@ -233,7 +233,9 @@ class FleetProposal(_Part):
     kind_id: LocalId
     vehicle_id: ScopedId | None = Field(description="Of what is given up")
     count: int = Field(ge=1)
-    saves_dkk: float
+    saves_dkk: float | None = Field(
+        description="None where without it round trips that must be served go unserved"
+    )
     reason: str
 
 

@@ -128,6 +128,8 @@ class DepotCounts:
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
         solver.parameters.linearization_level = 2
+        # Few counts, large numbers: other searches have run for seconds, one without an end.
+        solver.parameters.optimize_with_lb_tree_search = True
         solver.parameters.max_deterministic_time = limit_s
         status = solver.solve(model)
         effort.spent_s += solver.response_proto.deterministic_time

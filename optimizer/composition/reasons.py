@@ -80,6 +80,13 @@ class _Ladder:
         """Return the fleet with so many of the kind."""
         counts = [*self._counts]
         counts[self.column] = count
+        if count > self.count + 1:
+            last, before = self.at(count - 1), self.at(count - 2)
+            if (last.allotment.drive_ore, last.g) == (before.allotment.drive_ore, before.g):
+                # What one more is worth never grows: where the last changed nothing, none does.
+                driving = last.allotment
+                total = self.depot.demand.fleet_ore(counts) + driving.drive_ore
+                return Fleet(tuple(counts), driving, total)
         return self.depot.try_counts(counts, self._weights, Effort(_UNLIMITED), close=True)
 
 
@@ -117,6 +124,8 @@ def _given_up(
         )
         yearly = there.kind.yearly_cost_dkk
         saves = (more.ore - fewer.ore) / ORE_PER_DKK
+        spared_kg = (fewer.g - more.g) / _G_PER_KG
+        co2e = "spare" if spared_kg >= 0 else "add"
         yield FleetProposal(
             action="give up",
             depot_id=depot.depot_id,
@@ -127,7 +136,7 @@ def _given_up(
             reason=f"{depot.name} has {len(present)} {there.kind.kind_id} and needs {there.count} "
             f"in this fleet. {did} It costs {yearly:,.0f} DKK a year to have; number {kept} would "
             f"save {yearly - saves:,.0f} DKK of chargers, driving and own cars, and "
-            f"{(fewer.g - more.g) / _G_PER_KG:,.0f} kg CO2e.",
+            f"{co2e} {abs(spared_kg):,.0f} kg CO2e.",
         )
 
 
@@ -139,19 +148,23 @@ def _acquired(inputs: CompositionInputs, there: _Ladder, present: int) -> FleetP
     count = there.count - present
     saves = (without.ore - fleet.ore) / ORE_PER_DKK
     yearly = count * there.kind.yearly_cost_dkk
-    spared = (without.g - fleet.g) / _G_PER_KG
-    verdict = f"saves {saves:,.0f} DKK" if saves >= 0 else f"costs {-saves:,.0f} DKK, for the CO2e,"
+    spared_kg = (without.g - fleet.g) / _G_PER_KG
+    co2e = "spare" if spared_kg >= 0 else "add"
+    money = f"save {saves:,.0f} DKK" if saves >= 0 else f"cost {-saves:,.0f} DKK more"
+    verdict = f"{money} a year in all, and {co2e} {abs(spared_kg):,.0f} kg CO2e."
+    needed = int((without.allotment.kind == OWN_CAR).sum()) if depot.must_serve else 0
+    if needed:
+        verdict = f"are needed: without them {needed} of its round trips go unserved."
     return FleetProposal(
         action="acquire",
         depot_id=depot.depot.depot_id,
         kind_id=there.kind.kind_id,
         vehicle_id=None,
         count=count,
-        saves_dkk=saves,
+        saves_dkk=None if needed else saves,
         reason=f"{depot.depot.name} has {present} {there.kind.kind_id}; {there.count} would take "
         f"{len(taken)} of its {len(depot.trips)} round trips in {inputs.observed_days:.0f} days, "
-        f"{km:,.0f} km. {count} more at {yearly:,.0f} DKK a year {verdict} a year in all, and "
-        f"spare {spared:,.0f} kg CO2e.",
+        f"{km:,.0f} km. {count} more at {yearly:,.0f} DKK a year {verdict}",
     )
 
 

@@ -100,6 +100,7 @@ def test_acquisitions_say_what_they_take_and_what_they_save() -> None:
     (only,) = plan.proposals
     assert (only.action, only.kind_id, only.count) == ("acquire", "ev", 1)
     # Own cars at 3.70 DKK/km against 20 kWh at 2.13 DKK and the car, five times in five days.
+    assert only.saves_dkk is not None
     assert only.saves_dkk == pytest.approx(365 * (370 - 42.6) - 36_000, abs=1)
     assert "take 5 of its 5 round trips" in only.reason
     assert plan.status is SolverStatus.OPTIMAL
@@ -116,6 +117,9 @@ def test_charging_between_round_trips_needs_a_second_electric_car() -> None:
     }
     two = compose(inputs(soon, kinds=only_ev, rules=must), SEARCH).points[0]
     assert two.depots[0].counts == {"ev": 2}
+    (both,) = compose(inputs(soon, kinds=only_ev, rules=must), SEARCH).proposals
+    assert both.saves_dkk is None
+    assert "without them 10 of its round trips go unserved" in both.reason
     # The second one needs a charger that the depot has not.
     km = 10 * 110
     assert two.cost_dkk == pytest.approx(72_000 + 3_500 + 73 * km * 0.2 * 2.13, abs=1)
