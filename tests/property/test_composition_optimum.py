@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from itertools import combinations, product
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from optimizer.composition.solve import compose
@@ -58,6 +58,36 @@ KINDS = (
         cargo="large",
     ),
 )
+
+
+ENDLESS = CompositionInputs(
+    municipality_id="m",
+    timezone="UTC",
+    observed_days=3,
+    kinds=KINDS,
+    depots=[CompositionDepot(depot_id="m/a", name="a", capacity=3)],
+    vehicles=[PresentVehicle(vehicle_id="m/0", depot_id="m/a", kind_id="ev")],
+    round_trips=[
+        CompositionRoundTrip(
+            round_trip_id=round_trip_id,
+            depot_id="m/a",
+            started_at=MONDAY + timedelta(minutes=start),
+            ended_at=MONDAY + timedelta(minutes=end),
+            distance_m=1000 * km,
+            seats=seats,
+            cargo=cargo,
+        )
+        for round_trip_id, start, end, km, seats, cargo in [
+            ("t0", 0, 60, 70, 1, "none"),
+            ("t3", 0, 90, 71, 1, "large"),
+            ("t1", 0, 120, 50, 3, "small"),
+            ("t2", 60, 180, 30, 3, "none"),
+            ("t4", 210, 240, 50, 4, "large"),
+        ]
+    ],
+    rules=CompositionRules(points=3),
+)
+"""CP-SAT's usual search for the counts of this depot did not end, whatever its limit."""
 
 
 @st.composite
@@ -192,6 +222,7 @@ def assert_front(
 
 
 @given(instances())
+@example(ENDLESS)
 @settings(max_examples=examples(60), deadline=None)
 def test_points_can_be_had_and_bounds_are_below_the_best_of_all(inputs: CompositionInputs) -> None:
     ways = list(everything(inputs))
