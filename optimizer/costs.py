@@ -58,9 +58,6 @@ Priced and not forbidden: a fleet may already lack chargers, and must still get 
 CHANGEOVER_S: Final = 300.0
 """Rest between two round trips of one vehicle (OS2fleetoptimiser)."""
 
-OWN_CAR_FUEL_L_PER_KM: Final = 0.06
-"""Petrol that an employee's own car burns: 16.7 km/l (ours, a usual car of ten years)."""
-
 CHARGER_DKK_PER_YEAR: Final = 3_500.0
 """A charger beyond those that a depot has: 25,000 DKK over ten years, and service (ours)."""
 
@@ -78,7 +75,6 @@ CONSTANTS: Final[Mapping[str, float]] = MappingProxyType(
         "cycling_speed_kmh": CYCLING_SPEED_KMH,
         "missing_charger_dkk_per_day": MISSING_CHARGER_DKK_PER_DAY,
         "changeover_s": CHANGEOVER_S,
-        "own_car_fuel_l_per_km": OWN_CAR_FUEL_L_PER_KM,
         "charger_dkk_per_year": CHARGER_DKK_PER_YEAR,
         "co2_price_dkk_per_kg": CO2_PRICE_DKK_PER_KG,
     }

@@ -17,7 +17,7 @@ import numpy as np
 from optimizer.costs import (
     CHARGER_DKK_PER_YEAR,
     ORE_PER_DKK,
-    OWN_CAR_FUEL_L_PER_KM,
+    OWN_CAR_L_PER_KM,
     STAFF_DKK_PER_H,
     ore,
     unserved_ore,
@@ -117,7 +117,7 @@ def _demand(
             dkk, kg = driving(trip, kind, rules)
             drive_ore[row, column] = round(dkk * ORE_PER_DKK * scale)
             drive_g[row, column] = round(kg * _G_PER_KG * scale)
-    own_kg_per_m = OWN_CAR_FUEL_L_PER_KM * CO2E_KG_PER_UNIT[EnergySource.PETROL] / 1000
+    own_kg_per_m = OWN_CAR_L_PER_KM * CO2E_KG_PER_UNIT[EnergySource.PETROL] / 1000
     own_ore = [round(unserved_ore(one.distance_m) * scale) for one in trips]
     demand = DepotDemand(
         depot,

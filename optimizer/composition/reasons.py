@@ -169,16 +169,30 @@ def _acquired(inputs: CompositionInputs, there: _Ladder, present: int) -> FleetP
 
 
 def explanation(
-    inputs: CompositionInputs, present: tuple[int, int], chosen: tuple[int, int], counts: str
+    inputs: CompositionInputs,
+    present: tuple[int, int] | None,
+    chosen: tuple[int, int],
+    counts: str,
 ) -> str:
-    """Say what the chosen point is beside the fleet as it stands: øre and grams of both."""
-    cost, kg = (one[0] / ORE_PER_DKK for one in (present, chosen)), present[1] / _G_PER_KG
-    before, after = cost
+    """Say what the chosen point is beside the fleet as it stands: øre and grams of both.
+
+    `present` is None where the fleet as it stands cannot serve all that has to be served.
+    """
+    days = inputs.observed_days
+    said = (
+        f"With CO2e at its price the cheapest fleet has {counts}. A year costs "
+        f"{chosen[0] / ORE_PER_DKK:,.0f} DKK and {chosen[1] / _G_PER_KG:,.0f} kg CO2e"
+    )
+    standing = f"the {len(inputs.vehicles)} vehicles as they stand"
+    if present is None:
+        return (
+            f"{said}, with round trips allotted as well as can be, scaled from {days:.0f} days; "
+            f"{standing} cannot take all round trips, and own cars may not."
+        )
     return (
-        f"With CO2e at its price the cheapest fleet has {counts}. A year costs {after:,.0f} DKK "
-        f"and {chosen[1] / _G_PER_KG:,.0f} kg CO2e, against {before:,.0f} DKK and {kg:,.0f} kg of "
-        f"the {len(inputs.vehicles)} vehicles as they stand, both with round trips allotted as "
-        f"well as can be, scaled from {inputs.observed_days:.0f} days."
+        f"{said}, against {present[0] / ORE_PER_DKK:,.0f} DKK and {present[1] / _G_PER_KG:,.0f} kg "
+        f"of {standing}, both with round trips allotted as well as can be, scaled from "
+        f"{days:.0f} days."
     )
 
 

@@ -115,6 +115,9 @@ def _plan(
         f"{count} {kind.kind_id}" for count, kind in zip(counts, inputs.kinds, strict=True)
     )
     now = Point(tuple(present), sum(one.g for one in present), 0)
+    serves_all = inputs.rules.own_cars or not any(
+        (one.allotment.kind == OWN_CAR).any() for one in present
+    )
     proven = all(one.status is SolverStatus.OPTIMAL for one in described)
     return CompositionPlan(
         municipality_id=inputs.municipality_id,
@@ -124,11 +127,13 @@ def _plan(
         status=SolverStatus.OPTIMAL if proven else SolverStatus.FEASIBLE,
         bound_dkk=described[0].bound_dkk,
         gap=max(one.gap for one in described),
-        present=_described(depots, now) if inputs.rules.own_cars else None,
+        present=_described(depots, now) if serves_all else None,
         points=described,
         chosen=chosen,
         proposals=proposals(inputs, depots, picked.fleets, PRICED),
-        explanation=explanation(inputs, (now.ore, now.g), (picked.ore, picked.g), listed),
+        explanation=explanation(
+            inputs, (now.ore, now.g) if serves_all else None, (picked.ore, picked.g), listed
+        ),
     )
 
 

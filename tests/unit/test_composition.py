@@ -120,6 +120,9 @@ def test_charging_between_round_trips_needs_a_second_electric_car() -> None:
     (both,) = compose(inputs(soon, kinds=only_ev, rules=must), SEARCH).proposals
     assert both.saves_dkk is None
     assert "without them 10 of its round trips go unserved" in both.reason
+    plan = compose(inputs(soon, kinds=only_ev, rules=must), SEARCH)
+    assert plan.present is None
+    assert "the 0 vehicles as they stand cannot take all round trips" in plan.explanation
     # The second one needs a charger that the depot has not.
     km = 10 * 110
     assert two.cost_dkk == pytest.approx(72_000 + 3_500 + 73 * km * 0.2 * 2.13, abs=1)
