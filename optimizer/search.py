@@ -54,3 +54,7 @@ class Search:
     time_limit_s: float
     cancellation: Cancellation = field(default_factory=Cancellation, compare=False, repr=False)
     """Heeded by `optimizer.placement`."""
+
+
+Tell = Callable[[float, str], None]
+"""Hears how far a search is: the share that is done, from 0 to 1, and what it is at, in words."""

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import PoolTimeout
 from pydantic import ValidationError
 
-from infra.settings import KafkaSettings, PlannerSettings, Settings
+from infra.settings import KafkaSettings, PlannerSettings, Settings, TravelSettings
 from stream import logs
 from stream.commands import access, dashboards, planning, services, upkeep
 from stream.commands.alerts import alerts
@@ -23,6 +23,7 @@ from stream.commands.fleet import fleet
 from stream.commands.recompute import recompute
 from stream.commands.replay import replay
 from stream.commands.simulate import simulate
+from stream.commands.study import study
 from stream.commands.tracker import tracker
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 _PREFIXES: Final = {
     model.__name__: model.model_config.get("env_prefix", "")
-    for model in (Settings, KafkaSettings, PlannerSettings)
+    for model in (Settings, KafkaSettings, PlannerSettings, TravelSettings)
 }
 TRY, RUN, FEED, OPERATE = "Try it", "Run it", "Feed it", "Operate it"
 
@@ -50,6 +51,7 @@ app.command(rich_help_panel=FEED)(replay)
 app.add_typer(fleet, name="fleet", rich_help_panel=OPERATE)
 app.add_typer(tracker, name="tracker", rich_help_panel=OPERATE)
 app.add_typer(planning.plan, name="plan", rich_help_panel=OPERATE)
+app.add_typer(study, name="study", rich_help_panel=OPERATE)
 app.add_typer(alerts, name="alerts", rich_help_panel=OPERATE)
 app.add_typer(access.key, name="key", rich_help_panel=OPERATE)
 app.add_typer(access.reader, name="reader", rich_help_panel=OPERATE)

@@ -23,7 +23,7 @@ from optimizer.assignment.flow import Chosen, Concave
 from optimizer.assignment.reasons import explanation, lock_conflicts, reason
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
 from optimizer.effort import Effort, Ints
-from optimizer.search import Search
+from optimizer.search import Search, Tell
 from schemas.assignment import AssignmentInputs, AssignmentPlan, DepotUse, UnservedRoundTrip
 from schemas.plan import SolverStatus
 
@@ -63,11 +63,14 @@ def inputs_hash(inputs: AssignmentInputs) -> str:
     return hashlib.sha256(document.encode()).hexdigest()
 
 
-def assign(inputs: AssignmentInputs, search: Search) -> AssignmentPlan:
+def assign(
+    inputs: AssignmentInputs, search: Search, progress: Tell | None = None
+) -> AssignmentPlan:
     """Return which round trip takes which vehicle, with its price and a proven bound.
 
     The search is deterministic and its limit deterministic time; the seed orders nothing here and
-    is kept with the plan. Reading the inputs and the first answer are not limited.
+    is kept with the plan. Reading the inputs and the first answer are not limited. `progress`
+    hears of each depot and class.
     """
     conflicts = lock_conflicts(inputs)
     if conflicts:
@@ -76,6 +79,12 @@ def assign(inputs: AssignmentInputs, search: Search) -> AssignmentPlan:
     cells = cells_of(inputs)
     solved: list[_Solved] = []
     for number, cell in enumerate(cells):
+        if progress is not None:
+            depot_id, vehicle_class = cell.key
+            progress(
+                number / len(cells),
+                f"{depot_id}, {vehicle_class}: {len(cell.trips)} round trips",
+            )
         left_s = max(1e-9, effort.limit_s - effort.spent_s)
         mine = Effort(left_s / (len(cells) - number))
         solved.append(_solve(cell, mine))

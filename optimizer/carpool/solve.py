@@ -30,7 +30,7 @@ from optimizer.carpool.groups import (
     legs_of,
 )
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
-from optimizer.search import Search
+from optimizer.search import Search, Tell
 from optimizer.travel import Geodesic
 from schemas.carpool import CarpoolGroup, CarpoolInputs, CarpoolMember, CarpoolPlan, DepotPeak
 from schemas.energy import CO2_PRICE_DKK_PER_KG
@@ -49,18 +49,29 @@ _NOISE: Final = 1e-4
 
 
 def plan_carpool(
-    inputs: CarpoolInputs, search: Search, travel: Travel | None = None
+    inputs: CarpoolInputs,
+    search: Search,
+    travel: Travel | None = None,
+    progress: Tell | None = None,
 ) -> CarpoolPlan:
     """Plan who rides with whom. Ways are geodesic unless `travel` knows better.
 
     Same inputs, seed and limit (CP-SAT's deterministic time), same plan. Nothing shared is a plan
-    too: what a limit cuts short is never worse. Raises `schemas.travel.TravelError` where ways
-    cannot be had.
+    too: what a limit cuts short is never worse. `progress` hears of each of the three steps. Raises
+    `schemas.travel.TravelError` where ways cannot be had.
     """
     if not inputs.journeys:
         return _described(inputs, search, _hash(inputs, None), _Packing((), SolverStatus.OPTIMAL))
+
+    def tell(step: int, what: str) -> None:
+        if progress is not None:
+            progress(step / 3, what)
+
+    tell(0, f"ways between the places of {len(inputs.journeys)} journeys")
     ways = carpool_ways(inputs, travel if travel is not None else Geodesic())
+    tell(1, f"groups that fit, of {len(inputs.journeys)} journeys")
     groups, complete = Grouping(inputs, ways).groups(_MOST_GROUPS)
+    tell(2, f"the best of {len(groups)} groups")
     packing = _packed(inputs, groups, search, complete=complete)
     return _described(inputs, search, _hash(inputs, ways), packing)
 

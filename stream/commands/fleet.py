@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from psycopg import errors
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +13,7 @@ from infra.database import fleet as store
 from schemas.fleet import MasterData
 from stream.calendars import CalendarKeeper
 from stream.commands.database import Connection, with_connection
+from stream.commands.files import read_json
 
 fleet = typer.Typer(no_args_is_help=True, help="Municipalities, depots and vehicles.")
 
@@ -67,13 +67,7 @@ def enter(
     Workers take it up within half a minute, for what comes then: after a change of rules, depots or
     homes that holds for the past too, see `fleetpulse recompute`.
     """
-    try:
-        given = MasterData.model_validate_json(file.read())
-    except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            place = ".".join(map(str, fault["loc"]))
-            typer.echo(f"{file.name}: {place + ': ' if place else ''}{fault['msg']}", err=True)
-        raise typer.Exit(2) from None
+    given = read_json(file, MasterData)
 
     async def work(connection: Connection) -> None:
         await store.enter(connection, given)

@@ -1,0 +1,113 @@
+"""From recorded round trips to the question which vehicle each could have had.
+
+The outings are the planner's (`optimizer.demand`), so that both models count the same demand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from optimizer.costs import CHANGEOVER_S, energy_dkk_per_km
+from optimizer.demand import Outing, class_of, outings
+from optimizer.inputs import problem_of
+from optimizer.study import NothingToStudyError, Posed, of_days
+from schemas.assignment import AssignableVehicle, AssignmentInputs, WantedRoundTrip
+from schemas.demand import PlacementInputs
+from schemas.ids import local_part
+
+_DAYS_A_YEAR: Final = 365.25
+_WEEK: Final = 7
+
+
+def assignment_inputs(rows: PlacementInputs) -> Posed[AssignmentInputs]:
+    """Return the outings as round trips that want a vehicle, and vehicles where they stand.
+
+    A vehicle costs its yearly cost for the local days from the first outing to the last. Shifts
+    are not held against vehicles: what was driven outside them was wanted, and the vehicle was
+    there. Raises `NothingToStudyError` without an outing.
+    """
+    found = outings(rows)
+    driven = [one for one in found if one.ended_at > one.started_at]
+    if not driven:
+        raise NothingToStudyError(
+            f"no round trip of {rows.municipality_id} has ended in the last {rows.horizon_days} "
+            "days that there are fixes of; push some first (fleetpulse simulate or replay), "
+            "enter depots and vehicles, or look further back with --weeks"
+        )
+    zone = ZoneInfo(rows.timezone)
+    when, days = of_days(
+        min(one.started_at for one in driven), max(one.ended_at for one in driven), zone
+    )
+    stands_at = problem_of(rows).stands_at
+    vehicles = tuple(
+        AssignableVehicle(
+            vehicle_id=one.vehicle_id,
+            depot_id=depot_id,
+            vehicle_class=class_of(one),
+            seats=one.seats,
+            cost_dkk=one.yearly_cost_dkk * days / _DAYS_A_YEAR,
+            cost_dkk_per_km=energy_dkk_per_km(one),
+        )
+        for one in rows.vehicles
+        if (depot_id := stands_at[one.vehicle_id]) is not None
+    )
+    inputs = AssignmentInputs(
+        municipality_id=rows.municipality_id,
+        timezone=rows.timezone,
+        changeover_s=CHANGEOVER_S,
+        vehicles=vehicles,
+        round_trips=_wanted(driven, zone),
+    )
+    return Posed(inputs, _basis(rows, inputs, when, days, len(found) - len(driven)))
+
+
+def _wanted(driven: list[Outing], zone: ZoneInfo) -> tuple[WantedRoundTrip, ...]:
+    """Name each by depot, class and local minute of leaving; what shares these is numbered."""
+    seen: Counter[str] = Counter()
+    wanted: list[WantedRoundTrip] = []
+    for one in driven:
+        name = f"{local_part(one.depot_id)} {one.vehicle_class} {_minute(one.started_at, zone)}"
+        seen[name] += 1
+        wanted.append(
+            WantedRoundTrip(
+                round_trip_id=name if seen[name] == 1 else f"{name} #{seen[name]}",
+                depot_id=one.depot_id,
+                vehicle_class=one.vehicle_class,
+                started_at=one.started_at,
+                ended_at=one.ended_at,
+                distance_m=one.distance_m,
+            )
+        )
+    return tuple(wanted)
+
+
+def _minute(at: datetime, zone: ZoneInfo) -> str:
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M}"
+
+
+def _basis(
+    rows: PlacementInputs, inputs: AssignmentInputs, when: str, days: int, without_time: int
+) -> str:
+    parts = [
+        (
+            f"{len(inputs.round_trips)} outings of {when}, and {len(inputs.vehicles)} vehicles "
+            f"where they are at home, each at its yearly cost for {days} of {_DAYS_A_YEAR:g} days "
+            "and its energy by the kilometre."
+        ),
+        "An outing wants one seat, since nobody counts people, and is taken to end where it began.",
+        "Shifts are not held against vehicles.",
+    ]
+    nowhere = len(rows.vehicles) - len(inputs.vehicles)
+    if nowhere:
+        parts.append(f"Left out: {nowhere} vehicles without a home depot that left none.")
+    free = sum(1 for one in inputs.vehicles if not one.cost_dkk)
+    if free:
+        parts.append(f"{free} vehicles have no yearly cost entered, and cost nothing to have.")
+    if without_time:
+        parts.append(f"Left out: {without_time} outings that lasted no time.")
+    if days < _WEEK:
+        parts.append(f"Thin: {days} of the days of a week have been seen.")
+    return " ".join(parts)

@@ -1,0 +1,167 @@
+"""From recorded round trips to journeys that could have been shared.
+
+A round trip goes to where it stays longest, and back. One whose longest stay is less than half of
+all its standing is a tour: whoever makes it cannot ride along with somebody who goes elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+from itertools import pairwise
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from optimizer.inputs import MOTOR
+from optimizer.study import NothingToStudyError, Posed, of_days
+from schemas.carpool import CarpoolInputs, CarpoolRules, Journey
+from schemas.fleet import Depot, Vehicle, VehicleType
+from schemas.ids import local_part, scoped
+from schemas.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
+
+MAIN_STOP_SHARE: Final = 0.5
+"""Of all standing between trips: the least for a stop to be where a journey went (ours)."""
+
+PLACE_DECIMALS: Final = 3
+"""About 100 m: the same address is one place, and a travel service is told no more than that."""
+
+_LONGEST_NAME: Final = 63
+"""Characters of a vehicle's own id that leave room for an instant behind it."""
+
+BICYCLE: Final = "of bicycles"
+WITHOUT_A_STOP: Final = "without a stop on the way"
+TOUR: Final = "tours without a main stop"
+
+
+class UnknownDepotError(ValueError):
+    """An agreement names a depot that is not there."""
+
+
+class _Stay(NamedTuple):
+    before: DrivenTrip
+    after: DrivenTrip
+
+    @property
+    def lasts(self) -> timedelta:
+        return self.after.started_at - self.before.ended_at
+
+
+def carpool_inputs(
+    rows: JourneyRows,
+    agreements: Iterable[tuple[str, str]] = (),
+    rules: CarpoolRules | None = None,
+) -> Posed[CarpoolInputs]:
+    """Return the round trips of cars and vans as journeys to their main stop and back.
+
+    Master data have no departments: a vehicle belongs to its home depot's, named by the depot's
+    own id. `agreements` are pairs of depots, by their own ids or with the municipality before.
+    Raises `NothingToStudyError` without a journey, and `UnknownDepotError`.
+    """
+    vehicles = {one.vehicle_id: one for one in rows.vehicles}
+    depots = {one.depot_id: one for one in rows.depots}
+    agreed = tuple(_agreed(pair, rows.municipality_id, depots) for pair in agreements)
+    left_out: Counter[str] = Counter()
+    journeys: list[Journey] = []
+    for one in rows.round_trips:
+        found = _journey(one, vehicles[one.vehicle_id], depots[one.depot_id])
+        if isinstance(found, Journey):
+            journeys.append(found)
+        else:
+            left_out[found] += 1
+    if not journeys:
+        looked_at = _told(", of them", left_out)
+        raise NothingToStudyError(
+            f"no journey of {rows.municipality_id} in the last {rows.horizon_days} days that "
+            f"there are fixes of: {len(rows.round_trips)} complete round trips{looked_at}; "
+            "push more fixes, enter depots and vehicles, or look further back with --weeks"
+        )
+    inputs = CarpoolInputs(
+        municipality_id=rows.municipality_id,
+        journeys=tuple(journeys),
+        agreements=agreed,
+        rules=rules if rules is not None else CarpoolRules(),
+    )
+    return Posed(inputs, _basis(rows, inputs, left_out))
+
+
+def _agreed(pair: tuple[str, str], municipality_id: str, known: Collection[str]) -> tuple[str, str]:
+    """Return the departments of two depots. Raises `UnknownDepotError`."""
+    ids = [one if "/" in one else scoped(municipality_id, one) for one in pair]
+    for one in ids:
+        if one not in known:
+            raise UnknownDepotError(
+                f"{municipality_id} has no depot {local_part(one)!r} that could agree; it has "
+                f"{', '.join(sorted(map(local_part, known))) or 'none'}"
+            )
+    return local_part(ids[0]), local_part(ids[1])
+
+
+def _journey(one: DrivenRoundTrip, vehicle: Vehicle, depot: Depot) -> Journey | str:
+    """Return a round trip as a journey, or why it is none."""
+    kind = vehicle.vehicle_type
+    if kind not in MOTOR and kind is not VehicleType.UNKNOWN:
+        return BICYCLE
+    stays = [_Stay(*pair) for pair in pairwise(one.trips)]
+    if not stays:
+        return WITHOUT_A_STOP
+    main = max(stays, key=lambda stay: stay.lasts)  # of equal ones the first
+    if main.lasts < MAIN_STOP_SHARE * sum((stay.lasts for stay in stays), timedelta()):
+        return TOUR
+    home_depot_id = one.home_depot_id or one.depot_id
+    name = f"{local_part(one.vehicle_id)[:_LONGEST_NAME]}:{one.started_at:%Y%m%dT%H%M%SZ}"
+    return Journey(
+        journey_id=scoped(vehicle.municipality_id, name),
+        vehicle_id=one.vehicle_id,
+        vehicle_type=kind,
+        energy_source=vehicle.energy_source,
+        consumption_per_km=vehicle.consumption_per_km,
+        seats=vehicle.seats,
+        department=local_part(home_depot_id),
+        depot_id=home_depot_id,
+        origin_lat=depot.lat,
+        origin_lon=depot.lon,
+        destination_lat=round(main.before.end_lat, PLACE_DECIMALS),
+        destination_lon=round(main.before.end_lon, PLACE_DECIMALS),
+        started_at=one.started_at,
+        arrived_at=main.before.ended_at,
+        left_at=main.after.started_at,
+        returned_at=one.ended_at,
+        distance_m=one.distance_m,
+    )
+
+
+def _told(before: str, left_out: Counter[str]) -> str:
+    told = ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()))
+    return f"{before} {told}" if told else ""
+
+
+def _basis(rows: JourneyRows, inputs: CarpoolInputs, left_out: Counter[str]) -> str:
+    journeys = inputs.journeys
+    when, _ = of_days(
+        min(one.started_at for one in journeys),
+        max(one.ended_at for one in journeys),
+        ZoneInfo(rows.timezone),
+    )
+    rules = inputs.rules
+    agreed = "; ".join(f"{one} with {other}" for one, other in inputs.agreements)
+    parts = [
+        (
+            f"{len(journeys)} of {len(rows.round_trips)} complete round trips of {when}, each to "
+            f"the stop where it stayed longest and back{_told('; left out:', left_out)}."
+        ),
+        "One person a vehicle, since nobody counts people.",
+        "Master data have no departments: each home depot counts as one.",
+        f"Agreed: {agreed}." if agreed else "No two of them have agreed to share.",
+        (
+            f"At most {rules.max_detour_m / 1000:g} km of detour each way, and "
+            f"{rules.max_shift_s / 60:g} min earlier or later."
+        ),
+    ]
+    free = sum(1 for one in journeys if not one.consumption_per_km)
+    if free:
+        parts.append(
+            f"{free} journeys are of vehicles without a consumption entered: riding along saves "
+            "nothing there."
+        )
+    return " ".join(parts)

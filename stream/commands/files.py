@@ -1,0 +1,25 @@
+"""Files that commands are given."""
+
+from __future__ import annotations
+
+from typing import BinaryIO, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_json(file: BinaryIO, model: type[Model]) -> Model:
+    """Return what a file holds.
+
+    Raises `typer.Exit` with code 2 when that is something else, having named each fault with its
+    place.
+    """
+    try:
+        return model.model_validate_json(file.read())
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            place = ".".join(map(str, fault["loc"]))
+            typer.echo(f"{file.name}: {place + ': ' if place else ''}{fault['msg']}", err=True)
+        raise typer.Exit(2) from None

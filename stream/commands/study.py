@@ -1,0 +1,206 @@
+"""Studies: who could have taken which vehicle, who could have shared, who should visit whom when.
+
+What a study finds is stored and shown; nothing is changed by it.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Console
+
+from infra.settings import Settings
+from stream.commands.database import with_connection, with_pool
+from stream.commands.files import read_json
+
+if TYPE_CHECKING:
+    from optimizer.search import Tell
+    from stream.studies.make import Solved
+
+study = typer.Typer(
+    no_args_is_help=True,
+    help="Questions to the recorded weeks: which vehicles are needed, who could share, and routes.",
+)
+
+_Municipality = Annotated[str, typer.Argument(help="Of which municipality.")]
+_Weeks = Annotated[int, typer.Option(min=1, max=104, help="So many weeks, the newest ones.")]
+_TimeLimit = Annotated[
+    float, typer.Option(min=0.001, help="Of search, in counted seconds of one core.")
+]
+_Seed = Annotated[int, typer.Option(min=0, help="The same rows, seed and limit: the same plan.")]
+
+
+@study.command("assignment")
+def assignment(
+    municipality: _Municipality,
+    weeks: _Weeks = 4,
+    time_limit: _TimeLimit = 60.0,
+    seed: _Seed = 1,
+) -> None:
+    """Find which vehicles the recorded round trips need, and which they could do without."""
+    from optimizer.search import Search
+    from stream.studies import make
+
+    with _plainly():
+        rows = with_pool(lambda pool: make.read_outings(pool, municipality, weeks))
+        with _telling("assignment") as tell:
+            solved = make.solve_assignment(rows, Search(seed, time_limit), tell)
+        _keep_and_show(solved)
+
+
+@study.command("carpool")
+def carpool(  # noqa: PLR0913, PLR0917 - typer makes options of them
+    municipality: _Municipality,
+    agree: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B", help="Two depots whose people share; may be given again."),
+    ] = None,
+    detour_km: Annotated[float, typer.Option(min=0, help="Of the driver, each way.")] = 5.0,
+    shift_min: Annotated[
+        float, typer.Option(min=0, help="Leaving earlier or later, at most.")
+    ] = 15.0,
+    weeks: _Weeks = 4,
+    time_limit: _TimeLimit = 60.0,
+    seed: _Seed = 1,
+) -> None:
+    """Find recorded journeys that could have shared a vehicle; within a home depot, or agreed."""
+    from optimizer.search import Search
+    from schemas.carpool import CarpoolRules
+    from stream.studies import make
+
+    rules = CarpoolRules(max_detour_m=detour_km * 1000, max_shift_s=shift_min * 60)
+    wishes = make.Wishes([_pair(one) for one in agree or ()], rules)
+    with _plainly():
+        rows = with_pool(lambda pool: make.read_rides(pool, municipality, weeks))
+        with _telling("carpool") as tell:
+            ways = make.ways_of(Settings())
+            solved = make.solve_carpool(rows, wishes, Search(seed, time_limit), ways, tell)
+        _keep_and_show(solved)
+
+
+@study.command("routes")
+def routes(
+    file: Annotated[
+        typer.FileBinaryRead,
+        typer.Argument(help="JSON, as `routes-example` prints it; - reads standard input."),
+    ],
+    time_limit: _TimeLimit = 30.0,
+    seed: _Seed = 1,
+    chains: Annotated[
+        int, typer.Option(min=1, max=64, help="Searches side by side, a core each.")
+    ] = 1,
+) -> None:
+    """Plan who makes which visit of a file, and in what order."""
+    from infra.database.studies import require_municipality
+    from schemas.routes import RouteInputs, RouteSearch
+    from stream.studies import make
+
+    inputs = read_json(file, RouteInputs)
+    search = RouteSearch(seed=seed, time_limit_s=time_limit, chains=chains)
+    with _plainly():
+        with_connection(lambda one: require_municipality(one, inputs.municipality_id))
+        with _telling("routes") as tell:
+            solved = make.solve_routes(inputs, search, make.ways_of(Settings()), tell)
+        _keep_and_show(solved)
+
+
+@study.command("routes-example")
+def routes_example() -> None:
+    """Print a file of visits to start from."""
+    from stream.studies.example import ROUTES
+
+    typer.echo(ROUTES)
+
+
+@study.command("list")
+def list_(
+    municipality: _Municipality,
+    limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 20,
+) -> None:
+    """List the studies of a municipality, the newest first."""
+    from infra.database.studies import list_studies
+    from stream.studies.show import show_lines
+
+    with _plainly():
+        found = with_connection(lambda one: list_studies(one, municipality, limit))
+        show_lines(found, Console())
+
+
+@study.command("show")
+def show(
+    study_id: Annotated[UUID, typer.Argument(help="Its id, as `study list` shows it.")],
+) -> None:
+    """Show a study again."""
+    from infra.database.studies import read_study
+    from stream.studies.show import show as show_study
+
+    found = with_connection(lambda one: read_study(one, study_id))
+    if found is None:
+        raise typer.BadParameter(f"no study {study_id}; `fleetpulse study list` shows them")
+    show_study(found, Console())
+
+
+def _pair(given: str) -> tuple[str, str]:
+    first, comma, second = (part.strip() for part in given.partition(","))
+    if not (first and comma and second) or "," in second:
+        raise typer.BadParameter(f"{given!r} are not two depots; give --agree A,B")
+    return first, second
+
+
+def _keep_and_show(solved: Solved) -> None:
+    from stream.studies.make import keep
+    from stream.studies.show import show as show_study
+
+    who = getpass.getuser()
+    show_study(with_pool(lambda pool: keep(pool, solved, who)), Console())
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Say in a line what is not our fault, and what to do."""
+    from infra.database.planning import UnknownMunicipalityError
+    from optimizer.carpool.inputs import UnknownDepotError
+    from optimizer.study import NothingToStudyError
+    from schemas.travel import TravelError
+
+    try:
+        yield
+    except UnknownMunicipalityError as error:
+        raise typer.BadParameter(
+            f"{error}; `fleetpulse fleet show` lists those that are, `fleetpulse fleet enter` "
+            "enters more"
+        ) from None
+    except UnknownDepotError as error:
+        raise typer.BadParameter(str(error)) from None
+    except (NothingToStudyError, TravelError) as error:
+        typer.echo(f"fleetpulse: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[Tell]:
+    """Show how far a search is, where somebody looks on."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn(what),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("", total=1.0)
+
+        def tell(share: float, at: str) -> None:
+            progress.update(task, completed=share, description=at)
+
+        yield tell

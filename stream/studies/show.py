@@ -1,0 +1,163 @@
+"""A study on the terminal: in words, then the first rows with the reason of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from infra.database.studies import StudyLine
+from schemas.assignment import AssignmentPlan, DepotUse
+from schemas.carpool import CarpoolPlan
+from schemas.ids import local_part
+from schemas.plan import SolverStatus
+from schemas.routes import RoutesPlan
+from schemas.study import Study
+
+SHOWN: Final = 10
+
+
+def show(study: Study, console: Console) -> None:
+    """Print a study."""
+    plan = study.plan
+    console.print(
+        f"[bold]{study.kind.value} study of {study.municipality_id}[/], "
+        f"{study.created_at:%Y-%m-%d %H:%M} UTC, by {escape(study.requested_by)}",
+        highlight=False,
+    )
+    console.print(f"[bold]answer[/] {escape(plan.explanation)}", highlight=False)
+    console.print(f"[bold]proof[/] {escape(proof(study))}", highlight=False)
+    console.print(f"[bold]basis[/] {escape(study.basis)}", highlight=False)
+    match plan:
+        case AssignmentPlan():
+            _show_assignment(plan, console)
+        case CarpoolPlan():
+            _show_carpool(plan, console)
+        case RoutesPlan():
+            _show_routes(plan, console)
+    console.print(
+        f"stored as {study.study_id}, inputs {plan.inputs_hash[:12]}: fleetpulse study show "
+        f"{study.study_id}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def proof(study: Study) -> str:
+    """Say what the plan comes to, and what is proven about it."""
+    plan = study.plan
+    comes_to = f"{plan.objective_dkk:,.0f} DKK"
+    if isinstance(plan, CarpoolPlan):
+        if plan.status is SolverStatus.OPTIMAL:
+            return f"It saves {comes_to}, and nothing saves more ({plan.bound_by})."
+        return (
+            f"It saves {comes_to}; nothing saves more than {plan.bound_dkk:,.0f} DKK, a gap of "
+            f"{plan.gap:.1%} ({plan.bound_by})."
+        )
+    by = f" ({plan.bound_by})" if isinstance(plan, RoutesPlan) else ""
+    if plan.status is SolverStatus.OPTIMAL:
+        return f"It costs {comes_to}, and nothing costs less{by}."
+    return (
+        f"It costs {comes_to}; nothing costs less than {plan.bound_dkk:,.0f} DKK, a gap of "
+        f"{plan.gap:.1%}{by}."
+    )
+
+
+def sentence(study: Study) -> str:
+    """Say what was asked and what came of it, in a line."""
+    return f"{study.kind.value} of {study.municipality_id}: {study.plan.explanation} {proof(study)}"
+
+
+def show_lines(lines: Sequence[StudyLine], console: Console) -> None:
+    """Print studies as a list."""
+    table = Table("study", "made", "by", "kind", "solver", "gap", "answer", box=box.SIMPLE_HEAD)
+    table.columns[0].no_wrap = True
+    for column in table.columns:
+        column.overflow = "fold"
+    for one in lines:
+        table.add_row(
+            str(one.study_id),
+            f"{one.created_at:%Y-%m-%d %H:%M} UTC",
+            escape(one.requested_by),
+            one.kind,
+            one.status,
+            f"{one.gap:.1%}",
+            escape(one.explanation),
+        )
+    console.print(table)
+
+
+def _first(title: str, count: int) -> str:
+    return f"{title}, the first {SHOWN} of {count}" if count > SHOWN else f"{title}: {count}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _show_assignment(plan: AssignmentPlan, console: Console) -> None:
+    table = _table("Vehicles by depot and class", "depot", "class", "vehicles", "used", "why")
+    for one in plan.depots:
+        table.add_row(
+            local_part(one.depot_id),
+            one.vehicle_class.value,
+            str(one.vehicles),
+            str(one.used),
+            _why(one),
+        )
+    console.print(table)
+    if plan.unserved:
+        title = _first("Without a vehicle", len(plan.unserved))
+        table = _table(title, "round trip", "own car, DKK", "why")
+        for lost in plan.unserved[:SHOWN]:
+            table.add_row(escape(lost.round_trip_id), f"{lost.price_dkk:,.0f}", escape(lost.reason))
+        console.print(table)
+
+
+def _why(use: DepotUse) -> str:
+    """Say why so many vehicles are used."""
+    at_once = f"at most {use.peak_overlap} round trips at once"
+    if not use.unserved:
+        return f"{at_once}, each has a vehicle"
+    return f"{at_once}; {use.unserved} are cheaper by own car, or find no vehicle"
+
+
+def _show_carpool(plan: CarpoolPlan, console: Console) -> None:
+    if not plan.groups:
+        return
+    groups = sorted(plan.groups, key=lambda one: (-one.saved_dkk, one.out_from, one.vehicle_id))
+    table = _table(_first("Who could share", len(groups)), "out", "saves", "why")
+    for one in groups[:SHOWN]:
+        table.add_row(
+            f"{one.out_from:%Y-%m-%d %H:%M} UTC", f"{one.saved_dkk:,.0f} DKK", escape(one.reason)
+        )
+    console.print(table)
+
+
+def _show_routes(plan: RoutesPlan, console: Console) -> None:
+    title = _first("Routes", len(plan.routes))
+    table = _table(title, "vehicle", "leaves", "back", "km", "visits, UTC")
+    for one in plan.routes[:SHOWN]:
+        visits = ", ".join(
+            f"{local_part(stop.visit_id)} {stop.begins_at:%H:%M}" for stop in one.stops
+        )
+        table.add_row(
+            local_part(one.vehicle_id),
+            f"{one.departs_at:%Y-%m-%d %H:%M} UTC",
+            f"{one.returns_at:%H:%M} UTC",
+            f"{one.distance_m / 1000:,.1f}",
+            visits,
+        )
+    console.print(table)
+    if plan.unserved:
+        table = _table(_first("Not made", len(plan.unserved)), "visit", "why")
+        for lost in plan.unserved[:SHOWN]:
+            table.add_row(local_part(lost.visit_id), escape(lost.reason))
+        console.print(table)
