@@ -22,12 +22,13 @@ _DAYS_A_YEAR: Final = 365.25
 _WEEK: Final = 7
 
 
-def assignment_inputs(rows: PlacementInputs) -> Posed[AssignmentInputs]:
+def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed[AssignmentInputs]:
     """Return the outings as round trips that want a vehicle, and vehicles where they stand.
 
-    A vehicle costs its yearly cost for the local days from the first outing to the last. Shifts
-    are not held against vehicles: what was driven outside them was wanted, and the vehicle was
-    there. Raises `NothingToStudyError` without an outing.
+    A vehicle costs its yearly cost for the local days from the first outing to the last; nothing
+    where all are `paid_for` anyway, so that whatever they can serve is served. Shifts are not held
+    against vehicles: what was driven outside them was wanted, and the vehicle was there. Raises
+    `NothingToStudyError` without an outing.
     """
     found = outings(rows)
     driven = [one for one in found if one.ended_at > one.started_at]
@@ -48,7 +49,7 @@ def assignment_inputs(rows: PlacementInputs) -> Posed[AssignmentInputs]:
             depot_id=depot_id,
             vehicle_class=class_of(one),
             seats=one.seats,
-            cost_dkk=one.yearly_cost_dkk * days / _DAYS_A_YEAR,
+            cost_dkk=0.0 if paid_for else one.yearly_cost_dkk * days / _DAYS_A_YEAR,
             cost_dkk_per_km=energy_dkk_per_km(one),
         )
         for one in rows.vehicles
@@ -61,7 +62,18 @@ def assignment_inputs(rows: PlacementInputs) -> Posed[AssignmentInputs]:
         vehicles=vehicles,
         round_trips=_wanted(driven, zone),
     )
-    return Posed(inputs, _basis(rows, inputs, when, days, len(found) - len(driven)))
+    cost = f"each at its yearly cost for {days} of {_DAYS_A_YEAR:g} days"
+    if paid_for:
+        cost = "each paid for already"
+    parts = _basis(rows, inputs, when, cost)
+    free = sum(1 for one in vehicles if not one.cost_dkk)
+    if free and not paid_for:
+        parts.append(f"{free} vehicles have no yearly cost entered, and cost nothing to have.")
+    if len(found) > len(driven):
+        parts.append(f"Left out: {len(found) - len(driven)} outings that lasted no time.")
+    if days < _WEEK:
+        parts.append(f"Thin: {days} of the days of a week have been seen.")
+    return Posed(inputs, " ".join(parts))
 
 
 def _wanted(driven: list[Outing], zone: ZoneInfo) -> tuple[WantedRoundTrip, ...]:
@@ -88,14 +100,11 @@ def _minute(at: datetime, zone: ZoneInfo) -> str:
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
-def _basis(
-    rows: PlacementInputs, inputs: AssignmentInputs, when: str, days: int, without_time: int
-) -> str:
+def _basis(rows: PlacementInputs, inputs: AssignmentInputs, when: str, cost: str) -> list[str]:
     parts = [
         (
             f"{len(inputs.round_trips)} outings of {when}, and {len(inputs.vehicles)} vehicles "
-            f"where they are at home, each at its yearly cost for {days} of {_DAYS_A_YEAR:g} days "
-            "and its energy by the kilometre."
+            f"where they are at home, {cost} and its energy by the kilometre."
         ),
         "An outing wants one seat, since nobody counts people, and is taken to end where it began.",
         "Shifts are not held against vehicles.",
@@ -103,11 +112,4 @@ def _basis(
     nowhere = len(rows.vehicles) - len(inputs.vehicles)
     if nowhere:
         parts.append(f"Left out: {nowhere} vehicles without a home depot that left none.")
-    free = sum(1 for one in inputs.vehicles if not one.cost_dkk)
-    if free:
-        parts.append(f"{free} vehicles have no yearly cost entered, and cost nothing to have.")
-    if without_time:
-        parts.append(f"Left out: {without_time} outings that lasted no time.")
-    if days < _WEEK:
-        parts.append(f"Thin: {days} of the days of a week have been seen.")
-    return " ".join(parts)
+    return parts

@@ -143,8 +143,18 @@ def _shortage(inputs: AssignmentInputs, use: DepotUse, assignment: Mapping[str, 
     )
     local = at.astimezone(ZoneInfo(inputs.timezone))
     kind = use.vehicle_class.value.replace("_", "-")
-    return (
+    left = (
         f"{use.depot_id} leaves {use.unserved} round trips without a {kind}; worst at "
-        f"{local:%Y-%m-%d %H:%M}: {out} are out at once, {had} of its {use.vehicles} can be had, "
+        f"{local:%Y-%m-%d %H:%M}: "
+    )
+    standing = had - (out - lacking)
+    if standing > 0:
+        return (
+            f"{left}{lacking} of {out} at once, while {standing} of its {use.vehicles} "
+            f"{'stands' if standing == 1 else 'stand'}: using one more costs more than the own "
+            "cars that it saves, or it has too few seats or too little time."
+        )
+    return (
+        f"{left}{out} are out at once, {had} of its {use.vehicles} can be had, "
         f"{lacking} {'is' if lacking == 1 else 'are'} missing."
     )

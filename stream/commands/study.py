@@ -38,18 +38,28 @@ _Seed = Annotated[int, typer.Option(min=0, help="The same rows, seed and limit: 
 @study.command("assignment")
 def assignment(
     municipality: _Municipality,
+    paid_for: Annotated[  # noqa: FBT002 - typer makes a flag of it
+        bool,
+        typer.Option(
+            "--paid-for", help="Vehicles are paid for anyway: serve whatever they can serve."
+        ),
+    ] = False,
     weeks: _Weeks = 4,
     time_limit: _TimeLimit = 60.0,
     seed: _Seed = 1,
 ) -> None:
-    """Find which vehicles the recorded round trips need, and which they could do without."""
+    """Find which vehicle each recorded round trip could have had, and which are worth their cost.
+
+    A vehicle costs its yearly cost pro rata; a round trip without one, the allowance for an own
+    car.
+    """
     from optimizer.search import Search
     from stream.studies import make
 
     with _plainly():
         rows = with_pool(lambda pool: make.read_outings(pool, municipality, weeks))
         with _telling("assignment") as tell:
-            solved = make.solve_assignment(rows, Search(seed, time_limit), tell)
+            solved = make.solve_assignment(rows, Search(seed, time_limit), tell, paid_for=paid_for)
         _keep_and_show(solved)
 
 

@@ -19,6 +19,7 @@ from stream import process
 from stream.demo import latency, report
 from stream.demo.play import DemoFailedError, Play, Played, config
 from stream.demo.stack import ChildFailedError, Stack
+from stream.demo.studies import study
 from stream.vendor import VendorError
 
 _READER: Final = "fleetpulse_reader"
@@ -131,6 +132,7 @@ async def _play(stack: Stack, pool: Pool, console: Console, fleet: Fleet) -> Non
     wanted = config(seed=fleet.seed, days=fleet.days, vehicles=fleet.vehicles)
     played = await Play(stack, pool, console).run(wanted)
     report.show(await report.find(pool), console)
+    await study(pool, stack.settings, wanted.municipalities[0], console)
     _show_speed(played, console)
 
 

@@ -75,9 +75,11 @@ async def read_rides(pool: Pool, municipality_id: str, weeks: int) -> JourneyRow
         return await read_journeys(connection, municipality_id, weeks * _DAYS_A_WEEK)
 
 
-def solve_assignment(rows: PlacementInputs, search: Search, tell: Tell | None = None) -> Solved:
+def solve_assignment(
+    rows: PlacementInputs, search: Search, tell: Tell | None = None, *, paid_for: bool = False
+) -> Solved:
     """Assign outings to vehicles. Raises as `assignment_inputs` does."""
-    posed = assignment_inputs(rows)
+    posed = assignment_inputs(rows, paid_for=paid_for)
     return Solved(assign(posed.inputs, search, tell), posed.basis)
 
 

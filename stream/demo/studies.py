@@ -1,0 +1,36 @@
+"""What the demo asks of the weeks that it has streamed: which vehicles, and who could share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from rich.console import Console
+
+from infra.database.pool import Pool
+from infra.settings import Settings
+from optimizer.search import Search
+from optimizer.study import NothingToStudyError
+from stream.studies import make
+from stream.studies.show import sentence
+
+_WEEKS: Final = 4
+_SEARCH: Final = Search(seed=1, time_limit_s=2.0)
+
+
+async def study(pool: Pool, settings: Settings, municipality_id: str, console: Console) -> None:
+    """Make an assignment and a carpool study of a municipality; say what came of each in a line."""
+    ways = make.ways_of(settings)
+    outings = await make.read_outings(pool, municipality_id, _WEEKS)
+    rides = await make.read_rides(pool, municipality_id, _WEEKS)
+    for work in (
+        lambda: make.solve_assignment(outings, _SEARCH, paid_for=True),
+        lambda: make.solve_carpool(rides, make.Wishes(), _SEARCH, ways),
+    ):
+        try:
+            solved = await asyncio.to_thread(work)
+        except NothingToStudyError as error:
+            console.print(f"[bold]No study:[/] {error}", highlight=False)
+            continue
+        kept = await make.keep(pool, solved, "the demo")
+        console.print(f"[bold]Study[/], {sentence(kept)}", highlight=False)

@@ -1,0 +1,325 @@
+"""Studies on a real database: from fixes to a stored answer, the commands, and what readers see."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from pydantic import TypeAdapter
+from typer.testing import CliRunner
+
+from infra.database.fleet import enter
+from infra.database.pool import Pool
+from infra.database.studies import read_study
+from infra.settings import Settings
+from optimizer.search import Search
+from schemas.assignment import AssignmentPlan
+from schemas.carpool import CarpoolPlan
+from schemas.fix import Fix
+from schemas.ids import scoped
+from schemas.study import Study
+from stream.commands.study import study
+from stream.simulator import SimulationConfig, simulate
+from stream.studies import make
+from stream.worker.writer import Writer
+from tests.stream_harness import TOPICS, Log, message, open_pool
+
+SIMULATED = SimulationConfig(
+    seed=3,
+    start=date(2026, 2, 23),
+    days=4,
+    vehicles_per_municipality=12,
+    driving_interval_s=60.0,
+    idling_interval_s=300.0,
+    parked_interval_s=3600.0,
+)
+WHERE = "syddjurs"
+
+
+@pytest.fixture(autouse=True)
+def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETPULSE_DATABASE_URL", database_url)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("FLEETPULSE_TRAVEL_SERVICE", raising=False)
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """Yield an address that nobody listens at, and that nobody else can take."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def call(*arguments: str, stdin: str | None = None) -> tuple[int, str]:
+    """Run a command; return its code, and what it said with single spaces."""
+    done = CliRunner().invoke(study, arguments, input=stdin)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+    return done.exit_code, " ".join(done.output.replace("│", " ").split())
+
+
+def rows(url: str, query: str) -> list[dict[str, Any]]:
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        return connection.execute(query).fetchall()
+
+
+async def live(pool: Pool) -> None:
+    """Enter a simulated fleet, and fold the fixes of its days."""
+    fleet = simulate(SIMULATED)
+    async with pool.connection() as connection:
+        await enter(connection, fleet.master_data)
+    events = [
+        {**event, "vehicle_id": scoped(whose, event["vehicle_id"])}
+        for day in fleet.days()
+        for whose, event in day.fixes
+    ]
+    fixes = TypeAdapter(list[Fix]).validate_python(events)
+    log, writer = Log(), Writer(pool, TOPICS)
+    for first in range(0, len(fixes), 1000):
+        log.append(message(fixes[first : first + 1000]))
+    await writer.write(log.since(await log.assign(writer)))
+
+
+async def studied(pool: Pool) -> list[Study]:
+    """Make both studies of the rows that are there."""
+    outings = await make.read_outings(pool, WHERE, 4)
+    rides = await make.read_rides(pool, WHERE, 4)
+    search, ways = Search(1, 5.0), make.ways_of(Settings())
+    return [
+        await make.keep(pool, solved, "a test")
+        for solved in (
+            make.solve_assignment(outings, search),
+            make.solve_carpool(rides, make.Wishes(), search, ways),
+        )
+    ]
+
+
+def test_fixes_become_studies_and_the_same_rows_the_same_ones(database_url: str) -> None:
+    async def main() -> tuple[list[Study], list[Study], list[Study | None]]:
+        async with open_pool(database_url) as pool:
+            await live(pool)
+            first, again = await studied(pool), await studied(pool)
+            async with pool.connection() as connection:
+                return first, again, [await read_study(connection, one.study_id) for one in first]
+
+    first, again, stored = asyncio.run(main())
+    assert stored == first
+    assert [one.plan for one in again] == [one.plan for one in first]
+    assert [one.basis for one in again] == [one.basis for one in first]
+    assert len({one.study_id for one in first + again}) == 4
+    assignment, carpool = (one.plan for one in first)
+    assert isinstance(assignment, AssignmentPlan)
+    assert isinstance(carpool, CarpoolPlan)
+    _check_against_the_rows(database_url, assignment)
+    kept = rows(database_url, "SELECT * FROM study ORDER BY created_at")
+    assert [row["kind"] for row in kept] == ["assignment", "carpool"] * 2
+    for row, one in zip(kept, first + again, strict=True):
+        assert (row["study_id"], row["requested_by"]) == (one.study_id, "a test")
+        assert row["inputs_hash"] == one.plan.inputs_hash
+        assert (row["objective_dkk"], row["gap"]) == (one.plan.objective_dkk, one.plan.gap)
+        assert row["document"] == one.plan.model_dump(mode="json")
+
+
+def _check_against_the_rows(url: str, plan: AssignmentPlan) -> None:
+    """Count in SQL what has left a depot and is back; each of it has a vehicle or a price."""
+    [row] = rows(
+        url,
+        "SELECT count(*) AS trips, count(DISTINCT vehicle_id) AS vehicles FROM round_trip "
+        "WHERE NOT is_open AND start_depot_id IS NOT NULL AND kind <> 'open'",
+    )
+    answered = len(plan.assignment) + len(plan.unserved)
+    assert 0 < answered <= row["trips"], "some leave again within a changeover: one outing"
+    assert answered >= 0.7 * row["trips"]
+    # As many vehicles as the fleet has did it all: no more are needed, and less own cars.
+    assert 0 < plan.vehicles_used <= row["vehicles"]
+    out = {one.depot_id: one.peak_overlap for one in plan.depots}
+    assert set(out) <= {one["depot_id"] for one in rows(url, "SELECT depot_id FROM depot")}
+
+
+@pytest.fixture
+def town(database_url: str) -> str:
+    """Return a database in which two cars of the hall and one of the school drive alike, daily."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO municipality (municipality_id, name) VALUES ('m', 'M')")
+        connection.execute("INSERT INTO municipality (municipality_id, name) VALUES ('n', 'N')")
+        for depot, lat in (("hall", 56.30), ("school", 56.305)):
+            connection.execute(
+                "INSERT INTO depot (depot_id, municipality_id, name, lat, lon, capacity) "
+                "VALUES ('m/' || %(name)s, 'm', %(name)s, %(lat)s, 10.5, 5)",
+                {"name": depot, "lat": lat},
+            )
+        for car, depot, minute in ((1, "hall", 0), (2, "hall", 5), (3, "school", 5)):
+            connection.execute(
+                "INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type, "
+                "energy_source, consumption_per_km, yearly_cost_dkk, home_depot_id) "
+                "VALUES ('m/' || %(car)s, 'm', %(car)s, 'car', 'petrol', 0.06, 20000, %(depot)s)",
+                {"car": str(car), "depot": f"m/{depot}"},
+            )
+            connection.execute(
+                "INSERT INTO round_trip (vehicle_id, started_at, ended_at, kind, start_depot_id, "
+                "end_depot_id, home_depot_id, distance_m, trip_count, is_open) "
+                "SELECT 'm/' || %(car)s, at, at + interval '160 min', 'complete', %(depot)s, "
+                "%(depot)s, %(depot)s, 40000, 2, false FROM generate_series(0, 9) AS day, "
+                "LATERAL (SELECT timestamptz '2026-03-02 07:00Z' + make_interval(days => day, "
+                "mins => %(minute)s) AS at) AS given",
+                {"car": str(car), "depot": f"m/{depot}", "minute": minute},
+            )
+        # There in half an hour, an hour and forty minutes of stay, and back.
+        connection.execute(
+            "INSERT INTO trip (vehicle_id, started_at, ended_at, distance_m, driving_s, idling_s, "
+            "start_lat, start_lon, end_lat, end_lon, start_depot_id, end_depot_id, is_open) "
+            "SELECT r.vehicle_id, r.started_at + make_interval(mins => leg * 130), "
+            "r.started_at + make_interval(mins => leg * 130 + 30), 20000, 1800, 0, "
+            "d.lat + leg * (56.42 - d.lat), 10.5, 56.42 + leg * (d.lat - 56.42), 10.5, "
+            "CASE leg WHEN 0 THEN d.depot_id END, CASE leg WHEN 1 THEN d.depot_id END, false "
+            "FROM round_trip r JOIN depot d ON d.depot_id = r.start_depot_id, "
+            "generate_series(0, 1) AS leg"
+        )
+    return database_url
+
+
+def test_an_assignment_is_asked_for_listed_and_shown_again(town: str) -> None:
+    code, said = call("assignment", "m", "--time-limit", "5")
+    assert code == 0, said
+    # Ten days from 2 to 11 March: 547.57 DKK for a car; ten own cars for 40 km are 1,480 DKK.
+    assert "30 of 30 round trips have a vehicle; 3 of 3 vehicles are used." in said
+    assert "2026-03-02 to 2026-03-11 (10 days)" in said
+    assert "nothing costs less" in said
+    [row] = rows(town, "SELECT * FROM study")
+    energy_dkk = 30 * 40 * 0.06 * (12.33 + 2.52 * 1.5)
+    assert row["objective_dkk"] == pytest.approx(3 * 20_000 * 10 / 365.25 + energy_dkk, abs=0.2)
+    code, listed = call("list", "m")
+    assert code == 0
+    assert f"{row['study_id']}" in listed
+    assert "assignment optimal 0.0%" in listed
+    code, shown = call("show", str(row["study_id"]))
+    assert (code, shown) == (0, said)
+
+
+@pytest.mark.usefixtures("town")
+def test_a_shorter_look_back_is_a_smaller_question() -> None:
+    code, said = call("assignment", "m", "--weeks", "1")
+    assert code == 0, said
+    # The week before the newest end, on the eleventh: what left early on the fourth is out of it.
+    assert "21 of 21 round trips have a vehicle" in said
+    assert "2026-03-05 to 2026-03-11 (7 days)" in said
+
+
+def test_dear_vehicles_stand_unless_they_are_paid_for(town: str) -> None:
+    with psycopg.connect(town) as connection:
+        connection.execute("UPDATE vehicle SET yearly_cost_dkk = 90000")
+    code, said = call("assignment", "m")
+    assert code == 0, said
+    assert "0 of 30 round trips have a vehicle; 0 of 3 vehicles are used." in said
+    assert "costs more than the own cars that it saves" in said
+    code, said = call("assignment", "m", "--paid-for")
+    assert code == 0, said
+    assert "30 of 30 round trips have a vehicle; 3 of 3 vehicles are used." in said
+
+
+def test_carpooling_is_within_a_depot_until_depots_agree(town: str) -> None:
+    code, said = call("carpool", "m")
+    assert code == 0, said
+    assert "10 of 30 journeys ride along in 10 vehicles" in said
+    assert "No two of them have agreed to share." in said
+    assert "takes along" in said
+    code, said = call("carpool", "m", "--agree", "school,hall")
+    assert code == 0, said
+    assert "20 of 30 journeys ride along in 10 vehicles" in said
+    assert "Agreed: hall with school." in said
+    code, said = call("carpool", "m", "--detour-km", "2", "--shift-min", "1")
+    assert code == 0, said
+    assert "At most 2 km of detour each way, and 1 min earlier or later." in said
+    documents = [row["document"] for row in rows(town, "SELECT * FROM study ORDER BY created_at")]
+    assert [len(one["groups"]) for one in documents[:2]] == [10, 10]
+
+
+def test_routes_of_a_file_are_planned_and_kept(town: str, tmp_path: Path) -> None:
+    code, example = call("routes-example")
+    assert code == 0
+    path = tmp_path / "visits.json"
+    path.write_text(example)
+    code, said = call("routes", str(path))
+    assert code == 2
+    assert "municipality odder is not entered" in said
+    path.write_text(example.replace("odder", "m"))
+    code, said = call("routes", str(path))
+    assert code == 0, said
+    assert "3 of 3 visits are made by" in said
+    [row] = rows(town, "SELECT * FROM study")
+    assert (row["kind"], row["status"], row["seed"]) == ("routes", "optimal", 1)
+    code, shown = call("show", str(row["study_id"]))
+    assert (code, shown) == (0, said)
+    code, piped = call("routes", "-", stdin=path.read_text())
+    assert code == 0, piped
+
+
+def test_what_cannot_be_studied_is_said_with_a_remedy(
+    town: str, tmp_path: Path, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arguments in (("assignment", "q"), ("carpool", "q"), ("list", "q")):
+        code, said = call(*arguments)
+        assert code == 2
+        assert "municipality q is not entered; `fleetpulse fleet show` lists" in said
+    for kind in ("assignment", "carpool"):
+        code, said = call(kind, "n")
+        assert code == 1
+        assert said.startswith("fleetpulse: no ")
+        assert "look further back with --weeks" in said
+    for pair in ("hall", "hall,", "hall,school,yard"):
+        code, said = call("carpool", "m", "--agree", pair)
+        assert code == 2
+        assert "give --agree A,B" in said
+    code, said = call("carpool", "m", "--agree", "hall,yard")
+    assert code == 2
+    assert "m has no depot 'yard'" in said
+    code, said = call("show", str(UUID(int=0)))
+    assert code == 2
+    assert "no study 00000000-0000-0000-0000-000000000000" in said
+    code, said = call("routes", str(tmp_path / "missing.json"))
+    assert code == 2
+    assert "No such file" in said
+    for text, complaint in (
+        ("no JSON", "Invalid JSON"),
+        (json.dumps({"municipality_id": "m"}), "depots: Field required"),
+    ):
+        path = tmp_path / "wrong.json"
+        path.write_text(text)
+        code, said = call("routes", str(path))
+        assert code == 2
+        assert complaint in said
+        assert str(path) in said
+    monkeypatch.setenv("FLEETPULSE_TRAVEL_SERVICE", "osrm")
+    monkeypatch.setenv("FLEETPULSE_TRAVEL_URL", nowhere)
+    code, said = call("carpool", "m")
+    assert code == 1
+    assert f"no answer from {nowhere}" in said
+    assert "FLEETPULSE_TRAVEL_SERVICE=geodesic" in said
+    assert rows(town, "SELECT * FROM study") == []
+
+
+def test_readers_see_what_came_of_it_and_neither_who_was_out_nor_who_asked(town: str) -> None:
+    code, said = call("carpool", "m")
+    assert code == 0, said
+    [kept] = rows(town, "SELECT * FROM study")
+    seen = {
+        row["attname"]
+        for row in rows(
+            town,
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'reader.study'::regclass "
+            "AND attnum > 0",
+        )
+    }
+    assert set(kept) - seen == {"document", "requested_by"}
+    for column in ("basis", "explanation"):
+        for row in rows(town, "SELECT vehicle_id FROM vehicle"):
+            assert row["vehicle_id"] not in kept[column]
