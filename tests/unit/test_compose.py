@@ -13,7 +13,7 @@ import typer
 import typer.main
 import yaml
 
-from infra.settings import KafkaSettings, PlannerSettings, Settings
+from infra.settings import KafkaSettings, PlannerSettings, Settings, TravelSettings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -117,7 +117,7 @@ def known_settings() -> set[str]:
     """Return the name of every environment variable that our settings read."""
     return {
         f"{model.model_config.get('env_prefix', '')}{field}".upper()
-        for model in (Settings, KafkaSettings, PlannerSettings)
+        for model in (Settings, KafkaSettings, PlannerSettings, TravelSettings)
         for field in model.model_fields
     }
 
