@@ -42,13 +42,16 @@ async def prune(connection: AsyncConnection[TupleRow], *, fix_days: int) -> dict
     """Delete what is past its time; return how many rows of which table.
 
     Raw fixes and the checkpoints that rest on them after `fix_days` days (personal data:
-    DOMAIN.md, privacy; with TimescaleDB its own policy has dropped the fixes already), published
-    messages after 7 days, replayed dead letters after 30.
+    DOMAIN.md, privacy; with TimescaleDB its own policy has dropped the fixes already), and so
+    studies that say who was out with whom, and who is visited when; published messages after 7
+    days, replayed dead letters after 30.
     """
     statements = {
         "fix": f"DELETE FROM fix WHERE recorded_at < now() - INTERVAL '{int(fix_days)} days'",
         "vehicle_checkpoint": "DELETE FROM vehicle_checkpoint "
         f"WHERE recorded_at < now() - INTERVAL '{int(fix_days)} days'",
+        "study": "DELETE FROM study WHERE kind IN ('carpool', 'routes') "
+        f"AND created_at < now() - INTERVAL '{int(fix_days)} days'",
         "outbox": "DELETE FROM outbox WHERE published_at < now() - INTERVAL '7 days'",
         "dead_letter": "DELETE FROM dead_letter WHERE replayed_at < now() - INTERVAL '30 days'",
     }

@@ -114,7 +114,9 @@ def set_(
 
 
 def prune(
-    fix_days: Annotated[int, typer.Option(min=1, help="Days that raw positions are kept.")] = 90,
+    fix_days: Annotated[
+        int, typer.Option(min=1, help="Days that raw positions, and studies of people, are kept.")
+    ] = 90,
 ) -> None:
     """Delete what is past its time; run it daily, by cron for example."""
     deleted = with_connection(lambda connection: prune_rows(connection, fix_days=fix_days))

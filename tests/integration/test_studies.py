@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,8 @@ from stream.commands.study import study
 from stream.simulator import SimulationConfig, simulate
 from stream.studies import make
 from stream.worker.writer import Writer
+from tests.processes import command
+from tests.road_services import metres, osrm, serving
 from tests.stream_harness import TOPICS, Log, message, open_pool
 
 SIMULATED = SimulationConfig(
@@ -50,14 +50,6 @@ def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEETPULSE_DATABASE_URL", database_url)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("FLEETPULSE_TRAVEL_SERVICE", raising=False)
-
-
-@pytest.fixture
-def nowhere() -> Iterator[str]:
-    """Yield an address that nobody listens at, and that nobody else can take."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 def call(*arguments: str, stdin: str | None = None) -> tuple[int, str]:
@@ -263,9 +255,7 @@ def test_routes_of_a_file_are_planned_and_kept(town: str, tmp_path: Path) -> Non
     assert code == 0, piped
 
 
-def test_what_cannot_be_studied_is_said_with_a_remedy(
-    town: str, tmp_path: Path, nowhere: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_studied_is_said_with_a_remedy(town: str, tmp_path: Path) -> None:
     for arguments in (("assignment", "q"), ("carpool", "q"), ("list", "q")):
         code, said = call(*arguments)
         assert code == 2
@@ -298,13 +288,43 @@ def test_what_cannot_be_studied_is_said_with_a_remedy(
         assert code == 2
         assert complaint in said
         assert str(path) in said
+    assert rows(town, "SELECT * FROM study") == []
+
+
+def test_ways_are_those_of_the_travel_service_and_never_others(
+    town: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, geodesic = call("carpool", "m", "--agree", "hall,school")
+    assert code == 0, geodesic
     monkeypatch.setenv("FLEETPULSE_TRAVEL_SERVICE", "osrm")
-    monkeypatch.setenv("FLEETPULSE_TRAVEL_URL", nowhere)
+    with serving(osrm) as (url, asked):
+        monkeypatch.setenv("FLEETPULSE_TRAVEL_URL", url)
+        code, said = call("carpool", "m", "--agree", "hall,school")
+    assert code == 0, said
+    assert asked
+    assert "Ways as osrm has them." in said
+    by_road, by_air = rows(town, "SELECT * FROM study ORDER BY created_at DESC")
+    assert by_road["inputs_hash"] != by_air["inputs_hash"]
+    # To 56.42 and back from the hall, by the metres of that service.
+    [group, *_] = by_road["document"]["groups"]
+    there = metres((56.30, 10.5), (56.42, 10.5)), metres((56.42, 10.5), (56.30, 10.5))
+    assert group["saved_m"] == pytest.approx(2 * sum(there), abs=4_000)
+    # It is away now: the geodesic does not stand in for it.
     code, said = call("carpool", "m")
     assert code == 1
-    assert f"no answer from {nowhere}" in said
+    assert f"no answer from {url}" in said
     assert "FLEETPULSE_TRAVEL_SERVICE=geodesic" in said
-    assert rows(town, "SELECT * FROM study") == []
+    assert len(rows(town, "SELECT * FROM study")) == 2
+
+
+def test_what_is_about_people_is_pruned_with_the_fixes(town: str) -> None:
+    for kind in ("assignment", "carpool"):
+        assert call(kind, "m")[0] == 0
+    assert "study: 0" in command(town, "prune").stdout
+    with psycopg.connect(town) as connection:
+        connection.execute("UPDATE study SET created_at = created_at - interval '40 days'")
+    assert "study: 1" in command(town, "prune", "--fix-days", "30").stdout
+    assert [row["kind"] for row in rows(town, "SELECT * FROM study")] == ["assignment"]
 
 
 def test_readers_see_what_came_of_it_and_neither_who_was_out_nor_who_asked(town: str) -> None:

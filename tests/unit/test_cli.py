@@ -85,6 +85,7 @@ def test_a_schedule_that_never_comes_is_said(database_url: str) -> None:
     [
         ("FLEETPULSE_KAFKA_PARTITIONS", "zero", "setting FLEETPULSE_KAFKA_PARTITIONS: "),
         ("FLEETPULSE_PLANNER_HORIZON_DAYS", "1", "setting FLEETPULSE_PLANNER_HORIZON_DAYS: "),
+        ("FLEETPULSE_TRAVEL_TIMEOUT_S", "0", "setting FLEETPULSE_TRAVEL_TIMEOUT_S: "),
         ("FLEETPULSE_INGEST_PORT", "99999", "setting FLEETPULSE_INGEST_PORT: "),
         ("FLEETPULSE_KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "needs a user: set FLEETPULSE_KAFKA_"),
     ],
