@@ -130,16 +130,18 @@ def _shortage(inputs: AssignmentInputs, use: DepotUse, assignment: Mapping[str, 
     starts = np.array([microseconds(one.started_at) for one in missing])
     together = overlaps(starts, np.array([microseconds(one.ended_at) for one in missing]))
     worst = int(together.argmax())
-    at, lacking = (
-        missing[int(starts.argsort(kind="stable")[worst])].started_at,
-        int(together[worst]),
-    )
+    trip = missing[int(starts.argsort(kind="stable")[worst])]
+    at, lacking = trip.started_at, int(together[worst])
     out = sum(1 for one in of_cell if one.started_at <= at < one.ended_at)
-    had = sum(
-        1
+    vehicles = [
+        one
         for one in inputs.vehicles
         if (one.depot_id, one.vehicle_class) == (use.depot_id, use.vehicle_class)
-        and not any(away.started_at <= at < away.ended_at for away in one.unavailable)
+    ]
+    had = sum(
+        1
+        for one in vehicles
+        if not any(away.started_at <= at < away.ended_at for away in one.unavailable)
     )
     local = at.astimezone(ZoneInfo(inputs.timezone))
     kind = use.vehicle_class.value.replace("_", "-")
@@ -147,14 +149,47 @@ def _shortage(inputs: AssignmentInputs, use: DepotUse, assignment: Mapping[str, 
         f"{use.depot_id} leaves {use.unserved} round trips without a {kind}; worst at "
         f"{local:%Y-%m-%d %H:%M}: "
     )
-    standing = had - (out - lacking)
-    if standing > 0:
+    free = _free_for(inputs, trip, vehicles, of_cell, assignment)
+    if free:
         return (
-            f"{left}{lacking} of {out} at once, while {standing} of its {use.vehicles} "
-            f"{'stands' if standing == 1 else 'stand'}: using one more costs more than the own "
-            "cars that it saves, or it has too few seats or too little time."
+            f"{left}{lacking} of {out} at once, while {free} of its {use.vehicles} "
+            f"{'is' if free == 1 else 'are'} free for {'it' if lacking == 1 else 'one'}: using one "
+            "more was not found to cost less than the own cars that it saves."
+        )
+    if had > out - lacking:
+        return (
+            f"{left}{lacking} of {out} at once, and none of its {use.vehicles} that is large "
+            "enough is free for as long: they are wanted before or after."
         )
     return (
         f"{left}{out} are out at once, {had} of its {use.vehicles} can be had, "
         f"{lacking} {'is' if lacking == 1 else 'are'} missing."
+    )
+
+
+def _free_for(
+    inputs: AssignmentInputs,
+    trip: WantedRoundTrip,
+    vehicles: Sequence[AssignableVehicle],
+    of_cell: Sequence[WantedRoundTrip],
+    assignment: Mapping[str, str],
+) -> int:
+    """Return how many vehicles could take a round trip beside what they were given."""
+    changeover = timedelta(seconds=inputs.changeover_s)
+    busy = {
+        assignment[one.round_trip_id]
+        for one in of_cell
+        if one.round_trip_id in assignment
+        and one.started_at < trip.ended_at + changeover
+        and trip.started_at < one.ended_at + changeover
+    }
+    return sum(
+        1
+        for one in vehicles
+        if one.vehicle_id not in busy
+        and one.seats >= trip.seats
+        and not any(
+            away.started_at < trip.ended_at and trip.started_at < away.ended_at
+            for away in one.unavailable
+        )
     )

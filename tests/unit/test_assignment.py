@@ -175,6 +175,22 @@ def test_what_is_missing_is_told_with_depot_hour_and_number() -> None:
     )
 
 
+def test_a_vehicle_that_stands_is_not_said_to_be_missing() -> None:
+    dear = plan([car(1, cost=1000), car(2, seats=2)], [trip("a", 8, 10, seats=4)])
+    assert (
+        "m/hall leaves 1 round trips without a car; worst at 2026-03-02 09:00: 1 of 1 at once, "
+        "while 1 of its 2 is free for it: using one more was not found to cost less than the own "
+        "cars that it saves." in dear.explanation
+    )
+    # It leaves again two minutes after the short one is back: a changeover takes five.
+    wanted = plan([car(1)], [trip("short", 8, 9), trip("long", 9 + 2 / 60, 12, km=90)])
+    assert wanted.assignment == {"long": "m/1"}
+    assert (
+        "worst at 2026-03-02 09:00: 1 of 1 at once, and none of its 1 that is large enough is "
+        "free for as long: they are wanted before or after." in wanted.explanation
+    )
+
+
 @pytest.mark.parametrize(
     ("vehicles", "seats", "words"),
     [
