@@ -15,7 +15,6 @@ from psycopg.types.json import Jsonb
 
 from infra.database.fleet import load_fleet
 from infra.database.planning import UnknownMunicipalityError
-from schemas.fleet import Vehicle
 from schemas.ids import MunicipalityId
 from schemas.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
 from schemas.study import Study, seed_of, time_limit_s_of
@@ -83,7 +82,7 @@ async def read_journeys(
         timezone=fleet.municipalities[municipality_id].timezone,
         horizon_days=horizon_days,
         depots=fleet.depots.get(municipality_id, ()),
-        vehicles=tuple(Vehicle(**fleet.vehicles[one].model_dump()) for one in wanted),
+        vehicles=tuple(fleet.vehicles[one] for one in wanted),
         round_trips=tuple(
             DrivenRoundTrip(**row, trips=tuple(within[row["vehicle_id"], row["started_at"]]))
             for row in round_trips

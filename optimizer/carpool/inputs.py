@@ -158,6 +158,8 @@ def _basis(rows: JourneyRows, inputs: CarpoolInputs, left_out: Counter[str]) -> 
             f"{rules.max_shift_s / 60:g} min earlier or later."
         ),
     ]
+    if rules.freed_vehicle_dkk:
+        parts.append(f"A vehicle less at a depot's peak is worth {rules.freed_vehicle_dkk:g} DKK.")
     free = sum(1 for one in journeys if not one.consumption_per_km)
     if free:
         parts.append(

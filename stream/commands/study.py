@@ -32,7 +32,9 @@ _Weeks = Annotated[int, typer.Option(min=1, max=104, help="So many weeks, the ne
 _TimeLimit = Annotated[
     float, typer.Option(min=0.001, help="Of search, in counted seconds of one core.")
 ]
-_Seed = Annotated[int, typer.Option(min=0, help="The same rows, seed and limit: the same plan.")]
+_Seed = Annotated[  # CP-SAT's has 31 bits
+    int, typer.Option(min=0, max=2**31 - 1, help="The same rows, seed and limit: the same plan.")
+]
 
 
 @study.command("assignment")
@@ -74,6 +76,10 @@ def carpool(  # noqa: PLR0913, PLR0917 - typer makes options of them
     shift_min: Annotated[
         float, typer.Option(min=0, help="Leaving earlier or later, at most.")
     ] = 15.0,
+    freed_dkk: Annotated[
+        float,
+        typer.Option(min=0, help="Worth of a vehicle less at a depot's peak, over these weeks."),
+    ] = 0.0,
     weeks: _Weeks = 4,
     time_limit: _TimeLimit = 60.0,
     seed: _Seed = 1,
@@ -83,7 +89,9 @@ def carpool(  # noqa: PLR0913, PLR0917 - typer makes options of them
     from schemas.carpool import CarpoolRules
     from stream.studies import make
 
-    rules = CarpoolRules(max_detour_m=detour_km * 1000, max_shift_s=shift_min * 60)
+    rules = CarpoolRules(
+        max_detour_m=detour_km * 1000, max_shift_s=shift_min * 60, freed_vehicle_dkk=freed_dkk
+    )
     wishes = make.Wishes([_pair(one) for one in agree or ()], rules)
     with _plainly():
         rows = with_pool(lambda pool: make.read_rides(pool, municipality, weeks))

@@ -231,6 +231,12 @@ def test_carpooling_is_within_a_depot_until_depots_agree(town: str) -> None:
     code, said = call("carpool", "m", "--detour-km", "2", "--shift-min", "1")
     assert code == 0, said
     assert "At most 2 km of detour each way, and 1 min earlier or later." in said
+    code, said = call("carpool", "m", "--agree", "school,hall", "--freed-dkk", "1000")
+    assert code == 0, said
+    assert "At most 3 vehicles were out at once, depot by depot; shared, 1." in said
+    assert "A vehicle less at a depot's peak is worth 1000 DKK." in said
+    worths = [row["objective_dkk"] for row in rows(town, "SELECT * FROM study ORDER BY created_at")]
+    assert worths[-1] == pytest.approx(worths[1] + 2000, abs=1)
     documents = [row["document"] for row in rows(town, "SELECT * FROM study ORDER BY created_at")]
     assert [len(one["groups"]) for one in documents[:2]] == [10, 10]
 
