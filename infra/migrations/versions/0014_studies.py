@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0013"
-down_revision = "0011"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
@@ -53,4 +53,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: see revision 0001."""
-    raise NotImplementedError("revision 0013 has no downgrade: restore a backup instead")
+    raise NotImplementedError("revision 0014 has no downgrade: restore a backup instead")
