@@ -22,7 +22,7 @@ from typing import Final
 from bench.placement_fleet import MONDAY, placement_fleet
 from optimizer.costs import ORE_PER_DKK, missing_charger_ore
 from optimizer.demand import class_of
-from optimizer.inputs import MOTOR, Problem, bill, needs_charger, problem_of
+from optimizer.placement.problem import MOTOR, Problem, bill, needs_charger, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
 from schemas.demand import Fetching, PlacementInputs, PlacementPolicy

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
 from optimizer.demand import outings
-from optimizer.inputs import Bill, Problem, bill, problem_of
+from optimizer.placement.problem import Bill, Problem, bill, problem_of
 from schemas.demand import PlacementInputs
 from schemas.fleet import Home
 from schemas.outcome import WEEK_DAYS, PlanOutcome

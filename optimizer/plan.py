@@ -11,9 +11,9 @@ from optimizer.backtest.run import back_test
 from optimizer.costs import ORE_PER_DKK
 from optimizer.demand import profile
 from optimizer.drift import fleet_profile
-from optimizer.inputs import bill, inputs_hash, problem_of
-from optimizer.placement import solve
-from optimizer.reasons import explanation, lendings, moves
+from optimizer.placement.problem import bill, inputs_hash, problem_of
+from optimizer.placement.reasons import explanation, lendings, moves
+from optimizer.placement.solve import solve
 from optimizer.search import Search
 from schemas.demand import PlacementInputs
 from schemas.plan import PlacementPlan, PlanTrigger

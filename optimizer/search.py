@@ -53,7 +53,7 @@ class Search:
     seed: int
     time_limit_s: float
     cancellation: Cancellation = field(default_factory=Cancellation, compare=False, repr=False)
-    """Heeded by `optimizer.placement`."""
+    """Heeded by `optimizer.placement.solve`."""
 
 
 Tell = Callable[[float, str], None]

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from optimizer.costs import CHANGEOVER_S, energy_dkk_per_km
 from optimizer.demand import Outing, class_of, outings
-from optimizer.inputs import problem_of
+from optimizer.placement.problem import problem_of
 from optimizer.study import NothingToStudyError, Posed, of_days
 from schemas.assignment import AssignableVehicle, AssignmentInputs, WantedRoundTrip
 from schemas.demand import PlacementInputs

@@ -13,8 +13,8 @@ from optimizer.backtest.replay import Request, nights_of, replay, requests_of
 from optimizer.backtest.split import Split, TooLittleDataError, split
 from optimizer.backtest.words import in_words
 from optimizer.effort import Effort
-from optimizer.inputs import problem_of
-from optimizer.placement import Solution, solve
+from optimizer.placement.problem import problem_of
+from optimizer.placement.solve import Solution, solve
 from optimizer.search import Search
 from schemas.backtest import BackTest, Contender, ContenderName
 from schemas.demand import PlacementInputs

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from optimizer.inputs import MOTOR
+from optimizer.placement.problem import MOTOR
 from optimizer.study import NothingToStudyError, Posed, of_days
 from schemas.carpool import CarpoolInputs, CarpoolRules, Journey
 from schemas.fleet import Depot, Vehicle, VehicleType

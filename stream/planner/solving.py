@@ -11,7 +11,7 @@ from prometheus_client import Gauge, Histogram
 
 from infra.database.stream import event_id
 from infra.settings import PlannerSettings
-from optimizer.inputs import inputs_hash
+from optimizer.placement.problem import inputs_hash
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Cancellation, Search
 from schemas.demand import PlacementInputs

@@ -25,9 +25,9 @@ from optimizer.costs import (
     road_km,
     unserved_ore,
 )
-from optimizer.inputs import bill, problem_of
-from optimizer.lending import lent as one_by_one
-from optimizer.placement import solve
+from optimizer.placement.lending import lent as one_by_one
+from optimizer.placement.problem import bill, problem_of
+from optimizer.placement.solve import solve
 from optimizer.search import Search
 from schemas.demand import Fetching, ObservedRoundTrip, PlacementInputs, PlacementPolicy
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType

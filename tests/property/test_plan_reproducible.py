@@ -12,7 +12,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.inputs import inputs_hash
+from optimizer.placement.problem import inputs_hash
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
 from schemas.demand import ObservedRoundTrip, PlacementInputs

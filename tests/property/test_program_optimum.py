@@ -10,7 +10,7 @@ from itertools import product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.program import Program, minimise
+from optimizer.placement.program import Program, minimise
 from optimizer.search import Search
 from schemas.plan import SolverStatus
 

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from optimizer.placement.program import Program, minimise
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Cancellation, Search, SearchCancelledError
 from schemas.plan import PlanTrigger
@@ -20,6 +21,17 @@ def test_what_is_cancelled_before_it_begins_does_not_begin() -> None:
     cancellation.cancel()
     with pytest.raises(SearchCancelledError):
         make_plan(town(seed=1), Search(7, 10, cancellation), OCCASION)
+
+
+@pytest.mark.parametrize("columns_at_most", [1, 1_000])
+def test_neither_relaxation_nor_search_begins_once_cancelled(columns_at_most: int) -> None:
+    program = Program()
+    program.row([program.column(1, 5), program.column(1, 3)], [1, 1], lowest=1)
+    assert minimise(program, [1, 0], Search(7, 10), columns_at_most).values == [0, 1]
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(SearchCancelledError):
+        minimise(program, [1, 0], Search(7, 10, cancellation), columns_at_most)
 
 
 def test_whoever_searches_is_told_to_stop_as_often_as_it_is_cancelled() -> None:

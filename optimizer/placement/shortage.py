@@ -7,8 +7,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from optimizer.demand import Level, class_of
-from optimizer.inputs import MOTOR, Problem, vehicles_at
-from optimizer.placement import Nearest, Solution, locked_beyond, missing_places
+from optimizer.placement.problem import MOTOR, Problem, vehicles_at
+from optimizer.placement.solve import Nearest, Solution, locked_beyond, missing_places
 from schemas.fleet import VehicleType
 
 _NAMED_AT_MOST: Final = 5

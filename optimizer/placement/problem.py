@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from optimizer.costs import CONSTANTS, LENDING_DKK, missing_charger_ore, ore, relocation_ore
 from optimizer.demand import Level, class_of, levels_by_depot, outings
-from optimizer.lending import Lending, Lent, lent, possible, ways_min
+from optimizer.placement.lending import Lending, Lent, lent, possible, ways_min
 from schemas.demand import PlacementInputs, PlacementPolicy
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
 

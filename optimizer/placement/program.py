@@ -19,6 +19,7 @@ from ortools.glop import parameters_pb2
 from ortools.math_opt import model_pb2
 from ortools.math_opt.python import mathopt
 from ortools.sat.python import cp_model
+from ortools.util.python.solve_interrupter import SolveInterrupter
 
 from optimizer.effort import Floats, Ints
 from optimizer.search import Search
@@ -233,7 +234,7 @@ def _relaxation(program: Program, search: Search) -> _Relaxed | None:
     """Return what the linear relaxation proves; None if even that has no answer."""
     model = mathopt.Model.from_model_proto(_model_proto(program))
     limit_s = search.time_limit_s * _RELAXATION_SHARE
-    interrupter = mathopt.SolveInterrupter()
+    interrupter = SolveInterrupter()
     with search.cancellation.stopping(interrupter.interrupt):
         result = mathopt.solve(
             model,

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optimizer.demand import class_of
-from optimizer.inputs import MOTOR, Problem, bill
-from optimizer.lending import Lending
-from optimizer.placement_model import PlacementModel
-from optimizer.program import COLUMNS_AT_MOST, minimise
+from optimizer.placement.lending import Lending
+from optimizer.placement.model import PlacementModel
+from optimizer.placement.problem import MOTOR, Problem, bill
+from optimizer.placement.program import COLUMNS_AT_MOST, minimise
 from optimizer.search import Search
 from schemas.plan import SolverStatus
 

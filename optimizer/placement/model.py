@@ -9,9 +9,9 @@ from itertools import pairwise
 
 from optimizer.costs import missing_charger_ore
 from optimizer.demand import class_of
-from optimizer.inputs import MOTOR, Problem, needs_charger, vehicles_at
-from optimizer.lending import Lending
-from optimizer.program import Program
+from optimizer.placement.lending import Lending
+from optimizer.placement.problem import MOTOR, Problem, needs_charger, vehicles_at
+from optimizer.placement.program import Program
 from schemas.fleet import EnergySource, VehicleType
 
 Key = tuple[str, VehicleType]

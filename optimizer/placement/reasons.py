@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from optimizer.costs import ORE_PER_DKK
 from optimizer.demand import Level, class_of
-from optimizer.inputs import MOTOR, Problem, bill, needs_charger, vehicles_at
-from optimizer.lending import Lending
-from optimizer.placement import Solution
-from optimizer.shortage import crowded, plural, shortage, word
+from optimizer.placement.lending import Lending
+from optimizer.placement.problem import MOTOR, Problem, bill, needs_charger, vehicles_at
+from optimizer.placement.shortage import crowded, plural, shortage, word
+from optimizer.placement.solve import Solution
 from schemas.demand import Fetching
 from schemas.fleet import VehicleType
 from schemas.plan import PlanLending, PlanMove, SolverStatus

@@ -1,0 +1,1 @@
+"""Placement: which vehicle stands at which depot."""
