@@ -1,8 +1,8 @@
 """What a placement costs, in øre: every constant of the cost model with its source.
 
-What a vehicle costs to own, and what its round trips burn, does not depend on the depot it stands
-at: both are the same in every placement and are left out. What is left is demand that no vehicle
-of the depot can take, moving vehicles, and electric vehicles without a charger.
+What a vehicle costs to own does not depend on the depot it stands at: it is the same in every
+placement and is left out. What is left is demand that no vehicle of the depot can take, what the
+others burn, moving vehicles, and electric vehicles without a charger.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OWN_CAR_DKK_PER_KM: Final = 3.70
 
 UNSERVED_MINIMUM_DKK: Final = 50.0
 """Least price of a round trip without a vehicle: ten minutes of staff time to find another way
-(ours). The energy that our own vehicle saves meanwhile, under 1 DKK/km, is not deducted."""
+(ours)."""
 
 OWN_CAR_L_PER_KM: Final = 0.06
 """Petrol of an employee's own car: some 17 km a litre (ours)."""
@@ -58,6 +58,10 @@ Priced and not forbidden: a fleet may already lack chargers, and must still get 
 CHANGEOVER_S: Final = 300.0
 """Rest between two round trips of one vehicle (OS2fleetoptimiser)."""
 
+DRIVING_STEP_ORE_PER_KM: Final = 20
+"""Placement tells what vehicles burn apart in such steps (ours: petrol, diesel and electricity lie
+further apart, and each step that a fleet has costs columns)."""
+
 CHARGER_DKK_PER_YEAR: Final = 3_500.0
 """A charger beyond those that a depot has: 25,000 DKK over ten years, and service (ours)."""
 
@@ -75,6 +79,7 @@ CONSTANTS: Final[Mapping[str, float]] = MappingProxyType(
         "cycling_speed_kmh": CYCLING_SPEED_KMH,
         "missing_charger_dkk_per_day": MISSING_CHARGER_DKK_PER_DAY,
         "changeover_s": CHANGEOVER_S,
+        "driving_step_ore_per_km": DRIVING_STEP_ORE_PER_KM,
         "charger_dkk_per_year": CHARGER_DKK_PER_YEAR,
         "co2_price_dkk_per_kg": CO2_PRICE_DKK_PER_KG,
     }
@@ -102,6 +107,13 @@ def energy_dkk_per_km(vehicle: Vehicle) -> float:
     return vehicle.consumption_per_km * (
         PRICE_DKK_PER_UNIT[source] + CO2E_KG_PER_UNIT[source] * CO2_PRICE_DKK_PER_KG
     )
+
+
+def driving_ore_per_km(vehicle: Vehicle) -> int:
+    """Return the same in steps for placement; at most what an own car's kilometre costs."""
+    own_car = ore(OWN_CAR_DKK_PER_KM) // DRIVING_STEP_ORE_PER_KM
+    steps = round(energy_dkk_per_km(vehicle) * ORE_PER_DKK / DRIVING_STEP_ORE_PER_KM)
+    return min(steps, own_car) * DRIVING_STEP_ORE_PER_KM
 
 
 def road_km(origin: Depot, destination: Depot) -> float:

@@ -45,7 +45,8 @@ class Level:
     """What the k-th vehicle of a class at a depot is needed for.
 
     `price_ore` is what its outings cost when there are only k - 1 vehicles; `days` are the local
-    dates, `before_noon` how many of the `outings` leave before twelve, `taken` themselves by start.
+    dates, `before_noon` how many of the `outings` leave before twelve, `taken` themselves by start, and
+    `distance_m` how far they go together.
     """
 
     price_ore: int
@@ -54,6 +55,7 @@ class Level:
     before_noon: int
     days: frozenset[date]
     taken: tuple[Outing, ...] = field(repr=False)
+    distance_m: float
 
 
 def class_of(vehicle: Vehicle) -> VehicleType:
@@ -162,6 +164,7 @@ def _level(of_one: Sequence[Outing], zone: ZoneInfo) -> Level:
         sum(1 for at in local if at.hour < _NOON_H),
         frozenset(at.date() for at in local),
         tuple(of_one),
+        sum(outing.distance_m for outing in of_one),
     )
 
 

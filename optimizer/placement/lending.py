@@ -67,8 +67,11 @@ class Lent:
     """What a lending does with the observed outings: the price it saves, and whom it serves."""
 
     saved_ore: int
+    """Without what the lender's vehicle burns."""
     outings: int
     round_trips: int
+    distance_m: int
+    """Of each outing in whole metres, so that their sum is the same in any order."""
 
 
 def ways_min(depots: Mapping[str, Depot], policy: PlacementPolicy) -> dict[tuple[str, str], float]:
@@ -112,6 +115,7 @@ def lent(levels: Levels, way_min: float, lending: Lending) -> Lent:
         sum(unserved_ore(outing.distance_m) - fetching_ore(way_min) for outing in found),
         len(found),
         sum(outing.round_trips for outing in found),
+        sum(round(outing.distance_m) for outing in found),
     )
 
 
@@ -124,6 +128,7 @@ class _Row:
     ended_us: Ints
     price_ore: Ints
     round_trips: Ints
+    distance_m: Ints
     level: Ints
     """From 0."""
 
@@ -143,19 +148,20 @@ def possible(
             pays = wanted.price_ore > price_ore
             for number in range(count + 1):
                 fits = pays if own is None else pays & _free(wanted, own, number)
-                saved, outings, trips = (
+                saved, outings, trips, metres = (
                     np.bincount(wanted.level[fits], weights=weights[fits], minlength=1)
                     for weights in (
                         wanted.price_ore - price_ore,
                         np.ones_like(wanted.price_ore),
                         wanted.round_trips,
+                        wanted.distance_m,
                     )
                 )
                 for level in np.flatnonzero(outings).tolist():
                     lending = Lending(vehicle_class, borrower_id, level + 1, lender_id, number + 1)
                     yield (
                         lending,
-                        Lent(int(saved[level]), int(outings[level]), int(trips[level])),
+                        Lent(*(int(one[level]) for one in (saved, outings, trips, metres))),
                     )
 
 
@@ -166,6 +172,7 @@ def _row(of_one: Sequence[Level]) -> _Row:
         np.array([_us(outing.ended_at) for _, outing in taken], dtype=np.int64),
         np.array([unserved_ore(outing.distance_m) for _, outing in taken], dtype=np.int64),
         np.array([outing.round_trips for _, outing in taken], dtype=np.int64),
+        np.array([round(outing.distance_m) for _, outing in taken], dtype=np.int64),
         np.array([number for number, _ in taken], dtype=np.int64),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from optimizer.costs import missing_charger_ore
+from optimizer.costs import driving_ore_per_km, missing_charger_ore
 from optimizer.demand import class_of
 from optimizer.placement.lending import Lending
 from optimizer.placement.problem import MOTOR, Problem, needs_charger, vehicles_at
@@ -26,6 +26,7 @@ class Group:
     on_charger: bool
     stands_at: str | None
     is_locked: bool
+    driving_ore_per_km: int
     members: tuple[str, ...]
 
 
@@ -52,7 +53,14 @@ def groups_of(problem: Problem) -> tuple[Group, ...]:
         return home is None, -left, vehicle_id
 
     return tuple(
-        Group(key[0], key[1], key[2], key[3], tuple(sorted(members, key=rather_stays)))
+        Group(
+            key[0],
+            key[1],
+            key[2],
+            key[3],
+            driving_ore_per_km(problem.vehicles[members[0]]),
+            tuple(sorted(members, key=rather_stays)),
+        )
         for key, members in alike.items()
     )
 
@@ -71,6 +79,10 @@ class PlacementModel:
     groups: tuple[Group, ...] = ()
     counts: dict[tuple[int, str], int] = field(default_factory=dict)
     unserved: dict[Key, list[int]] = field(default_factory=dict)
+    dearer: dict[tuple[Key, int], list[int]] = field(default_factory=dict)
+    """Of a depot and class and a price a kilometre: which levels no vehicle that cheap takes."""
+    fixed_ore: int = 0
+    """What all placements cost: the program's values come on top of it."""
     missing_chargers: dict[str, int] = field(default_factory=dict)
     lendings: dict[Lending, int] = field(default_factory=dict)
     spare: dict[Key, int] = field(default_factory=dict)
@@ -133,7 +145,13 @@ class PlacementModel:
         lenders = {(one.lender_id, one.vehicle_class) for one in self.problem.lendings}
         for key in sorted({*self.problem.levels, *lenders}):
             levels = self.problem.levels.get(key, ())
-            unserved = [self._column(1, self.problem.level_ore(level)) for level in levels]
+            dearest = self._drive(key, there.get(key, []))
+            unserved = [
+                self._column(
+                    1, self.problem.level_ore(level) - self.problem.driving_ore(level, dearest)
+                )
+                for level in levels
+            ]
             self.unserved[key] = unserved
             columns = [*there.get(key, []), *unserved]
             factors = [1] * len(columns)
@@ -142,8 +160,39 @@ class PlacementModel:
                 columns.append(self.spare[key])
                 factors.append(-1)
             self.program.row(columns, factors, len(levels), None)
-            for lower, higher in pairwise(unserved):
-                self.program.row([lower, higher], [1, -1], None, 0)
+            self._in_turn(unserved)
+
+    def _drive(self, key: Key, columns: Sequence[int]) -> int:
+        """Price the kilometres of a depot's levels, as if all were served; return the dearest.
+
+        The cheapest vehicles take the first levels, as each outing takes the cheapest that is in.
+        A level that no vehicle of a price or a lower one takes costs the step to the next price.
+        """
+        prices = self.problem.prices.get(key[1], (0,))
+        levels = self.problem.levels.get(key, ())
+        cheapest = [self.problem.driving_ore(level, prices[0]) for level in levels]
+        if self.is_priced:
+            self.fixed_ore += sum(cheapest)
+        group_of = {column: self.groups[one] for (one, _), column in self.counts.items()}
+        for price, following in pairwise(prices):
+            steps = [
+                self._column(
+                    1,
+                    self.problem.driving_ore(level, following)
+                    - self.problem.driving_ore(level, price),
+                )
+                for level in levels
+            ]
+            self.dearer[key, price] = steps
+            cheap = [one for one in columns if group_of[one].driving_ore_per_km <= price]
+            self.program.row([*cheap, *steps], [1] * (len(cheap) + len(steps)), len(levels), None)
+            self._in_turn(steps)
+        return prices[-1]
+
+    def _in_turn(self, lacking: Sequence[int]) -> None:
+        """Have each level lack what the one before it lacks."""
+        for lower, higher in pairwise(lacking):
+            self.program.row([lower, higher], [1, -1], None, 0)
 
     def _lend(self) -> None:
         """Let vehicles that are there take over from those that are not, one for one.
@@ -154,7 +203,9 @@ class PlacementModel:
         lent: defaultdict[int, list[int]] = defaultdict(list)
         spares: defaultdict[Key, list[int]] = defaultdict(list)
         for lending, found in self.problem.lendings.items():
-            column = self._column(1, -self.problem.saved_ore(found), is_change=True)
+            column = self._column(
+                1, -self.problem.saved_ore(lending.vehicle_class, found), is_change=True
+            )
             self.lendings[lending] = column
             kind = lending.vehicle_class
             wanted = self.unserved[lending.borrower_id, kind][lending.borrower_level - 1]
@@ -210,6 +261,15 @@ class PlacementModel:
                 values[column] = 1
             if key[1] in lacking:
                 lacking[key[1]] += sum(one.round_trips for one in levels[there.get(key, 0) :])
+        for (key, price), steps in self.dearer.items():
+            cheap = sum(
+                len(group.members)
+                for group in self.groups
+                if (group.stands_at, group.vehicle_class) == key
+                and group.driving_ore_per_km <= price
+            )
+            for column in steps[cheap:]:
+                values[column] = 1
         for depot_id, column in self.missing_chargers.items():
             electric = sum(
                 len(group.members)

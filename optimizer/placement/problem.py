@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from math import floor
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from optimizer.costs import CONSTANTS, LENDING_DKK, missing_charger_ore, ore, relocation_ore
+from optimizer.costs import (
+    CONSTANTS,
+    LENDING_DKK,
+    driving_ore_per_km,
+    missing_charger_ore,
+    ore,
+    relocation_ore,
+)
 from optimizer.demand import Level, class_of, levels_by_depot, outings
 from optimizer.placement.lending import Lending, Lent, lent, possible, ways_min
 from schemas.demand import PlacementInputs, PlacementPolicy
@@ -86,14 +93,25 @@ class Problem:
     """Minutes between the depots that lend to each other."""
     lendings: Mapping[Lending, Lent]
     """What each lending that pays does, in observed demand."""
+    prices: Mapping[VehicleType, Sequence[int]]
+    """What a kilometre costs with the vehicles of a class, in øre, the lowest first."""
 
     def level_ore(self, level: Level) -> int:
         """Return what a level costs over the horizon when it goes unserved."""
         return round(level.price_ore * self.scale)
 
-    def saved_ore(self, found: Lent) -> int:
-        """Return what a lending saves over the horizon, arranging it deducted."""
-        return round(found.saved_ore * self.scale) - ore(LENDING_DKK)
+    def driving_ore(self, level: Level, ore_per_km: int) -> int:
+        """Return what a level burns over the horizon at a price a kilometre."""
+        return round(level.distance_m / 1000 * self.scale * ore_per_km)
+
+    def saved_ore(self, vehicle_class: VehicleType, found: Lent) -> int:
+        """Return what a lending saves over the horizon, driving and arranging it deducted.
+
+        Driven at the dearest price of the class: who lends keeps the thrifty ones for himself.
+        """
+        driven_km = found.distance_m / 1000 * self.scale
+        driving_ore = round(driven_km * self.prices[vehicle_class][-1])
+        return round(found.saved_ore * self.scale) - driving_ore - ore(LENDING_DKK)
 
     def may_lack(self) -> dict[VehicleType, int]:
         """Return how many of each class's round trips may go unserved; empty if all may."""
@@ -148,8 +166,7 @@ def problem_of(inputs: PlacementInputs) -> Problem:
     levels = levels_by_depot(outings(inputs), ZoneInfo(inputs.timezone))
     days = {day for of_one in levels.values() for level in of_one for day in level.days}
     ways = ways_min(depots, inputs.policy)
-    scale = inputs.horizon_days / observed_days(inputs)
-    return Problem(
+    problem = Problem(
         depots=depots,
         vehicles={vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles},
         stands_at={
@@ -160,17 +177,28 @@ def problem_of(inputs: PlacementInputs) -> Problem:
         levels=levels,
         days=len(days),
         horizon_days=inputs.horizon_days,
-        scale=scale,
+        scale=inputs.horizon_days / observed_days(inputs),
         timezone=inputs.timezone,
         policy=inputs.policy,
         locked=_locked(inputs),
         ways_min=ways,
-        lendings={
-            lending: found
-            for lending, found in possible(levels, ways)
-            if round(found.saved_ore * scale) > ore(LENDING_DKK)
-        },
+        lendings={},
+        prices=_prices(inputs.vehicles),
     )
+    paying = {
+        lending: found
+        for lending, found in possible(levels, ways)
+        if lending.vehicle_class in problem.prices
+        and problem.saved_ore(lending.vehicle_class, found) > 0
+    }
+    return replace(problem, lendings=paying)
+
+
+def _prices(vehicles: Iterable[Vehicle]) -> dict[VehicleType, tuple[int, ...]]:
+    found: defaultdict[VehicleType, set[int]] = defaultdict(set)
+    for vehicle in vehicles:
+        found[class_of(vehicle)].add(driving_ore_per_km(vehicle))
+    return {vehicle_class: tuple(sorted(prices)) for vehicle_class, prices in found.items()}
 
 
 def _locked(inputs: PlacementInputs) -> dict[str, str]:
@@ -209,9 +237,11 @@ class Bill:
     """What a placement costs over the horizon, in øre, and the observed round trips unserved.
 
     `unserved_ore` has what lending saves deducted: of what is lent it holds the way to fetch it.
+    `driving_ore` is what the depots' own vehicles burn on what they serve.
     """
 
     unserved_ore: int
+    driving_ore: int
     relocation_ore: int
     charger_ore: int
     unserved_round_trips: int
@@ -221,7 +251,7 @@ class Bill:
     @property
     def total_ore(self) -> int:
         """The objective."""
-        return self.unserved_ore + self.relocation_ore + self.charger_ore
+        return self.unserved_ore + self.driving_ore + self.relocation_ore + self.charger_ore
 
 
 def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lending] = ()) -> Bill:
@@ -240,6 +270,11 @@ def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lend
     unserved = [
         level for key, of_one in problem.levels.items() for level in of_one[there.get(key, 0) :]
     ]
+    driving_ore = sum(
+        problem.driving_ore(level, ore_per_km)
+        for key, prices in _driving_prices(problem, placement).items()
+        for level, ore_per_km in zip(problem.levels.get(key, ()), prices, strict=False)
+    )
     electric = Counter(
         depot_id
         for vehicle_id, depot_id in placement.items()
@@ -251,7 +286,11 @@ def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lend
     )
     return Bill(
         unserved_ore=sum(problem.level_ore(level) for level in unserved)
-        - sum(problem.saved_ore(one) for one in over),
+        - sum(
+            problem.saved_ore(lending.vehicle_class, one)
+            for lending, one in zip(lendings, over, strict=True)
+        ),
+        driving_ore=driving_ore,
         relocation_ore=sum(
             problem.relocation_ore(vehicle_id, depot_id)
             for vehicle_id, depot_id in placement.items()
@@ -276,6 +315,20 @@ def _check_lendings(
         most = has - needs if number > needs else int(number <= has)
         if times > most:
             raise ValueError(f"{depot_id} lends its {kind} number {number} {times} times of {most}")
+
+
+def _driving_prices(
+    problem: Problem, placement: Mapping[str, str]
+) -> Mapping[tuple[str, VehicleType], Sequence[int]]:
+    """Return what a kilometre costs with each vehicle of a class at a depot, the cheapest first.
+
+    So they are taken: the cheapest that is in.
+    """
+    prices: defaultdict[tuple[str, VehicleType], list[int]] = defaultdict(list)
+    for vehicle_id, depot_id in placement.items():
+        vehicle = problem.vehicles[vehicle_id]
+        prices[depot_id, class_of(vehicle)].append(driving_ore_per_km(vehicle))
+    return {key: sorted(of_one) for key, of_one in prices.items()}
 
 
 def vehicles_at(

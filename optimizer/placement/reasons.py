@@ -48,7 +48,10 @@ def lendings(
     for (borrower_id, lender_id, kind), of_one in sorted(together.items()):
         has, lends = there.get((borrower_id, kind), 0), there[lender_id, kind]
         round_trips = sum(problem.lendings[one].round_trips for one in of_one)
-        saves_dkk = sum(problem.saved_ore(problem.lendings[one]) for one in of_one) / ORE_PER_DKK
+        saves_dkk = (
+            sum(problem.saved_ore(one.vehicle_class, problem.lendings[one]) for one in of_one)
+            / ORE_PER_DKK
+        )
         way_min = problem.ways_min[borrower_id, lender_id]
         found.append(
             PlanLending(

@@ -96,12 +96,14 @@ def solve(problem: Problem, search: Search, columns_at_most: int = COLUMNS_AT_MO
         return Solution(answer.status, now, now_ore, 0, nearest=nearest)
     placement, lendings = model.read(answer.values)
     objective_ore = bill(problem, placement, lendings).total_ore
-    said_ore = model.program.value(answer.values)
+    said_ore = model.fixed_ore + model.program.value(answer.values)
     proven = answer.status is SolverStatus.OPTIMAL
     if objective_ore > said_ore or (proven and objective_ore < said_ore):
         raise RuntimeError(f"the placement costs {objective_ore} øre, the solver said {said_ore}")
-    bound_ore = max(0, min(objective_ore, answer.bound))
-    return Solution(answer.status, placement, objective_ore, bound_ore, lendings)
+    bound_ore = max(0, min(objective_ore, model.fixed_ore + answer.bound))
+    # What the program left dearer than it had to, the bill does not.
+    status = SolverStatus.OPTIMAL if bound_ore == objective_ore else answer.status
+    return Solution(status, placement, objective_ore, bound_ore, lendings)
 
 
 def _nearest(problem: Problem, search: Search, columns_at_most: int) -> Nearest | None:

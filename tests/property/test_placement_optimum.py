@@ -19,6 +19,7 @@ from optimizer.costs import (
     CHANGEOVER_S,
     LENDING_DKK,
     MISSING_CHARGER_DKK_PER_DAY,
+    driving_ore_per_km,
     fetching_ore,
     ore,
     relocation_ore,
@@ -136,6 +137,21 @@ def turned_away(round_trips: list[ObservedRoundTrip], vehicles: int) -> list[Obs
     return lost
 
 
+def driving_ore(round_trips: list[ObservedRoundTrip], prices: list[int]) -> int:
+    """Simulate who drives what: the cheapest vehicle that is in; in øre, rounded by vehicle."""
+    back = [datetime.min.replace(tzinfo=UTC)] * len(prices)
+    driven_m = [0.0] * len(prices)
+    for one in sorted(
+        round_trips, key=lambda trip: (trip.started_at, -trip.distance_m, trip.ended_at)
+    ):
+        free = [number for number, at in enumerate(back) if at <= one.started_at]
+        if free:
+            cheapest = min(free, key=lambda number: (prices[number], number))
+            back[cheapest] = one.ended_at + CHANGEOVER
+            driven_m[cheapest] += one.distance_m
+    return sum(round(metres / 1000 * price) for metres, price in zip(driven_m, prices, strict=True))
+
+
 def taken_by(round_trips: list[ObservedRoundTrip], number: int) -> list[ObservedRoundTrip]:
     """Return what one vehicle more serves: what is lost with one less, and not with it."""
     lost = turned_away(round_trips, number)
@@ -162,8 +178,12 @@ def lendings(
     demand: Mapping[str, list[ObservedRoundTrip]],
     has: Mapping[str, int],
     way_ore: Mapping[tuple[str, str], int],
+    ore_per_km: int,
 ) -> Iterator[tuple[int, int]]:
-    """Yield what each choice of lendings within a class saves in øre, and its round trips."""
+    """Yield what each choice of lendings within a class saves in øre, and its round trips.
+
+    What is lent is driven at so many øre a kilometre.
+    """
     lacking = [
         (depot_id, taken)
         for depot_id, trips in demand.items()
@@ -189,6 +209,7 @@ def lendings(
             price_ore = way_ore[borrower, lender]
             served = lent(wanted, own, price_ore)
             saved = sum(unserved_ore(one.distance_m) - price_ore for one in served)
+            saved -= round(sum(one.distance_m for one in served) / 1000 * ore_per_km)
             if saved > ore(LENDING_DKK):
                 for more, trips in choose(first + 1, free - {number}):
                     yield saved - ore(LENDING_DKK) + more, len(served) + trips
@@ -267,10 +288,24 @@ def class_verdicts(
     }
     lost = [one for depot_id in depots for one in turned_away(demand[depot_id], has[depot_id])]
     lost_ore = sum(unserved_ore(one.distance_m) for one in lost)
+    lost_ore += sum(
+        driving_ore(
+            demand[depot_id],
+            sorted(
+                driving_ore_per_km(one)
+                for one in inputs.vehicles
+                if placement[one.vehicle_id] == depot_id and one.vehicle_type is vehicle_class
+            ),
+        )
+        for depot_id in depots
+    )
     total = sum(map(len, demand.values()))
     share = inputs.policy.served_share
     may_lack = total if share is None else int(total * (1 - share) + 1e-6)
-    for saved_ore, served in lendings(demand, has, ways(inputs)):
+    dearest = max(
+        driving_ore_per_km(one) for one in inputs.vehicles if one.vehicle_type is vehicle_class
+    )
+    for saved_ore, served in lendings(demand, has, ways(inputs), dearest):
         yield Verdict(lost_ore - saved_ore, max(0, len(lost) - served - may_lack))
 
 

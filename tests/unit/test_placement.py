@@ -31,6 +31,12 @@ def depot(depot_id: str, capacity: int = 10, chargers: int = 0) -> Depot:
     )
 
 
+DRIVING_DKK_PER_KM = 0.8
+"""0.05 l of petrol a km at 12.33 DKK, and 2.52 kg CO2e a litre at 1.50: 0.8055, in steps of 0.2."""
+ELECTRIC_DKK_PER_KM = 0.2
+"""0.05 kWh at 2.13 DKK and 0.09 kg: 0.113, likewise."""
+
+
 def car(
     number: int,
     home: str | None,
@@ -113,9 +119,13 @@ def test_the_numbers_of_a_plan_are_the_cost_model_s() -> None:
     vehicles = [car(1, HALL), car(2, HALL), car(3, SCHOOL)]
     round_trips = mornings(1, HALL) + mornings(2, SCHOOL) + mornings(3, SCHOOL)
     found = plan([hall, school], vehicles, round_trips)
-    observed_days = 19 + 2 / 24
-    assert found.cost_before_dkk == pytest.approx(20 * 30 * 3.70 * 28 / observed_days, abs=0.01)
-    assert found.objective_dkk == relocation_ore(vehicles[1], hall, school) / 100
+    scale = 28 / (19 + 2 / 24)
+    trips_km = 20 * 30
+    lacking_dkk = trips_km * 3.70 * scale
+    driven_dkk = trips_km * DRIVING_DKK_PER_KM * scale
+    moving_dkk = relocation_ore(vehicles[1], hall, school) / 100
+    assert found.cost_before_dkk == pytest.approx(lacking_dkk + 2 * driven_dkk, abs=0.03)
+    assert found.objective_dkk == pytest.approx(moving_dkk + 3 * driven_dkk, abs=0.03)
     assert found.bound_dkk == pytest.approx(found.objective_dkk)
     assert found.horizon_weeks == 4
 
@@ -129,7 +139,9 @@ def test_a_move_that_does_not_earn_its_price_is_not_made() -> None:
         mornings(1, HALL, days=28) + rare + mornings(3, SCHOOL, days=28),
     )
     assert found.moves == ()
-    assert found.objective_dkk == found.cost_before_dkk == pytest.approx(100, abs=5)
+    driven_dkk = 2 * 28 * 30 * DRIVING_DKK_PER_KM * 28 / (27 + 2 / 24)
+    assert found.objective_dkk == found.cost_before_dkk
+    assert found.objective_dkk == pytest.approx(100 + driven_dkk, abs=5)
 
 
 def test_a_move_costs_the_fixed_price_and_the_drive() -> None:
@@ -191,11 +203,12 @@ def test_a_missing_charger_is_priced_and_an_electric_car_goes_to_a_free_one() ->
     free = plan([depot(HALL, chargers=1), depot(SCHOOL, chargers=1)], electric, mornings(1, HALL))
     assert [move.vehicle_id for move in free.moves] == ["m/2"]
     assert "Hall has 1 chargers for 2 electric vehicles." in free.moves[0].reason
-    assert free.cost_before_dkk == 28 * 50
+    driven_dkk = 20 * 30 * ELECTRIC_DKK_PER_KM * 28 / (19 + 2 / 24)
+    assert free.cost_before_dkk == pytest.approx(28 * 50 + driven_dkk, abs=0.02)
     none = plan([depot(HALL, chargers=1), depot(SCHOOL)], electric, mornings(1, HALL))
     assert none.status is SolverStatus.OPTIMAL
     assert none.moves == ()
-    assert none.objective_dkk == 28 * 50
+    assert none.objective_dkk == free.cost_before_dkk
     assert "1 as it stands, 1 with the plan; priced, not forbidden" in none.explanation
 
 
@@ -214,8 +227,23 @@ def test_a_vehicle_that_stands_nowhere_goes_where_it_is_needed_for_free() -> Non
     (move,) = found.moves
     assert (move.vehicle_id, move.to_depot_id) == ("m/3", SCHOOL)
     assert move.reason.startswith("It has no home depot and has left none. 20 round trips")
-    assert found.objective_dkk == 0
+    driven_dkk = 2 * 20 * 30 * DRIVING_DKK_PER_KM * 28 / (19 + 2 / 24)
+    assert found.objective_dkk == pytest.approx(driven_dkk, abs=0.02)
     assert found.gap == 0
+
+
+def test_the_thirsty_car_goes_and_the_thrifty_one_stays_where_more_is_driven() -> None:
+    """One of Hall's two is wanted at School for little; an electric car costs less to move."""
+    vehicles = [car(1, HALL), car(2, HALL, source=EnergySource.ELECTRICITY), car(3, SCHOOL)]
+    assert relocation_ore(vehicles[1], depot(HALL), depot(SCHOOL)) < relocation_ore(
+        vehicles[0], depot(HALL), depot(SCHOOL)
+    )
+    found = plan(
+        [depot(HALL, chargers=2), depot(SCHOOL, chargers=2)],
+        vehicles,
+        mornings(2, HALL, km=80) + mornings(1, SCHOOL, km=15) + mornings(3, SCHOOL, km=15),
+    )
+    assert [(move.vehicle_id, move.to_depot_id) for move in found.moves] == [("m/1", SCHOOL)]
 
 
 def test_less_than_a_week_is_not_multiplied_as_if_it_were_a_day() -> None:
