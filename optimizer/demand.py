@@ -45,8 +45,8 @@ class Level:
     """What the k-th vehicle of a class at a depot is needed for.
 
     `price_ore` is what its outings cost when there are only k - 1 vehicles; `days` are the local
-    dates, `before_noon` how many of the `outings` leave before twelve, `taken` themselves by start, and
-    `distance_m` how far they go together.
+    dates, `before_noon` how many of the `outings` leave before twelve, `taken` themselves by start,
+    and `distance_m` how far they go together.
     """
 
     price_ore: int
