@@ -93,9 +93,9 @@ class Pool:
         """What using each vehicle at all costs, ascending."""
         return np.array([one.price_ore for one in self.machines], dtype=np.int64)
 
-    def supply(self, count: int) -> Supply:
-        """Return when how many of the first vehicles can be had."""
-        return supply_of([window for one in self.machines[:count] for window in one.windows])
+    def supply(self, machines: Iterable[Machine]) -> Supply:
+        """Return when how many of some vehicles can be had."""
+        return supply_of([window for one in machines for window in one.windows])
 
 
 def pooled(machines: Iterable[Machine], values_ore: Ints) -> Pool:

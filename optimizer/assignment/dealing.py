@@ -1,57 +1,104 @@
 """From the round trips that a pool takes to the vehicle of each: dealt out by start, best fit.
 
-For vehicles that are always there it never fails: as many are out at once as there are. Where
-times cut them, what was not dealt is put in where it fits, if need be by moving one other.
+For vehicles that are always there it never fails where no more are out than there are. Where times
+cut them, what was not dealt is put in where it fits, if need be by moving one other.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from optimizer.assignment.cell import Cell, Machine, Pool
+from optimizer.assignment.cell import Cell, Machine
 from optimizer.effort import Effort, Ints
 
-_CELLS_PER_LOOK = 1000
+_CELLS_PER_LOOK: Final = 1000
 """Looking whether one vehicle is free costs a few microseconds (measured)."""
 
+_CELLS_PER_DEAL: Final = 5_000
+"""Dealing out one round trip costs some ten microseconds (measured), and a bit a vehicle."""
 
-def deal(cell: Cell, owner: Ints, used: Sequence[int], effort: Effort) -> list[Machine]:
-    """Give each round trip to a vehicle of the pool that owns it; return all vehicles.
 
-    `owner` has the number of a pool for each round trip, or a negative one for nobody; `used` tells
-    how many of each pool, its first ones, may be given round trips.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The vehicle of each round trip of a cell, None for nobody, and what that saves."""
+
+    vehicles: tuple[str | None, ...]
+    value_ore: int
+
+
+def first_come(cell: Cell) -> Answer:
+    """Give each round trip to a free vehicle, those with the fewest seats first.
+
+    No search: a step for each round trip and pool. Vehicles that earn less than they cost stay.
     """
-    for number, pool in enumerate(cell.pools):
+    _clear(cell)
+    left = np.ones(len(cell.trips), dtype=np.bool_)
+    for pool in cell.pools:
+        _deal_best_fit(cell, pool.machines, np.flatnonzero(left & (pool.values_ore > 0)))
+        for machine in pool.machines:
+            left[machine.trips] = False
+    _leave_standing(cell)
+    return _answer(cell)
+
+
+def deal(
+    cell: Cell, owner: Ints, chosen: Sequence[Sequence[Machine]], limit_ore: int, effort: Effort
+) -> Answer:
+    """Give each round trip to a vehicle of the pool that owns it.
+
+    `owner` has the number of a pool for each round trip, or a negative one for nobody; `chosen` are
+    the vehicles of each pool that may be given round trips. What is left is put in where it fits,
+    unless what can be saved at most, `limit_ore`, is reached.
+    """
+    _clear(cell)
+    for number, machines in enumerate(chosen):
         mine = np.flatnonzero(owner == number)
-        if pool.always_there:
-            _deal_any(cell, pool, mine)
-        else:
-            _deal_best_fit(cell, pool.machines[: used[number]], mine)
-    if not all(pool.always_there for pool in cell.pools):
-        _put_in(cell, effort)
-    return [machine for pool in cell.pools for machine in pool.machines]
+        effort.spend(len(mine) * (_CELLS_PER_DEAL + 4 * len(machines)), 0)
+        _deal_best_fit(cell, machines, mine)
+    _leave_standing(cell)
+    found = _answer(cell)
+    if found.value_ore >= limit_ore:
+        return found
+    _put_in(cell, effort)
+    return _answer(cell)
 
 
-def _deal_any(cell: Cell, pool: Pool, trips: Ints) -> None:
-    """Give each to the free vehicle that is cheapest to use: no more are used than are out."""
-    free = list(range(len(pool.machines)))
-    out: list[tuple[int, int]] = []
-    for trip in trips.tolist():
-        start = int(cell.demand.starts_us[trip])
-        while out and out[0][0] <= start:
-            heapq.heappush(free, heapq.heappop(out)[1])
-        number = heapq.heappop(free)
-        machine = pool.machines[number]
-        machine.starts.append(start)
-        machine.trips.append(trip)
-        heapq.heappush(out, (int(cell.demand.frees_us[trip]), number))
+def _clear(cell: Cell) -> None:
+    for pool in cell.pools:
+        for machine in pool.machines:
+            machine.starts.clear()
+            machine.trips.clear()
+
+
+def _leave_standing(cell: Cell) -> None:
+    """Take from each vehicle all it does where that earns less than using it costs."""
+    for pool in cell.pools:
+        for machine in pool.machines:
+            if machine.trips and int(pool.values_ore[machine.trips].sum()) < machine.price_ore:
+                machine.starts.clear()
+                machine.trips.clear()
+
+
+def _answer(cell: Cell) -> Answer:
+    vehicles: list[str | None] = [None] * len(cell.trips)
+    value_ore = 0
+    for pool in cell.pools:
+        for machine in pool.machines:
+            if machine.trips:
+                value_ore += int(pool.values_ore[machine.trips].sum()) - machine.price_ore
+            for trip in machine.trips:
+                vehicles[trip] = machine.vehicle.vehicle_id
+    return Answer(tuple(vehicles), value_ore)
 
 
 def _deal_best_fit(cell: Cell, machines: Sequence[Machine], trips: Ints) -> None:
-    """Give each to the free vehicle whose time ends soonest after it."""
+    """Give each to the free vehicle whose time ends soonest after it, of those the cheapest."""
+    if not machines:
+        return
     position = [0] * len(machines)
     opens = np.array([machine.windows[0][0] for machine in machines], dtype=np.int64)
     closes = np.array([machine.windows[0][1] for machine in machines], dtype=np.int64)

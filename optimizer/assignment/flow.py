@@ -23,6 +23,13 @@ _CELLS_PER_ARC: Final = 4_000
 _ALWAYS: Final = int(np.iinfo(np.int64).min)
 
 
+def flow_s(trips: int) -> float:
+    """Return what effort a flow of so many round trips takes at most, in deterministic seconds."""
+    cost = Effort(1.0)
+    cost.spend(_CELLS_PER_ARC * 2 * trips)
+    return cost.spent_s
+
+
 @dataclass(frozen=True, slots=True)
 class Supply:
     """How many vehicles can be had: from each instant, in microseconds, so many.
@@ -157,19 +164,10 @@ class Concave:
         """Return what so many vehicles take, and earn less their price."""
         if count not in self.known:
             always = Supply(np.array([_ALWAYS]), np.array([count]))
-            taken = self.with_supply(always)
+            taken = most_valuable(self.demand, self.values_ore, always, self.effort)
             earned = int(self.values_ore[taken].sum()) - int(self.total_ore[count])
             self.known[count] = Chosen(taken, count, earned)
         return self.known[count]
-
-    def with_supply(self, supply: Supply) -> Bools:
-        """Return what vehicles take that come and go."""
-        return most_valuable(self.demand, self.values_ore, supply, self.effort)
-
-    def earned(self, count: int) -> int:
-        """Return what so many vehicles earn, their price not deducted."""
-        count = min(count, self.most)
-        return self.with_vehicles(count).value_ore + int(self.total_ore[count])
 
     def best(self) -> Chosen:
         """Return the best number of vehicles and what they take."""

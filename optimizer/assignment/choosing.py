@@ -1,0 +1,120 @@
+"""The answer for one cell: something at once, and better as long as the effort lasts.
+
+First come, first served is the first answer. Then prices of instants (`optimizer.assignment.hours`)
+tell how many vehicles of which pool are worth their price and what each pool should take; flows
+(`optimizer.assignment.flow`) make that whole, each pool in turn beside the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log2
+from typing import Final
+
+import numpy as np
+
+from optimizer.assignment.cell import Cell, Machine, Pool
+from optimizer.assignment.dealing import Answer, deal, first_come
+from optimizer.assignment.flow import Concave, flow_s, most_valuable
+from optimizer.assignment.hours import HourPrices, Shares
+from optimizer.effort import Effort, Ints
+
+_STEPS: Final = 400
+"""In the first round; twice as many in each round after it."""
+
+_TURNS: Final = 3
+_CLOSE: Final = 1e-4
+"""A round that brings the two nearer by less than this part of the limit is the last."""
+
+_HALF: Final = 0.5
+_NOBODY: Final = -1
+
+Better = Callable[[Answer], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """An answer and what can be saved at most, in øre."""
+
+    answer: Answer
+    limit_ore: int
+
+
+def first_answer(cell: Cell) -> Bounded:
+    """Return an answer without search; as if each round trip had the vehicle that suits it best."""
+    values = [pool.values_ore for pool in cell.pools]
+    limit = int(np.max(values, axis=0).sum()) if values else 0
+    return Bounded(first_come(cell), limit)
+
+
+def choose(cell: Cell, known: Bounded, effort: Effort, better: Better) -> Bounded:
+    """Return the best answer that the effort allows, and the least limit.
+
+    `better` is told of each answer that is better than the one before.
+    """
+    if known.answer.value_ore >= known.limit_ore or effort.over:
+        return known
+    if len(cell.pools) == 1 and cell.pools[0].always_there and _affords_exact(cell, effort):
+        return _exact(cell, cell.pools[0], effort)
+    best, limit = known.answer, known.limit_ore
+    prices = HourPrices(cell)
+    steps = _STEPS
+    while best.value_ore < limit and not effort.over:
+        before = limit - best.value_ore
+        prices.improve(steps, effort)
+        limit = min(limit, prices.limit_ore)
+        found = _rounded(cell, prices.shares, limit, effort)
+        if found.value_ore > best.value_ore:
+            best = found
+            better(best)
+        if before - (limit - best.value_ore) < _CLOSE * limit:
+            break
+        steps *= 2
+    return Bounded(best, limit)
+
+
+def _affords_exact(cell: Cell, effort: Effort) -> bool:
+    flows = 2 * log2(2 + len(cell.pools[0].machines))
+    return flows * flow_s(len(cell.trips)) <= effort.limit_s - effort.spent_s
+
+
+def _exact(cell: Cell, pool: Pool, effort: Effort) -> Bounded:
+    """Return the best answer of all, for vehicles alike that are always there."""
+    alone = Concave(cell.demand, pool.values_ore, pool.prices_ore, effort)
+    chosen = alone.best()
+    owner = np.where(chosen.taken, 0, _NOBODY)
+    machines = (pool.machines[: chosen.vehicles],)
+    answer = deal(cell, owner, machines, chosen.value_ore, effort)
+    return Bounded(answer, chosen.value_ore)
+
+
+def _rounded(cell: Cell, shares: Shares, limit_ore: int, effort: Effort) -> Answer:
+    """Return an answer near to shares: the vehicles that are used by half or more, and flows."""
+    chosen = [
+        [one for one in pool.machines if shares.machines[one.vehicle.vehicle_id] >= _HALF]
+        for pool in cell.pools
+    ]
+    sure = shares.trips.max(axis=0) > _HALF
+    owner = np.where(sure, shares.trips.argmax(axis=0), _NOBODY)
+    return deal(cell, _made_whole(cell, owner, chosen, effort), chosen, limit_ore, effort)
+
+
+def _made_whole(cell: Cell, owner: Ints, chosen: list[list[Machine]], effort: Effort) -> Ints:
+    """Let each pool in turn take what it takes best beside the others, until nothing changes."""
+    everyone = np.arange(len(owner))
+    values = np.array([pool.values_ore for pool in cell.pools])
+    for _ in range(_TURNS):
+        before = owner.copy()
+        for number, machines in enumerate(chosen):
+            if flow_s(len(owner)) > effort.limit_s - effort.spent_s:
+                return owner
+            free = (owner == _NOBODY) | (owner == number)
+            beyond = values[number] - np.where(free, 0, values[owner, everyone])
+            supply = cell.pools[number].supply(machines)
+            taken = most_valuable(cell.demand, beyond, supply, effort)
+            owner[owner == number] = _NOBODY
+            owner[taken] = number
+        if len(chosen) == 1 or np.array_equal(owner, before):
+            break
+    return owner
