@@ -67,6 +67,22 @@ class Lock(_Part):
     vehicle_id: ScopedId
 
 
+class EmptyDrive(_Part):
+    """How long it takes to bring an empty vehicle from one depot to another."""
+
+    from_depot_id: ScopedId
+    to_depot_id: ScopedId
+    duration_s: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _leads_elsewhere(self) -> Self:
+        if self.from_depot_id == self.to_depot_id:
+            raise ValueError(
+                f"empty drive from {self.from_depot_id} to itself; give it between two depots"
+            )
+        return self
+
+
 def _trips_by_time(trips: tuple[WantedRoundTrip, ...]) -> tuple[WantedRoundTrip, ...]:
     return tuple(sorted(trips, key=lambda one: (one.started_at, one.ended_at, one.round_trip_id)))
 
@@ -77,6 +93,10 @@ def _vehicles_by_id(vehicles: tuple[AssignableVehicle, ...]) -> tuple[Assignable
 
 def _locks_by_id(locks: tuple[Lock, ...]) -> tuple[Lock, ...]:
     return tuple(sorted(locks, key=lambda one: one.round_trip_id))
+
+
+def _drives_by_depots(drives: tuple[EmptyDrive, ...]) -> tuple[EmptyDrive, ...]:
+    return tuple(sorted(drives, key=lambda one: (one.from_depot_id, one.to_depot_id)))
 
 
 class AssignmentInputs(_Part):
@@ -92,6 +112,10 @@ class AssignmentInputs(_Part):
     vehicles: Annotated[tuple[AssignableVehicle, ...], AfterValidator(_vehicles_by_id)]
     round_trips: Annotated[tuple[WantedRoundTrip, ...], AfterValidator(_trips_by_time)]
     locks: Annotated[tuple[Lock, ...], AfterValidator(_locks_by_id)] = ()
+    empty_drives: Annotated[tuple[EmptyDrive, ...], AfterValidator(_drives_by_depots)] = Field(
+        default=(),
+        description="For the bound with repositioning only: no vehicle is assigned elsewhere",
+    )
 
     @model_validator(mode="after")
     def _ids_are_unique_and_known(self) -> Self:
@@ -100,6 +124,10 @@ class AssignmentInputs(_Part):
         _refuse_twice("round trip", (one.round_trip_id for one in self.round_trips))
         _refuse_twice("vehicle", (one.vehicle_id for one in self.vehicles))
         _refuse_twice("lock of round trip", (one.round_trip_id for one in self.locks))
+        _refuse_twice(
+            "empty drive",
+            (f"{one.from_depot_id} to {one.to_depot_id}" for one in self.empty_drives),
+        )
         for lock in self.locks:
             if lock.round_trip_id not in trips or lock.vehicle_id not in vehicles:
                 raise ValueError(
@@ -134,6 +162,19 @@ class DepotUse(_Part):
     unserved: int
 
 
+class FewestVehicles(_Part):
+    """How few vehicles of a class could serve all its round trips, if they moved between depots.
+
+    Of any fleet: seats, prices, locks and times when vehicles cannot be had are left out. Compare
+    `DepotUse.peak_overlap`, of which `peak_overlaps` is the sum: the fewest without moving.
+    """
+
+    vehicle_class: VehicleType
+    round_trips: int
+    peak_overlaps: int
+    fewest_vehicles: int = Field(description="Round trips less the largest matching of successors")
+
+
 class AssignmentProgress(_Part):
     """How far an assignment is: the share of round trips looked at, and what the best costs."""
 
@@ -163,4 +204,7 @@ class AssignmentPlan(_Part):
     assignment: dict[str, str] = Field(description="round_trip_id to vehicle_id")
     unserved: tuple[UnservedRoundTrip, ...]
     depots: tuple[DepotUse, ...]
+    repositioning: tuple[FewestVehicles, ...] = Field(
+        default=(), description="For each class, where the inputs have empty drives"
+    )
     explanation: str = Field(description="In words: what is served, and what lacks where and when")

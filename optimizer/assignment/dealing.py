@@ -22,6 +22,10 @@ _CELLS_PER_DEAL: Final = 5_000
 """Dealing out one round trip costs some ten microseconds (measured), and a bit a vehicle."""
 
 
+_PUT_IN: Final = 0.1
+"""Part of the effort that is left that may go into what was not dealt out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The vehicle of each round trip of a cell, None for nobody, and what that saves."""
@@ -63,7 +67,9 @@ def deal(
     found = _answer(cell)
     if found.value_ore >= limit_ore:
         return found
-    _put_in(cell, effort)
+    part = Effort(max(1e-9, _PUT_IN * (effort.limit_s - effort.spent_s)))
+    _put_in(cell, part)
+    effort.spent_s += part.spent_s
     return _answer(cell)
 
 

@@ -61,10 +61,12 @@ class HourPrices:
         self._prices = np.zeros((len(cell.pools), self._instants))
         lengths = np.maximum(self._last - self._first, 1)
         there = np.bincount(self._of, self._until - self._since, len(self._caps))
-        both = self._load(worth.astype(np.float64)) + self._supply(np.ones(len(self._caps)))
+        # Vehicles that are joined are stepped as one unknown; longer, as there are more of them.
+        joined = np.sqrt(self._caps)
+        both = self._load(worth.astype(np.float64)) + self._supply(joined)
         self._steps = (
             _WEIGHT / lengths,
-            _WEIGHT / np.maximum(there, 1),
+            _WEIGHT * joined / np.maximum(there, 1),
             1 / (_WEIGHT * np.maximum(both, 1)),
         )
         self._sum = np.zeros_like(self._prices)
@@ -178,18 +180,19 @@ class HourPrices:
     def _load(self, trips: Floats) -> Floats:
         """Return how many vehicles of each pool are out at each instant."""
         size = self._instants + 1
-        changes = [
-            np.bincount(self._first, share, size) - np.bincount(self._last, share, size)
-            for share in trips
-        ]
-        return np.cumsum(np.array(changes, dtype=np.float64), axis=1)[:, :-1]
+        changes = np.zeros((len(trips), size))
+        for pool, share in enumerate(trips):
+            changes[pool] += np.bincount(self._first, share, size)
+            changes[pool] -= np.bincount(self._last, share, size)
+        return np.cumsum(changes, axis=1)[:, :-1]
 
     def _supply(self, used: Floats) -> Floats:
         """Return how many vehicles of each pool can be had at each instant."""
         size = self._instants + 1
         share, row = used[self._of], self._pool_of * size
         total = len(self._prices) * size
-        changes = np.bincount(row + self._since, share, total)
+        changes = np.zeros(total)
+        changes += np.bincount(row + self._since, share, total)
         changes -= np.bincount(row + self._until, share, total)
         return np.cumsum(changes.reshape(-1, size), axis=1)[:, :-1]
 

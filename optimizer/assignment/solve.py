@@ -16,6 +16,7 @@ from optimizer.assignment.cell import Cell, cells_of
 from optimizer.assignment.choosing import Bounded, choose, first_answer
 from optimizer.assignment.dealing import Answer
 from optimizer.assignment.reasons import explanation, lock_conflicts, reason
+from optimizer.assignment.repositioning import fewest_vehicles
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
 from optimizer.effort import Effort
 from optimizer.search import Search
@@ -181,5 +182,6 @@ def _plan(
         assignment=dict(sorted(assignment.items())),
         unserved=tuple(sorted(unserved, key=lambda one: one.round_trip_id)),
         depots=tuple(depots),
+        repositioning=fewest_vehicles(inputs, depots) if not conflict else (),
         explanation=conflict or explanation(inputs, tuple(depots), assignment),
     )
