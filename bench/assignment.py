@@ -12,7 +12,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from bench.round_trips import fleet
+from bench.round_trips import fleet, unlike_fleet
 from optimizer.assignment.solve import assign
 from optimizer.costs import ORE_PER_DKK, unserved_ore
 from optimizer.search import Search
@@ -23,6 +23,8 @@ ROUND_TRIPS: Final = 100_000
 VEHICLES: Final = 2_000
 DEPOTS: Final = 20
 SEARCH: Final = Search(seed=1, time_limit_s=20)
+UNLIKE_SEARCH: Final = Search(seed=1, time_limit_s=60)
+AT_ONCE: Final = Search(seed=1, time_limit_s=1e-6)
 
 _LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -70,14 +72,30 @@ def first_come_dkk(inputs: AssignmentInputs) -> float:
 
 
 def assignment_figures() -> dict[str, float]:
-    """Return gap and time of ours, and the gap of first come, first served."""
+    """Return gap and time of ours, and the gap of first come, first served.
+
+    Besides, of as many round trips and vehicles: the gap where every depot has three unlike kinds
+    of car, and how long the first answer takes where one depot has all of them.
+    """
     inputs = fleet(1, ROUND_TRIPS, VEHICLES, DEPOTS)
     began = time.perf_counter()
     plan = assign(inputs, SEARCH)
     took_s = time.perf_counter() - began
     greedy_dkk = first_come_dkk(inputs)
+    unlike = assign(unlike_fleet(1, ROUND_TRIPS, VEHICLES, DEPOTS), UNLIKE_SEARCH)
     return {
         "assignment_gap": plan.gap,
         "assignment_s": took_s,
         "first_come_assignment_gap": (greedy_dkk - plan.bound_dkk) / greedy_dkk,
+        "assignment_unlike_gap": unlike.gap,
+        "assignment_one_depot_first_answer_s": _first_answer_s(),
     }
+
+
+def _first_answer_s() -> float:
+    """Return how long it takes to the first answer where one depot has all vehicles."""
+    inputs = fleet(1, ROUND_TRIPS, VEHICLES, 1)
+    answered: list[float] = []
+    began = time.perf_counter()
+    assign(inputs, AT_ONCE, lambda _: answered.append(time.perf_counter()))
+    return answered[0] - began

@@ -28,6 +28,11 @@ _AWAY: Final = 0.3
 _MANY: Final = 0.1
 _WORKDAYS: Final = 5
 
+_KINDS: Final = ((4, 22_000, 0.8), (5, 38_000, 1.1), (9, 55_000, 1.6))
+"""Seats, DKK a year and DKK a kilometre of the three unlike kinds."""
+
+_PARTIES: Final = (1, 2, 3, 4, 4, 5, 5, 7, 9)
+
 
 def fleet(seed: int, round_trips: int, vehicles: int, depots: int) -> AssignmentInputs:
     """Return round trips of 60 days: busy mornings, workshops, shifts, locks and two classes.
@@ -37,7 +42,7 @@ def fleet(seed: int, round_trips: int, vehicles: int, depots: int) -> Assignment
     one in twenty has a round trip locked to it.
     """
     rng = random.Random(seed)
-    names = [f"m/depot-{number:02d}" for number in range(depots)]
+    names = _depots(depots)
     cars = [_vehicle(rng, number, names) for number in range(vehicles)]
     trips = [_round_trip(rng, number, names) for number in range(round_trips)]
     return AssignmentInputs(
@@ -49,15 +54,62 @@ def fleet(seed: int, round_trips: int, vehicles: int, depots: int) -> Assignment
     )
 
 
+def unlike_fleet(seed: int, round_trips: int, vehicles: int, depots: int) -> AssignmentInputs:
+    """Return such round trips for cars of three unlike kinds at every depot.
+
+    The kinds differ in seats, in what they cost a year and in what they cost a kilometre; four in
+    nine round trips have more people than fit into the smallest.
+    """
+    rng = random.Random(seed)
+    names = _depots(depots)
+    cars = [_unlike_vehicle(rng, number, names) for number in range(vehicles)]
+    trips = [
+        _round_trip(rng, number, names).model_copy(
+            update={"vehicle_class": VehicleType.CAR, "seats": rng.choice(_PARTIES)}
+        )
+        for number in range(round_trips)
+    ]
+    return AssignmentInputs(
+        municipality_id="m",
+        timezone="Europe/Copenhagen",
+        vehicles=tuple(cars),
+        round_trips=tuple(trips),
+        locks=_locks(rng, cars, trips),
+    )
+
+
+def _depots(depots: int) -> list[str]:
+    return [f"m/depot-{number:02d}" for number in range(depots)]
+
+
+def _unlike_vehicle(rng: random.Random, number: int, depots: list[str]) -> AssignableVehicle:
+    seats, cost_dkk_a_year, cost_dkk_per_km = rng.choice(_KINDS)
+    away = _away(rng)
+    return AssignableVehicle(
+        vehicle_id=f"m/{number:05d}",
+        depot_id=rng.choice(depots),
+        vehicle_class=VehicleType.CAR,
+        seats=seats,
+        cost_dkk=cost_dkk_a_year * DAYS / 365,
+        cost_dkk_per_km=cost_dkk_per_km,
+        unavailable=away,
+    )
+
+
+def _away(rng: random.Random) -> tuple[Unavailable, ...]:
+    """Return one time of up to three days for one vehicle in three."""
+    if rng.random() >= _AWAY:
+        return ()
+    since = MONDAY + timedelta(hours=rng.uniform(0, DAYS * 24 - 80))
+    until = since + timedelta(hours=rng.uniform(2, 72))
+    return (Unavailable(started_at=since, ended_at=until),)
+
+
 def _vehicle(rng: random.Random, number: int, depots: list[str]) -> AssignableVehicle:
     depot = rng.randrange(len(depots))
     kind = VehicleType.VAN if rng.random() < _VANS else VehicleType.CAR
     carrier = kind is VehicleType.CAR and depot % _CARRIER_DEPOT == 0 and rng.random() < _CARRIERS
-    away = []
-    if rng.random() < _AWAY:
-        since = MONDAY + timedelta(hours=rng.uniform(0, DAYS * 24 - 80))
-        until = since + timedelta(hours=rng.uniform(2, 72))
-        away.append(Unavailable(started_at=since, ended_at=until))
+    away = _away(rng)
     return AssignableVehicle(
         vehicle_id=f"m/{number:05d}",
         depot_id=depots[depot],
@@ -65,7 +117,7 @@ def _vehicle(rng: random.Random, number: int, depots: list[str]) -> AssignableVe
         seats=3 if kind is VehicleType.VAN else 9 if carrier else 5,
         cost_dkk=(55_000 if carrier else rng.choice([22_000, 30_000, 38_000])) * DAYS / 365,
         cost_dkk_per_km=1.6 if carrier else 1.4 if kind is VehicleType.VAN else 1.1,
-        unavailable=tuple(away),
+        unavailable=away,
     )
 
 

@@ -1,4 +1,4 @@
-"""With empty drives the fewest vehicles are round trips less a largest matching, found anew here."""
+"""With empty drives the fewest vehicles are round trips less a largest matching, found anew."""
 
 from __future__ import annotations
 
