@@ -72,6 +72,16 @@ def fewest_vehicles(
     )
 
 
+def in_words(found: Sequence[FewestVehicles]) -> str:
+    """Say for each class what empty drives could save at most; nothing where nothing is known."""
+    return " ".join(
+        f"If each {one.vehicle_class.value.replace('_', '-')} could drive empty between depots, "
+        f"{one.fewest_vehicles} could serve all {one.round_trips} round trips; without that the "
+        f"depots' peaks add up to {one.peak_overlaps}."
+        for one in found
+    )
+
+
 def _moves(inputs: AssignmentInputs, trips: Sequence[WantedRoundTrip]) -> Moves:
     names = sorted(
         {one.depot_id for one in inputs.round_trips}

@@ -16,7 +16,7 @@ from optimizer.assignment.cell import Cell, cells_of
 from optimizer.assignment.choosing import Bounded, choose, first_answer
 from optimizer.assignment.dealing import Answer
 from optimizer.assignment.reasons import explanation, lock_conflicts, reason
-from optimizer.assignment.repositioning import fewest_vehicles
+from optimizer.assignment.repositioning import fewest_vehicles, in_words
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
 from optimizer.effort import Effort
 from optimizer.search import Search
@@ -169,6 +169,8 @@ def _plan(
     gap = (objective - bound) / objective if objective else 0.0
     if conflict:
         status, gap = SolverStatus.INFEASIBLE, 1.0
+    moved = () if conflict else fewest_vehicles(inputs, depots)
+    told = explanation(inputs, tuple(depots), assignment)
     return AssignmentPlan(
         municipality_id=inputs.municipality_id,
         inputs_hash=inputs_hash(inputs),
@@ -182,6 +184,6 @@ def _plan(
         assignment=dict(sorted(assignment.items())),
         unserved=tuple(sorted(unserved, key=lambda one: one.round_trip_id)),
         depots=tuple(depots),
-        repositioning=fewest_vehicles(inputs, depots) if not conflict else (),
-        explanation=conflict or explanation(inputs, tuple(depots), assignment),
+        repositioning=moved,
+        explanation=conflict or f"{told} {in_words(moved)}".strip(),
     )

@@ -15,6 +15,7 @@ from schemas.assignment import (
     AssignableVehicle,
     AssignmentInputs,
     AssignmentPlan,
+    EmptyDrive,
     Lock,
     Unavailable,
     WantedRoundTrip,
@@ -206,6 +207,22 @@ def test_each_unserved_round_trip_says_why(
     found = plan(vehicles, [trip("a", 8, 9, seats=seats)])
     assert words in found.unserved[0].reason
     assert found.status is SolverStatus.OPTIMAL
+
+
+def test_an_empty_drive_lets_one_vehicle_serve_two_depots() -> None:
+    trips = [trip("a", 8, 9), trip("b", 9.5, 10, depot="m/school")]
+    there = EmptyDrive(from_depot_id="m/hall", to_depot_id="m/school", duration_s=1_500)
+    wanted = inputs([car(1)], trips).model_copy(update={"empty_drives": (there,)})
+    found = assign(wanted, Search(seed=1, time_limit_s=1))
+    # Five minutes of changeover and twenty-five of driving: in time to the minute.
+    assert (
+        "If each car could drive empty between depots, 1 could serve all 2 round trips; without "
+        "that the depots' peaks add up to 2." in found.explanation
+    )
+    assert found.assignment == {"a": "m/1"}
+    longer = there.model_copy(update={"duration_s": 1_501.0})
+    late = wanted.model_copy(update={"empty_drives": (longer,)})
+    assert assign(late, Search(seed=1, time_limit_s=1)).repositioning[0].fewest_vehicles == 2
 
 
 def test_nothing_wanted_is_a_plan_too() -> None:
