@@ -175,13 +175,6 @@ class FewestVehicles(_Part):
     fewest_vehicles: int = Field(description="Round trips less the largest matching of successors")
 
 
-class AssignmentProgress(_Part):
-    """How far an assignment is: the share of round trips looked at, and what the best costs."""
-
-    done: float = Field(ge=0, le=1)
-    objective_dkk: float
-
-
 class AssignmentPlan(_Part):
     """Which round trip takes which vehicle, what it costs, and how sure we are.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optimizer.assignment.cell import Cell, cells_of
@@ -19,17 +19,14 @@ from optimizer.assignment.reasons import explanation, lock_conflicts, reason
 from optimizer.assignment.repositioning import fewest_vehicles, in_words
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
 from optimizer.effort import Effort
-from optimizer.search import Search
+from optimizer.search import Search, Tell
 from schemas.assignment import (
     AssignmentInputs,
     AssignmentPlan,
-    AssignmentProgress,
     DepotUse,
     UnservedRoundTrip,
 )
 from schemas.plan import SolverStatus
-
-Progress = Callable[[AssignmentProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ def inputs_hash(inputs: AssignmentInputs) -> str:
 
 
 def assign(
-    inputs: AssignmentInputs, search: Search, progress: Progress | None = None
+    inputs: AssignmentInputs, search: Search, progress: Tell | None = None
 ) -> AssignmentPlan:
     """Return which round trip takes which vehicle, with its price and a proven bound.
 
@@ -82,7 +79,7 @@ class _Told:
     """What `progress` is told: the share of round trips whose cell is done, and the best cost."""
 
     def __init__(
-        self, cells: Sequence[Cell], known: Sequence[Bounded], progress: Progress | None
+        self, cells: Sequence[Cell], known: Sequence[Bounded], progress: Tell | None
     ) -> None:
         self._progress, self._known = progress, known
         self._trips = [len(cell.trips) for cell in cells]
@@ -94,11 +91,10 @@ class _Told:
         if self._progress is None:
             return
         total = sum(self._trips)
+        best_dkk = (self._base_ore - sum(self._values_ore)) / ORE_PER_DKK
         self._progress(
-            AssignmentProgress(
-                done=sum(self._trips[: self._through]) / total if total else 1.0,
-                objective_dkk=(self._base_ore - sum(self._values_ore)) / ORE_PER_DKK,
-            )
+            sum(self._trips[: self._through]) / total if total else 1.0,
+            f"{best_dkk:,.2f} DKK at best",
         )
 
     def better(self, answer: Answer) -> None:

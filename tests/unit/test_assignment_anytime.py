@@ -14,7 +14,6 @@ from optimizer.search import Search
 from schemas.assignment import (
     AssignmentInputs,
     AssignmentPlan,
-    AssignmentProgress,
     WantedRoundTrip,
 )
 
@@ -23,12 +22,13 @@ ONE_DEPOT = fleet(7, 8_000, 160, 1)
 
 def plan(inputs: AssignmentInputs, limit_s: float) -> tuple[AssignmentPlan, list[float]]:
     """Return the plan, and what the best cost at each report, having checked the shares done."""
-    told: list[AssignmentProgress] = []
-    found = assign(inputs, Search(seed=1, time_limit_s=limit_s), told.append)
-    done = [one.done for one in told]
+    told: list[tuple[float, str]] = []
+    search = Search(seed=1, time_limit_s=limit_s)
+    found = assign(inputs, search, lambda share, at: told.append((share, at)))
+    done = [share for share, _ in told]
     assert done == sorted(done)
     assert done[-1] == 1
-    return found, [one.objective_dkk for one in told]
+    return found, [float(at.split()[0].replace(",", "")) for _, at in told]
 
 
 def assert_keeps_the_rules(inputs: AssignmentInputs, found: AssignmentPlan) -> None:
