@@ -38,6 +38,7 @@ class Outing:
     ended_at: datetime
     distance_m: float
     round_trips: int
+    vehicle_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ def _outing(vehicle_class: VehicleType, chain: Sequence[ObservedRoundTrip]) -> O
         chain[-1].ended_at,
         sum(one.distance_m for one in chain),
         len(chain),
+        chain[0].vehicle_id,
     )
 
 

@@ -17,6 +17,9 @@ from schemas.ids import LocalId, MunicipalityId, ScopedId
 from schemas.plan import SolverStatus
 from schemas.vehicle_type import VehicleType
 
+OUR: Final = "our-"
+"""What ids of kinds that stand for vehicles of the present fleet begin with."""
+
 MOTOR: Final = frozenset({VehicleType.CAR, VehicleType.VAN})
 """Types that take a parking place and, if electric, a charger."""
 
@@ -64,6 +67,22 @@ class VehicleKind(_Part):
                 f"{self.kind_id} is electric with range_km {self.range_km} and charging_kw "
                 f"{self.charging_kw}; give both"
             )
+        return self
+
+
+class KindsToChooseFrom(_Part):
+    """Kinds that can be acquired, as a file holds them.
+
+    Raises `pydantic.ValidationError` for a kind that comes twice or is named like ours.
+    """
+
+    kinds: tuple[VehicleKind, ...] = Field(min_length=1, max_length=12)
+
+    @model_validator(mode="after")
+    def _ids_are_unique_and_not_ours(self) -> Self:
+        for name in sorted(_once("kind", (one.kind_id for one in self.kinds))):
+            if name.startswith(OUR):
+                raise ValueError(f"kind {name}: {OUR}… are the present fleet's; name it otherwise")
         return self
 
 

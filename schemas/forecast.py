@@ -63,6 +63,9 @@ class ForecastInputs(_Part):
     first_day: date
     last_day: date
     holidays: Annotated[tuple[date, ...], AfterValidator(_sorted_days)] = ()
+    horizon_days: int = Field(
+        default=WEEK_DAYS, ge=1, le=28, description="To be forecast; the first week is judged"
+    )
     departures: Annotated[tuple[Departure, ...], AfterValidator(_by_time)]
     rules: ForecastRules = ForecastRules()
 
@@ -103,7 +106,7 @@ class BackTest(_Part):
 
 
 class SeriesForecast(_Part):
-    """The week after the last day at one depot, in one class: what is used, and why."""
+    """The days after the last one at one depot, in one class: what is used, and why."""
 
     depot_id: ScopedId
     trip_class: str
@@ -111,7 +114,7 @@ class SeriesForecast(_Part):
     reason: str
     back_test: BackTest | None = Field(description="None where there is too little to judge by")
     hourly: tuple[tuple[float, ...], ...] = Field(
-        description="Departures expected, seven days of 24 local hours"
+        description="Departures expected, days of the horizon by 24 local hours"
     )
 
 
@@ -125,7 +128,7 @@ class ForecastProgress(_Part):
 
 
 class Forecast(_Part):
-    """What is to be expected in the seven days from `first_day`.
+    """What is to be expected in the days of the horizon from `first_day`.
 
     Nothing is optimised: instead of bound and gap there is the back-test of each series. `status`
     is `feasible` where the limit left series without one, which then use the same hour last week.

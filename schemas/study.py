@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.assignment import AssignmentPlan
 from schemas.carpool import CarpoolPlan
+from schemas.composition import CompositionPlan
 from schemas.fix import UtcDatetime
+from schemas.forecast import Forecast
 from schemas.ids import MunicipalityId
 from schemas.routes import RoutesPlan
 
@@ -21,10 +23,14 @@ class StudyKind(StrEnum):
     ASSIGNMENT = "assignment"
     CARPOOL = "carpool"
     ROUTES = "routes"
+    COMPOSITION = "composition"
+    FORECAST = "forecast"
 
+
+AnyPlan = AssignmentPlan | CarpoolPlan | RoutesPlan | CompositionPlan | Forecast
 
 StudiedPlan = Annotated[
-    AssignmentPlan | CarpoolPlan | RoutesPlan,
+    AnyPlan,
     Field(discriminator="type", description="As the model gave it: nothing here tells when or who"),
 ]
 
@@ -50,16 +56,39 @@ class Study(BaseModel):
         return kind_of(self.plan)
 
 
-def kind_of(plan: AssignmentPlan | CarpoolPlan | RoutesPlan) -> StudyKind:
+def kind_of(plan: AnyPlan) -> StudyKind:
     """Return the kind of study that a plan answers."""
     return StudyKind(plan.type.removesuffix("-plan"))
 
 
-def seed_of(plan: AssignmentPlan | CarpoolPlan | RoutesPlan) -> int:
+def seed_of(plan: AnyPlan) -> int:
     """Return the seed that a plan was searched from."""
     return plan.search.seed if isinstance(plan, RoutesPlan) else plan.seed
 
 
-def time_limit_s_of(plan: AssignmentPlan | CarpoolPlan | RoutesPlan) -> float:
+def time_limit_s_of(plan: AnyPlan) -> float:
     """Return the limit of a plan's search, in deterministic seconds."""
     return plan.search.time_limit_s if isinstance(plan, RoutesPlan) else plan.time_limit_s
+
+
+class Figures(NamedTuple):
+    """What an answer comes to, what is proven about it, and how far that is apart."""
+
+    objective_dkk: float
+    bound_dkk: float
+    gap: float
+
+
+def figures_of(plan: AnyPlan) -> Figures | None:
+    """Return the figures of a plan: of a composition, those of its chosen point, a year's.
+
+    None for a forecast, which optimises nothing, and for a composition that serves not all.
+    """
+    if isinstance(plan, Forecast):
+        return None
+    if isinstance(plan, CompositionPlan):
+        if plan.chosen is None:
+            return None
+        point = plan.points[plan.chosen]
+        return Figures(point.cost_dkk, point.bound_dkk, point.gap)
+    return Figures(plan.objective_dkk, plan.bound_dkk, plan.gap)

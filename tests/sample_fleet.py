@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from schemas.backtest import BackTest, Contender, ContenderName
+from tests.sample_studies import enter_studies
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -68,7 +69,7 @@ def fill(connection: Connection, municipality_id: str, *, start: datetime, days:
     )
     _plan(connection, municipality_id, start + timedelta(days=days))
     _alert(connection, municipality_id, start + timedelta(days=days))
-    _studies(connection, municipality_id, start + timedelta(days=days))
+    enter_studies(connection, municipality_id, start + timedelta(days=days))
 
 
 def _calendar(connection: Connection, municipality_id: str, start: datetime, days: int) -> None:
@@ -269,35 +270,6 @@ def _backtest(created_at: datetime) -> BackTest:
         cost_ratio=950 / 1080,
         greedy_cost_ratio=1100 / 1080,
     )
-
-
-def _studies(connection: Connection, municipality_id: str, created_at: datetime) -> None:
-    """Enter an assignment, and a carpool study an hour later."""
-    for number, (kind, status, objective_dkk, bound_dkk, explanation) in enumerate(
-        (
-            ("assignment", "optimal", 4200, 4200, "70 of 70 round trips have a vehicle; 3 of 4."),
-            ("carpool", "feasible", 240, 300, "4 of 20 journeys ride along in 3 vehicles."),
-        )
-    ):
-        connection.execute(
-            "INSERT INTO study (study_id, municipality_id, kind, created_at, requested_by, "
-            "inputs_hash, seed, time_limit_s, status, objective_dkk, bound_dkk, gap, basis, "
-            "explanation, document) VALUES (%s, %s, %s, %s, 'somebody', %s, 1, 60, %s, %s, %s, "
-            "%s, '14 days.', %s, %s)",
-            [
-                uuid.uuid5(uuid.NAMESPACE_URL, f"{kind}/{municipality_id}"),
-                municipality_id,
-                kind,
-                created_at + timedelta(hours=number),
-                "0" * 64,
-                status,
-                objective_dkk,
-                bound_dkk,
-                abs(bound_dkk - objective_dkk) / bound_dkk,
-                explanation,
-                json.dumps({"type": f"{kind}-plan"}),
-            ],
-        )
 
 
 def _alert(connection: Connection, municipality_id: str, raised_at: datetime) -> None:

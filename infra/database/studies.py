@@ -17,7 +17,7 @@ from infra.database.fleet import load_fleet
 from infra.database.planning import UnknownMunicipalityError
 from schemas.ids import MunicipalityId
 from schemas.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
-from schemas.study import Study, seed_of, time_limit_s_of
+from schemas.study import Study, figures_of, seed_of, time_limit_s_of
 
 Connection = AsyncConnection[TupleRow]
 
@@ -50,8 +50,8 @@ class StudyLine:
     requested_by: str
     kind: str
     status: str
-    objective_dkk: float
-    gap: float
+    objective_dkk: float | None
+    gap: float | None
     explanation: str
 
 
@@ -108,6 +108,7 @@ async def require_municipality(connection: Connection, municipality_id: Municipa
 async def store_study(connection: Connection, study: Study) -> None:
     """Store a study. Raises `UnknownMunicipalityError`."""
     plan = study.plan
+    figures = figures_of(plan) or (None, None, None)
     try:
         await connection.execute(
             "INSERT INTO study (study_id, municipality_id, kind, created_at, requested_by, "
@@ -124,9 +125,7 @@ async def store_study(connection: Connection, study: Study) -> None:
                 seed_of(plan),
                 time_limit_s_of(plan),
                 plan.status,
-                plan.objective_dkk,
-                plan.bound_dkk,
-                plan.gap,
+                *figures,
                 study.basis,
                 plan.explanation,
                 Jsonb(plan.model_dump(mode="json")),

@@ -112,7 +112,7 @@ def _plan(
     picked = points[chosen]
     counts = np.array([one.counts for one in picked.fleets], dtype=np.int64).sum(axis=0)
     listed = ", ".join(
-        f"{count} {kind.kind_id}" for count, kind in zip(counts, inputs.kinds, strict=True)
+        f"{count} {kind.kind_id}" for count, kind in zip(counts, inputs.kinds, strict=True) if count
     )
     now = Point(tuple(present), sum(one.g for one in present), 0)
     serves_all = inputs.rules.own_cars or not any(
@@ -132,7 +132,10 @@ def _plan(
         chosen=chosen,
         proposals=proposals(inputs, depots, picked.fleets, PRICED),
         explanation=explanation(
-            inputs, (now.ore, now.g) if serves_all else None, (picked.ore, picked.g), listed
+            inputs,
+            (now.ore, now.g) if serves_all else None,
+            (picked.ore, picked.g),
+            listed or "no vehicles",
         ),
     )
 

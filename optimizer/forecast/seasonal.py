@@ -40,24 +40,24 @@ MEMORIES: Final = tuple(
 )
 
 
-def same_hour_last_week(counts: Floats) -> Floats:
-    """Return the next seven days as the last seven were."""
-    return counts[-WEEK:].copy()
+def same_hour_last_week(counts: Floats, days: int = WEEK) -> Floats:
+    """Return so many next days as the last seven were, again and again."""
+    return counts[-WEEK:][np.arange(days) % WEEK]
 
 
-def seasonal(counts: Floats, habits: Habits, effort: Effort) -> Floats:
-    """Return the next seven days, by the memory that would have forecast the last week best.
+def seasonal(counts: Floats, habits: Habits, effort: Effort, days: int = WEEK) -> Floats:
+    """Return so many next days, by the memory that would have forecast the last week best.
 
-    `counts` are days by hours, at least two weeks; `habits` reach seven days further.
+    `counts` are days by hours, at least two weeks; `habits` reach so many days further.
     """
     past, last = counts[:-WEEK], counts[-WEEK:]
     effort.spend(counts.size * (len(MEMORIES) + 1), 40 * (len(MEMORIES) + 1))
-    errors = [float(np.abs(_week(past, habits, one) - last).sum()) for one in MEMORIES]
-    return _week(counts, habits, MEMORIES[int(np.argmin(errors))])
+    errors = [float(np.abs(_ahead(past, habits, one, WEEK) - last).sum()) for one in MEMORIES]
+    return _ahead(counts, habits, MEMORIES[int(np.argmin(errors))], days)
 
 
-def _week(counts: Floats, habits: Habits, memory: Memory) -> Floats:
-    """Return the seven days after those that were counted."""
+def _ahead(counts: Floats, habits: Habits, memory: Memory, further: int) -> Floats:
+    """Return so many days after those that were counted."""
     days = len(counts)
     age_weeks = (days - 1 - np.arange(days)) // WEEK
     weights = 0.5 ** (age_weeks / memory.half_life_weeks)
@@ -73,7 +73,7 @@ def _week(counts: Floats, habits: Habits, memory: Memory) -> Floats:
     off = habits.holiday[:days]
     holiday = (counts[off].sum(axis=0) + profile[_SUNDAY]) / (off.sum() + 1)
     expected = np.where(off[:, None], holiday, profile[weekday])
-    ahead = slice(days, days + WEEK)
+    ahead = slice(days, days + further)
     plain = np.where(habits.holiday[ahead, None], holiday, profile[habits.weekday[ahead]])
     return plain * _level(counts, expected, memory.smoothing)
 

@@ -45,7 +45,7 @@ def inputs_hash(inputs: ForecastInputs) -> str:
 
 
 def forecast(inputs: ForecastInputs, search: Search, progress: Progress | None = None) -> Forecast:
-    """Return the week after the last day observed, series by series.
+    """Return the days after the last one observed, series by series.
 
     When the deterministic time is over, what is left uses the same hour last week, and says so.
     `progress` is called some twenty times. The seed orders nothing here and is kept.
@@ -106,8 +106,8 @@ def daily_counts(inputs: ForecastInputs) -> dict[tuple[str, str], Floats]:
 
 
 def habits_of(inputs: ForecastInputs) -> Habits:
-    """Return weekdays and holidays of the days observed and of the week after."""
-    days = [inputs.first_day + number * _DAY for number in range(inputs.days + WEEK)]
+    """Return weekdays and holidays of the days observed and of those to be forecast."""
+    days = [inputs.first_day + number * _DAY for number in range(inputs.days + inputs.horizon_days)]
     off = frozenset(inputs.holidays)
     return Habits(
         np.array([one.weekday() for one in days], dtype=np.int64),
@@ -137,7 +137,12 @@ def _series(
     else:
         test = back_test(inputs.first_day, counts, habits, rules.folds, effort)
         used, reason = _verdict(test, rules.margin)
-    ahead = seasonal(counts, habits, effort) if used == SEASONAL else same_hour_last_week(counts)
+    horizon = inputs.horizon_days
+    ahead = (
+        seasonal(counts, habits, effort, horizon)
+        if used == SEASONAL
+        else same_hour_last_week(counts, horizon)
+    )
     return SeriesForecast(
         depot_id=depot_id,
         trip_class=trip_class,

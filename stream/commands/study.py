@@ -5,10 +5,7 @@ What a study finds is stored and shown; nothing is changed by it.
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -17,38 +14,38 @@ from rich.console import Console
 from infra.settings import Settings
 from stream.commands.database import with_connection, with_pool
 from stream.commands.files import read_json
-
-if TYPE_CHECKING:
-    from optimizer.search import Tell
-    from stream.studies.make import Solved
+from stream.commands.study_fleet import composition, composition_kinds, forecast
+from stream.commands.studying import (
+    Municipality,
+    Seed,
+    TimeLimit,
+    Weeks,
+    keep_and_show,
+    plainly,
+    telling,
+)
 
 study = typer.Typer(
     no_args_is_help=True,
     help="Questions to the recorded weeks: which vehicles are needed, who could share, and routes.",
 )
-
-_Municipality = Annotated[str, typer.Argument(help="Of which municipality.")]
-_Weeks = Annotated[int, typer.Option(min=1, max=104, help="So many weeks, the newest ones.")]
-_TimeLimit = Annotated[
-    float, typer.Option(min=0.001, help="Of search, in counted seconds of one core.")
-]
-_Seed = Annotated[  # CP-SAT's has 31 bits
-    int, typer.Option(min=0, max=2**31 - 1, help="The same rows, seed and limit: the same plan.")
-]
+study.command("composition")(composition)
+study.command("composition-kinds")(composition_kinds)
+study.command("forecast")(forecast)
 
 
 @study.command("assignment")
 def assignment(
-    municipality: _Municipality,
+    municipality: Municipality,
     paid_for: Annotated[  # noqa: FBT002 - typer makes a flag of it
         bool,
         typer.Option(
             "--paid-for", help="Vehicles are paid for anyway: serve whatever they can serve."
         ),
     ] = False,
-    weeks: _Weeks = 4,
-    time_limit: _TimeLimit = 60.0,
-    seed: _Seed = 1,
+    weeks: Weeks = 4,
+    time_limit: TimeLimit = 60.0,
+    seed: Seed = 1,
 ) -> None:
     """Find which vehicle each recorded round trip could have had, and which are worth their cost.
 
@@ -58,16 +55,16 @@ def assignment(
     from optimizer.search import Search
     from stream.studies import make
 
-    with _plainly():
+    with plainly():
         rows = with_pool(lambda pool: make.read_outings(pool, municipality, weeks))
-        with _telling("assignment") as tell:
+        with telling("assignment") as tell:
             solved = make.solve_assignment(rows, Search(seed, time_limit), tell, paid_for=paid_for)
-        _keep_and_show(solved)
+        keep_and_show(solved)
 
 
 @study.command("carpool")
 def carpool(  # noqa: PLR0913, PLR0917 - typer makes options of them
-    municipality: _Municipality,
+    municipality: Municipality,
     agree: Annotated[
         list[str] | None,
         typer.Option(metavar="A,B", help="Two depots whose people share; may be given again."),
@@ -80,9 +77,9 @@ def carpool(  # noqa: PLR0913, PLR0917 - typer makes options of them
         float,
         typer.Option(min=0, help="Worth of a vehicle less at a depot's peak, over these weeks."),
     ] = 0.0,
-    weeks: _Weeks = 4,
-    time_limit: _TimeLimit = 60.0,
-    seed: _Seed = 1,
+    weeks: Weeks = 4,
+    time_limit: TimeLimit = 60.0,
+    seed: Seed = 1,
 ) -> None:
     """Find recorded journeys that could have shared a vehicle; within a home depot, or agreed."""
     from optimizer.search import Search
@@ -93,12 +90,12 @@ def carpool(  # noqa: PLR0913, PLR0917 - typer makes options of them
         max_detour_m=detour_km * 1000, max_shift_s=shift_min * 60, freed_vehicle_dkk=freed_dkk
     )
     wishes = make.Wishes([_pair(one) for one in agree or ()], rules)
-    with _plainly():
+    with plainly():
         rows = with_pool(lambda pool: make.read_rides(pool, municipality, weeks))
-        with _telling("carpool") as tell:
+        with telling("carpool") as tell:
             ways = make.ways_of(Settings())
             solved = make.solve_carpool(rows, wishes, Search(seed, time_limit), ways, tell)
-        _keep_and_show(solved)
+        keep_and_show(solved)
 
 
 @study.command("routes")
@@ -107,8 +104,8 @@ def routes(
         typer.FileBinaryRead,
         typer.Argument(help="JSON, as `routes-example` prints it; - reads standard input."),
     ],
-    time_limit: _TimeLimit = 30.0,
-    seed: _Seed = 1,
+    time_limit: TimeLimit = 30.0,
+    seed: Seed = 1,
     chains: Annotated[
         int, typer.Option(min=1, max=64, help="Searches side by side, a core each.")
     ] = 1,
@@ -120,11 +117,11 @@ def routes(
 
     inputs = read_json(file, RouteInputs)
     search = RouteSearch(seed=seed, time_limit_s=time_limit, chains=chains)
-    with _plainly():
+    with plainly():
         with_connection(lambda one: require_municipality(one, inputs.municipality_id))
-        with _telling("routes") as tell:
+        with telling("routes") as tell:
             solved = make.solve_routes(inputs, search, make.ways_of(Settings()), tell)
-        _keep_and_show(solved)
+        keep_and_show(solved)
 
 
 @study.command("routes-example")
@@ -137,14 +134,14 @@ def routes_example() -> None:
 
 @study.command("list")
 def list_(
-    municipality: _Municipality,
+    municipality: Municipality,
     limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 20,
 ) -> None:
     """List the studies of a municipality, the newest first."""
     from infra.database.studies import list_studies
     from stream.studies.show import show_lines
 
-    with _plainly():
+    with plainly():
         found = with_connection(lambda one: list_studies(one, municipality, limit))
         show_lines(found, Console())
 
@@ -168,57 +165,3 @@ def _pair(given: str) -> tuple[str, str]:
     if not (first and comma and second) or "," in second:
         raise typer.BadParameter(f"{given!r} are not two depots; give --agree A,B")
     return first, second
-
-
-def _keep_and_show(solved: Solved) -> None:
-    from stream.studies.make import keep
-    from stream.studies.show import show as show_study
-
-    who = getpass.getuser()
-    show_study(with_pool(lambda pool: keep(pool, solved, who)), Console())
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """Say in a line what is not our fault, and what to do."""
-    from infra.database.planning import UnknownMunicipalityError
-    from optimizer.carpool.inputs import UnknownDepotError
-    from optimizer.study import NothingToStudyError
-    from schemas.travel import TravelError
-
-    try:
-        yield
-    except UnknownMunicipalityError as error:
-        raise typer.BadParameter(
-            f"{error}; `fleetpulse fleet show` lists those that are, `fleetpulse fleet enter` "
-            "enters more"
-        ) from None
-    except UnknownDepotError as error:
-        raise typer.BadParameter(str(error)) from None
-    except (NothingToStudyError, TravelError) as error:
-        typer.echo(f"fleetpulse: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
-@contextmanager
-def _telling(what: str) -> Iterator[Tell]:
-    """Show how far a search is, where somebody looks on."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),
-        TextColumn(what),
-        BarColumn(bar_width=20),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("", total=1.0)
-
-        def tell(share: float, at: str) -> None:
-            progress.update(task, completed=share, description=at)
-
-        yield tell

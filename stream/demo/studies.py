@@ -1,4 +1,4 @@
-"""What the demo asks of the weeks that it has streamed: which vehicles, and who could share."""
+"""What the demo asks of what it has streamed: which vehicles, who could share, what to have."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ from infra.database.pool import Pool
 from infra.settings import Settings
 from optimizer.search import Search
 from optimizer.study import NothingToStudyError
+from schemas.composition import CompositionRules
 from stream.studies import make
 from stream.studies.show import sentence
 
 _WEEKS: Final = 4
 _SEARCH: Final = Search(seed=1, time_limit_s=2.0)
+_FLEETS: Final = make.FleetWishes(CompositionRules(points=3))
+_FLEETS_SEARCH: Final = Search(seed=1, time_limit_s=1.0)  # some three seconds, proposals included
 
 
 async def study(pool: Pool, settings: Settings, municipality_id: str, console: Console) -> None:
-    """Make an assignment and a carpool study of a municipality; say what came of each in a line."""
+    """Make studies of a municipality: assignment, carpooling, composition; say each in a line."""
     ways = make.ways_of(settings)
     outings = await make.read_outings(pool, municipality_id, _WEEKS)
     rides = await make.read_rides(pool, municipality_id, _WEEKS)
     for work in (
         lambda: make.solve_assignment(outings, _SEARCH, paid_for=True),
         lambda: make.solve_carpool(rides, make.Wishes(), _SEARCH, ways),
+        lambda: make.solve_composition(outings, _FLEETS, _FLEETS_SEARCH),
     ):
         try:
             solved = await asyncio.to_thread(work)

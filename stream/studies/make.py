@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from infra.database.planning import database_now, read_inputs
+from infra.database.fleet import load_municipalities
+from infra.database.planning import UnknownMunicipalityError, database_now, read_inputs
 from infra.database.pool import Pool
 from infra.database.stream import event_id
 from infra.database.studies import read_journeys, store_study
@@ -16,12 +17,21 @@ from optimizer.assignment.inputs import assignment_inputs
 from optimizer.assignment.solve import assign
 from optimizer.carpool.inputs import carpool_inputs
 from optimizer.carpool.solve import plan_carpool
+from optimizer.composition.catalogue import CATALOGUE
+from optimizer.composition.inputs import composition_inputs
+from optimizer.composition.solve import compose
 from optimizer.costs import ROAD_FACTOR
+from optimizer.forecast.inputs import forecast_inputs
+from optimizer.forecast.solve import forecast
 from optimizer.routes.solve import plan_routes
 from optimizer.search import Search, Tell
 from optimizer.travel import Geodesic
+from processors.calendar import days_off
+from schemas.calendar import Calendar
 from schemas.carpool import CarpoolRules
+from schemas.composition import CompositionProgress, CompositionRules, VehicleKind
 from schemas.demand import PlacementInputs
+from schemas.forecast import ForecastProgress
 from schemas.journeys import JourneyRows
 from schemas.routes import RouteInputs, RouteProgress, RouteSearch
 from schemas.study import StudiedPlan, Study, kind_of, seed_of
@@ -54,6 +64,15 @@ class Wishes:
     rules: CarpoolRules = field(default_factory=CarpoolRules)
 
 
+@dataclass(frozen=True, slots=True)
+class FleetWishes:
+    """What a composition study is asked with."""
+
+    rules: CompositionRules = field(default_factory=CompositionRules)
+    catalogue: Sequence[VehicleKind] = CATALOGUE
+    vans_as_cars: bool = False
+
+
 def ways_of(settings: Settings) -> Ways:
     """Return the ways that `FLEETPULSE_TRAVEL_…` names."""
     service = settings.travel.service
@@ -67,6 +86,15 @@ async def read_outings(pool: Pool, municipality_id: str, weeks: int) -> Placemen
     """Read what an assignment is made from. Raises as `read_inputs` does."""
     async with pool.connection() as connection:
         return await read_inputs(connection, municipality_id, weeks * _DAYS_A_WEEK)
+
+
+async def read_calendar(pool: Pool, municipality_id: str) -> Calendar:
+    """Read a municipality's calendar. Raises `UnknownMunicipalityError`."""
+    async with pool.connection() as connection:
+        found = await load_municipalities(connection)
+    if municipality_id not in found:
+        raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
+    return found[municipality_id].calendar
 
 
 async def read_rides(pool: Pool, municipality_id: str, weeks: int) -> JourneyRows:
@@ -90,6 +118,44 @@ def solve_carpool(
     posed = carpool_inputs(rows, wishes.agreements, wishes.rules)
     plan = plan_carpool(posed.inputs, search, ways.travel, tell)
     return Solved(plan, f"{posed.basis} {ways.told}")
+
+
+def solve_composition(
+    rows: PlacementInputs, wishes: FleetWishes, search: Search, tell: Tell | None = None
+) -> Solved:
+    """Find the fleets between cost and CO2e. Raises as `composition_inputs` does."""
+    posed = composition_inputs(
+        rows, wishes.rules, wishes.catalogue, vans_as_cars=wishes.vans_as_cars
+    )
+
+    def told(now: CompositionProgress) -> None:
+        if tell is not None:
+            tell(
+                min(1.0, now.spent_s / now.limit_s),
+                f"CO2e at {now.co2e_price_dkk_per_kg:,.2f} DKK/kg, cheapest so far "
+                f"{now.cheapest_dkk:,.0f} DKK",
+            )
+
+    return Solved(compose(posed.inputs, search, told), posed.basis)
+
+
+def solve_forecast(
+    rows: PlacementInputs,
+    calendar: Calendar,
+    horizon_days: int,
+    search: Search,
+    tell: Tell | None = None,
+) -> Solved:
+    """Forecast departures. Raises as `forecast_inputs` does."""
+    years = {one.ended_at.year for one in rows.round_trips}
+    off = days_off(calendar, range(min(years), max(years) + 2)) if years else ()
+    posed = forecast_inputs(rows, off, horizon_days)
+
+    def told(now: ForecastProgress) -> None:
+        if tell is not None:
+            tell(now.done / now.series, f"{now.done} of {now.series} depots and classes")
+
+    return Solved(forecast(posed.inputs, search, told), posed.basis)
 
 
 def solve_routes(

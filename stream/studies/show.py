@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -13,12 +12,14 @@ from rich.table import Table
 from infra.database.studies import StudyLine
 from schemas.assignment import AssignmentPlan, DepotUse
 from schemas.carpool import CarpoolPlan
+from schemas.composition import CompositionPlan
+from schemas.forecast import Forecast
 from schemas.ids import local_part
 from schemas.plan import SolverStatus
 from schemas.routes import RoutesPlan
-from schemas.study import Study
-
-SHOWN: Final = 10
+from schemas.study import Study, figures_of
+from stream.studies.show_fleets import show_composition, show_forecast
+from stream.studies.tables import SHOWN, first_of, table_of
 
 
 def show(study: Study, console: Console) -> None:
@@ -39,6 +40,10 @@ def show(study: Study, console: Console) -> None:
             _show_carpool(plan, console)
         case RoutesPlan():
             _show_routes(plan, console)
+        case CompositionPlan():
+            show_composition(plan, console)
+        case Forecast():
+            show_forecast(plan, console)
     console.print(
         f"stored as {study.study_id}, inputs {plan.inputs_hash[:12]}: fleetpulse study show "
         f"{study.study_id}",
@@ -50,6 +55,10 @@ def show(study: Study, console: Console) -> None:
 def proof(study: Study) -> str:
     """Say what the plan comes to, and what is proven about it."""
     plan = study.plan
+    if isinstance(plan, Forecast):
+        return "Nothing is optimised: each depot and class is judged in hindsight."
+    if isinstance(plan, CompositionPlan):
+        return _proof_of_fleet(plan)
     comes_to = f"{plan.objective_dkk:,.0f} DKK"
     if isinstance(plan, CarpoolPlan):
         if plan.status is SolverStatus.OPTIMAL:
@@ -64,6 +73,16 @@ def proof(study: Study) -> str:
     return (
         f"It costs {comes_to}; nothing costs less than {plan.bound_dkk:,.0f} DKK, a gap of "
         f"{plan.gap:.1%}{by}."
+    )
+
+
+def _proof_of_fleet(plan: CompositionPlan) -> str:
+    figures = figures_of(plan)
+    if figures is None:
+        return f"{plan.status.capitalize()}: no fleet of these kinds is known to take all."
+    return (
+        f"It costs {figures.objective_dkk:,.0f} DKK a year; none that emits no more costs less "
+        f"than {figures.bound_dkk:,.0f} DKK, a gap of {figures.gap:.2%}."
     )
 
 
@@ -85,25 +104,14 @@ def show_lines(lines: Sequence[StudyLine], console: Console) -> None:
             escape(one.requested_by),
             one.kind,
             one.status,
-            f"{one.gap:.1%}",
+            "" if one.gap is None else f"{one.gap:.1%}",
             escape(one.explanation),
         )
     console.print(table)
 
 
-def _first(title: str, count: int) -> str:
-    return f"{title}, the first {SHOWN} of {count}" if count > SHOWN else f"{title}: {count}"
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    for column in table.columns:
-        column.overflow = "fold"
-    return table
-
-
 def _show_assignment(plan: AssignmentPlan, console: Console) -> None:
-    table = _table("Vehicles by depot and class", "depot", "class", "vehicles", "used", "why")
+    table = table_of("Vehicles by depot and class", "depot", "class", "vehicles", "used", "why")
     for one in plan.depots:
         table.add_row(
             local_part(one.depot_id),
@@ -114,8 +122,8 @@ def _show_assignment(plan: AssignmentPlan, console: Console) -> None:
         )
     console.print(table)
     if plan.unserved:
-        title = _first("Without a vehicle", len(plan.unserved))
-        table = _table(title, "round trip", "own car, DKK", "why")
+        title = first_of("Without a vehicle", len(plan.unserved))
+        table = table_of(title, "round trip", "own car, DKK", "why")
         for lost in plan.unserved[:SHOWN]:
             table.add_row(escape(lost.round_trip_id), f"{lost.price_dkk:,.0f}", escape(lost.reason))
         console.print(table)
@@ -133,7 +141,7 @@ def _show_carpool(plan: CarpoolPlan, console: Console) -> None:
     if not plan.groups:
         return
     groups = sorted(plan.groups, key=lambda one: (-one.saved_dkk, one.out_from, one.vehicle_id))
-    table = _table(_first("Who could share", len(groups)), "out", "saves", "why")
+    table = table_of(first_of("Who could share", len(groups)), "out", "saves", "why")
     for one in groups[:SHOWN]:
         table.add_row(
             f"{one.out_from:%Y-%m-%d %H:%M} UTC", f"{one.saved_dkk:,.0f} DKK", escape(one.reason)
@@ -142,8 +150,8 @@ def _show_carpool(plan: CarpoolPlan, console: Console) -> None:
 
 
 def _show_routes(plan: RoutesPlan, console: Console) -> None:
-    title = _first("Routes", len(plan.routes))
-    table = _table(title, "vehicle", "leaves", "back", "km", "visits, UTC")
+    title = first_of("Routes", len(plan.routes))
+    table = table_of(title, "vehicle", "leaves", "back", "km", "visits, UTC")
     for one in plan.routes[:SHOWN]:
         visits = ", ".join(
             f"{local_part(stop.visit_id)} {stop.begins_at:%H:%M}" for stop in one.stops
@@ -157,7 +165,7 @@ def _show_routes(plan: RoutesPlan, console: Console) -> None:
         )
     console.print(table)
     if plan.unserved:
-        table = _table(_first("Not made", len(plan.unserved)), "visit", "why")
+        table = table_of(first_of("Not made", len(plan.unserved)), "visit", "why")
         for lost in plan.unserved[:SHOWN]:
             table.add_row(local_part(lost.visit_id), escape(lost.reason))
         console.print(table)

@@ -30,6 +30,7 @@ from tests.sample_fleet import (
     recent_start,
     role,
 )
+from tests.sample_studies import HORIZON_DAYS
 
 DATA_SOURCE = {"type": "grafana-postgresql-datasource", "uid": "fleetpulse"}
 PASSWORD = "only for the tests"  # noqa: S105 - of roles that live as long as a test
@@ -274,6 +275,37 @@ def test_the_back_test_shows_all_contenders_beside_the_fleet_as_it_was(
     assert {(row["Weeks fitted"], row["Weeks replayed"]) for row in rows} == {(6, 2)}
     [said] = run(reader, target_of("What the back-test of the latest plan says"), range_shown)
     assert said["In words"].startswith("The plan costs 12.0% less")
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_fleets_lie_between_cost_and_co2e_beside_the_one_that_stands(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    rows = run(reader, target_of("Fleets between cost and CO2e"), range_shown)
+    assert [(row["Fleet"], row["Cost a year"], row["CO2e a year"], row["Gap"]) for row in rows] == [
+        ("as it stands", 150_000, 5_000, None),
+        ("", 100_000, 4_000, 0.1),
+        ("chosen", 120_000, 1_000, 0.1),
+    ]
+    # The north has three, two and one of ours; the south one of each kind.
+    assert [row["Vehicles"] for row in rows] == [
+        "1 ev-car, 4 our-petrol-car",
+        "1 ev-car, 3 our-petrol-car",
+        "2 ev-car, 2 our-petrol-car",
+    ]
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_departures_to_come_are_added_up_by_depot_and_day(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    rows = run(reader, target_of("Departures to come"), range_shown)
+    assert [row["Depot"] for row in rows] == ["North"] * HORIZON_DAYS
+    assert [row["Expected departures"] for row in rows] == [8.0] * HORIZON_DAYS
+    assert [row["By the seasonal model"] for row in rows] == [0.75] * HORIZON_DAYS
+    assert {row["By class"] for row in rows} == {"car 6.0, van 2.0"}
+    first, second = (row["Day"] for row in rows)
+    assert (second - first).days == 1
 
 
 @pytest.mark.parametrize("reader", ["filled"], indirect=True)

@@ -149,3 +149,14 @@ def test_too_little_to_judge_and_too_little_time_are_said() -> None:
         inputs_of(counts[:6])
     with pytest.raises(ValidationError, match="folds"):
         ForecastRules(folds=1)
+
+
+def test_last_week_recurs_beyond_a_week_and_a_seasonal_week_alike() -> None:
+    counts = seasonal_counts(1)
+    longer = inputs_of(counts, EASTER).model_copy(update={"horizon_days": 17})
+    (one,) = forecast(longer, SEARCH).series
+    (week,) = forecast(inputs_of(counts, EASTER), SEARCH).series
+    assert len(one.hourly) == 17
+    assert one.hourly[:7] == week.hourly
+    assert one.back_test == week.back_test
+    assert np.array_equal(same_hour_last_week(counts, 17)[14:], counts[-7:-4])

@@ -1,0 +1,154 @@
+"""From recorded round trips and vehicles to the question which fleet would do.
+
+The outings are the planner's (`optimizer.demand`), so that both models count the same demand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from optimizer.composition.catalogue import CATALOGUE, CHARGING_KW
+from optimizer.composition.present import ALIKE, PresentKinds, present_kinds
+from optimizer.demand import Outing, outings
+from optimizer.inputs import problem_of
+from optimizer.study import Posed, names_of, nothing_driven, of_days
+from schemas.composition import (
+    Cargo,
+    CompositionDepot,
+    CompositionInputs,
+    CompositionRoundTrip,
+    CompositionRules,
+    PresentVehicle,
+    VehicleKind,
+)
+from schemas.demand import PlacementInputs
+from schemas.vehicle_type import VehicleType
+
+_WEEK: Final = 7
+_PLAIN: Final = CompositionRules()
+
+
+def composition_inputs(
+    rows: PlacementInputs,
+    rules: CompositionRules = _PLAIN,
+    catalogue: Sequence[VehicleKind] = CATALOGUE,
+    *,
+    vans_as_cars: bool = False,
+) -> Posed[CompositionInputs]:
+    """Return outings with what they need, present vehicles by kind, and kinds to choose from.
+
+    Nobody records cargo: what a van drove needs a van, unless `vans_as_cars`; what a cargo bike
+    drove needs its box; what a car drove needs neither. Raises `NothingToStudyError` without an
+    outing, and for a vehicle whose cost is neither entered nor to be had from the catalogue.
+    """
+    found = outings(rows)
+    driven = [one for one in found if one.ended_at > one.started_at]
+    if not driven:
+        raise nothing_driven(rows)
+    zone = ZoneInfo(rows.timezone)
+    when, days = of_days(
+        min(one.started_at for one in driven), max(one.ended_at for one in driven), zone
+    )
+    stands_at = problem_of(rows).stands_at
+    placed = [one for one in rows.vehicles if stands_at[one.vehicle_id] is not None]
+    ours = present_kinds(placed, catalogue)
+    inputs = CompositionInputs(
+        municipality_id=rows.municipality_id,
+        timezone=rows.timezone,
+        observed_days=days,
+        kinds=(*ours.kinds, *catalogue),
+        depots=tuple(
+            CompositionDepot(
+                depot_id=one.depot_id,
+                name=one.name,
+                capacity=one.capacity,
+                charger_count=one.charger_count,
+            )
+            for one in rows.depots
+        ),
+        vehicles=tuple(
+            PresentVehicle(
+                vehicle_id=one.vehicle_id, depot_id=depot_id, kind_id=ours.kind_of[one.vehicle_id]
+            )
+            for one in placed
+            if (depot_id := stands_at[one.vehicle_id]) is not None
+        ),
+        round_trips=tuple(
+            _round_trip(one, name, vans_as_cars=vans_as_cars)
+            for one, name in zip(driven, names_of(driven, zone), strict=True)
+        ),
+        rules=rules,
+    )
+    parts = [
+        f"{len(driven)} outings of {when}, scaled to a year.",
+        _kinds(ours, catalogue),
+        _needs(vans_as_cars=vans_as_cars),
+        "An outing is taken to end where it began.",
+        _own_cars(rules),
+        *_left_out(rows, len(placed), len(found) - len(driven)),
+    ]
+    if days < _WEEK:
+        parts.append(f"Thin: {days} of the days of a week have been seen.")
+    return Posed(inputs, " ".join(parts))
+
+
+def _round_trip(one: Outing, name: str, *, vans_as_cars: bool) -> CompositionRoundTrip:
+    return CompositionRoundTrip(
+        round_trip_id=name,
+        depot_id=one.depot_id,
+        started_at=one.started_at,
+        ended_at=one.ended_at,
+        distance_m=one.distance_m,
+        cargo=_cargo(one.vehicle_class, vans_as_cars=vans_as_cars),
+        vehicle_id=one.vehicle_id,
+    )
+
+
+def _cargo(vehicle_class: VehicleType, *, vans_as_cars: bool) -> Cargo:
+    if vehicle_class is VehicleType.VAN and not vans_as_cars:
+        return Cargo.LARGE
+    return Cargo.SMALL if vehicle_class is VehicleType.CARGO_BIKE else Cargo.NONE
+
+
+def _needs(*, vans_as_cars: bool) -> str:
+    van = "no more than a car" if vans_as_cars else "a van"
+    return (
+        f"Nobody records people or cargo: an outing wants one seat, what a van drove needs {van}, "
+        "what a cargo bike drove needs its box, and the rest carries nothing."
+    )
+
+
+def _kinds(ours: PresentKinds, catalogue: Sequence[VehicleKind]) -> str:
+    names = ", ".join(sorted(one.kind_id for one in catalogue))
+    parts = [
+        (
+            f"{len(ours.kind_of)} vehicles are {len(ours.kinds)} kinds: of one type, energy source "
+            f"and seats, none costs or burns more than {ALIKE:g} times another of its kind. To "
+            f"choose from are these and {names}."
+        )
+    ]
+    if any(one.on_charger for one in ours.kinds):
+        parts.append(f"Electric cars and vans of ours charge at {CHARGING_KW:g} kW.")
+    parts += [
+        f"{count} vehicles have no {what} entered, and that of the nearest kind to choose from."
+        for what, count in sorted(ours.lacked.items())
+    ]
+    return " ".join(parts)
+
+
+def _own_cars(rules: CompositionRules) -> str:
+    if rules.own_cars:
+        return "What is dearer by a vehicle goes by an own car, as if everybody had one."
+    return "Own cars may not: a vehicle takes each outing."
+
+
+def _left_out(rows: PlacementInputs, placed: int, momentary: int) -> list[str]:
+    parts: list[str] = []
+    nowhere = len(rows.vehicles) - placed
+    if nowhere:
+        parts.append(f"Left out: {nowhere} vehicles without a home depot that left none.")
+    if momentary:
+        parts.append(f"Left out: {momentary} outings that lasted no time.")
+    return parts

@@ -1,0 +1,169 @@
+"""Studies of each kind that readers see something of, for a sample fleet."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from schemas.composition import CompositionPlan, CompositionPoint, DepotComposition
+from schemas.forecast import BackTest, Forecast, SeriesForecast
+from schemas.plan import SolverStatus
+
+Connection = psycopg.Connection[TupleRow]
+
+HORIZON_DAYS = 2
+
+
+def enter_studies(connection: Connection, municipality_id: str, created_at: datetime) -> None:
+    """Enter an assignment, and one of the other kinds each hour after."""
+    fleets = composition(municipality_id)
+    to_come = forecast(municipality_id, created_at)
+    for number, (kind, status, figures, explanation, document) in enumerate(
+        (
+            (
+                "assignment",
+                "optimal",
+                (4200, 4200),
+                "70 of 70 round trips have a vehicle; 3 of 4.",
+                {"type": "assignment-plan"},
+            ),
+            (
+                "carpool",
+                "feasible",
+                (240, 300),
+                "4 of 20 journeys ride along in 3 vehicles.",
+                {"type": "carpool-plan"},
+            ),
+            (
+                "composition",
+                "feasible",
+                (120_000, 110_000),
+                fleets.explanation,
+                fleets.model_dump(mode="json"),
+            ),
+            (
+                "forecast",
+                "complete",
+                None,
+                to_come.explanation,
+                to_come.model_dump(mode="json"),
+            ),
+        )
+    ):
+        _enter(
+            connection,
+            (municipality_id, kind, status, explanation),
+            created_at + timedelta(hours=number),
+            figures,
+            document,
+        )
+
+
+def _enter(
+    connection: Connection,
+    said: tuple[str, str, str, str],
+    created_at: datetime,
+    figures: tuple[float, float] | None,
+    document: dict[str, Any],
+) -> None:
+    municipality_id, kind, status, explanation = said
+    objective_dkk, bound_dkk = figures or (None, None)
+    connection.execute(
+        "INSERT INTO study (study_id, municipality_id, kind, created_at, requested_by, "
+        "inputs_hash, seed, time_limit_s, status, objective_dkk, bound_dkk, gap, basis, "
+        "explanation, document) VALUES (%(id)s, %(whose)s, %(kind)s, %(at)s, 'somebody', %(hash)s, "
+        "1, 60, %(status)s, %(objective)s, %(bound)s, "
+        "abs(%(bound)s::float8 - %(objective)s::float8) / %(bound)s::float8, '14 days.', %(said)s, "
+        "%(document)s)",
+        {
+            "id": uuid.uuid5(uuid.NAMESPACE_URL, f"{kind}/{municipality_id}"),
+            "whose": municipality_id,
+            "kind": kind,
+            "at": created_at,
+            "hash": "0" * 64,
+            "status": status,
+            "objective": objective_dkk,
+            "bound": bound_dkk,
+            "said": explanation,
+            "document": json.dumps(document),
+        },
+    )
+
+
+def composition(municipality_id: str) -> CompositionPlan:
+    """Return a front of two fleets, the second one chosen."""
+    return CompositionPlan(
+        municipality_id=municipality_id,
+        inputs_hash="0" * 64,
+        seed=1,
+        time_limit_s=60,
+        status=SolverStatus.FEASIBLE,
+        bound_dkk=90_000,
+        gap=0.1,
+        present=_point(municipality_id, 150_000, 5_000, {"our-petrol-car": 3, "ev-car": 0}),
+        points=(
+            _point(municipality_id, 100_000, 4_000, {"our-petrol-car": 2, "ev-car": 0}),
+            _point(municipality_id, 120_000, 1_000, {"our-petrol-car": 1, "ev-car": 1}),
+        ),
+        chosen=1,
+        proposals=(),
+        explanation="With CO2e at its price the cheapest fleet has 1 our-petrol-car, 1 ev-car.",
+    )
+
+
+def _point(
+    municipality_id: str, cost_dkk: float, co2e_kg: float, counts: dict[str, int]
+) -> CompositionPoint:
+    return CompositionPoint(
+        co2e_limit_kg=co2e_kg,
+        cost_dkk=cost_dkk,
+        co2e_kg=co2e_kg,
+        status=SolverStatus.FEASIBLE,
+        bound_dkk=0.9 * cost_dkk,
+        gap=0.1,
+        depots=tuple(
+            DepotComposition(
+                depot_id=f"{municipality_id}/{name}", counts=of_one, served={}, own_car=0
+            )
+            for name, of_one in (("north", counts), ("south", dict.fromkeys(counts, 1)))
+        ),
+    )
+
+
+def forecast(municipality_id: str, created_at: datetime) -> Forecast:
+    """Return two days of cars and vans of the north, of which only the cars can be forecast."""
+    tested = BackTest(folds=(), seasonal_wape=0.5, naive_wape=0.7, folds_won=6)
+    return Forecast(
+        municipality_id=municipality_id,
+        inputs_hash="0" * 64,
+        seed=1,
+        time_limit_s=60,
+        status="complete",
+        first_day=created_at.date(),
+        series=(
+            SeriesForecast(
+                depot_id=f"{municipality_id}/north",
+                trip_class="car",
+                used="seasonal",
+                reason="It errs by 50% against 70%.",
+                back_test=tested,
+                hourly=((0.25,) * 24,) * HORIZON_DAYS,
+            ),
+            SeriesForecast(
+                depot_id=f"{municipality_id}/north",
+                trip_class="van",
+                used="same hour last week",
+                reason="There is too little to judge by.",
+                back_test=None,
+                hourly=((0.0,) * 22 + (1.0, 1.0),) * HORIZON_DAYS,
+            ),
+        ),
+        seasonal_wape=0.5,
+        naive_wape=0.7,
+        explanation="2 depots and classes had departures on 90 days.",
+    )
