@@ -105,6 +105,10 @@ class PlannerSettings(BaseSettings):
     fetching: Fetching = Field(
         default=Fetching.ON_FOOT, description="How who borrows gets to the neighbouring depot"
     )
+    forecast: bool = Field(
+        default=False,
+        description="Forecast each depot's demand where that beats last week; no gain was measured",
+    )
 
     @property
     def policy(self) -> PlacementPolicy:
@@ -113,6 +117,7 @@ class PlannerSettings(BaseSettings):
             served_share=self.served_share,
             lending_within_min=self.lending_within_min,
             fetching=self.fetching,
+            forecast=self.forecast,
         )
 
 

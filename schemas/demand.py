@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from typing import Annotated
 
@@ -29,6 +30,10 @@ class ObservedRoundTrip(_Part):
 
 def _by_time(round_trips: tuple[ObservedRoundTrip, ...]) -> tuple[ObservedRoundTrip, ...]:
     return tuple(sorted(round_trips, key=lambda one: (one.started_at, one.vehicle_id)))
+
+
+def _in_order(days: tuple[date, ...]) -> tuple[date, ...]:
+    return tuple(sorted(set(days)))
 
 
 def _depots_by_id(depots: tuple[Depot, ...]) -> tuple[Depot, ...]:
@@ -61,6 +66,9 @@ class PlacementPolicy(_Part):
         description="Depots no further apart lend each other vehicles; 0: none do",
     )
     fetching: Fetching = Field(default=Fetching.ON_FOOT, description="How these minutes are spent")
+    forecast: bool = Field(
+        default=False, description="Whether demand is forecast where that beats last week"
+    )
 
 
 class PlacementInputs(_Part):
@@ -71,6 +79,9 @@ class PlacementInputs(_Part):
     horizon_days: int = Field(ge=1, description="Days that the plan's costs stand for")
     round_trip_max_s: float = Field(gt=0, description="Longest outing over several depots")
     policy: PlacementPolicy = PlacementPolicy()
+    holidays: Annotated[tuple[date, ...], AfterValidator(_in_order)] = Field(
+        default=(), description="And days off, for the forecast; none where the policy wants none"
+    )
     depots: Annotated[tuple[Depot, ...], AfterValidator(_depots_by_id)]
     vehicles: Annotated[tuple[Vehicle, ...], AfterValidator(_vehicles_by_id)]
     round_trips: Annotated[tuple[ObservedRoundTrip, ...], AfterValidator(_by_time)]

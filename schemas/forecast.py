@@ -11,6 +11,8 @@ from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId
 
 WEEK_DAYS: Final = 7
+LONGEST_DAYS: Final = 28
+"""Of a forecast: a profile of the week tells no more about the month after (ours)."""
 
 Method = Literal["seasonal", "same hour last week"]
 
@@ -64,7 +66,10 @@ class ForecastInputs(_Part):
     last_day: date
     holidays: Annotated[tuple[date, ...], AfterValidator(_sorted_days)] = ()
     horizon_days: int = Field(
-        default=WEEK_DAYS, ge=1, le=28, description="To be forecast; the first week is judged"
+        default=WEEK_DAYS,
+        ge=1,
+        le=LONGEST_DAYS,
+        description="To be forecast; the first week is judged",
     )
     departures: Annotated[tuple[Departure, ...], AfterValidator(_by_time)]
     rules: ForecastRules = ForecastRules()

@@ -18,8 +18,18 @@ from psycopg.rows import TupleRow
 from infra.database import calendar as store
 from infra.database.fleet import load_municipalities
 from infra.database.pool import Pool
-from processors.calendar import calendar_days, whole_years
+from processors.calendar import calendar_days, days_off, whole_years
+from schemas.calendar import Calendar
+from schemas.demand import PlacementInputs
 from schemas.fleet import Municipality
+
+
+def holidays_around(calendar: Calendar, rows: PlacementInputs) -> tuple[date, ...]:
+    """Return public holidays and days off of the years of round trips, and of the year after."""
+    years = {one.ended_at.year for one in rows.round_trips}
+    if not years:
+        return ()
+    return tuple(sorted(days_off(calendar, range(min(years), max(years) + 2))))
 
 
 @dataclass(slots=True)

@@ -10,13 +10,17 @@ from zoneinfo import ZoneInfo
 from optimizer.demand import outings
 from optimizer.study import NothingToStudyError, Posed, nothing_driven
 from schemas.demand import PlacementInputs
-from schemas.forecast import WEEK_DAYS, Departure, ForecastInputs
+from schemas.forecast import WEEK_DAYS, Departure, ForecastInputs, ForecastRules
 
 _DAY: Final = timedelta(days=1)
+_PLAIN: Final = ForecastRules()
 
 
 def forecast_inputs(
-    rows: PlacementInputs, holidays: Iterable[date], horizon_days: int
+    rows: PlacementInputs,
+    holidays: Iterable[date],
+    horizon_days: int,
+    rules: ForecastRules = _PLAIN,
 ) -> Posed[ForecastInputs]:
     """Return the departures of the whole local days that the rows hold.
 
@@ -44,6 +48,7 @@ def forecast_inputs(
         last_day=last,
         holidays=tuple(off),
         horizon_days=horizon_days,
+        rules=rules,
         departures=tuple(
             Departure(
                 depot_id=one.depot_id,

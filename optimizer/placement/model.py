@@ -203,9 +203,7 @@ class PlacementModel:
         lent: defaultdict[int, list[int]] = defaultdict(list)
         spares: defaultdict[Key, list[int]] = defaultdict(list)
         for lending, found in self.problem.lendings.items():
-            column = self._column(
-                1, -self.problem.saved_ore(lending.vehicle_class, found), is_change=True
-            )
+            column = self._column(1, -self.problem.saved_ore(lending, found), is_change=True)
             self.lendings[lending] = column
             kind = lending.vehicle_class
             wanted = self.unserved[lending.borrower_id, kind][lending.borrower_level - 1]

@@ -21,6 +21,7 @@ from optimizer.costs import (
     relocation_ore,
 )
 from optimizer.demand import Level, class_of, levels_by_depot, outings
+from optimizer.growth import growth_of
 from optimizer.placement.lending import Lending, Lent, lent, possible, ways_min
 from schemas.demand import PlacementInputs, PlacementPolicy
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
@@ -95,23 +96,33 @@ class Problem:
     """What each lending that pays does, in observed demand."""
     prices: Mapping[VehicleType, Sequence[int]]
     """What a kilometre costs with the vehicles of a class, in øre, the lowest first."""
+    growth: Mapping[tuple[str, VehicleType], float]
+    """Forecast demand over observed demand of a day, where it is forecast."""
 
     def level_ore(self, level: Level) -> int:
         """Return what a level costs over the horizon when it goes unserved."""
-        return round(level.price_ore * self.scale)
+        return round(level.price_ore * self._scale_of_level(level))
 
     def driving_ore(self, level: Level, ore_per_km: int) -> int:
         """Return what a level burns over the horizon at a price a kilometre."""
-        return round(level.distance_m / 1000 * self.scale * ore_per_km)
+        return round(level.distance_m / 1000 * self._scale_of_level(level) * ore_per_km)
 
-    def saved_ore(self, vehicle_class: VehicleType, found: Lent) -> int:
+    def saved_ore(self, lending: Lending, found: Lent) -> int:
         """Return what a lending saves over the horizon, driving and arranging it deducted.
 
         Driven at the dearest price of the class: who lends keeps the thrifty ones for himself.
         """
-        driven_km = found.distance_m / 1000 * self.scale
-        driving_ore = round(driven_km * self.prices[vehicle_class][-1])
-        return round(found.saved_ore * self.scale) - driving_ore - ore(LENDING_DKK)
+        scale = self._scale(lending.borrower_id, lending.vehicle_class)
+        driven_km = found.distance_m / 1000 * scale
+        driving_ore = round(driven_km * self.prices[lending.vehicle_class][-1])
+        return round(found.saved_ore * scale) - driving_ore - ore(LENDING_DKK)
+
+    def _scale(self, depot_id: str, vehicle_class: VehicleType) -> float:
+        return self.scale * self.growth.get((depot_id, vehicle_class), 1.0)
+
+    def _scale_of_level(self, level: Level) -> float:
+        first = level.taken[0]
+        return self._scale(first.depot_id, first.vehicle_class)
 
     def may_lack(self) -> dict[VehicleType, int]:
         """Return how many of each class's round trips may go unserved; empty if all may."""
@@ -184,12 +195,13 @@ def problem_of(inputs: PlacementInputs) -> Problem:
         ways_min=ways,
         lendings={},
         prices=_prices(inputs.vehicles),
+        growth=growth_of(inputs),
     )
     paying = {
         lending: found
         for lending, found in possible(levels, ways)
         if lending.vehicle_class in problem.prices
-        and problem.saved_ore(lending.vehicle_class, found) > 0
+        and problem.saved_ore(lending, found) > 0
     }
     return replace(problem, lendings=paying)
 
@@ -286,10 +298,7 @@ def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lend
     )
     return Bill(
         unserved_ore=sum(problem.level_ore(level) for level in unserved)
-        - sum(
-            problem.saved_ore(lending.vehicle_class, one)
-            for lending, one in zip(lendings, over, strict=True)
-        ),
+        - sum(map(problem.saved_ore, lendings, over)),
         driving_ore=driving_ore,
         relocation_ore=sum(
             problem.relocation_ore(vehicle_id, depot_id)

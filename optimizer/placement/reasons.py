@@ -49,8 +49,7 @@ def lendings(
         has, lends = there.get((borrower_id, kind), 0), there[lender_id, kind]
         round_trips = sum(problem.lendings[one].round_trips for one in of_one)
         saves_dkk = (
-            sum(problem.saved_ore(one.vehicle_class, problem.lendings[one]) for one in of_one)
-            / ORE_PER_DKK
+            sum(problem.saved_ore(one, problem.lendings[one]) for one in of_one) / ORE_PER_DKK
         )
         way_min = problem.ways_min[borrower_id, lender_id]
         found.append(
@@ -211,6 +210,11 @@ def explanation(problem: Problem, solution: Solution) -> str:
             f"{after.relocation_ore / ORE_PER_DKK:,.0f} DKK for moving."
         ),
     ]
+    if problem.policy.forecast:
+        parts.append(
+            f"Demand is forecast for {len(problem.growth)} of {len(problem.levels)} depots and "
+            "classes, where that beats the same hour last week; elsewhere it stays what it was."
+        )
     if before.missing_chargers or after.missing_chargers:
         parts.append(
             f"Electric vehicles without a charger: {before.missing_chargers} as it stands, "

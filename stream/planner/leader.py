@@ -14,6 +14,7 @@ import psycopg
 import structlog
 from prometheus_client import Counter
 
+from infra.database.fleet import load_municipalities
 from infra.database.planning import (
     Connection,
     PlanRequest,
@@ -31,6 +32,7 @@ from infra.kafka import Topics
 from infra.settings import PlannerSettings, Settings
 from schemas.demand import PlacementInputs
 from schemas.plan import PlanTrigger
+from stream.calendars import holidays_around
 from stream.planner.news import News
 from stream.planner.outcomes import reckon
 from stream.planner.schedule import SCHEDULE_ZONE, last_fire, next_fire
@@ -229,6 +231,10 @@ class Leader:
         inputs = await read_inputs(
             self._connection, municipality_id, self._rules.horizon_days, self._rules.policy
         )
+        if inputs.policy.forecast:
+            found = await load_municipalities(self._connection)
+            off = holidays_around(found[municipality_id].calendar, inputs)
+            inputs = inputs.model_copy(update={"holidays": off})
         return _Basis(inputs, digests.get(municipality_id, ""))
 
     async def _superseded(self, basis: _Basis, answers: Sequence[PlanRequest]) -> str | None:

@@ -26,7 +26,6 @@ from optimizer.forecast.solve import forecast
 from optimizer.routes.solve import plan_routes
 from optimizer.search import Search, Tell
 from optimizer.travel import Geodesic
-from processors.calendar import days_off
 from schemas.calendar import Calendar
 from schemas.carpool import CarpoolRules
 from schemas.composition import CompositionProgress, CompositionRules, VehicleKind
@@ -36,6 +35,7 @@ from schemas.journeys import JourneyRows
 from schemas.routes import RouteInputs, RouteProgress, RouteSearch
 from schemas.study import StudiedPlan, Study, kind_of, seed_of
 from schemas.travel import Travel
+from stream.calendars import holidays_around
 
 _DAYS_A_WEEK: Final = 7
 
@@ -147,9 +147,7 @@ def solve_forecast(
     tell: Tell | None = None,
 ) -> Solved:
     """Forecast departures. Raises as `forecast_inputs` does."""
-    years = {one.ended_at.year for one in rows.round_trips}
-    off = days_off(calendar, range(min(years), max(years) + 2)) if years else ()
-    posed = forecast_inputs(rows, off, horizon_days)
+    posed = forecast_inputs(rows, holidays_around(calendar, rows), horizon_days)
 
     def told(now: ForecastProgress) -> None:
         if tell is not None:

@@ -7,12 +7,15 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 import pytest
+from holidays import country_holidays
 
 from infra.database.fleet import enter, load_fleet
 from infra.database.planning import UnknownMunicipalityError, connect, read_inputs
 from infra.database.pool import make_pool
 from infra.kafka import Topics, create_topics
 from infra.settings import PlannerSettings, Settings
+from optimizer.inputs import inputs_hash
+from schemas.demand import PlacementInputs
 from schemas.fleet import MasterData
 from schemas.plan import PlacementPlan
 from stream.planner.run import run_planner
@@ -21,6 +24,7 @@ from tests.planner_harness import (
     HALL,
     SCHOOL,
     ask,
+    change,
     ended,
     enter_fleet,
     enter_round_trips,
@@ -167,6 +171,37 @@ def test_a_lock_that_is_entered_and_the_policy_of_the_settings_reach_the_plan(
     plan = PlacementPlan.model_validate(plans(settings)[0]["document"])
     assert (plan.status, plan.moves) == ("infeasible", ())
     assert "1 car missing: 1 at School (most at 08:00 to 09:00" in plan.explanation
+
+
+def test_a_forecast_is_made_if_the_settings_want_one_and_knows_days_off(
+    settings: Settings,
+) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings, days=60, first_day=-35)  # before clocks change
+    # Every other week car 1 stays at home from Monday to Thursday: last week is always wrong.
+    change(
+        settings,
+        "DELETE FROM round_trip WHERE vehicle_id = 'm/1' "
+        "AND (started_at::date - date '2025-12-29') / 7 %% 2 = 0 "
+        "AND extract(isodow FROM started_at) < 5",
+    )
+    rules = with_planner(settings, horizon_days=60, forecast=True)
+
+    async def scenario() -> PlacementInputs:
+        async with planner(rules):
+            await ask(settings)
+            await until(lambda: plans(settings), "a plan")
+        connection = await connect(settings)
+        async with connection:
+            return await read_inputs(connection, "m", 60, rules.planner.policy)
+
+    inputs = asyncio.run(scenario())
+    plan = PlacementPlan.model_validate(plans(settings)[0]["document"])
+    assert "Demand is forecast for 1 of 2 depots and classes" in plan.explanation
+    started = {one.started_at.year for one in inputs.round_trips}
+    off = country_holidays("DK", years=[*started, max(started) + 1])
+    assert plan.inputs_hash == inputs_hash(inputs.model_copy(update={"holidays": tuple(off)}))
+    assert plan.inputs_hash != inputs_hash(inputs)
 
 
 def test_a_plan_for_an_unknown_municipality_cannot_be_asked_for(settings: Settings) -> None:
