@@ -27,7 +27,8 @@ from stream.commands.studying import (
 
 study = typer.Typer(
     no_args_is_help=True,
-    help="Questions to the recorded weeks: which vehicles are needed, who could share, and routes.",
+    help="Questions to the recorded weeks: which vehicles are needed, which to have, who could "
+    "share, what is to come; and routes.",
 )
 study.command("composition")(composition)
 study.command("composition-kinds")(composition_kinds)
