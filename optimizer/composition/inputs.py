@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from optimizer.composition.catalogue import CATALOGUE, CHARGING_KW
 from optimizer.composition.present import ALIKE, PresentKinds, present_kinds
 from optimizer.demand import Outing, outings
-from optimizer.inputs import problem_of
+from optimizer.placement.problem import problem_of
 from optimizer.study import Posed, names_of, nothing_driven, of_days
 from schemas.composition import (
     Cargo,

@@ -200,8 +200,7 @@ def problem_of(inputs: PlacementInputs) -> Problem:
     paying = {
         lending: found
         for lending, found in possible(levels, ways)
-        if lending.vehicle_class in problem.prices
-        and problem.saved_ore(lending, found) > 0
+        if lending.vehicle_class in problem.prices and problem.saved_ore(lending, found) > 0
     }
     return replace(problem, lendings=paying)
 

@@ -14,7 +14,7 @@ from infra.database.planning import UnknownMunicipalityError, connect, read_inpu
 from infra.database.pool import make_pool
 from infra.kafka import Topics, create_topics
 from infra.settings import PlannerSettings, Settings
-from optimizer.inputs import inputs_hash
+from optimizer.placement.problem import inputs_hash
 from schemas.demand import PlacementInputs
 from schemas.fleet import MasterData
 from schemas.plan import PlacementPlan

@@ -9,7 +9,7 @@ import pytest
 
 from infra.settings import PlannerSettings
 from optimizer.growth import growth_of
-from optimizer.inputs import inputs_hash, problem_of
+from optimizer.placement.problem import inputs_hash, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
 from schemas.demand import ObservedRoundTrip, PlacementInputs, PlacementPolicy
