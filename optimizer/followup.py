@@ -3,27 +3,32 @@
 Four placements are priced on the week's own round trips, by the cost model that made the plan:
 nothing moved, the plan's, the real one by the model, and the real one as observed. What the model
 cannot take from a depot's own vehicles goes unserved there; what is observed is that a vehicle of
-another depot took it, and that is priced the same. Round trips that nobody drove because nothing
-stood there are seen by neither, and what would have been observed had nothing moved is not known:
-the model stands for it.
+another depot took it, and that is priced the same. It counts only at depots and of classes whose
+number of vehicles is not what it was: everywhere else what is observed is what it would have been
+had nothing moved. Where it is not, the model stands for that. Round trips that nobody drove because
+nothing stood there are seen by neither.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
 from optimizer.demand import outings
-from optimizer.placement.problem import Bill, Problem, bill, problem_of
+from optimizer.placement.problem import Bill, Problem, bill, problem_of, vehicles_at
 from schemas.demand import PlacementInputs
 from schemas.fleet import Home
 from schemas.outcome import WEEK_DAYS, PlanOutcome
 from schemas.plan import PlacementPlan
+from schemas.vehicle_type import VehicleType
+
+_Place = tuple[str, VehicleType]
+"""A depot and a class of vehicles."""
 
 _WEEK: Final = timedelta(days=WEEK_DAYS)
 _EVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -43,6 +48,13 @@ class Promise:
 
     saving_ore: int
     unserved: float
+
+
+class _Unserved(NamedTuple):
+    """What a depot's own vehicles did not or cannot take."""
+
+    price_ore: int
+    round_trips: int
 
 
 def promise_of(plan: PlacementPlan) -> Promise:
@@ -108,11 +120,14 @@ def follow_up(
     since, until = week_bounds(week, ZoneInfo(inputs.timezone))
     at_home = {one: home_in(homes.get(one, ()), since, until) for one in problem.vehicles}
     real = _real(problem, at_home, plan)
-    nothing_moved_ore = _running_ore(bill(problem, _known(problem, real | (plan.stood_at or {}))))
+    as_it_stood = _known(problem, real | (plan.stood_at or {}))
+    nothing_moved_ore = _running_ore(bill(problem, as_it_stood))
     planned_ore = _running_ore(bill(problem, _known(problem, real | plan.placement)))
     modelled = bill(problem, real)
-    observed_ore, observed = _taken_by_others(inputs, real)
-    wrong_ore = observed_ore - modelled.unserved_ore
+    taken = _taken_by_others(inputs, real)
+    changed = _changed(problem, as_it_stood, real)
+    observed, expected = _total(taken, changed), _total(_unserved(problem, real), changed)
+    wrong_ore = observed.price_ore - expected.price_ore
     not_carried_out_ore = _running_ore(modelled) - planned_ore
     demand_changed_ore = promise.saving_ore - (nothing_moved_ore - planned_ore)
     left = [one for one in plan.moves if at_home.get(one.vehicle_id) != one.to_depot_id]
@@ -127,12 +142,14 @@ def follow_up(
         model_wrong_ore=wrong_ore,
         unserved_promised=promise.unserved,
         unserved_modelled=modelled.unserved_round_trips,
-        unserved_realised=observed,
+        unserved_realised=_total(taken, taken.keys()).round_trips,
         moves=len(plan.moves),
         moves_carried_out=len(plan.moves) - len(left),
         explanation="",
     )
-    words = _in_words(outcome, [one.vehicle_id for one in left])
+    words = _in_words(
+        outcome, [one.vehicle_id for one in left], observed.round_trips, expected.round_trips
+    )
     if plan.lendings:
         words += " What depots lend each other is in neither."
     return outcome.model_copy(update={"explanation": words})
@@ -171,9 +188,31 @@ def _known(problem: Problem, placement: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _taken_by_others(inputs: PlacementInputs, real: Mapping[str, str]) -> tuple[int, int]:
-    """Return the price of the outings, and the number of round trips, from depots not their own."""
-    price_ore = count = 0
+def _changed(
+    problem: Problem, before: Mapping[str, str], after: Mapping[str, str]
+) -> frozenset[_Place]:
+    """Return the depots and classes of which two placements have another number of vehicles."""
+    then, now = vehicles_at(problem, before), vehicles_at(problem, after)
+    return frozenset(
+        place for place in then.keys() | now.keys() if then.get(place, 0) != now.get(place, 0)
+    )
+
+
+def _unserved(problem: Problem, placement: Mapping[str, str]) -> dict[_Place, _Unserved]:
+    """Return what the model cannot serve with a depot's own vehicles of a class."""
+    there = vehicles_at(problem, placement)
+    return {
+        place: _Unserved(
+            sum(problem.level_ore(level) for level in of_one[there.get(place, 0) :]),
+            sum(level.round_trips for level in of_one[there.get(place, 0) :]),
+        )
+        for place, of_one in problem.levels.items()
+    }
+
+
+def _taken_by_others(inputs: PlacementInputs, real: Mapping[str, str]) -> dict[_Place, _Unserved]:
+    """Return what vehicles took from depots not their own, by depot and class."""
+    taken: dict[_Place, _Unserved] = {}
     by_vehicle = defaultdict(list)
     for round_trip in inputs.round_trips:
         by_vehicle[round_trip.vehicle_id].append(round_trip)
@@ -181,12 +220,23 @@ def _taken_by_others(inputs: PlacementInputs, real: Mapping[str, str]) -> tuple[
         own = inputs.model_copy(update={"round_trips": tuple(round_trips)})
         for outing in outings(own):
             if outing.depot_id != real.get(vehicle_id):
-                price_ore += unserved_ore(outing.distance_m)
-                count += outing.round_trips
-    return price_ore, count
+                place = outing.depot_id, outing.vehicle_class
+                before = taken.get(place, _Unserved(0, 0))
+                taken[place] = _Unserved(
+                    before.price_ore + unserved_ore(outing.distance_m),
+                    before.round_trips + outing.round_trips,
+                )
+    return taken
 
 
-def _in_words(one: PlanOutcome, left: Sequence[str]) -> str:
+def _total(by_place: Mapping[_Place, _Unserved], places: Collection[_Place]) -> _Unserved:
+    of_these = [one for place, one in by_place.items() if place in places]
+    return _Unserved(
+        sum(one.price_ore for one in of_these), sum(one.round_trips for one in of_these)
+    )
+
+
+def _in_words(one: PlanOutcome, left: Sequence[str], observed: int, expected: int) -> str:
     def dkk(amount_ore: int) -> str:
         return f"{amount_ore / ORE_PER_DKK:,.0f} DKK"
 
@@ -203,8 +253,8 @@ def _in_words(one: PlanOutcome, left: Sequence[str]) -> str:
     )
     if one.model_wrong_ore:
         sentences.append(
-            f"Vehicles of other depots took {one.unserved_realised} round trips, where the model "
-            f"expects {one.unserved_modelled}: {_less(one.model_wrong_ore)}."
+            f"Where vehicles came or went, those of other depots took {observed} round trips, "
+            f"and the model expects {expected}: {_less(one.model_wrong_ore)}."
         )
     return " ".join(sentences)
 

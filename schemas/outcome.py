@@ -49,7 +49,7 @@ class PlanOutcome(BaseModel):
     not_carried_out_ore: int = Field(description="What the real placement lacks of the plan's")
     model_wrong_ore: int = Field(
         description="What round trips taken by other depots' vehicles cost, less what the model "
-        "says of the real placement"
+        "says of the real placement; at depots and of classes whose number of vehicles has changed"
     )
     unserved_promised: float = Field(ge=0, description="Round trips a week")
     unserved_modelled: int = Field(

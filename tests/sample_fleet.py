@@ -215,8 +215,8 @@ def _outcomes(
     """Have the plan accepted, and followed up for the two weeks before, as if it had been then."""
     connection.execute(
         "UPDATE plan SET state = 'accepted', decided_by = 'a coordinator', decided_at = %s, "
-        "followed_from = %s WHERE plan_id = %s",
-        [accepted_at, accepted_at - timedelta(days=21), plan_id],
+        "accepted_by = 'a coordinator', accepted_at = %s, followed_from = %s WHERE plan_id = %s",
+        [accepted_at, accepted_at, accepted_at - timedelta(days=21), plan_id],
     )
     monday = (accepted_at - timedelta(days=7 + accepted_at.weekday())).date()
     for weeks, realised_dkk, not_carried_out_dkk in ((1, 100, 200), (0, 250, 50)):

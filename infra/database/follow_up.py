@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -17,6 +17,8 @@ from schemas.plan import SolverStatus
 
 _PLACED: Final = (SolverStatus.OPTIMAL, SolverStatus.FEASIBLE)
 _ORE_PER_DKK: Final = 100
+_AHEAD_AT_MOST: Final = timedelta(days=31)
+"""So far ahead it can be accepted that a plan is carried out."""
 
 
 class DecisionError(ValueError):
@@ -47,7 +49,8 @@ async def accept(
 
     What was accepted before is superseded, and so are earlier proposals. A proposal that a newer
     one has followed may still be accepted: deciding takes longer than a night. Return the plan's
-    id. Call it in a transaction. Raises `DecisionError`.
+    id. Call it in a transaction. Raises `DecisionError`, also for an instant before the end of the
+    demand that the plan was made from, or more than 31 days ahead.
     """
     plan_id, state, status = await _chosen(connection, municipality_id, plan_id)
     if status not in _PLACED:
@@ -56,8 +59,8 @@ async def accept(
             "names, and ask for another"
         )
     cursor = await connection.execute(
-        "SELECT decided_by, decided_at, document -> 'stood_at' IS NULL FROM plan "
-        "WHERE plan_id = %s",
+        "SELECT decided_by, decided_at, document -> 'stood_at' IS NULL, demand_to, "
+        "clock_timestamp() FROM plan WHERE plan_id = %s",
         [plan_id],
     )
     row = await cursor.fetchone()
@@ -69,10 +72,14 @@ async def accept(
             f"plan {plan_id} is from before plans said where vehicles stood, and cannot be "
             "followed up; remedy: ask for a new one"
         )
+    if since is not None:
+        _check_since(since, demand_to=row[3], now=row[4])
+    # All that were ever accepted: one that is over already may have been followed beyond that.
     await connection.execute(
-        "UPDATE plan SET state = 'superseded', "
-        "followed_until = greatest(followed_from, coalesce(%s, clock_timestamp())) "
-        "WHERE municipality_id = %s AND state = 'accepted'",
+        "UPDATE plan SET state = CASE state WHEN 'accepted' THEN 'superseded' ELSE state END, "
+        "followed_until = greatest(followed_from, "
+        "least(followed_until, coalesce(%s, clock_timestamp()))) "
+        "WHERE municipality_id = %s AND followed_from IS NOT NULL",
         [since, municipality_id],
     )
     await connection.execute(
@@ -81,12 +88,28 @@ async def accept(
         [municipality_id, plan_id],
     )
     await connection.execute(
-        "UPDATE plan SET state = 'accepted', decided_by = %s, decided_at = clock_timestamp(), "
-        "followed_from = coalesce(%s, clock_timestamp()), followed_until = NULL "
-        "WHERE plan_id = %s",
-        [by, since, plan_id],
+        "UPDATE plan SET state = 'accepted', decided_by = %(by)s, decided_at = clock_timestamp(), "
+        "accepted_by = %(by)s, accepted_at = clock_timestamp(), "
+        "followed_from = coalesce(%(since)s, clock_timestamp()), followed_until = NULL "
+        "WHERE plan_id = %(plan_id)s",
+        {"by": by, "since": since, "plan_id": plan_id},
     )
     return plan_id
+
+
+def _check_since(since: datetime, *, demand_to: datetime, now: datetime) -> None:
+    if since < demand_to:
+        raise DecisionError(
+            f"since {since.isoformat()} is before {demand_to.isoformat()}, the end of the round "
+            "trips that the plan was made from: it would be judged by the weeks that it was fitted "
+            "to; remedy: give an instant from then on, or none for now"
+        )
+    if since > now + _AHEAD_AT_MOST:
+        raise DecisionError(
+            f"since {since.isoformat()} is more than {_AHEAD_AT_MOST.days} days ahead, and another "
+            "plan will have been proposed by then; remedy: give an instant up to "
+            f"{(now + _AHEAD_AT_MOST).isoformat(timespec='minutes')}, or accept later"
+        )
 
 
 async def reject(
@@ -94,8 +117,8 @@ async def reject(
 ) -> UUID:
     """Reject a plan, the newest without an id, accepted or not; return its id.
 
-    One that was accepted is followed up until now. Call it in a transaction. Raises
-    `DecisionError`.
+    One that was accepted is followed up until now, and keeps who accepted it and when. Call it in
+    a transaction. Raises `DecisionError`.
     """
     plan_id, state, _ = await _chosen(connection, municipality_id, plan_id)
     if state == PlanState.REJECTED:
@@ -174,6 +197,25 @@ async def read_homes(
     return homes
 
 
+async def was_heard_of(
+    connection: Connection, municipality_id: str, since: datetime, until: datetime
+) -> bool:
+    """Return whether a municipality's vehicles sent anything between two instants.
+
+    Round trips tell it as well: they are kept for longer than the fixes that they were made of.
+    """
+    cursor = await connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM vehicle v WHERE v.municipality_id = %(municipality_id)s AND "
+        "(EXISTS (SELECT 1 FROM fix f WHERE f.vehicle_id = v.vehicle_id "
+        "AND f.recorded_at >= %(since)s AND f.recorded_at < %(until)s) "
+        "OR EXISTS (SELECT 1 FROM round_trip r WHERE r.vehicle_id = v.vehicle_id "
+        "AND r.started_at >= %(since)s AND r.started_at < %(until)s)))",
+        {"municipality_id": municipality_id, "since": since, "until": until},
+    )
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
 _OUTCOME: Final = """
 INSERT INTO plan_outcome AS o (plan_id, municipality_id, week, promised_dkk, realised_dkk,
     demand_changed_dkk, not_carried_out_dkk, model_wrong_dkk, unserved_promised, unserved_modelled,
@@ -190,9 +232,11 @@ ON CONFLICT (plan_id, week) DO UPDATE SET promised_dkk = EXCLUDED.promised_dkk,
     unserved_realised = EXCLUDED.unserved_realised, moves = EXCLUDED.moves,
     moves_carried_out = EXCLUDED.moves_carried_out, explanation = EXCLUDED.explanation,
     computed_at = EXCLUDED.computed_at
-WHERE (o.realised_dkk, o.demand_changed_dkk, o.not_carried_out_dkk, o.explanation)
+WHERE (o.realised_dkk, o.demand_changed_dkk, o.not_carried_out_dkk, o.unserved_modelled,
+       o.unserved_realised, o.moves_carried_out, o.explanation)
     IS DISTINCT FROM (EXCLUDED.realised_dkk, EXCLUDED.demand_changed_dkk,
-                      EXCLUDED.not_carried_out_dkk, EXCLUDED.explanation)
+                      EXCLUDED.not_carried_out_dkk, EXCLUDED.unserved_modelled,
+                      EXCLUDED.unserved_realised, EXCLUDED.moves_carried_out, EXCLUDED.explanation)
 """
 
 

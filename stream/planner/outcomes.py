@@ -17,6 +17,7 @@ from infra.database.follow_up import (
     read_followed,
     read_homes,
     store_outcome,
+    was_heard_of,
 )
 from infra.database.planning import Connection, read_week
 from optimizer.followup import follow_up, week_bounds, whole_weeks
@@ -57,6 +58,8 @@ async def _reckon_one(
         since, until = week_bounds(week, zone)
         if week in followed.reckoned and until < now - timedelta(weeks=weeks_again):
             continue
+        if not await was_heard_of(connection, plan.municipality_id, since, until):
+            continue  # a stream that is down is no week without demand
         inputs = await read_week(connection, plan.municipality_id, since, until)
         homes = await read_homes(connection, plan.municipality_id, since, until)
         outcome = await asyncio.to_thread(follow_up, plan, week, inputs, homes)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -34,7 +35,8 @@ from tests.unit.test_cli import run as command
 pytestmark = pytest.mark.parametrize("kafka", ["tansu"], indirect=True)
 
 ZONE = ZoneInfo("Europe/Copenhagen")
-SINCE = "2026-03-09T00:00:00+01:00"
+SINCE = "2026-03-30T00:00:00+02:00"
+"""After the 28 days of demand that plans are made from here."""
 PRICE_DKK = Decimal("111.00")
 """Of a round trip of 30 km that no vehicle of the depot takes."""
 
@@ -45,6 +47,16 @@ def fleetpulse(settings: Settings, *words: str) -> subprocess.CompletedProcess[s
 
 def outcomes(settings: Settings) -> list[dict[str, Any]]:
     return read(settings, "SELECT * FROM plan_outcome ORDER BY week")
+
+
+def send_fix(settings: Settings, recorded_at: str) -> None:
+    """Have car 1 be heard of."""
+    change(
+        settings,
+        "INSERT INTO fix (vehicle_id, recorded_at, received_at, lat, lon) "
+        "VALUES ('m/1', %s, now(), 56.3, 10.5)",
+        recorded_at,
+    )
 
 
 @asynccontextmanager
@@ -72,42 +84,45 @@ def test_an_accepted_plan_is_followed_up_week_by_week(settings: Settings) -> Non
 
     async def scenario() -> None:
         async with planned(hurried(settings)):
+            enter_round_trips(settings, days=21, first_day=28)
+            send_fix(settings, "2026-04-22T09:00+02")  # in a week in which nobody drives
             done = await asyncio.to_thread(
                 fleetpulse, settings, "plan", "accept", "m", "--by", "Ea", "--since", SINCE
             )
             assert done.returncode == 0, done.stderr
             assert done.stdout.startswith("accepted by Ea: ")
-            await until(lambda: len(outcomes(settings)) > 20, "outcomes")
+            await until(lambda: len(outcomes(settings)) == 4, "outcomes")
             # Car 2 moved on the second Monday; so far nobody had said so.
             change(
                 settings,
-                "UPDATE vehicle_home SET during = tstzrange(NULL, '2026-03-16T00:00+01') "
+                "UPDATE vehicle_home SET during = tstzrange(NULL, '2026-04-06T00:00+02') "
                 "WHERE vehicle_id = 'm/2'",
             )
             change(
                 settings,
                 "INSERT INTO vehicle_home VALUES ('m/2', 'm/school', "
-                "tstzrange('2026-03-16T00:00+01', NULL))",
+                "tstzrange('2026-04-06T00:00+02', NULL))",
             )
-            change(settings, "DELETE FROM plan_outcome WHERE week = '2026-03-16'")
+            change(settings, "DELETE FROM plan_outcome WHERE week = '2026-04-06'")
             await until(
-                lambda: any(row["week"] == date(2026, 3, 16) for row in outcomes(settings)),
+                lambda: any(row["week"] == date(2026, 4, 6) for row in outcomes(settings)),
                 "the week anew",
             )
 
     run(scenario())
-    before, after, third, *idle = outcomes(settings)
-    assert [before["week"], after["week"]] == [date(2026, 3, 9), date(2026, 3, 16)]
+    # Of the weeks since, in which nothing was sent at all, nothing is known.
+    before, after, third, idle = outcomes(settings)
+    assert [before["week"], after["week"]] == [date(2026, 3, 30), date(2026, 4, 6)]
     assert (before["realised_dkk"], before["not_carried_out_dkk"]) == (0, 7 * PRICE_DKK)
     assert (before["moves_carried_out"], before["moves"]) == (0, 1)
     assert (after["realised_dkk"], after["not_carried_out_dkk"]) == (7 * PRICE_DKK, 0)
     assert (after["moves_carried_out"], after["moves"]) == (1, 1)
     # Long past and reckoned before the move was known: that stays, late fixes come within weeks.
     assert third["moves_carried_out"] == 0
-    assert {row["realised_dkk"] for row in idle} == {0}  # nobody has driven since
-    assert {row["demand_changed_dkk"] for row in idle} == {before["promised_dkk"]}
+    assert idle["week"] == date(2026, 4, 20)
+    assert (idle["realised_dkk"], idle["demand_changed_dkk"]) == (0, before["promised_dkk"])
     shown = fleetpulse(settings, "plan", "outcome", "m").stdout
-    assert "2026-03-16" in shown
+    assert "2026-04-06" in shown
     assert "777.00" in shown
     listed = fleetpulse(settings, "plan", "list", "m").stdout
     assert "accepted" in listed
@@ -124,6 +139,7 @@ def test_the_last_weeks_are_reckoned_again_for_fixes_that_come_late(settings: Se
     async def scenario() -> None:
         async with planned(hurried(settings)):
             since = f"{monday}T00:00:00+02:00"
+            send_fix(settings, f"{monday}T08:00+01")
             assert fleetpulse(settings, "plan", "accept", "m", "--since", since).returncode == 0
             await until(lambda: outcomes(settings), "an outcome")
             assert outcomes(settings)[-1]["unserved_realised"] == 0
@@ -180,24 +196,77 @@ def test_weeks_that_turn_out_to_be_another_plans_are_not_told_twice(settings: Se
 
     async def scenario() -> None:
         async with planned(hurried(settings)):
-            assert fleetpulse(settings, "plan", "accept", "m", "--since", SINCE).returncode == 0
-            await until(lambda: len(outcomes(settings)) > 20, "outcomes")
             await plan_again(settings, 2)
-            later = "2026-03-23T00:00:00+01:00"
-            assert fleetpulse(settings, "plan", "accept", "m", "--since", later).returncode == 0
-            await until(
-                lambda: len({row["plan_id"] for row in outcomes(settings)}) == 2, "the other's"
-            )
+            await plan_again(settings, 3)
+            enter_round_trips(settings, days=28, first_day=28)
+            first, second, third = [row["plan_id"] for row in plans(settings)]
+
+            def accept(plan_id: UUID, since: str) -> None:
+                done = fleetpulse(settings, "plan", "accept", "m", str(plan_id), "--since", since)
+                assert done.returncode == 0, done.stderr
+
+            accept(first, SINCE)
+            await until(lambda: weeks_of(first) == [30, 6, 13, 20], "outcomes")
+            accept(second, "2026-04-20T00:00:00+02:00")
+            await until(lambda: weeks_of(second) == [20], "the second's")
+            assert weeks_of(first) == [30, 6, 13]
+            # From before the second: the first is over for long, and was followed beyond that.
+            accept(third, "2026-04-06T00:00:00+02:00")
+            await until(lambda: weeks_of(third) == [6, 13, 20], "the third's")
+            assert (weeks_of(first), weeks_of(second)) == ([30], [])
+
+    def weeks_of(plan_id: UUID) -> list[int]:
+        return [row["week"].day for row in outcomes(settings) if row["plan_id"] == plan_id]
 
     run(scenario())
-    first, second = [row["plan_id"] for row in plans(settings)]
-    by_week = [(row["week"], row["plan_id"]) for row in outcomes(settings)]
-    assert by_week[:3] == [
-        (date(2026, 3, 9), first),
-        (date(2026, 3, 16), first),
-        (date(2026, 3, 23), second),
-    ]
-    assert {plan_id for _, plan_id in by_week[2:]} == {second}
+
+
+def test_when_a_plan_is_carried_out_is_neither_what_it_was_fitted_to_nor_far_ahead(
+    settings: Settings,
+) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings, days=28)
+
+    async def scenario() -> None:
+        async with planned(settings):
+            pass
+
+    run(scenario())
+    early = fleetpulse(settings, "plan", "accept", "m", "--since", "2026-03-29T09:00:00+00:00")
+    assert early.returncode == 0  # the last round trip ended then
+    change(
+        settings,
+        "UPDATE plan SET state = 'proposed', decided_by = NULL, decided_at = NULL, "
+        "accepted_by = NULL, accepted_at = NULL, followed_from = NULL",
+    )
+    early = fleetpulse(settings, "plan", "accept", "m", "--since", "2026-03-29T08:59:59+00:00")
+    assert early.returncode == 2
+    assert "is before 2026-03-29T09:00:00+00:00, the end of the round trips" in early.stderr
+    assert "or none for now" in early.stderr
+    (row,) = read(settings, "SELECT now() AS now")
+    for days, code in ((32, 2), (30, 0)):
+        since = (row["now"] + timedelta(days=days)).isoformat()
+        late = fleetpulse(settings, "plan", "accept", "m", "--since", since)
+        assert late.returncode == code
+        assert ("is more than 31 days ahead" in late.stderr) == (code == 2)
+
+
+def test_who_accepted_a_plan_is_known_after_somebody_else_rejects_it(settings: Settings) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+
+    async def scenario() -> None:
+        async with planned(settings):
+            pass
+
+    run(scenario())
+    assert fleetpulse(settings, "plan", "accept", "m", "--by", "Ea").returncode == 0
+    (before,) = plans(settings)
+    assert fleetpulse(settings, "plan", "reject", "m", "--by", "Bo").returncode == 0
+    (after,) = plans(settings)
+    assert (after["state"], after["decided_by"], after["accepted_by"]) == ("rejected", "Bo", "Ea")
+    assert after["accepted_at"] == before["accepted_at"] == before["decided_at"]
+    assert after["decided_at"] > after["accepted_at"]
 
 
 def states(settings: Settings) -> list[str]:

@@ -165,7 +165,18 @@ def test_others_that_drive_though_the_depots_own_stand_there_are_the_models_faul
     assert found.unserved_realised == 7
     assert found.model_wrong_ore == 7 * ROUND_TRIP_ORE
     assert found.realised_ore == 0  # by the model the move saved seven, and seven were lost
-    assert "took 7 round trips, where the model expects 0: 777 DKK less" in found.explanation
+    assert "took 7 round trips, and the model expects 0: 777 DKK less" in found.explanation
+
+
+def test_nothing_carried_out_has_saved_nothing_whatever_the_model_expects(
+    plan: PlacementPlan,
+) -> None:
+    # Car 1 of the hall drives from the school though car 3 stands there, as it always has.
+    found = outcome(plan, ((1, SCHOOL), (2, HALL)), BEFORE)
+    assert found.unserved_realised == 7
+    assert found.unserved_modelled == 0
+    assert (found.realised_ore, found.model_wrong_ore) == (0, 0)
+    assert "the model" not in found.explanation
 
 
 def test_a_vehicle_that_came_later_changes_nothing_but_what_is_left_to_save(

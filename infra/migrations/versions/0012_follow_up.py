@@ -35,9 +35,14 @@ ALTER TABLE plan
         CHECK (state IN ('proposed', 'accepted', 'rejected', 'superseded')),
     ADD COLUMN decided_at timestamptz,
     ADD COLUMN decided_by text,
+    ADD COLUMN accepted_at timestamptz,
+    ADD COLUMN accepted_by text,
     ADD COLUMN followed_from timestamptz,
     ADD COLUMN followed_until timestamptz,
     ADD CONSTRAINT plan_decided_by_somebody CHECK ((decided_at IS NULL) = (decided_by IS NULL)),
+    ADD CONSTRAINT plan_accepted_by_somebody CHECK (
+        (accepted_at IS NULL) = (accepted_by IS NULL)
+        AND (accepted_at IS NULL) = (followed_from IS NULL)),
     ADD CONSTRAINT plan_decided CHECK (
         CASE state WHEN 'proposed' THEN decided_at IS NULL
                    WHEN 'superseded' THEN true ELSE decided_at IS NOT NULL END),
@@ -49,6 +54,8 @@ UPDATE plan p SET state = 'superseded' WHERE EXISTS (
     WHERE newer.municipality_id = p.municipality_id AND newer.created_at > p.created_at);
 COMMENT ON COLUMN plan.state IS 'superseded: a newer plan was proposed before anybody decided, or '
     'another one was accepted after this one';
+COMMENT ON COLUMN plan.decided_at IS 'when it was accepted or rejected, the last time';
+COMMENT ON COLUMN plan.accepted_at IS 'kept when it is rejected or superseded afterwards';
 COMMENT ON COLUMN plan.followed_from IS 'since when it was to be carried out; set by accepting it';
 COMMENT ON COLUMN plan.followed_until IS 'until another one was; null: still';
 CREATE UNIQUE INDEX plan_one_accepted ON plan (municipality_id) WHERE state = 'accepted';
