@@ -177,6 +177,18 @@ def _plan(connection: Connection, municipality_id: str, created_at: datetime) ->
         "unserved_before": 3,
         "unserved_after": 1,
         "explanation": "One car more in the north serves two more round trips at the peak.",
+        "lendings": [
+            {
+                "vehicle_class": "car",
+                "borrower_depot_id": f"{municipality_id}/south",
+                "lender_depot_id": f"{municipality_id}/north",
+                "way_min": 7.5,
+                "vehicles": 1,
+                "round_trips": 2,
+                "saves_dkk": 180.0,
+                "reason": "2 round trips on 14 observed days were more than the 1 car at South.",
+            }
+        ],
         "backtest": _backtest(created_at).model_dump(mode="json"),
         "backtest_explanation": "The plan costs 12.0% less than the fleet as it was.",
     }

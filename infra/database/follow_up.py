@@ -154,18 +154,6 @@ async def _chosen(
     return row[0], PlanState(row[1]), SolverStatus(row[2])
 
 
-async def list_plans(connection: Connection, municipality_id: str) -> list[tuple[Any, ...]]:
-    """Return (id, made, state, by whom, moves, saving in DKK, why), the newest first."""
-    cursor = await connection.execute(
-        "SELECT p.plan_id, p.created_at, p.state, p.decided_by, "
-        "(SELECT count(*) FROM plan_move m WHERE m.plan_id = p.plan_id) AS moves, "
-        "p.cost_before_dkk - p.objective_dkk, p.trigger_reason FROM plan p "
-        "WHERE p.municipality_id = %s ORDER BY p.created_at DESC",
-        [municipality_id],
-    )
-    return await cursor.fetchall()
-
-
 async def read_followed(connection: Connection) -> list[FollowedPlan]:
     """Return the plans that are or were accepted."""
     cursor = await connection.execute(
@@ -258,17 +246,3 @@ async def forget_outcomes(connection: Connection, plan_id: UUID, weeks: Collecti
     await connection.execute(
         "DELETE FROM plan_outcome WHERE plan_id = %s AND week = ANY (%s)", [plan_id, list(weeks)]
     )
-
-
-async def list_outcomes(
-    connection: Connection, municipality_id: str, plan_id: UUID | None
-) -> list[tuple[Any, ...]]:
-    """Return (plan, week, promised, realised, the three parts in DKK, in words), newest first."""
-    cursor = await connection.execute(
-        "SELECT o.plan_id, o.week, o.promised_dkk, o.realised_dkk, o.demand_changed_dkk, "
-        "o.not_carried_out_dkk, o.model_wrong_dkk, o.explanation FROM plan_outcome o "
-        "JOIN plan p USING (plan_id) WHERE o.municipality_id = %s "
-        "AND (%s::uuid IS NULL OR plan_id = %s) ORDER BY o.week DESC, p.created_at DESC",
-        [municipality_id, plan_id, plan_id],
-    )
-    return await cursor.fetchall()

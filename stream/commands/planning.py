@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
 from stream.commands.database import Connection, with_connection, with_pool
@@ -27,8 +29,10 @@ class _AsksByDefault(TyperGroup):
 plan = typer.Typer(
     no_args_is_help=True,
     cls=_AsksByDefault,
-    help="Placement plans: ask, accept, reject, list, outcome. `plan MUNICIPALITY` asks for one.",
+    help="Placement plans: ask, accept, reject, list, show, outcome. `plan MUNICIPALITY` asks "
+    "for one.",
 )
+_REQUESTS_SHOWN: Final = 5
 Municipality = Annotated[str, typer.Argument(help="Of which municipality.")]
 Which = Annotated[UUID | None, typer.Argument(help="Its id, as `plan list` shows it; the newest.")]
 By = Annotated[str, typer.Option(help="Who decides; you without it.")]
@@ -37,13 +41,11 @@ By = Annotated[str, typer.Option(help="Who decides; you without it.")]
 @plan.command("ask")
 def ask(municipality: Municipality) -> None:
     """Ask the planner for a placement plan now; it answers in table `plan` and on Kafka."""
-    from infra.database.planning import UnknownMunicipalityError, request_plan
+    from infra.database.planning import request_plan
 
-    try:
+    with _plainly():
         request_id = with_pool(lambda pool: request_plan(pool, municipality, getpass.getuser()))
-    except UnknownMunicipalityError as error:
-        raise typer.BadParameter(str(error)) from None
-    typer.echo(f"requested: {request_id}")
+    typer.echo(f"requested: {request_id}; what came of it: fleetpulse plan list {municipality}")
 
 
 @plan.command("accept")
@@ -56,19 +58,20 @@ def accept(
     ] = "",
 ) -> None:
     """Accept a plan: the planner reckons week by week what it saves. It supersedes the former."""
-    from infra.database import follow_up
+    from infra.database import follow_up, plans
+    from stream.commands.plans_shown import promise
 
     at = instant("--since", since) if since else None
     who = by or getpass.getuser()
 
-    async def decide(connection: Connection) -> UUID:
-        return await follow_up.accept(connection, municipality, plan_id, who, at)
+    async def decide(connection: Connection) -> plans.KeptPlan:
+        accepted = await follow_up.accept(connection, municipality, plan_id, who, at)
+        return await plans.read_plan(connection, municipality, accepted)
 
-    try:
-        accepted = with_connection(decide)
-    except follow_up.DecisionError as error:
-        raise typer.BadParameter(str(error)) from None
-    typer.echo(f"accepted by {who}: {accepted}")
+    with _plainly():
+        kept = with_connection(decide)
+    typer.echo(f"accepted by {who}: {kept.plan.plan_id}")
+    typer.echo(promise(kept.plan))
 
 
 @plan.command("reject")
@@ -81,58 +84,59 @@ def reject(municipality: Municipality, plan_id: Which = None, by: By = "") -> No
     async def decide(connection: Connection) -> UUID:
         return await follow_up.reject(connection, municipality, plan_id, who)
 
-    try:
+    with _plainly():
         rejected = with_connection(decide)
-    except follow_up.DecisionError as error:
-        raise typer.BadParameter(str(error)) from None
     typer.echo(f"rejected by {who}: {rejected}")
 
 
 @plan.command("list")
 def list_(municipality: Municipality) -> None:
-    """List plans, the newest first."""
-    from infra.database import follow_up
+    """List plans, the newest first, and the newest requests that no plan has answered."""
+    from infra.database import plans
+    from stream.commands.plans_shown import show_list
 
-    rows = with_connection(lambda connection: follow_up.list_plans(connection, municipality))
-    _show(("plan", "made", "state", "by", "moves", "saves DKK", "why then"), rows)
+    async def read(connection: Connection) -> tuple[list[plans.PlanLine], list[plans.RequestLine]]:
+        return (
+            await plans.list_plans(connection, municipality),
+            await plans.list_requests(connection, municipality, _REQUESTS_SHOWN),
+        )
+
+    with _plainly():
+        show_list(*with_connection(read), Console())
+
+
+@plan.command("show")
+def show(municipality: Municipality, plan_id: Which = None) -> None:
+    """Show a plan: what it saves, what is proven, and the reason of each move and lending."""
+    from infra.database import plans
+    from stream.commands.plans_shown import show_plan
+
+    with _plainly():
+        kept = with_connection(lambda one: plans.read_plan(one, municipality, plan_id))
+    show_plan(kept, Console())
 
 
 @plan.command("outcome")
 def outcome(municipality: Municipality, plan_id: Which = None) -> None:
     """Show what accepted plans have saved in each week, and why not what they promised."""
-    from infra.database import follow_up
+    from infra.database import plans
+    from stream.commands.plans_shown import show_outcomes
 
-    rows = with_connection(
-        lambda connection: follow_up.list_outcomes(connection, municipality, plan_id)
-    )
-    _show(
-        (
-            "plan",
-            "week",
-            "promised DKK",
-            "realised DKK",
-            "demand changed",
-            "not carried out",
-            "model wrong",
-            "in words",
-        ),
-        rows,
-    )
+    with _plainly():
+        rows = with_connection(lambda one: plans.list_outcomes(one, municipality, plan_id))
+    show_outcomes(rows, Console())
 
 
-def _show(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Say what was given wrongly in a sentence."""
+    from infra.database.follow_up import DecisionError
+    from infra.database.planning import UnknownMunicipalityError
+    from infra.database.plans import UnknownPlanError
 
-    table = Table(*columns)
-    for column in table.columns:
-        column.overflow = "fold"
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    Console().print(table)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if isinstance(value, float) else str(value)
+    try:
+        yield
+    except (DecisionError, UnknownPlanError) as error:
+        raise typer.BadParameter(str(error)) from None
+    except UnknownMunicipalityError as error:
+        raise typer.BadParameter(f"{error}; enter it with `fleetpulse fleet`") from None

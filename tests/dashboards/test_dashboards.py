@@ -247,20 +247,74 @@ def test_underuse_is_judged_as_the_processor_judges_it(
 
 
 @pytest.mark.parametrize("reader", ["filled"], indirect=True)
-def test_the_latest_plan_shows_its_moves_and_its_saving(
+def test_the_plan_shows_its_moves_and_its_saving(
     reader: Connection, range_shown: TimeRange
 ) -> None:
-    [plan] = run(reader, target_of("Latest placement plan"), range_shown)
+    [plan] = run(reader, target_of("Placement plan"), range_shown)
     assert (plan["Moves"], plan["Saving"]) == (1, 3000)
-    [move] = run(reader, target_of("Moves of the latest plan"), range_shown)
+    [move] = run(reader, target_of("Moves of the plan"), range_shown)
     assert (move["Vehicle"], move["From"], move["To"]) == ("car-3", "South", "North")
+    [lending] = run(reader, target_of("Lendings of the plan"), range_shown)
+    assert (lending["Fetches"], lending["From"], lending["Saving"]) == ("South", "North", 180)
+
+
+PLAN_PANELS = (
+    "Placement plan",
+    "Moves of the plan",
+    "Lendings of the plan",
+    "Back-test of the plan",
+    "What the back-test of the plan says",
+)
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_an_accepted_plan_stays_in_sight_when_others_are_proposed(
+    reader: Connection, database_url: str, range_shown: TimeRange
+) -> None:
+    def states() -> set[str]:
+        return {
+            row["State"] for one in PLAN_PANELS for row in run(reader, target_of(one), range_shown)
+        }
+
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        for state, days in (("superseded", 1), ("proposed", 2), ("rejected", 3)):
+            owner.execute(
+                "INSERT INTO plan SELECT (p).* FROM (SELECT jsonb_populate_record(p, "
+                "jsonb_build_object('plan_id', gen_random_uuid(), 'state', %s::text, 'created_at', "
+                "p.created_at + make_interval(days => %s), 'accepted_at', NULL, 'accepted_by', "
+                "NULL, 'followed_from', NULL) || CASE %s::text WHEN 'rejected' THEN '{}' ELSE "
+                '\'{"decided_at": null, "decided_by": null}\'::jsonb END) AS p FROM plan p '
+                "WHERE municipality_id = 'syddjurs' AND state = 'accepted') AS copied",
+                [state, days, state],
+            )
+        assert states() == {"accepted"}
+        owner.execute("UPDATE plan SET state = 'superseded' WHERE state = 'accepted'")
+        assert states() == {"proposed"}
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_readers_learn_nobodys_name_from_plans(reader: Connection, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(
+            "UPDATE plan SET trigger = 'on-demand', trigger_reason = 'asked for by Ea Lund', "
+            "decided_by = 'Ea Lund', accepted_by = 'Ea Lund', document = document "
+            "|| jsonb_build_object('trigger_reason', 'asked for by Ea Lund')"
+        )
+    rows = reader.execute("SELECT to_jsonb(p)::text FROM reader.plan p").fetchall()
+    assert len(rows) == 1
+    assert "Ea Lund" not in rows[0][0]
+    [kept] = reader.execute(
+        "SELECT state, trigger_reason, document ->> 'trigger_reason', accepted_at IS NOT NULL, "
+        "decided_at IS NOT NULL FROM reader.plan"
+    ).fetchall()
+    assert kept == ("accepted", "asked for", "asked for", True, True)
 
 
 @pytest.mark.parametrize("reader", ["filled"], indirect=True)
 def test_the_back_test_shows_all_contenders_beside_the_fleet_as_it_was(
     reader: Connection, range_shown: TimeRange
 ) -> None:
-    rows = run(reader, target_of("Back-test of the latest plan"), range_shown)
+    rows = run(reader, target_of("Back-test of the plan"), range_shown)
     assert [(row["Contender"], row["Moves"], row["Served"]) for row in rows] == [
         ("as it was", 0, 0.8),
         ("greedy", 1, 0.8),
@@ -273,7 +327,7 @@ def test_the_back_test_shows_all_contenders_beside_the_fleet_as_it_was(
     parts = ("Unserved", "Energy", "Fetching", "CO2e priced", "Moving", "Chargers")
     assert [sum(row[part] for part in parts) for row in rows] == [row["Cost"] for row in rows]
     assert {(row["Weeks fitted"], row["Weeks replayed"]) for row in rows} == {(6, 2)}
-    [said] = run(reader, target_of("What the back-test of the latest plan says"), range_shown)
+    [said] = run(reader, target_of("What the back-test of the plan says"), range_shown)
     assert said["In words"].startswith("The plan costs 12.0% less")
 
 

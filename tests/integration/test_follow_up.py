@@ -91,6 +91,9 @@ def test_an_accepted_plan_is_followed_up_week_by_week(settings: Settings) -> Non
             )
             assert done.returncode == 0, done.stderr
             assert done.stdout.startswith("accepted by Ea: ")
+            (row,) = plans(settings)
+            saved_dkk = row["cost_before_dkk"] - row["objective_dkk"]
+            assert f"\n1 move; promised saving {saved_dkk:,.0f} DKK in" in done.stdout
             await until(lambda: len(outcomes(settings)) == 4, "outcomes")
             # Car 2 moved on the second Monday; so far nobody had said so.
             change(
@@ -124,9 +127,12 @@ def test_an_accepted_plan_is_followed_up_week_by_week(settings: Settings) -> Non
     shown = fleetpulse(settings, "plan", "outcome", "m").stdout
     assert "2026-04-06" in shown
     assert "777.00" in shown
+    assert "1 of 1 moves were carried out" in shown
     listed = fleetpulse(settings, "plan", "list", "m").stdout
-    assert "accepted" in listed
-    assert "Ea" in listed
+    (plan,) = plans(settings)
+    assert "accepted by Ea" in listed
+    assert str(plan["plan_id"]) in listed  # whole, on a terminal of 80 columns
+    assert f"{plan['created_at']:%Y-%m-%d %H:%M} UTC" in listed
 
 
 def test_the_last_weeks_are_reckoned_again_for_fixes_that_come_late(settings: Settings) -> None:
@@ -293,7 +299,69 @@ def test_a_plan_is_asked_for_with_and_without_the_word(settings: Settings) -> No
     assert fleetpulse(settings, "plan", "m").stdout.startswith("requested: ")
     assert fleetpulse(settings, "plan", "ask", "m").stdout.startswith("requested: ")
     assert len(read(settings, "SELECT 1 FROM plan_request")) == 2
+    listed = fleetpulse(settings, "plan", "list", "m").stdout
+    for row in read(settings, "SELECT request_id FROM plan_request"):
+        assert str(row["request_id"]) in listed
+    assert "waits for the planner" in listed
     assert "'nowhere' is not entered" in fleetpulse(settings, "plan", "nowhere").stderr
+
+
+@pytest.mark.parametrize("word", ["list", "show", "outcome"])
+def test_a_municipality_that_is_not_entered_is_refused(settings: Settings, word: str) -> None:
+    refused = fleetpulse(settings, "plan", word, "nowhere")
+    assert refused.returncode == 2
+    assert "nowhere is not entered" in refused.stderr
+
+
+def test_a_request_that_was_refused_says_so_in_the_list(settings: Settings) -> None:
+    enter_fleet(settings)
+    assert fleetpulse(settings, "plan", "m").returncode == 0
+
+    async def scenario() -> None:
+        async with planner(settings):
+            await until(
+                lambda: read(settings, "SELECT 1 FROM plan_request WHERE done_at IS NOT NULL"),
+                "an answer",
+            )
+
+    run(scenario())
+    listed = " ".join(fleetpulse(settings, "plan", "list", "m").stdout.split())
+    assert "refused: 0 round" in listed
+    shown = fleetpulse(settings, "plan", "show", "m")
+    assert shown.returncode == 2
+    assert "has no plan yet; see: fleetpulse plan list m" in shown.stderr
+
+
+def test_a_plan_is_shown_with_what_one_decides_by(settings: Settings) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+
+    async def scenario() -> None:
+        async with planned(with_planner(settings, lending_within_min=60.0, fetching="by-bicycle")):
+            pass
+
+    run(scenario())
+    (row,) = plans(settings)
+    shown = fleetpulse(settings, "plan", "show", "m").stdout
+    again = fleetpulse(settings, "plan", "show", "m", str(row["plan_id"])).stdout
+    assert shown == again
+    words = " ".join(shown.split())
+    document = row["document"]
+    assert "state proposed" in words
+    parts = [*document["moves"], *document["lendings"]]
+    assert parts
+    for one in parts:
+        assert " ".join(one["reason"].split()) in words
+    for one in (document["backtest_explanation"], document["explanation"]):
+        assert one in words
+    saved_dkk = row["cost_before_dkk"] - row["objective_dkk"]
+    assert f"promised saving {saved_dkk:,.0f} DKK in" in words
+    assert f"nothing costs less than {row['bound_dkk']:,.0f} DKK, a gap of 0.0%" in words
+    assert fleetpulse(settings, "plan", "accept", "m", "--by", "Ea").returncode == 0
+    assert fleetpulse(settings, "plan", "reject", "m", "--by", "Bo").returncode == 0
+    words = " ".join(fleetpulse(settings, "plan", "show", "m").stdout.split())
+    assert "state rejected, decided by Bo at" in words
+    assert "; accepted by Ea at" in words
 
 
 def test_the_database_keeps_no_outcome_that_does_not_add_up(settings: Settings) -> None:

@@ -88,8 +88,39 @@ CREATE TABLE plan_outcome (
 COMMENT ON TABLE plan_outcome IS 'schemas.outcome.PlanOutcome: an accepted plan''s whole local '
     'weeks, by their Monday; savings are DKK a week against nothing having moved';
 
+CREATE VIEW plan_lending AS
+SELECT p.municipality_id, p.plan_id, p.created_at, one.place::integer AS place,
+       one.lending ->> 'vehicle_class' AS vehicle_class,
+       one.lending ->> 'borrower_depot_id' AS borrower_depot_id,
+       one.lending ->> 'lender_depot_id' AS lender_depot_id,
+       (one.lending ->> 'way_min')::double precision AS way_min,
+       (one.lending ->> 'vehicles')::integer AS vehicles,
+       (one.lending ->> 'round_trips')::integer AS round_trips,
+       (one.lending ->> 'saves_dkk')::double precision AS saves_dkk,
+       one.lending ->> 'reason' AS reason
+FROM plan p
+CROSS JOIN LATERAL jsonb_array_elements(p.document -> 'lendings')
+    WITH ORDINALITY AS one (lending, place);
+COMMENT ON VIEW plan_lending IS 'Which depot should fetch vehicles of which neighbour, from the '
+    'plan''s document (schemas.plan.PlanLending)';
+
+-- Without the names of who decided and who asked, as readers of studies do not see who asked.
 CREATE OR REPLACE VIEW reader.plan WITH (security_barrier) AS
-SELECT t.* FROM public.plan t
+SELECT t.plan_id, t.municipality_id, t.created_at, t.trigger,
+       CASE t.trigger WHEN 'on-demand' THEN 'asked for' ELSE t.trigger_reason
+       END AS trigger_reason,
+       t.demand_from, t.demand_to, t.round_trip_count, t.inputs_hash, t.seed, t.status,
+       t.objective_dkk, t.bound_dkk, t.gap, t.cost_before_dkk,
+       CASE t.trigger
+           WHEN 'on-demand' THEN t.document || jsonb_build_object('trigger_reason', 'asked for')
+           ELSE t.document
+       END AS document,
+       t.state, t.decided_at, t.accepted_at, t.followed_from, t.followed_until
+FROM public.plan t
+WHERE t.municipality_id IN (
+    SELECT a.municipality_id FROM public.reader_access a WHERE a.role_name = current_user);
+CREATE VIEW reader.plan_lending WITH (security_barrier) AS
+SELECT t.* FROM public.plan_lending t
 WHERE t.municipality_id IN (
     SELECT a.municipality_id FROM public.reader_access a WHERE a.role_name = current_user);
 CREATE VIEW reader.plan_outcome WITH (security_barrier) AS

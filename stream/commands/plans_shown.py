@@ -1,0 +1,149 @@
+"""Plans on the terminal: a list, one whole with its reasons, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from infra.database.plans import KeptPlan, PlanLine, RequestLine
+from schemas.ids import local_part
+from schemas.plan import PlacementPlan, SolverStatus
+
+_ID_WIDTH: Final = 36
+"""Of a UUID as text."""
+
+
+def show_list(plans: Sequence[PlanLine], requests: Sequence[RequestLine], console: Console) -> None:
+    """Print plans as a list, and who waits for one or was told why there is none."""
+    table = _ids(_table("plan, and why then", "made, state", "moves", "saves\nDKK"))
+    for one in plans:
+        by = f" by {escape(one.decided_by)}" if one.decided_by else ""
+        table.add_row(
+            f"{one.plan_id}\n{escape(one.trigger_reason)}",
+            f"{_minute(one.created_at)}\n{one.state}{by}",
+            str(one.moves),
+            f"{one.saves_dkk:,.0f}",
+        )
+    console.print(table)
+    if not requests:
+        return
+    table = _ids(_table("request without a plan", "asked, by", "answer"))
+    for asked in requests:
+        table.add_row(
+            str(asked.request_id),
+            f"{_minute(asked.requested_at)}\n{escape(asked.requested_by)}",
+            "none yet: waits for the planner" if asked.outcome is None else escape(asked.outcome),
+        )
+    console.print(table)
+
+
+def show_plan(kept: KeptPlan, console: Console) -> None:
+    """Print a plan: what it saves, what is proven, why each move and lending, and the back-test."""
+    for line in _lines(kept):
+        console.print(line, highlight=False)
+
+
+def promise(plan: PlacementPlan) -> str:
+    """Return how many moves and lendings a plan has, and what it is to save."""
+    saved_dkk = plan.cost_before_dkk - plan.objective_dkk
+    lent = f" and {_count(len(plan.lendings), 'lending')}" if plan.lendings else ""
+    moving = (
+        "" if plan.relocation_dkk is None else f", {plan.relocation_dkk:,.0f} DKK for moving paid"
+    )
+    return (
+        f"{_count(len(plan.moves), 'move')}{lent}; promised saving {saved_dkk:,.0f} DKK in "
+        f"{plan.horizon_weeks:.1f} weeks{moving}"
+    )
+
+
+def _lines(kept: KeptPlan) -> Iterator[str]:
+    plan = kept.plan
+    yield f"[bold]plan {plan.plan_id} of {plan.municipality_id}[/], made {_minute(plan.created_at)}"
+    yield f"[bold]state[/] {escape(_state(kept))}"
+    yield f"[bold]why[/] {plan.trigger.value}: {escape(plan.trigger_reason)}"
+    yield f"[bold]plan[/] {escape(promise(plan))}"
+    yield f"[bold]proof[/] {escape(_proof(plan))}"
+    yield (
+        f"[bold]basis[/] {_count(plan.round_trip_count, 'round trip')} from "
+        f"{_minute(plan.demand_from)} to {_minute(plan.demand_to)}, seed {plan.seed}, inputs "
+        f"{plan.inputs_hash[:12]}"
+    )
+    yield f"[bold]in words[/] {escape(plan.explanation)}"
+    yield f"[bold]back-test[/] {escape(plan.backtest_explanation)}"
+    for move in plan.moves:
+        came = local_part(move.from_depot_id) if move.from_depot_id else "no home"
+        yield (
+            f"[bold]move[/] {escape(local_part(move.vehicle_id))}: {escape(came)} → "
+            f"{escape(local_part(move.to_depot_id))}: {escape(move.reason)}"
+        )
+    for one in plan.lendings:
+        yield (
+            f"[bold]lending[/] {escape(local_part(one.borrower_depot_id))} fetches "
+            f"{_count(one.vehicles, one.vehicle_class.value)} of "
+            f"{escape(local_part(one.lender_depot_id))}: {escape(one.reason)}"
+        )
+
+
+def _state(kept: KeptPlan) -> str:
+    said = str(kept.state)
+    if kept.decided_at is not None:
+        said += f", decided by {kept.decided_by} at {_minute(kept.decided_at)}"
+    if kept.accepted_at is not None and kept.accepted_at != kept.decided_at:
+        said += f"; accepted by {kept.accepted_by} at {_minute(kept.accepted_at)}"
+    return said
+
+
+def _proof(plan: PlacementPlan) -> str:
+    if plan.status in {SolverStatus.INFEASIBLE, SolverStatus.UNKNOWN}:
+        return f"{plan.status.value}: nothing is placed, every vehicle is left where it stands"
+    costs = (
+        f"{plan.status.value}: it costs {plan.objective_dkk:,.0f} DKK against "
+        f"{plan.cost_before_dkk:,.0f} DKK as it stands"
+    )
+    return f"{costs}; nothing costs less than {plan.bound_dkk:,.0f} DKK, a gap of {plan.gap:.1%}"
+
+
+def show_outcomes(rows: Sequence[tuple[Any, ...]], console: Console) -> None:
+    """Print what became of plans week by week: a table each, and the weeks in words."""
+    for plan_id, weeks in groupby(sorted(rows, key=lambda row: str(row[0])), lambda row: row[0]):
+        table = _table("week", "promised\nDKK", "realised\nDKK", "demand\nchanged")
+        for name in ("not\ncarried out", "model\nwrong"):
+            table.add_column(name)
+        said: list[str] = []
+        for _, week, *amounts, explanation in weeks:
+            table.add_row(str(week), *map(str, amounts))
+            said.append(f"[bold]{week}[/] {escape(explanation)}")
+        console.print(f"[bold]plan {plan_id}[/]", highlight=False)
+        console.print(table)
+        for line in said:
+            console.print(line, highlight=False)
+    if not rows:
+        console.print("no week of an accepted plan is reckoned yet")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, box=box.SIMPLE_HEAD)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _ids(table: Table) -> Table:
+    """Keep ids whole, to be copied: what stands below one in its cell is folded at its width."""
+    table.columns[0].width = _ID_WIDTH
+    return table
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
