@@ -14,7 +14,7 @@ from schemas.demand import Fetching, PlacementPolicy
 class KafkaSettings(BaseSettings):
     """How to reach Kafka: `FLEETPULSE_KAFKA_…`, TLS and SASL included."""
 
-    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_KAFKA_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_KAFKA_", frozen=True, allow_inf_nan=False)
 
     bootstrap_servers: str = Field(
         default="127.0.0.1:9092", description="Comma-separated host:port pairs"
@@ -61,7 +61,7 @@ class KafkaSettings(BaseSettings):
 class PlannerSettings(BaseSettings):
     """When the planner plans: `FLEETPULSE_PLANNER_…`."""
 
-    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_PLANNER_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_PLANNER_", frozen=True, allow_inf_nan=False)
 
     schedule: str = Field(default="0 3 * * *", description="Cron expression, Danish local time")
     drift_threshold: float = Field(
@@ -84,9 +84,14 @@ class PlannerSettings(BaseSettings):
         ge=0,
         description="Rest between two plans on request; who asks meanwhile gets the next one",
     )
-    horizon_days: int = Field(default=56, ge=7, description="Days of demand that a plan reads")
+    horizon_days: int = Field(
+        default=84,
+        ge=7,
+        le=730,
+        description="Days of demand that a plan reads; of 12 weeks it is back-tested on 4",
+    )
     time_limit_s: float = Field(default=30.0, gt=0)
-    seed: int = 1
+    seed: int = Field(default=1, ge=0, le=2**31 - 1, description="The solver takes 31 bits")
     follow_up_every_s: float = Field(
         default=3600.0, gt=0, description="How often outcomes of accepted plans are reckoned"
     )
@@ -124,7 +129,7 @@ class PlannerSettings(BaseSettings):
 class TravelSettings(BaseSettings):
     """Who tells distances and times on the road: `FLEETPULSE_TRAVEL_…`."""
 
-    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_TRAVEL_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_TRAVEL_", frozen=True, allow_inf_nan=False)
 
     service: Literal["geodesic", "valhalla", "osrm"] = Field(
         default="geodesic", description="Geodesic: as the crow flies, with a road factor"
@@ -153,7 +158,7 @@ class TravelSettings(BaseSettings):
 class Settings(BaseSettings):
     """Everything a process of ours needs to know about its surroundings."""
 
-    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_", frozen=True, allow_inf_nan=False)
 
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://fleetpulse@127.0.0.1:5432/fleetpulse"),

@@ -25,7 +25,7 @@ class ObservedRoundTrip(_Part):
     ended_at: UtcDatetime
     start_depot_id: ScopedId
     end_depot_id: ScopedId | None
-    distance_m: float = Field(ge=0)
+    distance_m: float = Field(ge=0, le=1e8)
 
 
 def _by_time(round_trips: tuple[ObservedRoundTrip, ...]) -> tuple[ObservedRoundTrip, ...]:

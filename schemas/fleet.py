@@ -32,6 +32,9 @@ __all__ = [
 CORNERS_WITHIN_KM: Final = 10.0
 """A depot's polygon lies so near its point: what does not has lat and lon swapped."""
 
+PLACES_AT_MOST: Final = 100_000
+"""Parking places or chargers of a depot; a figure beyond that is a slip of the keyboard (ours)."""
+
 _KM_PER_DEG: Final = 111.2
 _LEAST_CORNERS: Final = 3
 
@@ -94,8 +97,8 @@ class Depot(_Row):
     polygon: tuple[Corner, ...] | None = Field(
         default=None, description="Corners as (lat, lon); the last is joined to the first"
     )
-    capacity: int = Field(ge=0, description="Parking places for our vehicles")
-    charger_count: int = Field(default=0, ge=0)
+    capacity: int = Field(ge=0, le=PLACES_AT_MOST, description="Parking places for our vehicles")
+    charger_count: int = Field(default=0, ge=0, le=PLACES_AT_MOST)
 
     @model_validator(mode="after")
     def _polygon_is_one_place(self) -> Self:
@@ -113,11 +116,16 @@ class Vehicle(_Row):
     vehicle_type: VehicleType = VehicleType.UNKNOWN
     energy_source: EnergySource = EnergySource.UNKNOWN
     consumption_per_km: float = Field(
-        default=0.0, ge=0, description="Litres of fuel, or kWh for an electric vehicle, per km"
+        default=0.0,
+        ge=0,
+        le=100,
+        description="Litres of fuel, or kWh for an electric vehicle, per km",
     )
-    yearly_cost_dkk: float = Field(default=0.0, ge=0, description="Ownership or lease, DKK a year")
+    yearly_cost_dkk: float = Field(
+        default=0.0, ge=0, le=1e9, description="Ownership or lease, DKK a year"
+    )
     range_km: float | None = Field(default=None, gt=0)
-    seats: int = Field(default=5, ge=1)
+    seats: int = Field(default=5, ge=1, le=1_000)
     home_depot_id: ScopedId | None = None
     lease_ends_on: date | None = None
     locked_until: date | None = Field(

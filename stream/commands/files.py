@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
 
+_OF_LIMITS: Final = frozenset(
+    {"less_than", "less_than_equal", "greater_than", "greater_than_equal", "finite_number"}
+)
+"""Faults whose message names the limit and not the value."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -21,5 +25,8 @@ def read_json(file: BinaryIO, model: type[Model]) -> Model:
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             place = ".".join(map(str, fault["loc"]))
-            typer.echo(f"{file.name}: {place + ': ' if place else ''}{fault['msg']}", err=True)
+            given = f", not {fault['input']!r}" if fault["type"] in _OF_LIMITS else ""
+            typer.echo(
+                f"{file.name}: {place + ': ' if place else ''}{fault['msg']}{given}", err=True
+            )
         raise typer.Exit(2) from None

@@ -102,7 +102,7 @@ def test_too_few_round_trips_are_no_drift_and_a_request_is_refused_in_words(
     assert plans(settings) == []
     (request,) = read(settings, "SELECT * FROM plan_request")
     assert request["plan_id"] is None
-    assert request["outcome"].startswith("refused: 12 round trips in 56 days, at least 50")
+    assert request["outcome"].startswith("refused: 12 round trips in 84 days, at least 50")
 
 
 def test_a_plan_on_demand_answers_all_who_wait(settings: Settings) -> None:
@@ -135,7 +135,7 @@ def test_vehicles_that_nobody_has_entered_are_not_placed(settings: Settings) -> 
         with psycopg.connect(settings.database_url.get_secret_value()) as connection:
             connection.execute("UPDATE vehicle SET registered = false WHERE vehicle_id = 'm/2'")
         async with await connect(settings) as connection:
-            inputs = await read_inputs(connection, "m", 56)
+            inputs = await read_inputs(connection, "m", 84)
         assert [one.vehicle_id for one in inputs.vehicles] == ["m/1", "m/3"]
         assert {one.vehicle_id for one in inputs.round_trips} == {"m/1", "m/3"}
 

@@ -117,6 +117,32 @@ def test_a_value_out_of_range_is_refused_with_its_setting_and_what_is_allowed(
     assert fault["loc"] == (variable.lower(),)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "remedy"),
+    [
+        ("PLANNER_SEED", "-1", "greater than or equal to 0"),
+        ("PLANNER_SEED", "2147483648", "less than or equal to 2147483647"),
+        ("PLANNER_HORIZON_DAYS", "731", "less than or equal to 730"),
+        ("PLANNER_HORIZON_DAYS", "6", "greater than or equal to 7"),
+        ("PLANNER_TIME_LIMIT_S", "inf", "finite number"),
+        ("PLANNER_COOLDOWN_S", "nan", "finite number"),
+        ("TRAVEL_TIMEOUT_S", "inf", "finite number"),
+        ("KAFKA_SESSION_TIMEOUT_S", "inf", "finite number"),
+        ("WATCH_EVERY_S", "inf", "finite number"),
+    ],
+)
+def test_numbers_that_no_planner_could_work_with_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, remedy: str
+) -> None:
+    monkeypatch.setenv(f"FLEETPULSE_{variable}", value)
+    with pytest.raises(ValidationError, match=re.escape(remedy)):
+        Settings()
+
+
+def test_a_plan_reads_the_twelve_weeks_that_are_back_tested_as_eight_and_four() -> None:
+    assert Settings().planner.horizon_days == 12 * 7
+
+
 def test_secrets_are_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
     set_kafka(
         monkeypatch, SECURITY_PROTOCOL="SASL_SSL", SASL_USERNAME="roads", SASL_PASSWORD=SECRET
