@@ -14,7 +14,9 @@ from schemas.demand import Fetching, PlacementPolicy
 class KafkaSettings(BaseSettings):
     """How to reach Kafka: `FLEETPULSE_KAFKA_…`, TLS and SASL included."""
 
-    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_KAFKA_", frozen=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        env_prefix="FLEETPULSE_KAFKA_", frozen=True, allow_inf_nan=False
+    )
 
     bootstrap_servers: str = Field(
         default="127.0.0.1:9092", description="Comma-separated host:port pairs"
@@ -61,7 +63,9 @@ class KafkaSettings(BaseSettings):
 class PlannerSettings(BaseSettings):
     """When the planner plans: `FLEETPULSE_PLANNER_…`."""
 
-    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_PLANNER_", frozen=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        env_prefix="FLEETPULSE_PLANNER_", frozen=True, allow_inf_nan=False
+    )
 
     schedule: str = Field(default="0 3 * * *", description="Cron expression, Danish local time")
     drift_threshold: float = Field(
@@ -129,7 +133,9 @@ class PlannerSettings(BaseSettings):
 class TravelSettings(BaseSettings):
     """Who tells distances and times on the road: `FLEETPULSE_TRAVEL_…`."""
 
-    model_config = SettingsConfigDict(env_prefix="FLEETPULSE_TRAVEL_", frozen=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        env_prefix="FLEETPULSE_TRAVEL_", frozen=True, allow_inf_nan=False
+    )
 
     service: Literal["geodesic", "valhalla", "osrm"] = Field(
         default="geodesic", description="Geodesic: as the crow flies, with a road factor"

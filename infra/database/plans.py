@@ -21,13 +21,14 @@ class UnknownPlanError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PlanLine:
-    """A plan in a list."""
+    """A plan in a list; new homes are those of vehicles that had none."""
 
     plan_id: UUID
     created_at: datetime
     state: PlanState
     decided_by: str | None
     moves: int
+    new_homes: int
     saves_dkk: float
     trigger_reason: str
 
@@ -60,7 +61,9 @@ async def list_plans(connection: Connection, municipality_id: str) -> list[PlanL
     async with connection.cursor(row_factory=class_row(PlanLine)) as cursor:
         await cursor.execute(
             "SELECT p.plan_id, p.created_at, p.state, p.decided_by, "
-            "(SELECT count(*) FROM plan_move m WHERE m.plan_id = p.plan_id) AS moves, "
+            "(SELECT count(m.from_depot_id) FROM plan_move m WHERE m.plan_id = p.plan_id) "
+            "AS moves, (SELECT count(*) FROM plan_move m WHERE m.plan_id = p.plan_id "
+            "AND m.from_depot_id IS NULL) AS new_homes, "
             "p.cost_before_dkk - p.objective_dkk AS saves_dkk, p.trigger_reason FROM plan p "
             "WHERE p.municipality_id = %s ORDER BY p.created_at DESC",
             [municipality_id],

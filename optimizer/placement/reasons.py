@@ -14,9 +14,11 @@ from optimizer.placement.shortage import crowded, plural, shortage, word
 from optimizer.placement.solve import Solution
 from schemas.demand import Fetching
 from schemas.fleet import VehicleType
+from schemas.outcome import WEEK_DAYS
 from schemas.plan import PlanLending, PlanMove, SolverStatus
 
 _NAMED_AT_MOST: Final = 5
+_ROUNDING: Final = 1e-6
 _MEANS: Final = {Fetching.ON_FOOT: "on foot", Fetching.BY_BICYCLE: "by bicycle"}
 
 
@@ -195,17 +197,16 @@ def explanation(problem: Problem, solution: Solution) -> str:
         )
     before = bill(problem, now)
     after = bill(problem, solution.placement, solution.lendings)
-    moved = sum(1 for one, origin in now.items() if solution.placement[one] != origin)
     parts = [
-        f"{moved} of {len(problem.vehicles)} vehicles move.",
+        _who_moves(problem, solution.placement),
         (
             f"Of the round trips on {problem.days} observed days, "
             f"{before.unserved_round_trips} were more than their depot's own vehicles can serve, "
             f"{after.unserved_round_trips} with the plan."
         ),
         (
-            f"Scaled from {problem.days} to {problem.horizon_days} days, {problem.scale:.2f} "
-            f"times, that is {before.total_ore / ORE_PER_DKK:,.0f} DKK against "
+            f"Scaled from {_observed(problem)} to {problem.horizon_days} days, "
+            f"{problem.scale:.2f} times, that is {before.total_ore / ORE_PER_DKK:,.0f} DKK against "
             f"{after.total_ore / ORE_PER_DKK:,.0f} DKK, of which "
             f"{after.relocation_ore / ORE_PER_DKK:,.0f} DKK for moving."
         ),
@@ -235,6 +236,30 @@ def explanation(problem: Problem, solution: Solution) -> str:
     if now_crowded:
         parts.append(f"More stand there now than there are places: {now_crowded}.")
     return " ".join(parts)
+
+
+def _who_moves(problem: Problem, placement: Mapping[str, str]) -> str:
+    """Count who leaves its home depot, and apart from them who gets one for the first time."""
+    homes = {one: vehicle.home_depot_id for one, vehicle in problem.vehicles.items()}
+    moved = sum(1 for one, home in homes.items() if home is not None and placement[one] != home)
+    said = f"{moved} of {len(homes)} vehicles move."
+    new = [one for one, home in homes.items() if home is None]
+    if not new:
+        return said
+    now = problem.as_it_stands()
+    elsewhere = sum(1 for one in new if one in now and placement[one] != now[one])
+    return (
+        f"{said} {plural(len(new), 'vehicle')} without a home depot "
+        f"{'gets' if len(new) == 1 else 'get'} one, {elsewhere} of them another than left most."
+    )
+
+
+def _observed(problem: Problem) -> str:
+    """Return what the scale counts from: first start to last end, at least a week."""
+    observed_days = problem.horizon_days / problem.scale
+    if observed_days <= WEEK_DAYS + _ROUNDING:
+        return f"a week of {WEEK_DAYS} days, the least that counts as observed,"
+    return f"{observed_days:.1f} observed days"
 
 
 def _who_stays(problem: Problem) -> str:

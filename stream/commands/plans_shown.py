@@ -15,6 +15,7 @@ from rich.table import Table
 from infra.database.plans import KeptPlan, PlanLine, RequestLine
 from schemas.ids import local_part
 from schemas.plan import PlacementPlan, SolverStatus
+from stream.wording import counted, moves_in_words
 
 _ID_WIDTH: Final = 36
 """Of a UUID as text."""
@@ -28,7 +29,7 @@ def show_list(plans: Sequence[PlanLine], requests: Sequence[RequestLine], consol
         table.add_row(
             f"{one.plan_id}\n{escape(one.trigger_reason)}",
             f"{_minute(one.created_at)}\n{one.state}{by}",
-            str(one.moves),
+            str(one.moves) + (f"\n+ {one.new_homes} new" if one.new_homes else ""),
             f"{one.saves_dkk:,.0f}",
         )
     console.print(table)
@@ -53,12 +54,12 @@ def show_plan(kept: KeptPlan, console: Console) -> None:
 def promise(plan: PlacementPlan) -> str:
     """Return how many moves and lendings a plan has, and what it is to save."""
     saved_dkk = plan.cost_before_dkk - plan.objective_dkk
-    lent = f" and {_count(len(plan.lendings), 'lending')}" if plan.lendings else ""
+    lent = f" and {counted(len(plan.lendings), 'lending')}" if plan.lendings else ""
     moving = (
         "" if plan.relocation_dkk is None else f", {plan.relocation_dkk:,.0f} DKK for moving paid"
     )
     return (
-        f"{_count(len(plan.moves), 'move')}{lent}; promised saving {saved_dkk:,.0f} DKK in "
+        f"{moves_in_words(plan)}{lent}; promised saving {saved_dkk:,.0f} DKK in "
         f"{plan.horizon_weeks:.1f} weeks{moving}"
     )
 
@@ -71,7 +72,7 @@ def _lines(kept: KeptPlan) -> Iterator[str]:
     yield f"[bold]plan[/] {escape(promise(plan))}"
     yield f"[bold]proof[/] {escape(_proof(plan))}"
     yield (
-        f"[bold]basis[/] {_count(plan.round_trip_count, 'round trip')} from "
+        f"[bold]basis[/] {counted(plan.round_trip_count, 'round trip')} from "
         f"{_minute(plan.demand_from)} to {_minute(plan.demand_to)}, seed {plan.seed}, inputs "
         f"{plan.inputs_hash[:12]}"
     )
@@ -80,13 +81,13 @@ def _lines(kept: KeptPlan) -> Iterator[str]:
     for move in plan.moves:
         came = local_part(move.from_depot_id) if move.from_depot_id else "no home"
         yield (
-            f"[bold]move[/] {escape(local_part(move.vehicle_id))}: {escape(came)} → "
+            f"[bold]{'move' if move.from_depot_id else 'new home'}[/] {escape(local_part(move.vehicle_id))}: {escape(came)} → "
             f"{escape(local_part(move.to_depot_id))}: {escape(move.reason)}"
         )
     for one in plan.lendings:
         yield (
             f"[bold]lending[/] {escape(local_part(one.borrower_depot_id))} fetches "
-            f"{_count(one.vehicles, one.vehicle_class.value)} of "
+            f"{counted(one.vehicles, one.vehicle_class.value)} of "
             f"{escape(local_part(one.lender_depot_id))}: {escape(one.reason)}"
         )
 
@@ -143,7 +144,3 @@ def _ids(table: Table) -> Table:
 
 def _minute(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

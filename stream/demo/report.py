@@ -18,6 +18,7 @@ from infra.database.pool import Pool
 from processors.underuse import Underused, VehicleUse, underused
 from schemas.ids import local_part
 from schemas.plan import PlacementPlan
+from stream.wording import moves_in_words
 
 _SHOWN_UNDERUSED = 8
 _SHOWN_MOVES = 6
@@ -95,7 +96,7 @@ def show(findings: Findings, console: Console) -> None:
     console.print(_underused_table(findings))
     console.print(_alert_table(findings))
     for plan in findings.plans:
-        console.print(_plan_panel(plan))
+        console.print(plan_panel(plan))
 
 
 def _stream_panel(findings: Findings) -> Panel:
@@ -248,19 +249,20 @@ def _alert_table(findings: Findings) -> Table:
     return table
 
 
-def _plan_panel(plan: PlacementPlan) -> Panel:
+def plan_panel(plan: PlacementPlan) -> Panel:
+    """Return a plan with its first moves; new homes of vehicles without one count apart."""
     saved = plan.cost_before_dkk - plan.objective_dkk
     lines = [
         f"[bold]why[/] {plan.trigger.value}: {plan.trigger_reason}",
         (
             f"[bold]solver[/] {plan.status.value}, gap {plan.gap:.1%}, seed {plan.seed}, inputs "
-            f"{plan.inputs_hash[:12]}, {plan.round_trip_count} round trips of "
-            f"{plan.horizon_weeks:.1f} weeks"
+            f"{plan.inputs_hash[:12]}, {plan.round_trip_count} round trips from "
+            f"{plan.demand_from:%Y-%m-%d %H:%M} to {plan.demand_to:%Y-%m-%d %H:%M} UTC"
         ),
         (
             f"[bold]round trips beyond their depot's own vehicles[/] {plan.unserved_before} → "
             f"{plan.unserved_after}; "
-            f"saves [bold]{saved:,.0f} DKK[/] in the horizon"
+            f"saves [bold]{saved:,.0f} DKK[/] in {plan.horizon_weeks:.0f} weeks"
         ),
         plan.explanation,
         f"[bold]back-test[/] {plan.backtest_explanation}",
@@ -275,6 +277,6 @@ def _plan_panel(plan: PlacementPlan) -> Panel:
         lines.append(f"  … and {len(plan.moves) - _SHOWN_MOVES} more, in table plan_move")
     return Panel(
         "\n".join(lines),
-        title=f"Plan for {plan.municipality_id}: {len(plan.moves)} moves",
+        title=f"Plan for {plan.municipality_id}: {moves_in_words(plan)}",
         title_align="left",
     )

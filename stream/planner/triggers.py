@@ -51,8 +51,7 @@ def due(
     drift_threshold = min(1.0, rules.drift_threshold)
     fleet_threshold = min(1.0, rules.fleet_threshold)
     if before is None:
-        moved = no_plan_yet()
-        return Cause(PlanTrigger.DRIFT, _share("drift", moved.value, drift_threshold, moved.reason))
+        return Cause(PlanTrigger.DRIFT, no_plan_yet().reason)
     moved = drift(before.profile, profile(inputs))
     changed = fleet_change(before.fleet, fleet_profile(inputs))
     measured = [

@@ -251,7 +251,7 @@ def test_the_plan_shows_its_moves_and_its_saving(
     reader: Connection, range_shown: TimeRange
 ) -> None:
     [plan] = run(reader, target_of("Placement plan"), range_shown)
-    assert (plan["Moves"], plan["Saving"]) == (1, 3000)
+    assert (plan["Moves"], plan["New homes"], plan["Saving"]) == (1, 0, 3000)
     [move] = run(reader, target_of("Moves of the plan"), range_shown)
     assert (move["Vehicle"], move["From"], move["To"]) == ("car-3", "South", "North")
     [lending] = run(reader, target_of("Lendings of the plan"), range_shown)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.console import Console
 
 from optimizer.costs import ore, relocation_ore
 from optimizer.plan import Occasion, make_plan
@@ -14,6 +16,8 @@ from optimizer.search import Search
 from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plan import PlacementPlan, PlanTrigger, SolverStatus
+from stream.demo.report import plan_panel
+from stream.wording import moves_in_words
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 HALL, SCHOOL = "m/hall", "m/school"
@@ -112,6 +116,7 @@ def test_an_idle_car_goes_where_one_is_lacking_and_the_plan_says_why() -> None:
         f"The move costs {price_dkk} DKK."
     )
     assert found.explanation.startswith("1 of 3 vehicles move. Of the round trips on 20 observed")
+    assert "Scaled from 19.1 observed days to 28 days, 1.47 times," in found.explanation
 
 
 def test_the_numbers_of_a_plan_are_the_cost_model_s() -> None:
@@ -218,7 +223,16 @@ def test_a_vehicle_without_a_home_gets_the_depot_it_leaves_most() -> None:
     (move,) = found.moves
     assert (move.from_depot_id, move.to_depot_id) == (None, SCHOOL)
     assert move.reason == ("It has no home depot; it left School most, 20 times. It stays there.")
-    assert found.explanation.startswith("0 of 2 vehicles move.")
+    assert found.explanation.startswith(
+        "0 of 2 vehicles move. 1 vehicle without a home depot gets one, 0 of them another than "
+        "left most. Of the"
+    )
+    # What the terminal and the demo say of the same plan.
+    assert moves_in_words(found) == "0 moves and 1 new home"
+    text = io.StringIO()
+    Console(file=text, width=200).print(plan_panel(found))
+    assert "Plan for m: 0 moves and 1 new home" in text.getvalue()
+    assert "40 round trips from 2026-03-02 08:00 to 2026-03-21 10:00 UTC" in text.getvalue()
 
 
 def test_a_vehicle_that_stands_nowhere_goes_where_it_is_needed_for_free() -> None:
@@ -251,6 +265,9 @@ def test_less_than_a_week_is_not_multiplied_as_if_it_were_a_day() -> None:
     one_day = mornings(1, SCHOOL, days=1, km=30)
     found = plan([depot(HALL), depot(SCHOOL)], vehicles, one_day)
     assert found.cost_before_dkk == pytest.approx(30 * 3.70 * 28 / 7)
+    assert "Scaled from a week of 7 days, the least that counts as observed, to 28 days, 4.00 " in (
+        found.explanation
+    )
 
 
 def test_no_demand_is_no_plan() -> None:
