@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import Any, Final
+from uuid import UUID
 
 from rich import box
 from rich.console import Console
@@ -113,7 +113,10 @@ def _proof(plan: PlacementPlan) -> str:
 
 def show_outcomes(rows: Sequence[tuple[Any, ...]], console: Console) -> None:
     """Print what became of plans week by week: a table each, and the weeks in words."""
-    for plan_id, weeks in groupby(sorted(rows, key=lambda row: str(row[0])), lambda row: row[0]):
+    of_plans: dict[UUID, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        of_plans.setdefault(row[0], []).append(row)
+    for plan_id, weeks in of_plans.items():
         table = _table("week", "promised\nDKK", "realised\nDKK", "demand\nchanged")
         for name in ("not\ncarried out", "model\nwrong"):
             table.add_column(name)
