@@ -81,7 +81,9 @@ def test_enough_round_trips_are_drift_and_the_plan_is_queued_for_kafka(
     ]
     assert plan.backtest is not None
     assert [row["cost_dkk"] for row in tested] == [one.cost_dkk for one in plan.backtest.contenders]
-    assert plan.backtest.cost_ratio == pytest.approx(tested[2]["cost_dkk"] / tested[0]["cost_dkk"])
+    assert plan.backtest.cost_ratio == pytest.approx(
+        tested[2]["cost_dkk"] / tested[0]["cost_dkk"], abs=1e-6
+    )
 
 
 def test_too_few_round_trips_are_no_drift_and_a_request_is_refused_in_words(

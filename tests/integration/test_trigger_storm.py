@@ -158,7 +158,7 @@ async def _nothing_is_lost(settings: Settings) -> None:
     assert set(newest) == set(MUNICIPALITIES)
     async with await connect(settings) as connection:
         for one, row in newest.items():
-            inputs = await read_inputs(connection, one, 56)
+            inputs = await read_inputs(connection, one, 84)
             assert row["document"]["fleet_profile"] == fleet_profile(inputs).model_dump(mode="json")
     published = read(settings, "SELECT payload ->> 'plan_id' AS plan_id FROM outbox")
     assert sorted(row["plan_id"] for row in published) == sorted(
