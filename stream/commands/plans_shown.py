@@ -80,8 +80,9 @@ def _lines(kept: KeptPlan) -> Iterator[str]:
     yield f"[bold]back-test[/] {escape(plan.backtest_explanation)}"
     for move in plan.moves:
         came = local_part(move.from_depot_id) if move.from_depot_id else "no home"
+        what = "move" if move.from_depot_id else "new home"
         yield (
-            f"[bold]{'move' if move.from_depot_id else 'new home'}[/] {escape(local_part(move.vehicle_id))}: {escape(came)} → "
+            f"[bold]{what}[/] {escape(local_part(move.vehicle_id))}: {escape(came)} → "
             f"{escape(local_part(move.to_depot_id))}: {escape(move.reason)}"
         )
     for one in plan.lendings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -75,8 +76,8 @@ def is_filled(connection: Connection) -> bool:
     return connection.execute("SHOW test.filled").fetchone() == ("filled",)
 
 
-def test_there_is_a_dashboard() -> None:
-    assert "fleet-utilisation" in DASHBOARDS
+def test_there_are_dashboards() -> None:
+    assert set(DASHBOARDS) == {"fleet-utilisation", "plans"}
     assert len(TARGETS) >= 12
 
 
@@ -143,15 +144,28 @@ def test_variables_offer_the_readers_own_things(
 ) -> None:
     chosen = choices(reader, dashboard, range_shown)
     assert chosen["municipality"] == ["syddjurs"]
-    assert set(chosen["vehicle_type"]) == {str(kind) for kind in VehicleType}
-    depots = {f"syddjurs/{depot}" for depot in DEPOTS} if is_filled(reader) else set()
-    assert set(chosen["depot"]) == {"none"} | depots
+    if "vehicle_type" in chosen:
+        assert set(chosen["vehicle_type"]) == {str(kind) for kind in VehicleType}
+    if "depot" in chosen:
+        depots = {f"syddjurs/{depot}" for depot in DEPOTS} if is_filled(reader) else set()
+        assert set(chosen["depot"]) == {"none"} | depots
+
+
+def test_each_dashboard_leads_to_the_others_and_offers_what_its_panels_ask_for() -> None:
+    for dashboard in DASHBOARDS.values():
+        (link,) = dashboard["links"]
+        assert link["type"] == "dashboards"
+        assert set(link["tags"]) <= set(dashboard["tags"])
+        asked = json.dumps([panel.get("targets") for panel in panels(dashboard)])
+        for variable in dashboard["templating"]["list"]:
+            assert f"${{{variable['name']}" in asked, variable["name"]
 
 
 def target_of(title: str) -> Mapping[str, Any]:
     found = [
         panel["targets"][0]
-        for panel in panels(DASHBOARDS["fleet-utilisation"])
+        for dashboard in DASHBOARDS.values()
+        for panel in panels(dashboard)
         if panel["title"] == title
     ]
     assert len(found) == 1, title

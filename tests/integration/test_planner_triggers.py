@@ -49,7 +49,7 @@ def raise_alert(settings: Settings, kind: str, whose: str) -> None:
     )
 
 
-def enter_town(settings: Settings, vehicles: int = 220, depots: int = 30) -> None:
+def enter_town(settings: Settings, vehicles: int = 120, depots: int = 20) -> None:
     """Enter municipality t, so large that its plan takes some seven seconds of a core."""
     draw = random.Random(1)
     depot_ids = [f"t/d{number}" for number in range(depots)]
