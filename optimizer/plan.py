@@ -39,8 +39,10 @@ def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> Pl
     """
     if not inputs.round_trips:
         raise ValueError(f"no round trips of {inputs.municipality_id}: nothing to plan from")
+    search.tell(0.0, f"what {len(inputs.round_trips)} round trips need")
     problem = problem_of(inputs)
     solution = solve(problem, _share(search, PLAN_SHARE))
+    search.tell(PLAN_SHARE, f"back-test; the plan is {solution.status}, gap {solution.gap:.2%}")
     tested = back_test(inputs, _share(search, 1 - PLAN_SHARE))
     now = problem.as_it_stands()
     before = bill(problem, now)

@@ -46,6 +46,14 @@ class Cancellation:
         self.check()
 
 
+Tell = Callable[[float, str], None]
+"""Hears how far a search is: the share that is done, from 0 to 1, and what it is at, in words."""
+
+
+def _nobody(share: float, at: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """How the solver searches. `time_limit_s` is deterministic time."""
@@ -54,7 +62,5 @@ class Search:
     time_limit_s: float
     cancellation: Cancellation = field(default_factory=Cancellation, compare=False, repr=False)
     """Heeded by `optimizer.placement.solve`."""
-
-
-Tell = Callable[[float, str], None]
-"""Hears how far a search is: the share that is done, from 0 to 1, and what it is at, in words."""
+    tell: Tell = field(default=_nobody, compare=False, repr=False)
+    """Told by `optimizer.plan` and what it calls; changes nothing of what is found."""

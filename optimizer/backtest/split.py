@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from schemas.demand import ObservedRoundTrip, PlacementInputs
 
 _WEEK_DAYS: Final = 7
+_WEEKEND_DAYS: Final = 2
 _PARTS: Final = 3
 """One of so many parts is replayed."""
 
@@ -45,7 +46,8 @@ def split(inputs: PlacementInputs) -> Split:
     """Cut between local days: a third of the whole weeks, at least one, is kept for the replay.
 
     Weeks are counted back from the last day that a round trip started on. Of 12 weeks that is 8
-    and 4, of 8 it is 6 and 2, of 2 it is 1 and 1.
+    and 4, of 8 it is 6 and 2, of 2 it is 1 and 1. One without its weekend is a week: many fleets
+    stand then, and twelve weeks of theirs are seen from a Monday to a Friday.
     Raises `TooLittleDataError` for less than `LEAST_FITTED_DAYS` and a week, and for fewer than
     `LEAST_ROUND_TRIPS` in one of the parts.
     """
@@ -55,7 +57,7 @@ def split(inputs: PlacementInputs) -> Split:
     on = [one.started_at.astimezone(zone).date() for one in inputs.round_trips]
     first, end = min(on), max(on) + timedelta(days=1)
     days = (end - first).days
-    weeks = max(1, days // _WEEK_DAYS // _PARTS)
+    weeks = max(1, (days + _WEEKEND_DAYS) // _WEEK_DAYS // _PARTS)
     fitted_days = days - weeks * _WEEK_DAYS
     if fitted_days < LEAST_FITTED_DAYS:
         raise TooLittleDataError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
+import structlog
 from prometheus_client import Gauge, Histogram
 
 from infra.database.stream import event_id
@@ -26,6 +28,9 @@ SOLVE_SECONDS: Final = Histogram(
 SOLVING: Final = Gauge("fleetpulse_planner_solving", "1 while a plan is in the making, else 0")
 _WATCH_S: Final = 0.5
 """How often it is looked whether a plan in the making is still wanted."""
+_TELL_S: Final = 5.0
+"""How often the log tells how far a long search is."""
+_log: Final = structlog.get_logger(__name__)
 _CANCEL_S: Final = 0.05
 """How often a search that is to stop is told so, until it has."""
 
@@ -69,10 +74,19 @@ def make(
     cancellation: Cancellation,
 ) -> PlacementPlan:
     """Return the plan, whose id tells municipality, inputs, seed and instant."""
+    told_at = time.monotonic()
+
+    def tell(share: float, at: str) -> None:
+        """Log how far it is, now and then: most plans are made before the first time."""
+        nonlocal told_at
+        if time.monotonic() - told_at >= _TELL_S:
+            told_at = time.monotonic()
+            _log.info("planning", municipality_id=inputs.municipality_id, share=share, at=at)
+
     digest = inputs_hash(inputs)
     plan_id = event_id("plan", inputs.municipality_id, digest, rules.seed, created_at.isoformat())
     return make_plan(
         inputs,
-        Search(rules.seed, rules.time_limit_s, cancellation),
+        Search(rules.seed, rules.time_limit_s, cancellation, tell),
         Occasion(plan_id, cause.trigger, cause.reason, created_at),
     )

@@ -127,7 +127,17 @@ def test_two_weeks_are_split_into_one_and_one_and_said_to_be_thin() -> None:
 
 @pytest.mark.parametrize(
     ("days", "weeks_replayed", "days_fitted"),
-    [(12, 1, 5), (14, 1, 7), (21, 1, 14), (41, 1, 34), (42, 2, 28), (57, 2, 43), (84, 4, 56)],
+    [
+        (12, 1, 5),
+        (14, 1, 7),
+        (21, 1, 14),
+        (39, 1, 32),
+        (40, 2, 26),
+        (42, 2, 28),
+        (57, 2, 43),
+        (82, 4, 54),
+        (84, 4, 56),
+    ],
 )
 def test_a_third_of_the_whole_weeks_is_replayed(
     days: int, weeks_replayed: int, days_fitted: int

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from optimizer.placement.program import Program, minimise
-from optimizer.plan import Occasion, make_plan
+from optimizer.plan import PLAN_SHARE, Occasion, make_plan
 from optimizer.search import Cancellation, Search, SearchCancelledError
 from schemas.plan import PlanTrigger
 from tests.property.test_placement_optimum import MONDAY
@@ -54,6 +54,18 @@ def test_a_search_that_fails_by_itself_says_so() -> None:
     cancellation = Cancellation()
     with pytest.raises(ZeroDivisionError), cancellation.stopping(cancellation.check):
         raise ZeroDivisionError
+
+
+def test_who_is_told_how_far_a_search_is_changes_no_plan() -> None:
+    told: list[tuple[float, str]] = []
+    search = Search(7, 10, tell=lambda share, at: told.append((share, at)))
+    inputs = town(seed=2)
+    assert make_plan(inputs, search, OCCASION) == make_plan(inputs, Search(7, 10), OCCASION)
+    shares = [share for share, _ in told]
+    assert shares[0] == 0.0
+    assert {share for share in shares if share > 0} == {0.3, PLAN_SHARE}
+    assert any(at.startswith("answer 1, ") for _, at in told)
+    assert any(at.startswith("back-test; the plan is optimal") for _, at in told)
 
 
 def test_a_way_to_cancel_that_is_not_used_changes_no_plan() -> None:
