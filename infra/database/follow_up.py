@@ -72,15 +72,15 @@ async def accept(
             f"plan {plan_id} is from before plans said where vehicles stood, and cannot be "
             "followed up; remedy: ask for a new one"
         )
+    now = row[4]  # one instant: where one plan's weeks end, the next one's begin
     if since is not None:
-        _check_since(since, demand_to=row[3], now=row[4])
+        _check_since(since, demand_to=row[3], now=now)
     # All that were ever accepted: one that is over already may have been followed beyond that.
     await connection.execute(
         "UPDATE plan SET state = CASE state WHEN 'accepted' THEN 'superseded' ELSE state END, "
-        "followed_until = greatest(followed_from, "
-        "least(followed_until, coalesce(%s, clock_timestamp()))) "
+        "followed_until = greatest(followed_from, least(followed_until, %s)) "
         "WHERE municipality_id = %s AND followed_from IS NOT NULL",
-        [since, municipality_id],
+        [since or now, municipality_id],
     )
     await connection.execute(
         "UPDATE plan SET state = 'superseded' WHERE municipality_id = %s AND state = 'proposed' "
@@ -88,11 +88,10 @@ async def accept(
         [municipality_id, plan_id],
     )
     await connection.execute(
-        "UPDATE plan SET state = 'accepted', decided_by = %(by)s, decided_at = clock_timestamp(), "
-        "accepted_by = %(by)s, accepted_at = clock_timestamp(), "
-        "followed_from = coalesce(%(since)s, clock_timestamp()), followed_until = NULL "
-        "WHERE plan_id = %(plan_id)s",
-        {"by": by, "since": since, "plan_id": plan_id},
+        "UPDATE plan SET state = 'accepted', decided_by = %(by)s, decided_at = %(now)s, "
+        "accepted_by = %(by)s, accepted_at = %(now)s, "
+        "followed_from = %(since)s, followed_until = NULL WHERE plan_id = %(plan_id)s",
+        {"by": by, "since": since or now, "now": now, "plan_id": plan_id},
     )
     return plan_id
 
