@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -58,7 +59,7 @@ def rows_of(table: str) -> list[list[str]]:
         if not line.startswith("│"):
             continue
         cells = [cell.strip() for cell in line.strip("│").split("│")]
-        if cells[0][:2] == "20" or not rows:  # a row begins with its year
+        if re.match(r"\d{4}-", cells[0]) or not rows:  # a row begins with its year
             rows.append(cells)
         else:
             rows[-1] = [above + below for above, below in zip(rows[-1], cells, strict=True)]
