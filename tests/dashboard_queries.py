@@ -11,6 +11,8 @@ from infra.grafana.sql import TimeRange, expand
 from tests.sample_fleet import Connection
 
 FOLDER = Path(__file__).parents[1] / "infra" / "grafana" / "dashboards"
+DAYS = 14
+"""That the sample fleet drives before it is looked at."""
 DASHBOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))
 }
