@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from infra.database.pool import Pool
 from schemas.fix import Fix
-from stream.worker import metrics
 from stream.worker.recent import KEPT_AT_MOST
 from stream.worker.writer import Writer
 from tests.stream_harness import (
@@ -63,7 +63,7 @@ async def _write(pool: Pool, *portions: Sequence[Fix], log: Log | None = None) -
 
 
 def _folded_again() -> float:
-    return float(metrics.FIXES_FOLDED_AGAIN._value.get())  # noqa: SLF001 - there is no other way to read it
+    return REGISTRY.get_sample_value("fleetpulse_fixes_folded_again_total") or 0.0
 
 
 @pytest.mark.parametrize("missing", [PER_DAY + 5 * 30, PER_DAY + 11 * 30])

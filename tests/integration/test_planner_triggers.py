@@ -10,10 +10,10 @@ from time import process_time
 
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
 
 from infra.kafka import create_topics
 from infra.settings import Settings
-from stream.planner.solving import SOLVING
 from tests.planner_harness import (
     MONDAY,
     ask,
@@ -221,7 +221,8 @@ def large(settings: Settings) -> Settings:
 async def _solving(settings: Settings) -> None:
     """Wait until a plan is in the making, and give the solver a moment."""
     await until(lambda: leaders(settings) == 1, "a leader")
-    await until(lambda: SOLVING._value.get() == 1, "a plan in the making")  # noqa: SLF001 - there is no other way to read it
+    solving = "fleetpulse_planner_solving"
+    await until(lambda: REGISTRY.get_sample_value(solving) == 1, "a plan in the making")
     await asyncio.sleep(0.5)
     assert plans(settings) == []
 
