@@ -7,14 +7,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, dict_row
+from psycopg.rows import dict_row
 
+from infra.database.pool import Connection
 from infra.database.stream import put_outbox
 from schemas.alerts import AlertKind, AlertRaised, AlertResolved
 from schemas.fleet import EnergySource, VehicleType
 
-Connection = AsyncConnection[TupleRow]
 Subject = tuple[str, AlertKind]
 """A vehicle or depot and what is wrong with it."""
 

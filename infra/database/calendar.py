@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
+from infra.database.pool import Connection
 
-Connection = AsyncConnection[TupleRow]
 Part = tuple[datetime, datetime]
 """From an instant until before another."""
 

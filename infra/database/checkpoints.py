@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from infra.database.timeline import Connection
+from infra.database.pool import Connection
 
 
 async def read_checkpoint(

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from infra.database.planning import Connection
+from infra.database.pool import Connection
 from schemas.fleet import Home
 from schemas.outcome import PlanOutcome, PlanState
 from schemas.plan import SolverStatus

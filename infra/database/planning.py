@@ -1,42 +1,28 @@
-"""The planner's rows: who leads, what it reads, what it was asked, and the plans it stores."""
+"""The planner's rows: who leads, what it was asked, and the plans it stores."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid4
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 from psycopg.errors import ForeignKeyViolation
-from psycopg.rows import TupleRow, dict_row
 from psycopg.types.json import Jsonb
 
-from infra.database.pool import NOTICE_LOSS, Pool
+from infra.database.demand import UnknownMunicipalityError
+from infra.database.pool import NOTICE_LOSS, Connection, Pool
 from infra.database.stream import event_id, put_outbox
 from infra.settings import Settings
 from schemas.demand import (
     DemandProfile,
     FleetProfile,
-    ObservedRoundTrip,
-    PlacementInputs,
-    PlacementPolicy,
 )
-from schemas.fleet import Depot, Vehicle
-from schemas.outcome import WEEK_DAYS
 from schemas.plan import PlacementPlan
-from schemas.rules import Rules
 
-Connection = AsyncConnection[TupleRow]
-
-_PLAIN: Final = PlacementPolicy()
 _LEADER_LOCK_ID: Final = 7_300_022  # any constant: all planners must agree on it
-
-
-class UnknownMunicipalityError(ValueError):
-    """A plan was asked for a municipality that is not entered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,115 +107,6 @@ async def read_last_plan(connection: Connection, municipality_id: str) -> LastPl
         return None
     fleet = None if row[1] is None else FleetProfile.model_validate(row[1])
     return LastPlan(DemandProfile.model_validate(row[0]), fleet)
-
-
-# A part of one that was too long is demand of the depot where the vehicle was at home then,
-# as with OS2fleetoptimiser: it began wherever the vehicle had rested.
-_ROUND_TRIPS: Final = """
-SELECT r.vehicle_id, r.started_at, r.ended_at, d.depot_id AS start_depot_id, r.end_depot_id,
-       r.distance_m
-FROM round_trip r
-JOIN vehicle v USING (vehicle_id)
-JOIN depot d ON d.municipality_id = v.municipality_id AND d.depot_id = coalesce(
-    r.start_depot_id, CASE WHEN r.kind = 'over-long' THEN r.home_depot_id END)
-WHERE v.municipality_id = %(municipality_id)s
-  AND v.registered AND NOT r.is_open AND r.kind IN ('complete', 'one-way', 'over-long')
-"""
-_RECENT: Final = f"""
-WITH ended AS ({_ROUND_TRIPS})
-SELECT * FROM ended WHERE started_at >= (
-    SELECT max(ended_at) FROM ended) - make_interval(days => %(horizon_days)s)
-"""
-_BETWEEN: Final = f"{_ROUND_TRIPS} AND r.started_at >= %(since)s AND r.started_at < %(until)s"
-
-
-async def read_inputs(
-    connection: Connection,
-    municipality_id: str,
-    horizon_days: int,
-    policy: PlacementPolicy = _PLAIN,
-) -> PlacementInputs:
-    """Read depots, vehicles and the round trips of the horizon, all of one instant.
-
-    Vehicles that nobody has entered are left out, and so is what they drove. The horizon ends with
-    the newest round trip that has ended, not with the clock: the same rows
-    are the same inputs whenever they are read, and a replayed year is planned like this one.
-    Raises `UnknownMunicipalityError`, and `pydantic.ValidationError` for rows that break the
-    schema.
-    """
-    given = {"municipality_id": municipality_id, "horizon_days": horizon_days}
-    async with _of_one_instant(connection):
-        return await _read(connection, _RECENT, given, policy)
-
-
-async def read_week(
-    connection: Connection, municipality_id: str, since: datetime, until: datetime
-) -> PlacementInputs:
-    """Read the same with the round trips that began in a week and have ended. Raises likewise.
-
-    Depots and vehicles are those of now.
-    """
-    given = {
-        "municipality_id": municipality_id,
-        "horizon_days": WEEK_DAYS,
-        "since": since,
-        "until": until,
-    }
-    async with _of_one_instant(connection):
-        return await _read(connection, _BETWEEN, given)
-
-
-@asynccontextmanager
-async def _of_one_instant(connection: Connection) -> AsyncIterator[None]:
-    async with connection.transaction():
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield
-
-
-async def _read(
-    connection: Connection,
-    round_trips_query: str,
-    given: dict[str, Any],
-    policy: PlacementPolicy = _PLAIN,
-) -> PlacementInputs:
-    municipality_id = given["municipality_id"]
-    municipality = await _rows(
-        connection,
-        "SELECT timezone, rules FROM municipality WHERE municipality_id = %(municipality_id)s",
-        given,
-    )
-    depots = await _rows(connection, _all_of("depot", Depot), given)
-    # Who was only seen in the stream is nobody's to place: it may be a vendor's mistake.
-    vehicles = await _rows(
-        connection, _all_of("vehicle", Vehicle) + sql.SQL(" AND registered"), given
-    )
-    round_trips = await _rows(connection, round_trips_query, given)
-    if not municipality:
-        raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
-    return PlacementInputs(
-        municipality_id=municipality_id,
-        timezone=municipality[0]["timezone"],
-        horizon_days=given["horizon_days"],
-        round_trip_max_s=Rules.model_validate(municipality[0]["rules"]).round_trip_max_s,
-        policy=policy,
-        depots=tuple(Depot(**row) for row in depots),
-        vehicles=tuple(Vehicle(**row) for row in vehicles),
-        round_trips=tuple(ObservedRoundTrip(**row) for row in round_trips),
-    )
-
-
-def _all_of(table: str, model: type[Depot | Vehicle]) -> sql.Composed:
-    return sql.SQL("SELECT {} FROM {} WHERE municipality_id = %(municipality_id)s").format(
-        sql.SQL(", ").join(map(sql.Identifier, model.model_fields)), sql.Identifier(table)
-    )
-
-
-async def _rows(
-    connection: Connection, query: str | sql.Composed, given: dict[str, Any]
-) -> list[dict[str, Any]]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(query, given)
-        return await cursor.fetchall()
 
 
 async def request_plan(pool: Pool, municipality_id: str, requested_by: str) -> UUID:

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from infra.database.planning import Connection
-from infra.database.studies import require_municipality
+from infra.database.demand import require_municipality
+from infra.database.pool import Connection
 from schemas.outcome import PlanState
 from schemas.plan import PlacementPlan
 

@@ -10,7 +10,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from infra.settings import Settings
 
-Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
+Connection = AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
 
 _LONGEST_STATEMENT_S: Final = 60.0
 _CONNECT_LIMIT_S: Final = 5.0

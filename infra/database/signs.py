@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from infra.database.planning import Connection
+from infra.database.pool import Connection
 from schemas.alerts import AlertKind
 
 _PRESSING: Final = (AlertKind.UNDERUSED, AlertKind.DEPOT_SHORT)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, LiteralString
 
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg import sql
 
-Connection = AsyncConnection[TupleRow]
+from infra.database.pool import Connection
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # one object a table: its identity is its key

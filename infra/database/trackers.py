@@ -14,9 +14,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg import sql
 
+from infra.database.pool import Connection
 from infra.database.timeline import (
     CHECKPOINT,
     FIX,
@@ -28,8 +28,6 @@ from infra.database.timeline import (
     Row,
 )
 from schemas.fleet import Assignment
-
-Connection = AsyncConnection[TupleRow]
 
 _NO_REVISION: Final = "tracker_revision has no row; restore the one that revision 0010 put there"
 _LOCK_ID: Final = 7_301_120_012

@@ -6,13 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
-from infra.database.pool import Pool, make_pool
+from infra.database.pool import Connection, Pool, make_pool
 from infra.settings import Settings
 
-Connection = AsyncConnection[TupleRow]
 Result = TypeVar("Result")
 
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.database import fleet as store
+from infra.database.pool import Connection
 from schemas.fleet import MasterData
 from stream.calendars import CalendarKeeper
-from stream.commands.database import Connection, with_connection
+from stream.commands.database import with_connection
 from stream.commands.files import read_json
 
 fleet = typer.Typer(no_args_is_help=True, help="Municipalities, depots and vehicles.")

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from stream.commands.database import Connection, with_connection, with_pool
+from infra.database.pool import Connection
+from stream.commands.database import with_connection, with_pool
 from stream.commands.instants import instant
 
 
@@ -130,8 +131,8 @@ def outcome(municipality: Municipality, plan_id: Which = None) -> None:
 @contextmanager
 def _plainly() -> Iterator[None]:
     """Say what was given wrongly in a sentence."""
+    from infra.database.demand import UnknownMunicipalityError
     from infra.database.follow_up import DecisionError
-    from infra.database.planning import UnknownMunicipalityError
     from infra.database.plans import UnknownPlanError
 
     try:

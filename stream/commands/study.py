@@ -112,7 +112,7 @@ def routes(
     ] = 1,
 ) -> None:
     """Plan who makes which visit of a file, and in what order."""
-    from infra.database.studies import require_municipality
+    from infra.database.demand import require_municipality
     from schemas.routes import RouteInputs, RouteSearch
     from stream.studies import make
 

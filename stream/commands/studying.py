@@ -38,7 +38,7 @@ def keep_and_show(solved: Solved) -> None:
 @contextmanager
 def plainly() -> Iterator[None]:
     """Say in a line what is not our fault, and what to do."""
-    from infra.database.planning import UnknownMunicipalityError
+    from infra.database.demand import UnknownMunicipalityError
     from optimizer.carpool.inputs import UnknownDepotError
     from optimizer.study import NothingToStudyError
     from schemas.travel import TravelError

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from infra.database import trackers as store
 from infra.database.fleet import load_municipalities
-from infra.database.pool import Pool
+from infra.database.pool import Connection, Pool
 from infra.settings import Settings
 from schemas.ids import SCOPED_PATTERN, municipality_of, scoped
-from stream.commands.database import Connection, with_connection, with_pool
+from stream.commands.database import with_connection, with_pool
 from stream.commands.instants import instant
 
 if TYPE_CHECKING:

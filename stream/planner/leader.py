@@ -14,19 +14,19 @@ import psycopg
 import structlog
 from prometheus_client import Counter
 
+from infra.database.demand import read_inputs
 from infra.database.fleet import load_municipalities
 from infra.database.planning import (
-    Connection,
     PlanRequest,
     Standing,
     database_now,
-    read_inputs,
     read_last_plan,
     read_standings,
     read_waiting,
     refuse_requests,
     store_plan,
 )
+from infra.database.pool import Connection
 from infra.database.signs import count_waiting, newest_on_request, read_fleet_digests
 from infra.kafka import Topics
 from infra.settings import PlannerSettings, Settings

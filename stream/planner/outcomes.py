@@ -11,6 +11,7 @@ import psycopg
 import structlog
 from prometheus_client import Counter
 
+from infra.database.demand import read_week
 from infra.database.follow_up import (
     FollowedPlan,
     forget_outcomes,
@@ -19,7 +20,7 @@ from infra.database.follow_up import (
     store_outcome,
     was_heard_of,
 )
-from infra.database.planning import Connection, read_week
+from infra.database.pool import Connection
 from optimizer.followup import follow_up, week_bounds, whole_weeks
 from schemas.plan import PlacementPlan
 

@@ -14,7 +14,8 @@ import psycopg
 import structlog
 from prometheus_client import Gauge
 
-from infra.database.planning import Connection, connect, try_to_lead
+from infra.database.planning import connect, try_to_lead
+from infra.database.pool import Connection
 from infra.settings import Settings
 from stream.planner.leader import TICK_S, Leader
 from stream.planner.news import News, backoff_s, listen

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from infra.database.planning import Connection
+from infra.database.pool import Connection
 from infra.database.signs import AlertPressure, read_fleet_digests, read_pressures
 from stream.planner.news import News
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from infra.database.demand import UnknownMunicipalityError, read_inputs, read_journeys
 from infra.database.fleet import load_municipalities
-from infra.database.planning import UnknownMunicipalityError, database_now, read_inputs
+from infra.database.planning import database_now
 from infra.database.pool import Pool
 from infra.database.stream import event_id
-from infra.database.studies import read_journeys, store_study
+from infra.database.studies import store_study
 from infra.settings import Settings
 from infra.travel import travel_of
 from optimizer.assignment.inputs import assignment_inputs

@@ -9,7 +9,7 @@ from prometheus_client import Counter
 
 from infra.database import alerts as store
 from infra.database.fleet import load_fleet, newest_fixes
-from infra.database.pool import Pool
+from infra.database.pool import Connection, Pool
 from infra.database.stream import event_id
 from infra.kafka import Topics
 from processors.alerts import DepotObservation, Observation, decide, judge, judge_depots
@@ -41,7 +41,7 @@ async def look(pool: Pool, topics: Topics) -> int:
 
 
 async def _judge(
-    connection: store.Connection, municipality: Municipality, at: datetime, topics: Topics
+    connection: Connection, municipality: Municipality, at: datetime, topics: Topics
 ) -> list[AlertRaised | AlertResolved]:
     whose, rules = municipality.municipality_id, municipality.rules
     observed = await store.observe(

@@ -15,9 +15,9 @@ from psycopg.rows import TupleRow
 from psycopg.types.range import Range
 from pydantic import SecretStr, ValidationError
 
+from infra.database.demand import read_inputs
 from infra.database.fleet import HomeInFutureError, enter, load_fleet
 from infra.database.migrate import migrate
-from infra.database.planning import read_inputs
 from infra.database.pool import make_pool
 from infra.settings import Settings
 from processors.round_trips import home_at

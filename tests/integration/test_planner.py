@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from holidays import country_holidays
 
+from infra.database.demand import UnknownMunicipalityError, read_inputs
 from infra.database.fleet import enter, load_fleet
-from infra.database.planning import UnknownMunicipalityError, connect, read_inputs
+from infra.database.planning import connect
 from infra.database.pool import make_pool
 from infra.kafka import Topics, create_topics
 from infra.settings import PlannerSettings, Settings

@@ -16,7 +16,8 @@ from typing import Any, Final
 import psycopg
 from aiokafka import AIOKafkaProducer
 
-from infra.database.planning import connect, read_inputs
+from infra.database.demand import read_inputs
+from infra.database.planning import connect
 from infra.kafka import Topics, client_options, create_topics
 from infra.settings import Settings
 from optimizer.drift import fleet_profile
