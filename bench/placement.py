@@ -22,11 +22,13 @@ from typing import Final
 from bench.placement_fleet import MONDAY, placement_fleet
 from optimizer.costs import ORE_PER_DKK, missing_charger_ore
 from optimizer.demand import class_of
-from optimizer.placement.problem import MOTOR, Problem, bill, needs_charger, problem_of
+from optimizer.placement.bill import bill
+from optimizer.placement.problem import Problem, needs_charger, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
 from schemas.demand import Fetching, PlacementInputs, PlacementPolicy
 from schemas.plan import PlanTrigger
+from schemas.vehicle_type import MOTOR
 
 VEHICLES: Final = 2_000
 DEPOTS: Final = 100

@@ -20,7 +20,8 @@ from zoneinfo import ZoneInfo
 
 from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
 from optimizer.demand import outings
-from optimizer.placement.problem import Bill, Problem, bill, problem_of, vehicles_at
+from optimizer.placement.bill import Bill, bill, vehicles_at
+from optimizer.placement.problem import Problem, problem_of
 from schemas.demand import PlacementInputs
 from schemas.fleet import Home
 from schemas.outcome import WEEK_DAYS, PlanOutcome

@@ -11,7 +11,8 @@ from optimizer.backtest.run import back_test
 from optimizer.costs import ORE_PER_DKK
 from optimizer.demand import profile
 from optimizer.drift import fleet_profile
-from optimizer.placement.problem import bill, inputs_hash, problem_of
+from optimizer.placement.bill import bill
+from optimizer.placement.problem import inputs_hash, problem_of
 from optimizer.placement.reasons import explanation, lendings, moves
 from optimizer.placement.solve import solve
 from optimizer.search import Search

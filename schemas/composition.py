@@ -15,13 +15,10 @@ from schemas.fix import UtcDatetime
 from schemas.fleet import EnergySource
 from schemas.ids import LocalId, MunicipalityId, ScopedId
 from schemas.plan import SolverStatus
-from schemas.vehicle_type import VehicleType
+from schemas.vehicle_type import MOTOR, VehicleType
 
 OUR: Final = "our-"
 """What ids of kinds that stand for vehicles of the present fleet begin with."""
-
-MOTOR: Final = frozenset({VehicleType.CAR, VehicleType.VAN})
-"""Types that take a parking place and, if electric, a charger."""
 
 
 class Cargo(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class VehicleType(StrEnum):
@@ -14,3 +15,7 @@ class VehicleType(StrEnum):
     E_BIKE = "e_bike"
     BIKE = "bike"
     UNKNOWN = "unknown"
+
+
+MOTOR: Final = frozenset({VehicleType.CAR, VehicleType.VAN})
+"""They take a parking place and, if electric, a charger; bicycles stand in a rack."""

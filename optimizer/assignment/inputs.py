@@ -5,18 +5,15 @@ The outings are the planner's (`optimizer.demand`), so that both models count th
 
 from __future__ import annotations
 
-from collections import Counter
-from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from optimizer.costs import CHANGEOVER_S, energy_dkk_per_km
 from optimizer.demand import Outing, class_of, outings
 from optimizer.placement.problem import problem_of
-from optimizer.study import NothingToStudyError, Posed, of_days
+from optimizer.study import Posed, names_of, nothing_driven, of_days
 from schemas.assignment import AssignableVehicle, AssignmentInputs, WantedRoundTrip
 from schemas.demand import PlacementInputs
-from schemas.ids import local_part
 
 _DAYS_A_YEAR: Final = 365.25
 _WEEK: Final = 7
@@ -33,11 +30,7 @@ def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed
     found = outings(rows)
     driven = [one for one in found if one.ended_at > one.started_at]
     if not driven:
-        raise NothingToStudyError(
-            f"no round trip of {rows.municipality_id} has ended in the last {rows.horizon_days} "
-            "days that there are fixes of; push some first (fleetpulse simulate or replay), "
-            "enter depots and vehicles, or look further back with --weeks"
-        )
+        raise nothing_driven(rows)
     zone = ZoneInfo(rows.timezone)
     when, days = of_days(
         min(one.started_at for one in driven), max(one.ended_at for one in driven), zone
@@ -77,27 +70,17 @@ def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed
 
 
 def _wanted(driven: list[Outing], zone: ZoneInfo) -> tuple[WantedRoundTrip, ...]:
-    """Name each by depot, class and local minute of leaving; what shares these is numbered."""
-    seen: Counter[str] = Counter()
-    wanted: list[WantedRoundTrip] = []
-    for one in driven:
-        name = f"{local_part(one.depot_id)} {one.vehicle_class} {_minute(one.started_at, zone)}"
-        seen[name] += 1
-        wanted.append(
-            WantedRoundTrip(
-                round_trip_id=name if seen[name] == 1 else f"{name} #{seen[name]}",
-                depot_id=one.depot_id,
-                vehicle_class=one.vehicle_class,
-                started_at=one.started_at,
-                ended_at=one.ended_at,
-                distance_m=one.distance_m,
-            )
+    return tuple(
+        WantedRoundTrip(
+            round_trip_id=name,
+            depot_id=one.depot_id,
+            vehicle_class=one.vehicle_class,
+            started_at=one.started_at,
+            ended_at=one.ended_at,
+            distance_m=one.distance_m,
         )
-    return tuple(wanted)
-
-
-def _minute(at: datetime, zone: ZoneInfo) -> str:
-    return f"{at.astimezone(zone):%Y-%m-%d %H:%M}"
+        for name, one in zip(names_of(driven, zone), driven, strict=True)
+    )
 
 
 def _basis(rows: PlacementInputs, inputs: AssignmentInputs, when: str, cost: str) -> list[str]:

@@ -21,10 +21,8 @@ from optimizer.costs import (
     road_km,
 )
 from schemas.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
-from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
-
-MOTOR: Final = (VehicleType.CAR, VehicleType.VAN)
-"""What takes a parking place, and a charger if it is electric."""
+from schemas.fleet import Depot, EnergySource, Vehicle
+from schemas.vehicle_type import MOTOR
 
 _OWN_CAR_CO2E_KG_PER_KM: Final = OWN_CAR_L_PER_KM * CO2E_KG_PER_UNIT[EnergySource.PETROL]
 

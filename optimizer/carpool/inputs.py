@@ -13,12 +13,12 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from optimizer.placement.problem import MOTOR
 from optimizer.study import NothingToStudyError, Posed, of_days
 from schemas.carpool import CarpoolInputs, CarpoolRules, Journey
 from schemas.fleet import Depot, Vehicle, VehicleType
 from schemas.ids import local_part, scoped
 from schemas.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
+from schemas.vehicle_type import MOTOR
 
 MAIN_STOP_SHARE: Final = 0.5
 """Of all standing between trips: the least for a stop to be where a journey went (ours)."""

@@ -25,7 +25,6 @@ from optimizer.costs import (
 from optimizer.effort import Bools, Ints
 from schemas.composition import (
     CARGO_ORDER,
-    MOTOR,
     CompositionDepot,
     CompositionInputs,
     CompositionRoundTrip,
@@ -34,7 +33,7 @@ from schemas.composition import (
 )
 from schemas.energy import CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
 from schemas.fleet import EnergySource
-from schemas.vehicle_type import VehicleType
+from schemas.vehicle_type import MOTOR, VehicleType
 
 DAYS_OF_A_YEAR: Final = 365.0
 

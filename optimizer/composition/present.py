@@ -15,10 +15,10 @@ from typing import Final
 from optimizer.composition.catalogue import CHARGING_KW
 from optimizer.demand import class_of
 from optimizer.study import NothingToStudyError
-from schemas.composition import MOTOR, OUR, Cargo, VehicleKind
+from schemas.composition import OUR, Cargo, VehicleKind
 from schemas.energy import assumed
 from schemas.fleet import EnergySource, Vehicle
-from schemas.vehicle_type import VehicleType
+from schemas.vehicle_type import MOTOR, VehicleType
 
 ALIKE: Final = 1.5
 """The dearest of a kind costs at most so many times the cheapest, and burns likewise (ours)."""

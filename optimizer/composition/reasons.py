@@ -19,12 +19,12 @@ from optimizer.composition.counts import DepotCounts, Fleet
 from optimizer.costs import ORE_PER_DKK
 from optimizer.effort import Effort
 from schemas.composition import (
-    MOTOR,
     CompositionInputs,
     CompositionRoundTrip,
     FleetProposal,
     PresentVehicle,
 )
+from schemas.vehicle_type import MOTOR
 
 _UNLIMITED: Final = 1e12
 _TOLD: Final = 5

@@ -8,14 +8,16 @@ from typing import Any, Final
 
 from optimizer.costs import ORE_PER_DKK
 from optimizer.demand import Level, class_of
+from optimizer.placement.bill import bill, vehicles_at
 from optimizer.placement.lending import Lending
-from optimizer.placement.problem import MOTOR, Problem, bill, needs_charger, vehicles_at
+from optimizer.placement.problem import Problem, needs_charger
 from optimizer.placement.shortage import crowded, plural, shortage, word
 from optimizer.placement.solve import Solution
 from schemas.demand import Fetching
 from schemas.fleet import VehicleType
 from schemas.outcome import WEEK_DAYS
 from schemas.plan import PlanLending, PlanMove, SolverStatus
+from schemas.vehicle_type import MOTOR
 
 _NAMED_AT_MOST: Final = 5
 _ROUNDING: Final = 1e-6

@@ -7,9 +7,11 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from optimizer.demand import Level, class_of
-from optimizer.placement.problem import MOTOR, Problem, vehicles_at
+from optimizer.placement.bill import vehicles_at
+from optimizer.placement.problem import Problem
 from optimizer.placement.solve import Nearest, Solution, locked_beyond, missing_places
 from schemas.fleet import VehicleType
+from schemas.vehicle_type import MOTOR
 
 _NAMED_AT_MOST: Final = 5
 

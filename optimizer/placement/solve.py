@@ -15,12 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optimizer.demand import class_of
+from optimizer.placement.bill import bill
 from optimizer.placement.lending import Lending
+from optimizer.placement.minimise import COLUMNS_AT_MOST, minimise
 from optimizer.placement.model import PlacementModel
-from optimizer.placement.problem import MOTOR, Problem, bill
-from optimizer.placement.program import COLUMNS_AT_MOST, minimise
+from optimizer.placement.problem import Problem
 from optimizer.search import Search
 from schemas.plan import SolverStatus
+from schemas.vehicle_type import MOTOR
 
 
 @dataclass(frozen=True, slots=True)

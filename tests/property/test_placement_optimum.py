@@ -26,8 +26,9 @@ from optimizer.costs import (
     road_km,
     unserved_ore,
 )
+from optimizer.placement.bill import bill
 from optimizer.placement.lending import lent as one_by_one
-from optimizer.placement.problem import bill, problem_of
+from optimizer.placement.problem import problem_of
 from optimizer.placement.solve import solve
 from optimizer.search import Search
 from schemas.demand import Fetching, ObservedRoundTrip, PlacementInputs, PlacementPolicy

@@ -10,7 +10,8 @@ from itertools import product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.placement.program import Program, minimise
+from optimizer.placement.minimise import minimise
+from optimizer.placement.program import Program
 from optimizer.search import Search
 from schemas.plan import SolverStatus
 

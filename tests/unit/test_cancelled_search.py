@@ -6,7 +6,8 @@ import uuid
 
 import pytest
 
-from optimizer.placement.program import Program, minimise
+from optimizer.placement.minimise import minimise
+from optimizer.placement.program import Program
 from optimizer.plan import PLAN_SHARE, Occasion, make_plan
 from optimizer.search import Cancellation, Search, SearchCancelledError
 from schemas.plan import PlanTrigger

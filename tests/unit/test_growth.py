@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from infra.settings import PlannerSettings
-from optimizer.growth import growth_of
+from optimizer.placement.growth import growth_of
 from optimizer.placement.problem import inputs_hash, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search

@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from infra.settings import PlannerSettings
+from optimizer.placement.bill import bill
 from optimizer.placement.lending import Lending
-from optimizer.placement.problem import bill, inputs_hash, problem_of
+from optimizer.placement.problem import inputs_hash, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
 from schemas.demand import Fetching, ObservedRoundTrip, PlacementInputs, PlacementPolicy
