@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from optimizer.composition.catalogue import CATALOGUE
 from optimizer.composition.solve import compose
 from optimizer.search import Search
 from schemas.composition import (
@@ -21,10 +22,7 @@ from schemas.composition import (
     CompositionRoundTrip,
     CompositionRules,
     PresentVehicle,
-    VehicleKind,
 )
-from schemas.fleet import EnergySource
-from schemas.vehicle_type import VehicleType
 
 MONDAY: Final = datetime(2026, 3, 2, tzinfo=UTC)
 DEPOTS: Final = 10
@@ -32,63 +30,6 @@ WEEKS: Final = 12
 POINTS: Final = 5
 SEARCH: Final = Search(seed=1, time_limit_s=120)
 
-KINDS: Final = (
-    VehicleKind(
-        kind_id="petrol-car",
-        vehicle_type=VehicleType.CAR,
-        energy_source=EnergySource.PETROL,
-        consumption_per_km=0.06,
-        yearly_cost_dkk=30_000,
-        cargo=Cargo.SMALL,
-    ),
-    VehicleKind(
-        kind_id="ev-car",
-        vehicle_type=VehicleType.CAR,
-        energy_source=EnergySource.ELECTRICITY,
-        consumption_per_km=0.18,
-        yearly_cost_dkk=36_000,
-        cargo=Cargo.SMALL,
-        range_km=350,
-        charging_kw=11,
-    ),
-    VehicleKind(
-        kind_id="diesel-van",
-        vehicle_type=VehicleType.VAN,
-        energy_source=EnergySource.DIESEL,
-        consumption_per_km=0.08,
-        yearly_cost_dkk=45_000,
-        seats=3,
-        cargo=Cargo.LARGE,
-    ),
-    VehicleKind(
-        kind_id="ev-van",
-        vehicle_type=VehicleType.VAN,
-        energy_source=EnergySource.ELECTRICITY,
-        consumption_per_km=0.26,
-        yearly_cost_dkk=54_000,
-        seats=3,
-        cargo=Cargo.LARGE,
-        range_km=250,
-        charging_kw=11,
-    ),
-    VehicleKind(
-        kind_id="cargo-bike",
-        vehicle_type=VehicleType.CARGO_BIKE,
-        energy_source=EnergySource.ELECTRICITY,
-        consumption_per_km=0.012,
-        yearly_cost_dkk=6_000,
-        seats=1,
-        cargo=Cargo.SMALL,
-    ),
-    VehicleKind(
-        kind_id="e-bike",
-        vehicle_type=VehicleType.E_BIKE,
-        energy_source=EnergySource.ELECTRICITY,
-        consumption_per_km=0.01,
-        yearly_cost_dkk=3_500,
-        seats=1,
-    ),
-)
 _WORKDAYS: Final = 5
 _NEAR: Final = 0.3
 _SHARES: Final = {"petrol-car": 17, "ev-car": 4, "diesel-van": 5, "ev-van": 1, "e-bike": 3}
@@ -114,7 +55,7 @@ def municipality(seed: int, depots: int = DEPOTS, weeks: int = WEEKS) -> Composi
         municipality_id="m",
         timezone="Europe/Copenhagen",
         observed_days=7 * weeks,
-        kinds=KINDS,
+        kinds=CATALOGUE,
         depots=tuple(
             CompositionDepot(depot_id=one, name=one[2:], capacity=40, charger_count=6)
             for one in names
@@ -177,7 +118,7 @@ def main() -> None:
     began = time.process_time()
     plan = compose(municipality(1), SEARCH, _told)
     for point in plan.points:
-        counts = {kind.kind_id: 0 for kind in KINDS}
+        counts = {kind.kind_id: 0 for kind in CATALOGUE}
         for depot in point.depots:
             for kind, count in depot.counts.items():
                 counts[kind] += count
