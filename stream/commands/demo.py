@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+_TWELVE_WEEKS: Final = 84
+"""So many a plan reads by default: it is fitted on eight of them and tried on four."""
 _Days = Annotated[int, typer.Option(min=4, help="Days of driving to simulate.")]
 _Vehicles = Annotated[int, typer.Option(min=8, help="Vehicles in each of two municipalities.")]
 _Seed = Annotated[int, typer.Option(help="The same seed gives the same fleet and days.")]
 
 
-def demo(days: _Days = 14, vehicles: _Vehicles = 30, seed: _Seed = 1) -> None:
+def demo(days: _Days = _TWELVE_WEEKS, vehicles: _Vehicles = 10, seed: _Seed = 1) -> None:
     """Run the whole loop once on embedded servers, show what came of it, and leave nothing."""
     from stream.demo.run import Fleet, run_demo
 
@@ -19,8 +21,8 @@ def demo(days: _Days = 14, vehicles: _Vehicles = 30, seed: _Seed = 1) -> None:
 
 
 def up(
-    days: _Days = 14,
-    vehicles: _Vehicles = 30,
+    days: _Days = _TWELVE_WEEKS,
+    vehicles: _Vehicles = 10,
     seed: _Seed = 1,
     empty: Annotated[  # noqa: FBT002 - typer makes a flag of it
         bool, typer.Option("--empty", help="Start without the simulated fleet.")

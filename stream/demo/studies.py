@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import combinations
 from typing import Final
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from infra.settings import Settings
 from optimizer.search import Search
 from optimizer.study import NothingToStudyError
 from schemas.composition import CompositionRules
+from schemas.ids import local_part
 from stream.studies import make
 from stream.studies.show import sentence
 
@@ -22,13 +24,18 @@ _FLEETS_SEARCH: Final = Search(seed=1, time_limit_s=1.0)  # some three seconds, 
 
 
 async def study(pool: Pool, settings: Settings, municipality_id: str, console: Console) -> None:
-    """Make studies of a municipality: assignment, carpooling, composition; say each in a line."""
+    """Make studies of a municipality: assignment, carpooling, composition; say each in a line.
+
+    Who could share a car is asked as if all departments had agreed to share.
+    """
     ways = make.ways_of(settings)
     outings = await make.read_outings(pool, municipality_id, _WEEKS)
     rides = await make.read_rides(pool, municipality_id, _WEEKS)
+    departments = combinations([local_part(one.depot_id) for one in rides.depots], 2)
+    sharing = make.Wishes(tuple(departments))
     for work in (
         lambda: make.solve_assignment(outings, _SEARCH, paid_for=True),
-        lambda: make.solve_carpool(rides, make.Wishes(), _SEARCH, ways),
+        lambda: make.solve_carpool(rides, sharing, _SEARCH, ways),
         lambda: make.solve_composition(outings, _FLEETS, _FLEETS_SEARCH),
     ):
         try:

@@ -11,8 +11,9 @@ from processors.calendar import days_off
 from schemas.fleet import VehicleType
 from stream.simulator.config import SimulationConfig
 from stream.simulator.fleet import Member, Roster, demand_shares, rng_of
-from stream.simulator.outings import Outing, Outings
+from stream.simulator.outings import Meeting, Outing, Outings
 
+_MEETING_DAYS: Final = (1, 2, 3)
 _FRIDAY: Final = 4
 _SATURDAY: Final = 5
 _ON_DUTY: Final = 0.78
@@ -28,6 +29,8 @@ _HOME_CARE: Final = 0.65
 _SPARE_ERRAND: Final = 0.15
 """Chance that a vehicle that is not on duty runs an errand."""
 _HARDLY_USED_ERRAND: Final = 0.1
+_ATTENDS: Final = 0.6
+"""Chance that a car which is not on duty takes somebody to the day's meeting."""
 
 
 @dataclass(slots=True)
@@ -53,6 +56,8 @@ class Dispatcher:
         )
         if not weekend:
             self._lend(shares, drawn, outings)
+        meets = not weekend and on.weekday() in _MEETING_DAYS
+        meeting = drawn.meeting() if meets else None
         for everyone in self._by_class().values():
             needed = _ON_DUTY * len(everyone) * (_WEEKEND if weekend else 1.0)
             for depot, share in enumerate(shares):
@@ -62,7 +67,7 @@ class Dispatcher:
                     if number < wanted:
                         outings[one] += _duty(drawn, member, depot)
                     elif not weekend:
-                        outings[one] += _spare(drawn, member, depot)
+                        outings[one] += _spare(drawn, member, depot, meeting)
         if on.weekday() == _FRIDAY:
             self._send_home(drawn, outings)
         return outings
@@ -130,8 +135,11 @@ def _duty(drawn: Outings, member: Member, depot: int) -> list[Outing]:
     return drawn.errands(depot, int(drawn.rng.integers(2, 4)))
 
 
-def _spare(drawn: Outings, member: Member, depot: int) -> list[Outing]:
+def _spare(drawn: Outings, member: Member, depot: int, meeting: Meeting | None) -> list[Outing]:
     """Return what a vehicle does that nobody counts on: mostly nothing."""
+    takes_people = member.kind.vehicle_type is VehicleType.CAR and not member.hardly_used
+    if meeting is not None and takes_people and drawn.rng.random() < _ATTENDS:
+        return [drawn.attend(depot, meeting)]
     chance = _HARDLY_USED_ERRAND if member.hardly_used else _SPARE_ERRAND
     if drawn.rng.random() >= chance:
         return []

@@ -1,4 +1,4 @@
-"""What vehicles leave a depot for: home care, errands, deliveries, tours by bike, transfers."""
+"""What vehicles leave a depot for: home care, errands, meetings, deliveries, bicycle tours."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ _QUICK: Final = 0.25
 _CLEAR_OF_DEPOTS_M: Final = 500.0
 _APART_M: Final = 400.0
 """Nearer than this one would walk."""
+_MEETING_BEGINS_H: Final = (9.0, 9.5, 13.0)
+_EXPECTED_MPS: Final = 13.0
+"""As the crow flies: what somebody allows who must be there in time."""
+_EARLY_S: Final = 600.0
 _TRIES: Final = 30
 
 
@@ -54,6 +58,16 @@ class Outing:
     warm_up_s: float
     visits: tuple[Visit, ...]
     to_depot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Where people of all depots are expected at the same time, by the clock on the wall."""
+
+    lat: float
+    lon: float
+    begins_s: float
+    lasts_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +98,23 @@ class Outings:
             )
             for start in starts
         ]
+
+    def meeting(self) -> Meeting:
+        """Return the day's meeting: of a team, a course, a hearing, in the middle of a town."""
+        town = self.towns[int(self.rng.integers(len(self.towns)))]
+        return Meeting(
+            *self._around(town.lat, town.lon, 0.0, 1.5),
+            float(self.rng.choice(_MEETING_BEGINS_H)) * _HOUR,
+            float(self.rng.uniform(60.0, 120.0)) * _MINUTE,
+        )
+
+    def attend(self, depot: int, meeting: Meeting) -> Outing:
+        """Return the drive to a meeting, some minutes early, and back once it is over."""
+        home = self.depots[depot]
+        away_m = apart_m(home.lat, home.lon, meeting.lat, meeting.lon)
+        early_s = float(self.rng.uniform(0.0, _EARLY_S))
+        visit = Visit(meeting.lat, meeting.lon, meeting.lasts_s + early_s, 8.0)
+        return Outing(meeting.begins_s - early_s - away_m / _EXPECTED_MPS, 0.0, (visit,), depot)
 
     def deliveries(self, depot: int) -> list[Outing]:
         """Return two tours of a van: meals, linen, tools, repairs."""
