@@ -132,18 +132,21 @@ def _stream_panel(findings: Findings) -> Panel:
 
 
 def _depot_table(findings: Findings) -> Table:
-    table = Table(title="Utilisation by home depot", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("depot")
+    table = _figures(
+        "Utilisation by home depot: hours away are of a vehicle and day, shares of the time that "
+        "the municipality's calendar makes available",
+        "depot",
+    )
     for name in (
         "places",
         "km",
         "engine\nhours",
         "idle\nshare",
-        "away h a\nvehicle, day",
-        "available\ntime: used",
-        "\naway",
+        "hours\naway",
+        "used",
+        "away",
         "days\nused",
-        "most out\nat once",
+        "most\nout",
     ):
         table.add_column(name, justify="right")
     municipality_id = ""
@@ -175,19 +178,18 @@ def _depot_table(findings: Findings) -> Table:
 
 
 def _class_table(findings: Findings) -> Table:
-    table = Table(
-        title="Utilisation by class, of the time that the municipality's calendar makes available",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
+    table = _figures(
+        "Utilisation by class: shares of the hours that the municipality's calendar makes "
+        "available, and of its days",
+        "class",
     )
-    table.add_column("class")
     for name in (
-        "vehicles",
-        "available\nhours",
-        "of it\non a trip",
-        "\naway",
-        "of the days\nused",
-        "trips on a\nday of use",
+        "count",
+        "hours",
+        "on a\ntrip",
+        "away",
+        "days\nused",
+        "trips\na day",
         "km",
         "engine\nhours",
     ):
@@ -208,6 +210,19 @@ def _class_table(findings: Findings) -> Table:
             f"{row['km']:,.0f}",
             f"{row['engine_h']:,.0f}",
         )
+    return table
+
+
+def _figures(title: str, of_what: str) -> Table:
+    """Return a table of many columns that no terminal cuts short."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    table.add_column(of_what, no_wrap=True, min_width=12)
     return table
 
 
