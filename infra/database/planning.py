@@ -50,6 +50,14 @@ class PlanRequest:
     requested_by: str
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request: a plan, or none and why in words."""
+
+    plan_id: UUID | None
+    outcome: str
+
+
 async def connect(settings: Settings) -> Connection:
     """Return a connection of its own, in autocommit, for a planner that leads or wants to.
 
@@ -68,6 +76,18 @@ async def connect(settings: Settings) -> Connection:
 async def try_to_lead(connection: Connection) -> bool:
     """Return whether this connection holds the leader's lock; the server frees it with it."""
     cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [_LEADER_LOCK_ID])
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
+async def somebody_leads(connection: Connection) -> bool:
+    """Return whether a planner holds the leader's lock on this database."""
+    cursor = await connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted "
+        "AND classid = 0 AND objid = %s AND database = ("
+        "SELECT oid FROM pg_database WHERE datname = current_database()))",
+        [_LEADER_LOCK_ID],
+    )
     row = await cursor.fetchone()
     return row is not None and bool(row[0])
 
@@ -127,6 +147,16 @@ async def request_plan(pool: Pool, municipality_id: str, requested_by: str) -> U
                 f"municipality {municipality_id!r} is not entered; remedy: enter it first"
             ) from error
     return request_id
+
+
+async def read_answer(connection: Connection, request_id: UUID) -> Answer | None:
+    """Return what became of a request; None while it waits for the planner."""
+    cursor = await connection.execute(
+        "SELECT plan_id, outcome FROM plan_request WHERE request_id = %s AND done_at IS NOT NULL",
+        [request_id],
+    )
+    row = await cursor.fetchone()
+    return None if row is None else Answer(*row)
 
 
 async def read_waiting(connection: Connection) -> list[PlanRequest]:

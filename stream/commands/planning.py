@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from infra.database.pool import Connection
 from stream.commands.database import with_connection, with_pool
 from stream.commands.instants import instant
+from stream.commands.plan_awaited import WAIT_LIMIT_S, NoPlanError, plan_of
 
 
 class _AsksByDefault(TyperGroup):
@@ -40,13 +41,33 @@ By = Annotated[str, typer.Option(help="Who decides; you without it.")]
 
 
 @plan.command("ask")
-def ask(municipality: Municipality) -> None:
-    """Ask the planner for a placement plan now; it answers in table `plan` and on Kafka."""
-    from infra.database.planning import request_plan
+def ask(
+    municipality: Municipality,
+    wait: Annotated[  # noqa: FBT002 - typer makes a flag of it
+        bool, typer.Option("--wait", help="Wait for the answer, and show the plan.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, help=f"Of --wait, in seconds; {WAIT_LIMIT_S:.0f} without it."),
+    ] = None,
+) -> None:
+    """Ask the planner for a placement plan now; it answers in table `plan` and on Kafka.
 
+    With --wait the exit code is 1 when the planner refuses, and when there is no answer in time.
+    The request stays then, and a planner that comes later answers it.
+    """
+    from infra.database.planning import request_plan
+    from stream.commands.plans_shown import show_plan
+
+    if timeout is not None and not wait:
+        raise typer.BadParameter(f"--timeout {timeout:g} goes with --wait; give both or neither")
     with _plainly():
         request_id = with_pool(lambda pool: request_plan(pool, municipality, getpass.getuser()))
-    typer.echo(f"requested: {request_id}; what came of it: fleetpulse plan list {municipality}")
+        typer.echo(f"requested: {request_id}; what came of it: fleetpulse plan list {municipality}")
+        if wait:
+            limit_s = WAIT_LIMIT_S if timeout is None else timeout
+            kept = with_pool(lambda pool: plan_of(pool, municipality, request_id, limit_s))
+            show_plan(kept, Console())
 
 
 @plan.command("accept")
@@ -139,5 +160,8 @@ def _plainly() -> Iterator[None]:
         yield
     except (DecisionError, UnknownPlanError) as error:
         raise typer.BadParameter(str(error)) from None
+    except NoPlanError as error:
+        typer.echo(f"fleetpulse: {error}", err=True)
+        raise typer.Exit(1) from None
     except UnknownMunicipalityError as error:
         raise typer.BadParameter(f"{error}; enter it with `fleetpulse fleet`") from None

@@ -118,3 +118,12 @@ def test_names_that_would_confuse_are_refused(command: tuple[str, ...], database
     done = run(*command, FLEETPULSE_DATABASE_URL=database_url)
     assert done.returncode == 2
     assert "does not match" in done.stderr
+
+
+def test_help_of_plan_ask_says_what_waiting_is() -> None:
+    words = " ".join(run("plan", "ask", "--help").stdout.replace("│", " ").split())
+    assert "Wait for the answer, and show the plan." in words
+    assert "Of --wait, in seconds; 300 without it." in words
+    assert "the exit code is 1 when the planner refuses, and when there is no answer" in words
+    assert "a planner that comes later answers it" in words
+    assert "`plan MUNICIPALITY` asks for one" in run("plan", "--help").stdout
