@@ -26,8 +26,9 @@ from optimizer.placement.bill import bill
 from optimizer.placement.problem import Problem, needs_charger, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from schemas.demand import Fetching, PlacementInputs, PlacementPolicy
+from schemas.demand import PlacementInputs
 from schemas.plan import PlanTrigger
+from schemas.policy import Fetching, PlacementPolicy
 from schemas.vehicle_type import MOTOR
 
 VEHICLES: Final = 2_000

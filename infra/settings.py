@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.demand import Fetching, PlacementPolicy
+from schemas.policy import LENDING_AT_MOST_MIN, Fetching, PlacementPolicy
+
+_UNLESS: Final = "Unless the municipality's own `planning` says otherwise"
 
 
 class KafkaSettings(BaseSettings):
@@ -106,22 +108,28 @@ class PlannerSettings(BaseSettings):
         default=None,
         ge=0,
         le=1,
-        description="Share of each class's round trips that a plan must serve; none: what pays",
+        description="Share of each class's round trips that a plan must serve; none: what pays. "
+        f"{_UNLESS}",
     )
     lending_within_min: float = Field(
-        default=0.0, ge=0, description="Depots this near lend each other vehicles; 0: none do"
+        default=0.0,
+        ge=0,
+        le=LENDING_AT_MOST_MIN,
+        description=f"Depots this near lend each other vehicles; 0: none do. {_UNLESS}",
     )
     fetching: Fetching = Field(
-        default=Fetching.ON_FOOT, description="How who borrows gets to the neighbouring depot"
+        default=Fetching.ON_FOOT,
+        description=f"How who borrows gets to the neighbouring depot. {_UNLESS}",
     )
     forecast: bool = Field(
         default=False,
-        description="Forecast each depot's demand where that beats last week; no gain was measured",
+        description="Forecast each depot's demand where that beats last week; no gain was "
+        f"measured. {_UNLESS}",
     )
 
     @property
     def policy(self) -> PlacementPolicy:
-        """What plans are made for beyond the least cost."""
+        """What plans are made for beyond the least cost, where a municipality does not say."""
         return PlacementPolicy(
             served_share=self.served_share,
             lending_within_min=self.lending_within_min,

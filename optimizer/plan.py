@@ -72,6 +72,7 @@ def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> Pl
         lendings=lendings(problem, solution.placement, solution.lendings),
         placement=dict(solution.placement),
         vehicle_ids=tuple(problem.vehicles),
+        policy=inputs.policy,
         demand_profile=profile(inputs),
         stood_at=dict(now),
         relocation_dkk=after.relocation_ore / ORE_PER_DKK,

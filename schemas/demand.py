@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from schemas.fix import UtcDatetime
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
 from schemas.ids import MunicipalityId, ScopedId
+from schemas.policy import PlacementPolicy
 
 
 class _Part(BaseModel):
@@ -42,33 +42,6 @@ def _depots_by_id(depots: tuple[Depot, ...]) -> tuple[Depot, ...]:
 
 def _vehicles_by_id(vehicles: tuple[Vehicle, ...]) -> tuple[Vehicle, ...]:
     return tuple(sorted(vehicles, key=lambda one: one.vehicle_id))
-
-
-class Fetching(StrEnum):
-    """How an employee gets to a neighbouring depot for its vehicle."""
-
-    ON_FOOT = "on-foot"
-    BY_BICYCLE = "by-bicycle"
-
-
-class PlacementPolicy(_Part):
-    """What a municipality wants of a placement beyond the least cost."""
-
-    served_share: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Share of each class's round trips that the plan must serve; none: what pays",
-    )
-    lending_within_min: float = Field(
-        default=0.0,
-        ge=0,
-        description="Depots no further apart lend each other vehicles; 0: none do",
-    )
-    fetching: Fetching = Field(default=Fetching.ON_FOOT, description="How these minutes are spent")
-    forecast: bool = Field(
-        default=False, description="Whether demand is forecast where that beats last week"
-    )
 
 
 class PlacementInputs(_Part):

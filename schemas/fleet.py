@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from schemas.calendar import Calendar
 from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId, municipality_of
+from schemas.policy import PlacementPolicy
 from schemas.rules import Rules
 from schemas.vehicle_type import VehicleType
 
@@ -78,6 +79,10 @@ class Municipality(_Row):
     timezone: Annotated[str, AfterValidator(_known_zone)] = "Europe/Copenhagen"
     rules: Rules = Rules()
     calendar: Calendar = Calendar()
+    planning: PlacementPolicy = Field(
+        default=PlacementPolicy(),
+        description="What its plans are made for; what is left out is as FLEETPULSE_PLANNER_… say",
+    )
 
 
 class Depot(_Row):

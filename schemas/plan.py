@@ -12,6 +12,7 @@ from schemas.backtest import BackTest
 from schemas.demand import DemandProfile, FleetProfile
 from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId
+from schemas.policy import PlacementPolicy
 from schemas.vehicle_type import VehicleType
 
 
@@ -97,6 +98,9 @@ class PlacementPlan(_Part):
         description="vehicle_id to depot_id; of every vehicle if one was found, else as it stands"
     )
     vehicle_ids: tuple[ScopedId, ...] = Field(description="Of all vehicles it was made for")
+    policy: PlacementPolicy | None = Field(
+        default=None, description="What it was made for; None in a plan from before it was kept"
+    )
     demand_profile: DemandProfile = Field(description="What the next drift is measured against")
     stood_at: dict[str, str] | None = Field(
         default=None, description="As placement, had nothing moved; None in a plan from before"

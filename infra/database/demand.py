@@ -16,14 +16,13 @@ from psycopg.rows import dict_row
 
 from infra.database.fleet import load_fleet
 from infra.database.pool import Connection
-from schemas.demand import ObservedRoundTrip, PlacementInputs, PlacementPolicy
+from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, Vehicle
 from schemas.ids import MunicipalityId
 from schemas.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
 from schemas.outcome import WEEK_DAYS
+from schemas.policy import PlacementPolicy
 from schemas.rules import Rules
-
-_PLAIN: Final = PlacementPolicy()
 
 # A part of one that was too long is demand of the depot where the vehicle was at home then,
 # as with OS2fleetoptimiser: it began wherever the vehicle had rested.
@@ -80,9 +79,12 @@ async def read_inputs(
     connection: Connection,
     municipality_id: str,
     horizon_days: int,
-    policy: PlacementPolicy = _PLAIN,
+    fallback: PlacementPolicy | None = None,
 ) -> PlacementInputs:
     """Read depots, vehicles and the round trips of the horizon, all of one instant.
+
+    With a fallback the policy is the municipality's own, and the fallback in what it leaves open;
+    without one there is no policy, as studies have none.
 
     Vehicles that nobody has entered are left out, and so is what they drove. The horizon ends with
     the newest round trip that has ended, not with the clock: the same rows
@@ -92,7 +94,16 @@ async def read_inputs(
     """
     given = {"municipality_id": municipality_id, "horizon_days": horizon_days}
     async with _of_one_instant(connection):
-        return await _read(connection, _RECENT, given, policy)
+        inputs = await _read(connection, _RECENT, given)
+        if fallback is None:
+            return inputs
+        own = await _rows(
+            connection,
+            "SELECT planning FROM municipality WHERE municipality_id = %(municipality_id)s",
+            given,
+        )
+    policy = PlacementPolicy.model_validate(own[0]["planning"]).over(fallback)
+    return inputs.model_copy(update={"policy": policy})
 
 
 async def read_week(
@@ -154,10 +165,7 @@ async def _of_one_instant(connection: Connection) -> AsyncIterator[None]:
 
 
 async def _read(
-    connection: Connection,
-    round_trips_query: str,
-    given: dict[str, Any],
-    policy: PlacementPolicy = _PLAIN,
+    connection: Connection, round_trips_query: str, given: dict[str, Any]
 ) -> PlacementInputs:
     municipality_id = given["municipality_id"]
     municipality = await _rows(
@@ -178,7 +186,6 @@ async def _read(
         timezone=municipality[0]["timezone"],
         horizon_days=given["horizon_days"],
         round_trip_max_s=Rules.model_validate(municipality[0]["rules"]).round_trip_max_s,
-        policy=policy,
         depots=tuple(Depot(**row) for row in depots),
         vehicles=tuple(Vehicle(**row) for row in vehicles),
         round_trips=tuple(ObservedRoundTrip(**row) for row in round_trips),

@@ -87,7 +87,8 @@ async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:
 async def load_municipalities(connection: AsyncConnection[TupleRow]) -> dict[str, Municipality]:
     """Read the municipalities alone, by id. Raises as `load_fleet` does."""
     rows = await _rows(
-        connection, "SELECT municipality_id, name, timezone, rules, calendar FROM municipality"
+        connection,
+        "SELECT municipality_id, name, timezone, rules, calendar, planning FROM municipality",
     )
     return {row["municipality_id"]: Municipality(**row) for row in rows}
 
@@ -124,13 +125,13 @@ async def add_unregistered(
 
 
 _MUNICIPALITY: Final = """
-INSERT INTO municipality (municipality_id, name, timezone, rules, calendar)
+INSERT INTO municipality (municipality_id, name, timezone, rules, calendar, planning)
 VALUES (%(municipality_id)s, %(name)s, %(timezone)s, coalesce(%(rules)s, '{}'::jsonb),
-        coalesce(%(calendar)s, '{}'::jsonb))
+        coalesce(%(calendar)s, '{}'::jsonb), %(planning)s)
 ON CONFLICT (municipality_id) DO UPDATE SET
     name = EXCLUDED.name, timezone = EXCLUDED.timezone,
     rules = coalesce(%(rules)s, municipality.rules),
-    calendar = coalesce(%(calendar)s, municipality.calendar)
+    calendar = coalesce(%(calendar)s, municipality.calendar), planning = EXCLUDED.planning
 """
 _DEPOT: Final = """
 INSERT INTO depot (depot_id, municipality_id, name, lat, lon, radius_m, polygon, capacity,
@@ -196,7 +197,8 @@ class HomeInFutureError(ValueError):
 async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) -> None:
     """Enter municipalities, depots and vehicles; those that are there are updated.
 
-    A municipality's rules and calendar stay as they are unless new ones are given. A vehicle's
+    A municipality's rules and calendar stay as they are unless new ones are given; its planning is
+    what is given, so that without any the planner's settings hold again. A vehicle's
     former homes are kept, see `schemas.fleet.EnteredVehicle`. Call it in a transaction, and have
     the calendars kept as rows in it (`stream.calendars`). Raises `HomeInFutureError`, and
     `psycopg.errors.ForeignKeyViolation` for a municipality or a home depot that is neither
@@ -251,14 +253,17 @@ def _depot(one: Depot) -> dict[str, Any]:
 
 
 def _municipality(one: Municipality) -> dict[str, Any]:
-    """Return a row with only those rules, and that of the calendar, that were given."""
+    """Return a row with only what of rules, calendar and planning was given."""
     parts: dict[str, BaseModel] = {"rules": one.rules, "calendar": one.calendar}
     return {
-        **one.model_dump(exclude=set(parts)),
+        **one.model_dump(exclude={*parts, "planning"}),
         **{
-            name: Jsonb(part.model_dump(mode="json", exclude_unset=True))
-            if name in one.model_fields_set
-            else None
+            name: _given(part) if name in one.model_fields_set else None
             for name, part in parts.items()
         },
+        "planning": _given(one.planning),
     }
+
+
+def _given(part: BaseModel) -> Jsonb:
+    return Jsonb(part.model_dump(mode="json", exclude_unset=True))

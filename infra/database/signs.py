@@ -25,6 +25,8 @@ FROM municipality m LEFT JOIN (
     SELECT municipality_id, jsonb_build_array('depot', depot_id, lat, lon, capacity,
         charger_count)::text
     FROM depot
+    UNION ALL
+    SELECT municipality_id, jsonb_build_array('planning', planning)::text FROM municipality
 ) AS one USING (municipality_id)
 WHERE %(municipality_id)s::text IS NULL OR m.municipality_id = %(municipality_id)s
 GROUP BY m.municipality_id

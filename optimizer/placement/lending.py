@@ -29,8 +29,8 @@ from optimizer.costs import (
 )
 from optimizer.demand import Level, Outing
 from optimizer.effort import Bools, Ints
-from schemas.demand import Fetching, PlacementPolicy
 from schemas.fleet import Depot
+from schemas.policy import Fetching, PlacementPolicy
 from schemas.vehicle_type import VehicleType
 
 Levels = Mapping[tuple[str, VehicleType], tuple[Level, ...]]

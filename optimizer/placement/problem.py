@@ -22,8 +22,9 @@ from optimizer.costs import (
 from optimizer.demand import Level, class_of, levels_by_depot, outings
 from optimizer.placement.growth import growth_of
 from optimizer.placement.lending import Lending, Lent, possible, ways_min
-from schemas.demand import PlacementInputs, PlacementPolicy
+from schemas.demand import PlacementInputs
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
+from schemas.policy import PlacementPolicy
 from schemas.vehicle_type import MOTOR
 
 _LEAST_OBSERVED_DAYS: Final = 7.0

@@ -13,10 +13,10 @@ from optimizer.placement.lending import Lending
 from optimizer.placement.problem import Problem, needs_charger
 from optimizer.placement.shortage import crowded, plural, shortage, word
 from optimizer.placement.solve import Solution
-from schemas.demand import Fetching
 from schemas.fleet import VehicleType
 from schemas.outcome import WEEK_DAYS
 from schemas.plan import PlanLending, PlanMove, SolverStatus
+from schemas.policy import Fetching
 from schemas.vehicle_type import MOTOR
 
 _NAMED_AT_MOST: Final = 5

@@ -87,9 +87,9 @@ def _share_out_of_reach(problem: Problem, nearest: Nearest | None) -> str:
         raise ValueError("a problem with enough places, and no share to reach, has a placement")
     wanted = f"{share:.1%} of each class's round trips cannot be served."
     remedy = (
-        "Remedy: more vehicles there, longer ways for lending "
-        "(FLEETPULSE_PLANNER_LENDING_WITHIN_MIN) or a lower share "
-        "(FLEETPULSE_PLANNER_SERVED_SHARE). Every vehicle is left where it stands."
+        "Remedy: more vehicles there, longer ways for lending (lending_within_min of the "
+        "municipality's planning, or FLEETPULSE_PLANNER_LENDING_WITHIN_MIN) or a lower share "
+        "(served_share, or FLEETPULSE_PLANNER_SERVED_SHARE). Every vehicle is left where it stands."
     )
     if nearest is None:
         return f"{wanted} Where vehicles lack was not found within the time limit. {remedy}"

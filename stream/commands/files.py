@@ -8,7 +8,14 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 _OF_LIMITS: Final = frozenset(
-    {"less_than", "less_than_equal", "greater_than", "greater_than_equal", "finite_number"}
+    {
+        "less_than",
+        "less_than_equal",
+        "greater_than",
+        "greater_than_equal",
+        "finite_number",
+        "enum",
+    }
 )
 """Faults whose message names the limit and not the value."""
 Model = TypeVar("Model", bound=BaseModel)

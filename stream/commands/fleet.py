@@ -29,7 +29,8 @@ _EXAMPLE = """{
          {"vehicle_types": ["van"], "works_on_holidays": true,
           "shifts": [{"weekdays": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
                       "starts": "06:00", "ends": "23:00"}]}
-       ]}}
+       ]},
+     "planning": {"served_share": 0.95, "lending_within_min": 8, "fetching": "by-bicycle"}}
   ],
   "depots": [
     {"depot_id": "odder/town-hall", "municipality_id": "odder", "name": "Town hall",
@@ -66,7 +67,8 @@ def enter(
     """Enter what a file holds; what is entered already is updated, nothing is deleted.
 
     Workers take it up within half a minute, for what comes then: after a change of rules, depots or
-    homes that holds for the past too, see `fleetpulse recompute`.
+    homes that holds for the past too, see `fleetpulse recompute`. What a municipality's `planning`
+    leaves out, or all of it, is as the planner's settings are.
     """
     given = read_json(file, MasterData)
 

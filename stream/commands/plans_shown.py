@@ -15,6 +15,7 @@ from rich.table import Table
 from infra.database.plans import KeptPlan, PlanLine, RequestLine
 from schemas.ids import local_part
 from schemas.plan import PlacementPlan, SolverStatus
+from schemas.policy import PlacementPolicy
 from stream.wording import counted, moves_in_words
 
 _ID_WIDTH: Final = 36
@@ -76,6 +77,7 @@ def _lines(kept: KeptPlan) -> Iterator[str]:
         f"{_minute(plan.demand_from)} to {_minute(plan.demand_to)}, seed {plan.seed}, inputs "
         f"{plan.inputs_hash[:12]}"
     )
+    yield f"[bold]made for[/] {_policy(plan.policy)}"
     yield f"[bold]in words[/] {escape(plan.explanation)}"
     yield f"[bold]back-test[/] {escape(plan.backtest_explanation)}"
     for move in plan.moves:
@@ -100,6 +102,16 @@ def _state(kept: KeptPlan) -> str:
     if kept.accepted_at is not None and kept.accepted_at != kept.decided_at:
         said += f"; accepted by {kept.accepted_by} at {_minute(kept.accepted_at)}"
     return said
+
+
+def _policy(one: PlacementPolicy | None) -> str:
+    if one is None:
+        return "not known: the plan is from before that was kept"
+    share, way_min = one.served_share, one.lending_within_min
+    served = "what pays" if share is None else f"at least {share:.1%} of each class's round trips"
+    lent = f"lending within {way_min:g} min {one.fetching.value.replace('-', ' ')}"
+    forecast = "demand forecast where that beats last week" if one.forecast else "demand as it was"
+    return f"serving {served}, {lent if way_min else 'no lending'}, {forecast}"
 
 
 def _proof(plan: PlacementPlan) -> str:

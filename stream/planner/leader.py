@@ -248,7 +248,7 @@ class Leader:
         if self._cancelled[municipality_id] >= _MOST_CANCELLED:
             return None
         if digests.get(municipality_id) != basis.fleet_digest:
-            return "depots or vehicles were entered anew"
+            return "depots, vehicles or what is wanted of plans were entered anew"
         if waiting and not answers:
             return f"{waiting} requests wait for a plan"
         return None

@@ -31,9 +31,10 @@ from optimizer.placement.lending import lent as one_by_one
 from optimizer.placement.problem import problem_of
 from optimizer.placement.solve import solve
 from optimizer.search import Search
-from schemas.demand import Fetching, ObservedRoundTrip, PlacementInputs, PlacementPolicy
+from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plan import SolverStatus
+from schemas.policy import Fetching, PlacementPolicy
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 COPENHAGEN = ZoneInfo("Europe/Copenhagen")

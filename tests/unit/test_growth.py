@@ -12,9 +12,10 @@ from optimizer.placement.growth import growth_of
 from optimizer.placement.problem import inputs_hash, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from schemas.demand import ObservedRoundTrip, PlacementInputs, PlacementPolicy
+from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, Vehicle, VehicleType
 from schemas.plan import PlanTrigger
+from schemas.policy import PlacementPolicy
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 HALL, SCHOOL = "m/hall", "m/school"

@@ -15,9 +15,10 @@ from optimizer.placement.lending import Lending
 from optimizer.placement.problem import inputs_hash, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from schemas.demand import Fetching, ObservedRoundTrip, PlacementInputs, PlacementPolicy
+from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import Depot, Vehicle, VehicleType
 from schemas.plan import PlacementPlan, PlanTrigger, SolverStatus
+from schemas.policy import Fetching, PlacementPolicy
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 HALL, SCHOOL, BEACH = "m/hall", "m/school", "m/beach"
@@ -277,8 +278,9 @@ def test_a_share_out_of_reach_says_where_when_and_how_many_lack() -> None:
         "75.0% of each class's round trips cannot be served. Of 80 round trips by car 40 find no "
         "vehicle in the best placement found, 20 may. 1 car missing: 1 at School (most at 13:00 to "
         "14:00, 20 of 20 departures, on 20 of 20 days). Remedy: more vehicles there, longer ways "
-        "for lending (FLEETPULSE_PLANNER_LENDING_WITHIN_MIN) or a lower share "
-        "(FLEETPULSE_PLANNER_SERVED_SHARE). Every vehicle is left where it stands."
+        "for lending (lending_within_min of the municipality's planning, or "
+        "FLEETPULSE_PLANNER_LENDING_WITHIN_MIN) or a lower share "
+        "(served_share, or FLEETPULSE_PLANNER_SERVED_SHARE). Every vehicle is left where it stands."
     )
     assert plan(inputs([*vehicles, *locked], [*trips, *gone], served(0.5), depots)).moves == ()
 

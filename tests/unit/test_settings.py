@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from infra.settings import KafkaSettings, Settings, as_environment
+from infra.settings import KafkaSettings, PlannerSettings, Settings, as_environment
+from schemas.policy import PlacementPolicy
 
 PREFIX = "FLEETPULSE_KAFKA_"
 SECRET = "correct horse battery staple"  # noqa: S105 - known to no server
@@ -173,3 +174,11 @@ def test_another_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch
     for name, value in as_environment(told).items():
         monkeypatch.setenv(name, value)
     assert Settings() == told
+
+
+def test_lending_of_the_planner_has_the_limit_of_a_municipality_s_own() -> None:
+    assert PlannerSettings(lending_within_min=240).policy.lending_within_min == 240
+    with pytest.raises(ValidationError, match="less than or equal to 240"):
+        PlannerSettings(lending_within_min=241)
+    with pytest.raises(ValidationError, match="lending_within_min 241 is not from 0 to 240"):
+        PlacementPolicy(lending_within_min=241)
