@@ -95,9 +95,12 @@ def test_two_municipalities_have_plans_of_their_own_policy_from_one_planner(
     url = settings.database_url.get_secret_value()
     shown = command("plan", "show", "a", FLEETPULSE_DATABASE_URL=url).stdout
     assert (
-        "made for serving at least 90.0% of each class's round trips, lending within 60 min by "
+        "policy serving at least 90.0% of each class's round trips, lending within 60 min by "
         "bicycle, demand forecast where that beats last week"
     ) in " ".join(shown.split())
+    change(settings, "UPDATE plan SET document = document - 'policy'")
+    shown = command("plan", "show", "a", FLEETPULSE_DATABASE_URL=url).stdout
+    assert "policy not known: the plan is from before that was kept" in " ".join(shown.split())
 
 
 def test_what_is_left_out_is_the_planner_s_and_so_is_all_without_a_section(
