@@ -42,13 +42,16 @@ class NotFollowableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a plan promised for each week of its horizon; moving and lending left out.
+    """What a plan promised for each week of its horizon, moving left out.
 
-    What neighbouring depots lend each other is no move, and nothing tells when they did.
+    By moves and by lending apart. Who fetches a neighbour's vehicle leaves from there with what is
+    at home there: nothing tells it from the neighbour's own round trips, so only moves are followed
+    up, and `unserved` are those that the depots' own vehicles cannot take.
     """
 
     saving_ore: int
     unserved: float
+    lending_ore: int = 0
 
 
 class _Unserved(NamedTuple):
@@ -66,10 +69,14 @@ def promise_of(plan: PlacementPlan) -> Promise:
             "vehicles stood; remedy: ask for a new one and accept that"
         )
     saved_dkk = plan.cost_before_dkk - (plan.objective_dkk - plan.relocation_dkk)
-    saved_dkk -= sum(one.saves_dkk for one in plan.lendings)
+    lending_dkk = sum(one.saves_dkk for one in plan.lendings)
     unserved = plan.unserved_after + sum(one.round_trips for one in plan.lendings)
     observed = max(_WEEK, plan.demand_to - plan.demand_from)
-    return Promise(ore(saved_dkk / plan.horizon_weeks), unserved * (_WEEK / observed))
+    return Promise(
+        ore((saved_dkk - lending_dkk) / plan.horizon_weeks),
+        unserved * (_WEEK / observed),
+        ore(lending_dkk / plan.horizon_weeks),
+    )
 
 
 def week_bounds(week: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -152,7 +159,7 @@ def follow_up(
         outcome, [one.vehicle_id for one in left], observed.round_trips, expected.round_trips
     )
     if plan.lendings:
-        words += " What depots lend each other is in neither."
+        words += f" {_of_lending(promise, len(plan.lendings))}"
     return outcome.model_copy(update={"explanation": words})
 
 
@@ -238,14 +245,11 @@ def _total(by_place: Mapping[_Place, _Unserved], places: Collection[_Place]) -> 
 
 
 def _in_words(one: PlanOutcome, left: Sequence[str], observed: int, expected: int) -> str:
-    def dkk(amount_ore: int) -> str:
-        return f"{amount_ore / ORE_PER_DKK:,.0f} DKK"
-
-    sentences = [f"Promised {dkk(one.promised_ore)}, realised {dkk(one.realised_ore)}."]
+    sentences = [f"Promised {_dkk(one.promised_ore)}, realised {_dkk(one.realised_ore)}."]
     if one.demand_changed_ore:
         sentences.append(
             f"On this week's round trips and fleet the plan, carried out, would have saved "
-            f"{dkk(one.promised_ore - one.demand_changed_ore)}: {_less(one.demand_changed_ore)}."
+            f"{_dkk(one.promised_ore - one.demand_changed_ore)}: {_less(one.demand_changed_ore)}."
         )
     sentences.append(
         f"{one.moves_carried_out} of {one.moves} moves were carried out"
@@ -258,6 +262,21 @@ def _in_words(one: PlanOutcome, left: Sequence[str], observed: int, expected: in
             f"and the model expects {expected}: {_less(one.model_wrong_ore)}."
         )
     return " ".join(sentences)
+
+
+def _of_lending(promise: Promise, count: int) -> str:
+    """Say what of the promise is not comparable with anything, and what that does to the rest."""
+    whose = "its lending" if count == 1 else f"its {count} lendings"
+    return (
+        f"Both are of moves alone. The plan promised {_dkk(promise.lending_ore)} a week by {whose} "
+        f"on top, {_dkk(promise.saving_ore + promise.lending_ore)} in all: whether that was "
+        "realised cannot be seen, for a lent vehicle leaves from its own depot. What was lent "
+        "counts as demand of the depot that lends, and is in what demand changed."
+    )
+
+
+def _dkk(amount_ore: int) -> str:
+    return f"{amount_ore / ORE_PER_DKK:,.0f} DKK"
 
 
 def _less(part_ore: int) -> str:

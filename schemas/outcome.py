@@ -31,7 +31,8 @@ class PlanState(StrEnum):
 class PlanOutcome(BaseModel):
     """One whole local week of a plan. Savings are øre against nothing having moved.
 
-    Moving itself, which is paid once, is in none of them. The three parts add up to what was
+    Moving itself, which is paid once, is in none of them, nor is lending between depots, which
+    cannot be seen: the explanation says what that promised. The three parts add up to what was
     promised less what was realised; a negative part is in the plan's favour.
     """
 

@@ -59,9 +59,11 @@ def promise(plan: PlacementPlan) -> str:
     moving = (
         "" if plan.relocation_dkk is None else f", {plan.relocation_dkk:,.0f} DKK for moving paid"
     )
+    lent_dkk = sum(one.saves_dkk for one in plan.lendings)
+    lending = f", {lent_dkk:,.0f} DKK of it by lending (which no follow-up can see)" if lent else ""
     return (
         f"{moves_in_words(plan)}{lent}; promised saving {saved_dkk:,.0f} DKK in "
-        f"{plan.horizon_weeks:.1f} weeks{moving}"
+        f"{plan.horizon_weeks:.1f} weeks{lending}{moving}"
     )
 
 
@@ -77,7 +79,7 @@ def _lines(kept: KeptPlan) -> Iterator[str]:
         f"{_minute(plan.demand_from)} to {_minute(plan.demand_to)}, seed {plan.seed}, inputs "
         f"{plan.inputs_hash[:12]}"
     )
-    yield f"[bold]made for[/] {_policy(plan.policy)}"
+    yield f"[bold]policy[/] {_policy(plan.policy)}"
     yield f"[bold]in words[/] {escape(plan.explanation)}"
     yield f"[bold]back-test[/] {escape(plan.backtest_explanation)}"
     for move in plan.moves:
