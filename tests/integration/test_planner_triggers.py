@@ -242,17 +242,36 @@ def test_a_request_cancels_the_plan_in_the_making_and_gets_its_own(large: Settin
     assert request["plan_id"] == row["plan_id"]
 
 
-def test_depots_entered_anew_cancel_even_a_plan_that_was_asked_for(large: Settings) -> None:
+@pytest.mark.parametrize(
+    ("statement", "part"),
+    [
+        (
+            "UPDATE depot SET capacity = 77 WHERE depot_id = 't/d0'",
+            ("fleet_profile", "depots", "t/d0", "capacity"),
+        ),
+        (
+            "UPDATE municipality SET planning = '{\"lending_within_min\": 77}'",
+            ("policy", "lending_within_min"),
+        ),
+    ],
+    ids=["depots", "planning"],
+)
+def test_what_is_entered_anew_cancels_even_a_plan_that_was_asked_for(
+    large: Settings, statement: str, part: tuple[str, ...]
+) -> None:
     async def scenario() -> None:
         await ask(large, "t")
         async with planner(large):
             await _solving(large)
-            change(large, "UPDATE depot SET capacity = 77 WHERE depot_id = 't/d0'")
-            await until(lambda: plans(large), "a plan for the depots as they are", 120)
+            change(large, statement)
+            await until(lambda: plans(large), "a plan for things as they are", 120)
 
     run(scenario())
     (row,) = plans(large)
-    assert row["document"]["fleet_profile"]["depots"]["t/d0"]["capacity"] == 77
+    found = row["document"]
+    for name in part:
+        found = found[name]
+    assert found == 77
     (request,) = read(large, "SELECT * FROM plan_request")
     assert request["plan_id"] == row["plan_id"]
 
