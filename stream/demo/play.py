@@ -24,14 +24,23 @@ from rich.progress import (
 
 from infra.database import report as queries
 from infra.database.fleet import enter
+from infra.database.follow_up import DecisionError
 from infra.database.keys import create_key
 from infra.database.planning import request_plan
 from infra.database.pool import Pool
+from schemas.fleet import Municipality
 from schemas.plan import PlacementPlan, PlanTrigger
 from stream.calendars import CalendarKeeper
-from stream.demo import latency
+from stream.commands.plan_awaited import NoPlanError, plan_of
+from stream.demo import followed, latency
 from stream.demo.stack import Stack
-from stream.simulator import SimulatedDay, SimulatedFleet, SimulationConfig, simulate
+from stream.simulator import (
+    SimulatedDay,
+    SimulatedFleet,
+    Simulation,
+    SimulationConfig,
+    simulate,
+)
 from stream.vendor import VendorClient
 
 _VENDOR: Final = "simulator"
@@ -40,6 +49,8 @@ _LIVE_LIMIT: Final = 20_000
 _DRAIN_LIMIT_S: Final = 120.0
 _PLAN_LIMIT_S: Final = 60.0
 _POLL_S: Final = 0.5
+_FOLLOWED_FROM_DAYS: Final = 42
+"""Of fewer days the last third has not always a whole week, and the first two tell too little."""
 
 
 class DemoFailedError(RuntimeError):
@@ -70,6 +81,11 @@ def config(*, seed: int, days: int, vehicles: int) -> SimulationConfig:
         gap_share=0.05,
         no_ignition_share=0.1,
     )
+
+
+def _carried_out_after(days: int) -> int | None:
+    """Return after how many days a plan is carried out; None where no whole week would follow."""
+    return days * 2 // 3 if days >= _FOLLOWED_FROM_DAYS else None
 
 
 class Play:
@@ -125,16 +141,21 @@ class Play:
     async def _push(
         self, fleet: SimulatedFleet, keys: Mapping[str, str], progress: Progress, task: TaskID
     ) -> Played:
-        began = time.monotonic()
-        *history, last = await asyncio.to_thread(lambda: list(fleet.days()))
-        for day in history:
+        simulation = Simulation(fleet)
+        days = iter(simulation)
+        push_s = 0.0
+        for number in range(fleet.config.days - 1):
+            if number == _carried_out_after(fleet.config.days):
+                await self._carry_out_a_plan(fleet, simulation, number)
+            began = time.monotonic()
+            day = await asyncio.to_thread(next, days)
             await self._push_events(day.fixes, keys)
+            push_s += time.monotonic() - began
             progress.advance(task)
-        push_s = time.monotonic() - began
         await self._drained()
         await self._planned(fleet, PlanTrigger.DRIFT)
         before = await asyncio.to_thread(latency.read, self._stack.worker_urls)
-        live = await self._push_live(last, keys)
+        live = await self._push_live(await asyncio.to_thread(next, days), keys)
         progress.advance(task)
         await self._drained()
         await self._ask_for_plans(fleet)
@@ -213,9 +234,28 @@ class Play:
 
     async def _ask_for_plans(self, fleet: SimulatedFleet) -> None:
         """Have a plan made of all days: the stream's own came before the last ones."""
-        for one in fleet.municipalities:
-            await request_plan(self._pool, one.municipality_id, "the demo")
-        await self._planned(fleet, PlanTrigger.DEMAND)
+        await asyncio.gather(*(self._ask_for_plan(one) for one in fleet.municipalities))
+
+    async def _ask_for_plan(self, municipality: Municipality) -> PlacementPlan:
+        asked = municipality.municipality_id
+        request_id = await request_plan(self._pool, asked, followed.BY)
+        try:
+            return (await plan_of(self._pool, asked, request_id, _PLAN_LIMIT_S)).plan
+        except NoPlanError as error:
+            tail = self._stack.children["planner"].tail()
+            raise DemoFailedError(f"{error}\n{tail}") from None
+
+    async def _carry_out_a_plan(
+        self, fleet: SimulatedFleet, simulation: Simulation, after_days: int
+    ) -> None:
+        """Ask for a plan of the first municipality, accept it, and have its fleet carry it out."""
+        await self._drained()
+        plan = await self._ask_for_plan(fleet.municipalities[0])
+        on = fleet.config.start + timedelta(days=after_days)
+        try:
+            await followed.carry_out(self._pool, plan, fleet, simulation, on)
+        except DecisionError as error:
+            raise DemoFailedError(str(error)) from None
 
     async def _planned(self, fleet: SimulatedFleet, trigger: PlanTrigger) -> None:
         """Wait until the planner has planned for every municipality for this reason."""

@@ -17,6 +17,7 @@ from infra.database.readers import grant_reader
 from infra.settings import as_environment
 from stream import process
 from stream.demo import latency, report
+from stream.demo.followed import show_followed
 from stream.demo.play import DemoFailedError, Play, Played, config
 from stream.demo.stack import ChildFailedError, Stack
 from stream.demo.studies import study
@@ -132,6 +133,7 @@ async def _play(stack: Stack, pool: Pool, console: Console, fleet: Fleet) -> Non
     wanted = config(seed=fleet.seed, days=fleet.days, vehicles=fleet.vehicles)
     played = await Play(stack, pool, console).run(wanted)
     report.show(await report.find(pool), console)
+    await show_followed(stack.settings, console)
     await study(pool, stack.settings, wanted.municipalities[0], console)
     _show_speed(played, console)
 

@@ -14,6 +14,7 @@ from optimizer.search import Search
 from optimizer.study import NothingToStudyError
 from schemas.composition import CompositionRules
 from schemas.ids import local_part
+from stream.demo.followed import BY
 from stream.studies import make
 from stream.studies.show import sentence
 
@@ -43,5 +44,5 @@ async def study(pool: Pool, settings: Settings, municipality_id: str, console: C
         except NothingToStudyError as error:
             console.print(f"[bold]No study:[/] {error}", highlight=False)
             continue
-        kept = await make.keep(pool, solved, "the demo")
+        kept = await make.keep(pool, solved, BY)
         console.print(f"[bold]Study[/], {sentence(kept)}", highlight=False)

@@ -1,7 +1,7 @@
 """A simulated fleet: municipalities whose vehicles drive, and trackers that report them."""
 
 from stream.simulator.config import SimulationConfig
-from stream.simulator.simulation import SimulatedDay, SimulatedFleet, simulate
+from stream.simulator.simulation import SimulatedDay, SimulatedFleet, Simulation, simulate
 from stream.simulator.towns import AREAS
 from stream.simulator.truth import DayTruth, TrueIdle, TrueTrip
 
@@ -10,6 +10,7 @@ __all__ = [
     "DayTruth",
     "SimulatedDay",
     "SimulatedFleet",
+    "Simulation",
     "SimulationConfig",
     "TrueIdle",
     "TrueTrip",

@@ -39,11 +39,20 @@ class Dispatcher:
 
     config: SimulationConfig
     roster: Roster
-    stands_at: list[int] = field(default_factory=list)
+    homes: list[int] = field(init=False)
+    """Index of the depot where each member is at home."""
+    stands_at: list[int] = field(init=False)
     """Index of the depot where each member spends the night."""
+    _moving: list[int] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self.stands_at = [member.home for member in self.roster.members]
+        self.homes = [member.home for member in self.roster.members]
+        self.stands_at = self.homes.copy()
+
+    def rehome(self, one: int, depot: int) -> None:
+        """Have a member at home at another depot: it is driven there the next morning."""
+        self.homes[one] = depot
+        self._moving.append(one)
 
     def plan(self, day: int, on: date) -> list[list[Outing]]:
         """Return each member's outings of a day, in order. Days are planned in order, from 0."""
@@ -54,6 +63,7 @@ class Dispatcher:
         weekend = on.weekday() >= _SATURDAY or on in days_off(
             self.roster.municipality.calendar, [on.year]
         )
+        self._move(drawn, outings)
         if not weekend:
             self._lend(shares, drawn, outings)
         meets = not weekend and on.weekday() in _MEETING_DAYS
@@ -83,6 +93,15 @@ class Dispatcher:
         here = [one for one in everyone if self.stands_at[one] == depot]
         shuffled = [here[place] for place in drawn.rng.permutation(len(here)).tolist()]
         return sorted(shuffled, key=lambda one: self.roster.members[one].hardly_used)
+
+    def _move(self, drawn: Outings, outings: list[list[Outing]]) -> None:
+        """Drive to its new home, before anybody needs it, what is to be at home elsewhere."""
+        for one in dict.fromkeys(self._moving):
+            home = self.homes[one]
+            if self.stands_at[one] != home:
+                outings[one].append(drawn.transfer(home, 5.2, 5.8))
+                self.stands_at[one] = home
+        self._moving.clear()
 
     def _lend(self, shares: Sequence[float], drawn: Outings, outings: list[list[Outing]]) -> None:
         """Bring cars and vans, early, from depots that have too many to those that lack some."""
@@ -118,11 +137,11 @@ class Dispatcher:
         return standing >= self.roster.depots[depot].capacity
 
     def _send_home(self, drawn: Outings, outings: list[list[Outing]]) -> None:
-        for one, member in enumerate(self.roster.members):
-            lent = self.stands_at[one] != member.home
-            if lent and drawn.rng.random() < _GOES_HOME and not self._is_full(member.home):
-                outings[one].append(drawn.transfer(member.home, 16.5, 17.5))
-                self.stands_at[one] = member.home
+        for one, home in enumerate(self.homes):
+            lent = self.stands_at[one] != home
+            if lent and drawn.rng.random() < _GOES_HOME and not self._is_full(home):
+                outings[one].append(drawn.transfer(home, 16.5, 17.5))
+                self.stands_at[one] = home
 
 
 def _duty(drawn: Outings, member: Member, depot: int) -> list[Outing]:

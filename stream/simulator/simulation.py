@@ -81,10 +81,29 @@ class SimulatedFleet:
 
     def days(self) -> Iterator[SimulatedDay]:
         """Yield day after day; each call starts from the first one and yields the same."""
-        courses = [_Course(self.config, roster) for roster in self.rosters]
-        for day in range(self.config.days):
-            on = self.config.start + timedelta(days=day)
-            yield _merged(on, [course.day(day, on) for course in courses])
+        yield from Simulation(self)
+
+
+class Simulation:
+    """A fleet on its way through its days, once: iterate to live them one by one."""
+
+    def __init__(self, fleet: SimulatedFleet) -> None:
+        self._config = fleet.config
+        self._courses = [_Course(fleet.config, roster) for roster in fleet.rosters]
+
+    def __iter__(self) -> Iterator[SimulatedDay]:
+        """Yield the days that are left; not to be called twice."""
+        for day in range(self._config.days):
+            on = self._config.start + timedelta(days=day)
+            yield _merged(on, [course.day(day, on) for course in self._courses])
+
+    def rehome(self, vehicle_id: str, depot_id: str) -> None:
+        """Have a vehicle at home at another depot from the next day on.
+
+        Raises `ValueError` for a vehicle or a depot that is not there.
+        """
+        if not any(course.rehome(vehicle_id, depot_id) for course in self._courses):
+            raise ValueError(f"no municipality has both {vehicle_id} and {depot_id}")
 
 
 def simulate(config: SimulationConfig) -> SimulatedFleet:
@@ -133,6 +152,15 @@ class _Course:
             )
             for member in roster.members
         ]
+
+    def rehome(self, vehicle_id: str, depot_id: str) -> bool:
+        """Have a vehicle at home at a depot; return whether both are of this municipality."""
+        vehicles = [member.vehicle.vehicle_id for member in self._roster.members]
+        depots = [depot.depot_id for depot in self._roster.depots]
+        if vehicle_id not in vehicles or depot_id not in depots:
+            return False
+        self._dispatcher.rehome(vehicles.index(vehicle_id), depots.index(depot_id))
+        return True
 
     def day(self, day: int, on: date) -> _Part:
         """Drive through one day."""
