@@ -42,7 +42,7 @@ def backtest_figures(*, forecast: bool = False) -> dict[str, float]:
         placements = fit(parts, SEARCH).placements
         yard = yard_of(parts.fitted, placements[_WAS], parts.days_replayed)
         weeks = {
-            "": requests_of(parts.replayed, parts.fitted.vehicles),
+            "": requests_of(parts.replayed, parts.fitted.all_vehicles),
             "wanted_": tuple(one for one in drifting.wanted if one.started_at >= parts.cut_at),
         }
         for kind, requests in weeks.items():

@@ -73,7 +73,7 @@ def outings(inputs: PlacementInputs) -> tuple[Outing, ...]:
     meanwhile, and where it paused there is no demand of its own.
     Raises `KeyError` when a round trip's vehicle is not among the vehicles.
     """
-    classes = {vehicle.vehicle_id: class_of(vehicle) for vehicle in inputs.vehicles}
+    classes = {vehicle.vehicle_id: class_of(vehicle) for vehicle in inputs.all_vehicles}
     longest = timedelta(seconds=inputs.round_trip_max_s)
     by_vehicle: defaultdict[str, list[ObservedRoundTrip]] = defaultdict(list)
     for round_trip in inputs.round_trips:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Final
 
 from processors.underuse import VehicleUse, underused
@@ -20,7 +21,12 @@ from schemas.energy import idle_fuel_l_per_h
 from schemas.fleet import EnergySource, VehicleType
 from schemas.rules import Rules
 
+TRACKER_OUT_WITHIN_H: Final = 24.0
+"""After its last day a vehicle may still be heard of for so long: it has to be driven away, and
+its tracker to be taken out (ours)."""
+
 _HOURS_A_DAY: Final = 24.0
+_NOBODY: Final[Mapping[str, date]] = MappingProxyType({})
 _ANY_H: Final = 1e-9
 _ANY_KM: Final = 1e-9
 _UNDERUSE_LIMITS: Final = (
@@ -74,6 +80,21 @@ class DepotObservation:
     peak_out: int
 
 
+@dataclass(frozen=True, slots=True)
+class RetiredObservation:
+    """What is heard of a vehicle after its last day in service, until its municipality's last fix.
+
+    `heard_for_h` is the time from the end of that day to the vehicle's own last fix, negative where
+    that came earlier; `silent_h` how long ago that fix was, `distance_km` what it drove since.
+    """
+
+    vehicle_id: str
+    in_service_until: date
+    heard_for_h: float
+    silent_h: float
+    distance_km: float
+
+
 class Standing(Enum):
     """Where a figure is with regard to its limit."""
 
@@ -117,22 +138,49 @@ def judge_depots(depots: Sequence[DepotObservation], rules: Rules) -> list[Judge
     return found
 
 
-def decide(
+def judge_retired(retired: Sequence[RetiredObservation], rules: Rules) -> list[Judgement]:
+    """Return which vehicles out of service are heard of still, by a forgotten tracker or in use.
+
+    One that was never heard of after its last day is not judged: there is nothing to be over.
+    """
+    found = []
+    for one in retired:
+        if one.heard_for_h <= 0:
+            continue
+        subject = (one.vehicle_id, AlertKind.HEARD_AFTER_RETIREMENT)
+        if one.silent_h > rules.silent_after_h:
+            reason = f"no fix for {one.silent_h / _HOURS_A_DAY:.1f} days"
+            found.append(Judgement(subject, Standing.WITHIN, reason))
+            continue
+        reason = (
+            f"retired, in service until {one.in_service_until}, and heard of for "
+            f"{one.heard_for_h / _HOURS_A_DAY:.1f} days since, limit "
+            f"{TRACKER_OUT_WITHIN_H / _HOURS_A_DAY:.1f}; {one.distance_km:,.0f} km driven; take "
+            f"its tracker out, or: fleetpulse fleet reinstate {one.vehicle_id}"
+        )
+        standing = _standing(one.heard_for_h, TRACKER_OUT_WITHIN_H, 0.0)
+        found.append(Judgement(subject, standing, reason))
+    return found
+
+
+def decide(  # noqa: PLR0913, PLR0917 - what is known, what was said, and when
     judgements: Iterable[Judgement],
     open_since: Mapping[Subject, datetime],
     resolved_at: Mapping[Subject, datetime],
     at: datetime,
     rules: Rules,
+    retired: Mapping[str, date] = _NOBODY,
 ) -> tuple[list[Judgement], list[Judgement]]:
     """Return which alerts to raise and which open ones to resolve at an instant of event time.
 
-    `open_since` are the open alerts, `resolved_at` the newest end of each subject's former ones.
+    `open_since` are the open alerts, `resolved_at` the newest end of each subject's former ones,
+    `retired` the last day in service of vehicles that are out of it.
     """
     rest = timedelta(days=rules.alert_cooldown_days)
     to_raise, to_resolve = [], []
     judged = {one.subject: one for one in judgements}
     to_resolve += [
-        Judgement(subject, Standing.WITHIN, "too little is known to judge it any longer")
+        Judgement(subject, Standing.WITHIN, _why_not_judged(subject, retired))
         for subject in sorted(open_since.keys() - judged.keys())
     ]
     for one in judged.values():
@@ -143,6 +191,16 @@ def decide(
         elif one.standing is Standing.BEYOND and (ended is None or at - ended >= rest):
             to_raise.append(one)
     return to_raise, to_resolve
+
+
+def _why_not_judged(subject: Subject, retired: Mapping[str, date]) -> str:
+    subject_id, kind = subject
+    last_day = retired.get(subject_id)
+    if kind is AlertKind.HEARD_AFTER_RETIREMENT:
+        return "in service again" if last_day is None else f"not heard of after {last_day}"
+    if last_day is not None:
+        return f"retired: in service until {last_day}"
+    return "too little is known to judge it any longer"
 
 
 def _underuse(fleet: Sequence[Observation], rules: Rules) -> list[Judgement]:

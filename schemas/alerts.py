@@ -19,6 +19,7 @@ class AlertKind(StrEnum):
     EXCESS_IDLING = "excess-idling"
     SILENT = "silent"
     ODOMETER_MISMATCH = "odometer-mismatch"
+    HEARD_AFTER_RETIREMENT = "heard-after-retirement"
     DEPOT_SHORT = "depot-short"
 
 

@@ -57,7 +57,16 @@ class PlacementInputs(_Part):
     )
     depots: Annotated[tuple[Depot, ...], AfterValidator(_depots_by_id)]
     vehicles: Annotated[tuple[Vehicle, ...], AfterValidator(_vehicles_by_id)]
+    former_vehicles: Annotated[tuple[Vehicle, ...], AfterValidator(_vehicles_by_id)] = Field(
+        default=(),
+        description="Out of service: nobody's to place, and what they drove is demand all the same",
+    )
     round_trips: Annotated[tuple[ObservedRoundTrip, ...], AfterValidator(_by_time)]
+
+    @property
+    def all_vehicles(self) -> tuple[Vehicle, ...]:
+        """Whoever may have driven a round trip, in service still or not."""
+        return self.vehicles + self.former_vehicles
 
 
 class DemandProfile(_Part):

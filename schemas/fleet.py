@@ -24,6 +24,7 @@ __all__ = [
     "EnergySource",
     "EnteredVehicle",
     "Home",
+    "LastDay",
     "MasterData",
     "Municipality",
     "Vehicle",
@@ -35,6 +36,13 @@ CORNERS_WITHIN_KM: Final = 10.0
 
 PLACES_AT_MOST: Final = 100_000
 """Parking places or chargers of a depot; a figure beyond that is a slip of the keyboard (ours)."""
+
+SERVICE_FROM: Final = date(2000, 1, 1)
+SERVICE_TO: Final = date(2099, 12, 31)
+"""A vehicle's last day in service lies between these; another one is a slip of the keyboard."""
+
+LastDay = Annotated[date, Field(ge=SERVICE_FROM, le=SERVICE_TO)]
+"""The last local day on which a vehicle is of the fleet."""
 
 _KM_PER_DEG: Final = 111.2
 _LEAST_CORNERS: Final = 3
@@ -137,6 +145,10 @@ class Vehicle(_Row):
         default=None,
         description="By lease or agreement it stays at its home depot up to and on this day",
     )
+    in_service_until: LastDay | None = Field(
+        default=None,
+        description="Sold or handed back: of the fleet up to and on this local day; none: no end",
+    )
 
     @model_validator(mode="after")
     def _lock_has_a_depot(self) -> Self:
@@ -151,7 +163,9 @@ class Vehicle(_Row):
 class EnteredVehicle(Vehicle):
     """A vehicle as a file holds it: with the instant from which it is at home where it is.
 
-    Without one, a home that changes does so now, and the first one has always been the home.
+    Without one, a home that changes does so now, and the first one has always been the home. Where
+    a file says nothing of `in_service_until`, it stays as it is: a file from before a vehicle was
+    retired does not bring it back.
     """
 
     home_since: UtcDatetime | None = None

@@ -28,6 +28,7 @@ VEHICLES = (
     ("van-1", "van", "south", 8.0, 30),  # few kilometres, but many hours
     ("stray", "unknown", None, 3.0, 10),  # seen in the stream, no depot entered
 )
+LAST_DAYS = {"van-1": date(2099, 12, 31)}
 IDLING_MIN = 6
 
 
@@ -53,8 +54,16 @@ def fill(connection: Connection, municipality_id: str, *, start: datetime, days:
         depot_id = f"{municipality_id}/{depot_name}" if depot_name else None
         connection.execute(
             "INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type, home_depot_id, "
-            "locked_until) VALUES (%s, %s, %s, %s, %s, %s)",
-            [vehicle_id, municipality_id, name, vehicle_type, depot_id, _lock(name, start)],
+            "locked_until, in_service_until) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [
+                vehicle_id,
+                municipality_id,
+                name,
+                vehicle_type,
+                depot_id,
+                _lock(name, start),
+                LAST_DAYS.get(name),
+            ],
         )
         for day in range(days):
             on = start + timedelta(days=day)

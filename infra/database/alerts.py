@@ -23,6 +23,7 @@ _OBSERVED: Final = """
 WITH seen AS (
     SELECT v.vehicle_id, v.vehicle_type, v.energy_source, s.first_recorded_at, s.last_recorded_at
     FROM vehicle v JOIN vehicle_state s USING (vehicle_id)
+    JOIN vehicle_in_service USING (vehicle_id)
     WHERE v.municipality_id = %(municipality_id)s AND v.registered
       AND s.first_recorded_at <= %(until)s
 ), used AS (
@@ -79,7 +80,8 @@ ORDER BY seen.vehicle_id
 """
 
 _DEPOTS_OBSERVED: Final = """
-SELECT o.depot_id, o.supply::integer AS supply, count(*)::integer AS days,
+SELECT o.depot_id, (array_agg(o.supply ORDER BY o.day DESC))[1]::integer AS supply,
+       count(*)::integer AS days,
        (count(*) FILTER (WHERE o.peak_out >= greatest(o.supply, 1)))::integer AS short_days,
        max(o.peak_out)::integer AS peak_out
 FROM depot_occupancy_day o
@@ -89,7 +91,23 @@ WHERE o.municipality_id = %(municipality_id)s
       SELECT 1 FROM local_day d JOIN available_time a USING (municipality_id, local_day)
       WHERE d.municipality_id = o.municipality_id AND d.started_at = o.day
         AND NOT isempty(a.during))
-GROUP BY o.depot_id, o.supply ORDER BY o.depot_id
+GROUP BY o.depot_id ORDER BY o.depot_id
+"""
+
+_RETIRED: Final = """
+SELECT v.vehicle_id, v.in_service_until,
+       coalesce(extract(epoch FROM s.last_recorded_at - ended.at) / 3600, 0)::float8 AS heard_for_h,
+       coalesce(greatest(0, extract(epoch FROM %(until)s - s.last_recorded_at) / 3600), 0)::float8
+           AS silent_h,
+       coalesce((SELECT sum(u.distance_m) / 1000 FROM usage_hour u
+                 WHERE u.vehicle_id = v.vehicle_id AND u.hour >= ended.at), 0)::float8
+           AS distance_km
+FROM vehicle v LEFT JOIN vehicle_state s USING (vehicle_id)
+CROSS JOIN LATERAL (
+    SELECT (v.in_service_until + 1)::timestamp AT TIME ZONE %(timezone)s AS at) AS ended
+WHERE v.municipality_id = %(municipality_id)s AND v.registered
+  AND v.vehicle_id NOT IN (SELECT vehicle_id FROM vehicle_in_service)
+ORDER BY v.vehicle_id
 """
 
 
@@ -103,7 +121,7 @@ async def try_to_watch(connection: Connection) -> bool:
 async def observe(
     connection: Connection, municipality_id: str, timezone: str, until: datetime, days: int
 ) -> list[dict[str, Any]]:
-    """Return what each vehicle of a municipality did in the days before an instant.
+    """Return what each vehicle in service of a municipality did in the days before an instant.
 
     Rows have the names of `processors.alerts.Observation`.
     """
@@ -120,6 +138,19 @@ async def observe(
         row["vehicle_class"] = VehicleType(row["vehicle_class"])
         row["energy_source"] = EnergySource(row["energy_source"])
     return rows
+
+
+async def observe_retired(
+    connection: Connection, municipality_id: str, timezone: str, until: datetime
+) -> list[dict[str, Any]]:
+    """Return what was heard of a municipality's vehicles after their last day in service.
+
+    Rows have the names of `processors.alerts.RetiredObservation`.
+    """
+    given = {"municipality_id": municipality_id, "timezone": timezone, "until": until}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_RETIRED, given)
+        return await cursor.fetchall()
 
 
 async def observe_depots(

@@ -42,6 +42,14 @@ SELECT * FROM ended WHERE started_at >= (
     SELECT max(ended_at) FROM ended) - make_interval(days => %(horizon_days)s)
 """
 _BETWEEN: Final = f"{_ROUND_TRIPS} AND r.started_at >= %(since)s AND r.started_at < %(until)s"
+_SERVING: Final = """
+SELECT vehicle_id FROM vehicle_in_service WHERE municipality_id = %(municipality_id)s
+"""
+_SERVING_THEN: Final = """
+SELECT v.vehicle_id FROM vehicle v JOIN municipality m USING (municipality_id)
+WHERE v.municipality_id = %(municipality_id)s
+  AND coalesce(v.in_service_until >= (%(since)s AT TIME ZONE m.timezone)::date, true)
+"""
 _COMPLETE: Final = """
 WITH ended AS (
     SELECT r.vehicle_id, r.started_at, r.ended_at, r.start_depot_id AS depot_id, r.home_depot_id,
@@ -86,15 +94,17 @@ async def read_inputs(
     With a fallback the policy is the municipality's own, and the fallback in what it leaves open;
     without one there is no policy, as studies have none.
 
-    Vehicles that nobody has entered are left out, and so is what they drove. The horizon ends with
-    the newest round trip that has ended, not with the clock: the same rows
-    are the same inputs whenever they are read, and a replayed year is planned like this one.
+    Vehicles that nobody has entered are left out, and so is what they drove. What vehicles drove
+    that are out of service today is demand; they themselves are `former_vehicles`. The horizon ends
+    with the newest round trip that has ended, not with the clock: but for a last day in service
+    that has passed meanwhile, the same rows are the same inputs whenever they are read, and a
+    replayed year is planned like this one.
     Raises `UnknownMunicipalityError`, and `pydantic.ValidationError` for rows that break the
     schema.
     """
     given = {"municipality_id": municipality_id, "horizon_days": horizon_days}
     async with _of_one_instant(connection):
-        inputs = await _read(connection, _RECENT, given)
+        inputs = await _read(connection, _RECENT, _SERVING, given)
         if fallback is None:
             return inputs
         own = await _rows(
@@ -111,7 +121,8 @@ async def read_week(
 ) -> PlacementInputs:
     """Read the same with the round trips that began in a week and have ended. Raises likewise.
 
-    Depots and vehicles are those of now.
+    Depots are those of now, and so are vehicles, with those that have left service since that
+    week began.
     """
     given = {
         "municipality_id": municipality_id,
@@ -120,7 +131,7 @@ async def read_week(
         "until": until,
     }
     async with _of_one_instant(connection):
-        return await _read(connection, _BETWEEN, given)
+        return await _read(connection, _BETWEEN, _SERVING_THEN, given)
 
 
 async def read_journeys(
@@ -165,7 +176,7 @@ async def _of_one_instant(connection: Connection) -> AsyncIterator[None]:
 
 
 async def _read(
-    connection: Connection, round_trips_query: str, given: dict[str, Any]
+    connection: Connection, round_trips_query: str, serving_query: str, given: dict[str, Any]
 ) -> PlacementInputs:
     municipality_id = given["municipality_id"]
     municipality = await _rows(
@@ -175,10 +186,11 @@ async def _read(
     )
     depots = await _rows(connection, _all_of("depot", Depot), given)
     # Who was only seen in the stream is nobody's to place: it may be a vendor's mistake.
-    vehicles = await _rows(
-        connection, _all_of("vehicle", Vehicle) + sql.SQL(" AND registered"), given
-    )
+    rows = await _rows(connection, _all_of("vehicle", Vehicle) + sql.SQL(" AND registered"), given)
+    vehicles = [Vehicle(**row) for row in rows]
+    serving = {row["vehicle_id"] for row in await _rows(connection, serving_query, given)}
     round_trips = await _rows(connection, round_trips_query, given)
+    drove = {row["vehicle_id"] for row in round_trips}
     if not municipality:
         raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
     return PlacementInputs(
@@ -187,7 +199,8 @@ async def _read(
         horizon_days=given["horizon_days"],
         round_trip_max_s=Rules.model_validate(municipality[0]["rules"]).round_trip_max_s,
         depots=tuple(Depot(**row) for row in depots),
-        vehicles=tuple(Vehicle(**row) for row in vehicles),
+        vehicles=tuple(one for one in vehicles if one.vehicle_id in serving),
+        former_vehicles=tuple(one for one in vehicles if one.vehicle_id in drove - serving),
         round_trips=tuple(ObservedRoundTrip(**row) for row in round_trips),
     )
 

@@ -63,7 +63,7 @@ async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:
         connection,
         "SELECT vehicle_id, municipality_id, name, vehicle_type, energy_source, "
         "consumption_per_km, yearly_cost_dkk, range_km, seats, home_depot_id, lease_ends_on, "
-        "locked_until "
+        "locked_until, in_service_until "
         "FROM vehicle",
     )
     homes: defaultdict[str, list[Home]] = defaultdict(list)
@@ -145,16 +145,19 @@ ON CONFLICT (depot_id) DO UPDATE SET
 _VEHICLE: Final = """
 INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type, energy_source,
                      consumption_per_km, yearly_cost_dkk, range_km, seats, home_depot_id,
-                     lease_ends_on, locked_until, registered)
+                     lease_ends_on, locked_until, in_service_until, registered)
 VALUES (%(vehicle_id)s, %(municipality_id)s, %(name)s, %(vehicle_type)s, %(energy_source)s,
         %(consumption_per_km)s, %(yearly_cost_dkk)s, %(range_km)s, %(seats)s, %(home_depot_id)s,
-        %(lease_ends_on)s, %(locked_until)s, true)
+        %(lease_ends_on)s, %(locked_until)s, %(in_service_until)s, true)
 ON CONFLICT (vehicle_id) DO UPDATE SET
     name = EXCLUDED.name, vehicle_type = EXCLUDED.vehicle_type,
     energy_source = EXCLUDED.energy_source, consumption_per_km = EXCLUDED.consumption_per_km,
     yearly_cost_dkk = EXCLUDED.yearly_cost_dkk, range_km = EXCLUDED.range_km,
     seats = EXCLUDED.seats, home_depot_id = EXCLUDED.home_depot_id,
-    lease_ends_on = EXCLUDED.lease_ends_on, locked_until = EXCLUDED.locked_until, registered = true
+    lease_ends_on = EXCLUDED.lease_ends_on, locked_until = EXCLUDED.locked_until,
+    in_service_until = CASE WHEN %(says_service)s THEN EXCLUDED.in_service_until
+                            ELSE vehicle.in_service_until END,
+    registered = true
 """
 
 
@@ -197,12 +200,12 @@ class HomeInFutureError(ValueError):
 async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) -> None:
     """Enter municipalities, depots and vehicles; those that are there are updated.
 
-    A municipality's rules and calendar stay as they are unless new ones are given; its planning is
-    what is given, so that without any the planner's settings hold again. A vehicle's
-    former homes are kept, see `schemas.fleet.EnteredVehicle`. Call it in a transaction, and have
-    the calendars kept as rows in it (`stream.calendars`). Raises `HomeInFutureError`, and
-    `psycopg.errors.ForeignKeyViolation` for a municipality or a home depot that is neither
-    given nor entered.
+    A municipality's rules and calendar, and until when a vehicle is in service, stay as they are
+    unless new ones are given; a municipality's planning is what is given, so that without any the
+    planner's settings hold again. Former homes are kept, see `schemas.fleet.EnteredVehicle`.
+    Call it in a transaction, and have the calendars kept as rows in it (`stream.calendars`). Raises
+    `HomeInFutureError`, and `psycopg.errors.ForeignKeyViolation` for a municipality or a home depot
+    that is neither given nor entered.
     """
     dated = [one for one in master_data.vehicles if one.home_since is not None]
     known = await _check_homes(connection, dated)
@@ -210,7 +213,7 @@ async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) 
         for statement, rows in (
             (_MUNICIPALITY, [_municipality(one) for one in master_data.municipalities]),
             (_DEPOT, [_depot(one) for one in master_data.depots]),
-            (_VEHICLE, [one.model_dump(exclude={"home_since"}) for one in master_data.vehicles]),
+            (_VEHICLE, [_vehicle(one) for one in master_data.vehicles]),
         ):
             await cursor.executemany(statement, rows)
     # A trigger has noted the homes that changed, as of now.
@@ -245,6 +248,13 @@ async def _check_homes(
                 f"{one.home_since.isoformat()}, and now it is {now.isoformat()}; enter it then"
             )
     return set(known)
+
+
+def _vehicle(one: EnteredVehicle) -> dict[str, Any]:
+    return {
+        **one.model_dump(exclude={"home_since"}),
+        "says_service": "in_service_until" in one.model_fields_set,
+    }
 
 
 def _depot(one: Depot) -> dict[str, Any]:

@@ -272,15 +272,23 @@ def _array(values: Iterable[str]) -> str:
     return "{" + ",".join(values) + "}"
 
 
+# Nobody asks where a vehicle is after its last day in service: until then, and so long beyond its
+# last fix that a trip which broke off there ends. An end that is null bounds nothing.
 _SILENT: Final = """
-SELECT s.vehicle_id FROM vehicle_state s
+SELECT s.vehicle_id, asked.until FROM vehicle_state s
 JOIN vehicle v USING (vehicle_id)
+JOIN municipality m USING (municipality_id)
 LEFT JOIN segment g ON g.vehicle_id = s.vehicle_id AND g.is_open
+CROSS JOIN LATERAL (
+    SELECT least(%(until)s, s.last_recorded_at + %(at_most)s,
+                 CASE WHEN v.in_service_until IS NOT NULL THEN greatest(
+                     (v.in_service_until + 1)::timestamp AT TIME ZONE m.timezone,
+                     s.last_recorded_at + %(gap)s + INTERVAL '1 hour') END) AS until
+) AS asked
 WHERE v.municipality_id = %(municipality_id)s
-  AND s.last_recorded_at < %(until)s - %(gap)s
+  AND s.last_recorded_at < asked.until - %(gap)s
   AND s.written_at < now() - %(unwritten_for)s
-  AND coalesce(g.ended_at, s.last_recorded_at)
-      <= least(%(until)s, s.last_recorded_at + %(at_most)s) - INTERVAL '1 hour'
+  AND coalesce(g.ended_at, s.last_recorded_at) <= asked.until - INTERVAL '1 hour'
 ORDER BY s.vehicle_id
 LIMIT %(limit)s
 """
@@ -295,11 +303,12 @@ async def find_silent(  # noqa: PLR0913 - each bounds what is silent
     at_most: timedelta,
     unwritten_for: timedelta,
     limit: int,
-) -> list[str]:
+) -> dict[str, datetime]:
     """Return vehicles without a fix for longer than a gap whose rows end an hour ago or more.
 
-    Rows are wanted for `at_most` after the last fix and no longer. Vehicles whose state was written
-    within `unwritten_for` are left out: their fixes are on the way.
+    With each the instant until which rows are wanted: for `at_most` after the last fix, and of one
+    that is retired until its last day's end, or an hour and a gap after its last fix. Vehicles
+    whose state was written within `unwritten_for` are left out: their fixes are on the way.
     """
     given = {
         "municipality_id": municipality_id,
@@ -310,7 +319,7 @@ async def find_silent(  # noqa: PLR0913 - each bounds what is silent
         "limit": limit,
     }
     cursor = await connection.execute(_SILENT, given)
-    return [row[0] for row in await cursor.fetchall()]
+    return {row[0]: row[1] for row in await cursor.fetchall()}
 
 
 async def read_ended(

@@ -80,7 +80,7 @@ def fit(parts: Split, search: Search) -> Fitted:
     problem = problem_of(parts.fitted)
     stood_at = problem.as_it_stands()
     solution = solve(problem, replace(search, time_limit_s=search.time_limit_s * SOLVER_SHARE))
-    requests = requests_of(parts.fitted.round_trips, parts.fitted.vehicles)
+    requests = requests_of(parts.fitted.round_trips, parts.fitted.all_vehicles)
     yard = yard_of(parts.fitted, stood_at, parts.fitted_days)
     greedy = Greedy(requests, yard, Effort(search.time_limit_s * (1 - SOLVER_SHARE)))
     placements = {
@@ -104,7 +104,7 @@ def yard_of(inputs: PlacementInputs, stood_at: Mapping[str, str], days: int) -> 
 
 
 def _result(parts: Split, placements: Mapping[ContenderName, Mapping[str, str]]) -> BackTest:
-    requests = requests_of(parts.replayed, parts.fitted.vehicles)
+    requests = requests_of(parts.replayed, parts.fitted.all_vehicles)
     yard = yard_of(parts.fitted, placements[ContenderName.AS_IT_WAS], parts.days_replayed)
     contenders = {
         name: contender(name, requests, yard, placement) for name, placement in placements.items()

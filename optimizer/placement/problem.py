@@ -211,7 +211,7 @@ def _prices(vehicles: Iterable[Vehicle]) -> dict[VehicleType, tuple[int, ...]]:
 
 
 def _locked(inputs: PlacementInputs) -> dict[str, str]:
-    """Return who stays: while it is locked, and when its lease ends within the horizon.
+    """Return who stays: while it is locked, and when lease or service end within the horizon.
 
     The horizon begins on the local day of the newest round trip's end.
     """
@@ -227,6 +227,10 @@ def _locked(inputs: PlacementInputs) -> dict[str, str]:
         elif vehicle.lease_ends_on is not None and first <= vehicle.lease_ends_on <= last:
             found[vehicle.vehicle_id] = (
                 f"has a lease that ends on {vehicle.lease_ends_on}, within the plan's horizon"
+            )
+        elif vehicle.in_service_until is not None and vehicle.in_service_until <= last:
+            found[vehicle.vehicle_id] = (
+                f"is in service until {vehicle.in_service_until}, within the plan's horizon"
             )
     return found
 

@@ -1,20 +1,27 @@
-"""Master data: entering municipalities, depots and vehicles from a file, and listing them."""
+"""Master data: entering municipalities, depots and vehicles from a file, and retiring vehicles."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from datetime import date
 from typing import Annotated
 
 import typer
 from psycopg import errors
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from infra.database import fleet as store
+from infra.database import retirement
+from infra.database.fleet import load_municipalities
 from infra.database.pool import Connection
-from schemas.fleet import MasterData
+from infra.database.retirement import ListedVehicle, Retired
+from schemas.fleet import SERVICE_FROM, SERVICE_TO, LastDay, MasterData
 from stream.calendars import CalendarKeeper
-from stream.commands.database import with_connection
+from stream.commands.database import Result, with_connection
 from stream.commands.files import read_json
+from stream.commands.scoped_ids import scoped_id
 
 fleet = typer.Typer(no_args_is_help=True, help="Municipalities, depots and vehicles.")
 
@@ -66,6 +73,9 @@ def enter(
 ) -> None:
     """Enter what a file holds; what is entered already is updated, nothing is deleted.
 
+    A vehicle that was sold or handed back leaves with `in_service_until`, its last day, or with
+    `fleetpulse fleet retire`; a file that says nothing of that leaves it as it is.
+
     Workers take it up within half a minute, for what comes then: after a change of rules, depots or
     homes that holds for the past too, see `fleetpulse recompute`. What a municipality's `planning`
     leaves out, or all of it, is as the planner's settings are.
@@ -100,3 +110,107 @@ def show() -> None:
         depots = known.depots.get(one.municipality_id, ())
         table.add_row(one.municipality_id, one.name, str(len(depots)), str(len(vehicles)))
     Console().print(table)
+
+
+_Vehicle = Annotated[
+    str, typer.Argument(metavar="VEHICLE", help="With its municipality: syddjurs/car-017.")
+]
+
+
+@fleet.command("retire")
+def retire(
+    vehicle: _Vehicle,
+    on: Annotated[
+        str, typer.Option(help="Its last day in service, such as 2026-03-31; today without it.")
+    ] = "",
+) -> None:
+    """Say that a vehicle was sold or handed back: of the fleet up to and on a local day.
+
+    From the next day on no plan places it, no depot has it as supply, and its alerts are over.
+    What it did stays and counts. If it is heard of afterwards, an alert says so.
+    """
+    vehicle_id, last_day = _vehicle_id(vehicle), _last_day(on) if on else None
+
+    async def work(connection: Connection) -> Retired:
+        return await retirement.retire(connection, vehicle_id, last_day)
+
+    done = _decided(work)
+    before = "" if done.before is None else f", not until {done.before} as before"
+    typer.echo(
+        f"{vehicle_id} is in service up to and on {done.last_day} ({done.timezone}){before}; "
+        f"to undo: fleetpulse fleet reinstate {vehicle_id}"
+    )
+
+
+@fleet.command("reinstate")
+def reinstate(vehicle: _Vehicle) -> None:
+    """Undo `retire`: the vehicle is in service without an end, as if it had never left."""
+    vehicle_id = _vehicle_id(vehicle)
+
+    async def work(connection: Connection) -> date:
+        return await retirement.reinstate(connection, vehicle_id)
+
+    typer.echo(f"{vehicle_id} is in service again, its end on {_decided(work)} is taken back")
+
+
+@fleet.command("list")
+def list_(
+    municipality: Annotated[str, typer.Argument(help="Whose vehicles.")],
+) -> None:
+    """List vehicles with their last day in service, and who is heard of after it."""
+
+    async def read(connection: Connection) -> list[ListedVehicle]:
+        if municipality not in await load_municipalities(connection):
+            raise typer.BadParameter(
+                f"municipality {municipality!r} is not entered; enter it first: fleetpulse fleet "
+                "enter"
+            )
+        return await retirement.list_vehicles(connection, municipality)
+
+    table = Table("vehicle", "name", "class", "home depot", "in service until", "last fix", "note")
+    for column in table.columns:
+        column.overflow = "fold"
+    for one in with_connection(read):
+        table.add_row(
+            one.vehicle_id,
+            one.name,
+            one.vehicle_type,
+            one.home_depot_id or "",
+            str(one.in_service_until or ""),
+            "" if one.last_recorded_at is None else one.last_recorded_at.isoformat(),
+            _note(one),
+        )
+    Console().print(table)
+
+
+def _note(one: ListedVehicle) -> str:
+    if not one.registered:
+        return "only seen in the stream"
+    if one.is_in_service:
+        return ""
+    if one.is_heard_after:
+        return "retired, heard of since: take its tracker out, or fleet reinstate"
+    return "retired"
+
+
+def _decided(work: Callable[[Connection], Awaitable[Result]]) -> Result:
+    try:
+        return with_connection(work)
+    except retirement.RetirementError as refused:
+        raise typer.BadParameter(str(refused)) from None
+
+
+def _vehicle_id(text: str) -> str:
+    return scoped_id(
+        "vehicle", text, "give its id after its municipality, such as syddjurs/car-017"
+    )
+
+
+def _last_day(text: str) -> date:
+    try:
+        return TypeAdapter(LastDay).validate_python(text)
+    except ValidationError as error:
+        raise typer.BadParameter(
+            f"--on {text!r}: {error.errors()[0]['msg']}; give a day such as 2026-03-31, from "
+            f"{SERVICE_FROM} to {SERVICE_TO}"
+        ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +13,10 @@ from infra.database import trackers as store
 from infra.database.fleet import load_municipalities
 from infra.database.pool import Connection, Pool
 from infra.settings import Settings
-from schemas.ids import SCOPED_PATTERN, municipality_of, scoped
+from schemas.ids import municipality_of, scoped
 from stream.commands.database import with_connection, with_pool
 from stream.commands.instants import instant
+from stream.commands.scoped_ids import scoped_id
 
 if TYPE_CHECKING:
     from infra.kafka import Topics
@@ -102,11 +102,11 @@ def _change(sender: str, work: Callable[[Pool, Topics], Awaitable[Reassigned]]) 
     from processors.trackers import TrackerRefusedError
     from stream.worker.reassign import PastRetentionError
 
-    if re.fullmatch(SCOPED_PATTERN.strip("^$"), sender, re.ASCII) is None:
-        raise typer.BadParameter(
-            f"tracker {sender!r} does not match {SCOPED_PATTERN}; give the id that it sends after "
-            "its municipality, such as syddjurs/352093"
-        )
+    scoped_id(
+        "tracker",
+        sender,
+        "give the id that it sends after its municipality, such as syddjurs/352093",
+    )
     topics = Topics.named(Settings().kafka.topic_prefix)
     try:
         done = with_pool(lambda pool: work(pool, topics))

@@ -12,7 +12,15 @@ from infra.database.fleet import load_fleet, newest_fixes
 from infra.database.pool import Connection, Pool
 from infra.database.stream import event_id
 from infra.kafka import Topics
-from processors.alerts import DepotObservation, Observation, decide, judge, judge_depots
+from processors.alerts import (
+    DepotObservation,
+    Observation,
+    RetiredObservation,
+    decide,
+    judge,
+    judge_depots,
+    judge_retired,
+)
 from schemas.alerts import AlertKind, AlertRaised, AlertResolved
 from schemas.fleet import Municipality
 
@@ -48,9 +56,12 @@ async def _judge(
         connection, whose, municipality.timezone, at, rules.alert_window_days
     )
     depots = await store.observe_depots(connection, whose, at, rules.alert_window_days)
+    gone = await store.observe_retired(connection, whose, municipality.timezone, at)
+    retired = [RetiredObservation(**row) for row in gone]
     judgements = [
         *judge([Observation(**row) for row in observed], rules),
         *judge_depots([DepotObservation(**row) for row in depots], rules),
+        *judge_retired(retired, rules),
     ]
     open_alerts = await store.read_open(connection, whose)
     to_raise, to_resolve = decide(
@@ -59,6 +70,7 @@ async def _judge(
         await store.read_resolved(connection, whose),
         at,
         rules,
+        {one.vehicle_id: one.in_service_until for one in retired},
     )
     raised = []
     for one in to_raise:

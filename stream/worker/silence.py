@@ -33,7 +33,7 @@ async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta)
             municipality = fleet.municipalities.get(municipality_id)
             if municipality is None:  # entered a moment ago
                 continue
-            found = await store.find_silent(
+            untils |= await store.find_silent(
                 connection,
                 municipality_id,
                 until=until,
@@ -42,7 +42,6 @@ async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta)
                 unwritten_for=unwritten_for,
                 limit=_AT_ONCE,
             )
-            untils |= dict.fromkeys(found, until)
         # All at once, in the order in which the writer locks them: no circle of waiting.
         await store.lock_states(connection, list(untils))
         writes, ground = Writes(), Ground(fleet)
@@ -50,7 +49,7 @@ async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta)
         for stored in await store.read_states(connection, list(untils)):
             vehicle = fleet.vehicle(stored.vehicle_id)
             rules = fleet.municipalities[vehicle.municipality_id].rules
-            until = min(untils[stored.vehicle_id], stored.last_recorded_at + SILENT_AT_MOST)
+            until = untils[stored.vehicle_id]
             # Looked at once more: a fix may have come while we waited for the lock.
             if (until - stored.last_recorded_at).total_seconds() <= rules.gap_s:
                 continue
