@@ -158,6 +158,9 @@ def follow_up(
     words = _in_words(
         outcome, [one.vehicle_id for one in left], observed.round_trips, expected.round_trips
     )
+    gone = sorted(plan.placement.keys() - problem.vehicles.keys())
+    if gone:
+        words += f" Not in service any more: {', '.join(gone)}."
     if plan.lendings:
         words += f" {_of_lending(promise, len(plan.lendings))}"
     return outcome.model_copy(update={"explanation": words})

@@ -188,7 +188,10 @@ def decide(  # noqa: PLR0913, PLR0917 - what is known, what was said, and when
         if one.subject in open_since:
             if one.standing is Standing.WITHIN:
                 to_resolve.append(one)
-        elif one.standing is Standing.BEYOND and (ended is None or at - ended >= rest):
+        # What has ended at this very instant would be the same alert again.
+        elif one.standing is Standing.BEYOND and (
+            ended is None or (at > ended and at - ended >= rest)
+        ):
             to_raise.append(one)
     return to_raise, to_resolve
 

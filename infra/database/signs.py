@@ -20,7 +20,7 @@ FROM municipality m LEFT JOIN (
     SELECT municipality_id, jsonb_build_array('vehicle', vehicle_id, vehicle_type, energy_source,
         consumption_per_km, seats, range_km, home_depot_id, lease_ends_on,
         locked_until, in_service_until)::text AS what
-    FROM vehicle JOIN vehicle_in_service USING (vehicle_id) WHERE registered
+    FROM vehicle JOIN vehicle_in_service USING (municipality_id, vehicle_id) WHERE registered
     UNION ALL
     SELECT municipality_id, jsonb_build_array('depot', depot_id, lat, lon, capacity,
         charger_count)::text

@@ -133,6 +133,33 @@ def test_another_fleet_calls_for_a_plan_and_moved_vehicles_do_not(settings: Sett
     )
 
 
+def test_a_vehicle_that_leaves_the_fleet_calls_for_a_plan_without_it(settings: Settings) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+    leaves = "UPDATE vehicle SET in_service_until = now()::date + %s WHERE vehicle_id = 'm/2'"
+
+    async def scenario() -> None:
+        async with planner(with_planner(settings, cooldown_s=0)):
+            await until(lambda: plans(settings), "the first plan")
+            change(settings, leaves, 30)
+            await asyncio.sleep(7)  # it has looked: still of the fleet
+            assert len(plans(settings)) == 1
+            change(settings, leaves, -3)
+            await until(lambda: len(plans(settings)) == 2, "a plan without it")
+            change(settings, "UPDATE vehicle SET in_service_until = NULL")
+            await until(lambda: len(plans(settings)) == 3, "a plan with it again")
+
+    run(scenario())
+    first, without, again = plans(settings)
+    # Its round trips are demand all the same: nothing has drifted.
+    assert without["trigger_reason"] == (
+        "fleet 0.33 of 0.05: of 3 vehicles 0 came, 1 went and 0 changed class or what they run on"
+    )
+    assert without["document"]["placement"].keys() == {"m/1", "m/3"}
+    assert without["round_trip_count"] == first["round_trip_count"]
+    assert "1 came, 0 went" in again["trigger_reason"]
+
+
 def test_alerts_raised_since_the_plan_press_for_another_and_former_ones_do_not(
     settings: Settings,
 ) -> None:

@@ -234,3 +234,21 @@ def test_a_horizon_that_is_no_week_is_refused(plan: PlacementPlan) -> None:
     inputs = Town().inputs(BEFORE, NEEDED, horizon_days=49)
     with pytest.raises(ValueError, match="horizon of 49 days"):
         follow_up(plan, WEEK, inputs, always(BEFORE))
+
+
+def test_a_vehicle_that_has_left_the_fleet_is_named_and_what_it_drove_still_counts(
+    plan: PlacementPlan,
+) -> None:
+    town = Town().inputs(BEFORE, NEEDED)
+    left = town.model_copy(
+        update={
+            "vehicles": tuple(one for one in town.vehicles if one.vehicle_id != "m/2"),
+            "former_vehicles": tuple(one for one in town.vehicles if one.vehicle_id == "m/2"),
+        }
+    )
+    found = follow_up(plan, WEEK, left, always(BEFORE))
+    assert found.explanation.endswith("Not in service any more: m/2.")
+    assert (found.moves_carried_out, found.moves) == (0, 1)
+    # The school's one car takes one of its two round trips a morning.
+    assert found.unserved_modelled == 7
+    assert "Not in service" not in outcome(plan, NEEDED, BEFORE).explanation
