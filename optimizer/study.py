@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 from optimizer.demand import Outing
 from schemas.demand import PlacementInputs
-from schemas.ids import local_part
+from schemas.ids import local_part, scoped
 
 Inputs = TypeVar("Inputs")
+
+DAYS_A_YEAR: Final = 365.25
+_DAYS_A_WEEK: Final = 7
 
 
 class NothingToStudyError(ValueError):
     """The rows hold nothing that the question is about; the message says what was looked at."""
+
+
+class UnknownDepotError(ValueError):
+    """A question names a depot that is not there."""
+
+
+class ImpossibleWishError(ValueError):
+    """A wish that no answer can meet; the message says the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,25 @@ def of_days(started_at: datetime, ended_at: datetime, zone: ZoneInfo) -> tuple[s
     first, last = started_at.astimezone(zone).date(), ended_at.astimezone(zone).date()
     days = (last - first).days + 1
     return f"{first} to {last} ({days} {'day' if days == 1 else 'days'})", days
+
+
+def depot_named(name: str, municipality_id: str, known: Collection[str], wanted: str) -> str:
+    """Return the id of a depot that is named by it or by its own part.
+
+    `wanted` ends "has no depot x that could …". Raises `UnknownDepotError`.
+    """
+    depot_id = name if "/" in name else scoped(municipality_id, name)
+    if depot_id not in known:
+        raise UnknownDepotError(
+            f"{municipality_id} has no depot {local_part(depot_id)!r} that could {wanted}; it has "
+            f"{', '.join(sorted(map(local_part, known))) or 'none'}"
+        )
+    return depot_id
+
+
+def thinness(days: int) -> list[str]:
+    """Return a sentence on days that are less than a week; none on more."""
+    return [f"Thin: {days} of the days of a week have been seen."] if days < _DAYS_A_WEEK else []
 
 
 def nothing_driven(rows: PlacementInputs) -> NothingToStudyError:

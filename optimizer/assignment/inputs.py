@@ -5,18 +5,14 @@ The outings are the planner's (`optimizer.demand`), so that both models count th
 
 from __future__ import annotations
 
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from optimizer.costs import CHANGEOVER_S, energy_dkk_per_km
 from optimizer.demand import Outing, class_of, outings
 from optimizer.placement.problem import problem_of
-from optimizer.study import Posed, names_of, nothing_driven, of_days
+from optimizer.study import DAYS_A_YEAR, Posed, names_of, nothing_driven, of_days, thinness
 from schemas.assignment import AssignableVehicle, AssignmentInputs, WantedRoundTrip
 from schemas.demand import PlacementInputs
-
-_DAYS_A_YEAR: Final = 365.25
-_WEEK: Final = 7
 
 
 def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed[AssignmentInputs]:
@@ -42,7 +38,7 @@ def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed
             depot_id=depot_id,
             vehicle_class=class_of(one),
             seats=one.seats,
-            cost_dkk=0.0 if paid_for else one.yearly_cost_dkk * days / _DAYS_A_YEAR,
+            cost_dkk=0.0 if paid_for else one.yearly_cost_dkk * days / DAYS_A_YEAR,
             cost_dkk_per_km=energy_dkk_per_km(one),
         )
         for one in rows.vehicles
@@ -55,7 +51,7 @@ def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed
         vehicles=vehicles,
         round_trips=_wanted(driven, zone),
     )
-    cost = f"each at its yearly cost for {days} of {_DAYS_A_YEAR:g} days"
+    cost = f"each at its yearly cost for {days} of {DAYS_A_YEAR:g} days"
     if paid_for:
         cost = "each paid for already"
     parts = _basis(rows, inputs, when, cost)
@@ -64,8 +60,7 @@ def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed
         parts.append(f"{free} vehicles have no yearly cost entered, and cost nothing to have.")
     if len(found) > len(driven):
         parts.append(f"Left out: {len(found) - len(driven)} outings that lasted no time.")
-    if days < _WEEK:
-        parts.append(f"Thin: {days} of the days of a week have been seen.")
+    parts += thinness(days)
     return Posed(inputs, " ".join(parts))
 
 

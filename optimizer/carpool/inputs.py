@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from optimizer.study import NothingToStudyError, Posed, of_days
+from optimizer.study import NothingToStudyError, Posed, depot_named, of_days
 from schemas.carpool import CarpoolInputs, CarpoolRules, Journey
 from schemas.fleet import Depot, Vehicle, VehicleType
 from schemas.ids import local_part, scoped
@@ -32,10 +32,6 @@ _LONGEST_NAME: Final = 63
 BICYCLE: Final = "of bicycles"
 WITHOUT_A_STOP: Final = "without a stop on the way"
 TOUR: Final = "tours without a main stop"
-
-
-class UnknownDepotError(ValueError):
-    """An agreement names a depot that is not there."""
 
 
 class _Stay(NamedTuple):
@@ -87,13 +83,7 @@ def carpool_inputs(
 
 def _agreed(pair: tuple[str, str], municipality_id: str, known: Collection[str]) -> tuple[str, str]:
     """Return the departments of two depots. Raises `UnknownDepotError`."""
-    ids = [one if "/" in one else scoped(municipality_id, one) for one in pair]
-    for one in ids:
-        if one not in known:
-            raise UnknownDepotError(
-                f"{municipality_id} has no depot {local_part(one)!r} that could agree; it has "
-                f"{', '.join(sorted(map(local_part, known))) or 'none'}"
-            )
+    ids = [depot_named(one, municipality_id, known, "agree") for one in pair]
     return local_part(ids[0]), local_part(ids[1])
 
 

@@ -13,7 +13,7 @@ from optimizer.composition.catalogue import CATALOGUE, CHARGING_KW
 from optimizer.composition.present import ALIKE, PresentKinds, present_kinds
 from optimizer.demand import Outing, outings
 from optimizer.placement.problem import problem_of
-from optimizer.study import Posed, names_of, nothing_driven, of_days
+from optimizer.study import Posed, names_of, nothing_driven, of_days, thinness
 from schemas.composition import (
     Cargo,
     CompositionDepot,
@@ -26,7 +26,6 @@ from schemas.composition import (
 from schemas.demand import PlacementInputs
 from schemas.vehicle_type import VehicleType
 
-_WEEK: Final = 7
 _PLAIN: Final = CompositionRules()
 
 
@@ -89,8 +88,7 @@ def composition_inputs(
         _own_cars(rules),
         *_left_out(rows, len(placed), len(found) - len(driven)),
     ]
-    if days < _WEEK:
-        parts.append(f"Thin: {days} of the days of a week have been seen.")
+    parts += thinness(days)
     return Posed(inputs, " ".join(parts))
 
 

@@ -39,8 +39,7 @@ def keep_and_show(solved: Solved) -> None:
 def plainly() -> Iterator[None]:
     """Say in a line what is not our fault, and what to do."""
     from infra.database.demand import UnknownMunicipalityError
-    from optimizer.carpool.inputs import UnknownDepotError
-    from optimizer.study import NothingToStudyError
+    from optimizer.study import ImpossibleWishError, NothingToStudyError, UnknownDepotError
     from schemas.travel import TravelError
 
     try:
@@ -50,7 +49,7 @@ def plainly() -> Iterator[None]:
             f"{error}; `fleetpulse fleet show` lists those that are, `fleetpulse fleet enter` "
             "enters more"
         ) from None
-    except UnknownDepotError as error:
+    except (UnknownDepotError, ImpossibleWishError) as error:
         raise typer.BadParameter(str(error)) from None
     except (NothingToStudyError, TravelError) as error:
         typer.echo(f"fleetpulse: {error}", err=True)

@@ -9,10 +9,10 @@ import pytest
 
 from optimizer.assignment.inputs import assignment_inputs
 from optimizer.assignment.solve import assign
-from optimizer.carpool.inputs import UnknownDepotError, carpool_inputs
+from optimizer.carpool.inputs import carpool_inputs
 from optimizer.carpool.solve import plan_carpool
 from optimizer.search import Search
-from optimizer.study import NothingToStudyError
+from optimizer.study import NothingToStudyError, UnknownDepotError
 from schemas.carpool import CarpoolRules
 from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.energy import CO2_PRICE_DKK_PER_KG
