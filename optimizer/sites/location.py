@@ -56,16 +56,20 @@ class Location:
         return 0.0 if not self.objective else (self.objective - self.bound) / self.objective
 
 
-def p_median(costs: ArrayLike, p: int, search: Search) -> Location:
+def p_median(
+    costs: ArrayLike, p: int, search: Search, opening: ArrayLike | None = None
+) -> Location:
     """Return p sites from which all clients are served at the least total cost.
 
-    `costs` is clients x sites, as a distance matrix with demand multiplied in. Costs must be
-    finite and not negative. Raises `ValueError` for others, and for a p that cannot be.
+    `costs` is clients x sites, as a distance matrix with demand multiplied in; `opening`, where
+    sites are not alike, has the price of each. Costs must be finite and not negative. Raises
+    `ValueError` for others, for shapes that differ, and for a p that cannot be.
     """
     matrix = _checked(costs)
     if not 1 <= p <= len(matrix):
         raise ValueError(f"p = {p} of {len(matrix)} sites; give a p from 1 to {len(matrix)}")
-    return _Solver(matrix, np.zeros(len(matrix)), p, search).solve()
+    prices = np.zeros(len(matrix)) if opening is None else _checked_prices(opening, len(matrix))
+    return _Solver(matrix, prices, p, search).solve()
 
 
 def facility_location(costs: ArrayLike, opening: ArrayLike, search: Search) -> Location:
@@ -75,13 +79,17 @@ def facility_location(costs: ArrayLike, opening: ArrayLike, search: Search) -> L
     Raises `ValueError` for costs that are negative or not finite, and for shapes that differ.
     """
     matrix = _checked(costs)
+    return _Solver(matrix, _checked_prices(opening, len(matrix)), None, search).solve()
+
+
+def _checked_prices(opening: ArrayLike, sites: int) -> Floats:
     prices = np.asarray(opening, dtype=np.float64)
-    if prices.shape != (len(matrix),):
+    if prices.shape != (sites,):
         raise ValueError(
-            f"opening costs of shape {prices.shape} for {len(matrix)} sites; give one a site"
+            f"opening costs of shape {prices.shape} for {sites} sites; give one a site"
         )
     _check_values("opening costs", prices)
-    return _Solver(matrix, prices, None, search).solve()
+    return prices
 
 
 def _checked(costs: ArrayLike) -> Floats:

@@ -43,6 +43,24 @@ def test_p_median_is_the_best_of_all(costs: Matrix, data: st.DataObject, seed: i
 
 @given(matrices(), st.data(), st.integers(0, 99))
 @settings(max_examples=examples(150), deadline=None)
+def test_p_median_counts_what_sites_cost_where_they_are_not_alike(
+    costs: Matrix, data: st.DataObject, seed: int
+) -> None:
+    count = len(costs[0])
+    p = data.draw(st.integers(1, count))
+    opening = data.draw(st.lists(st.floats(0, 60), min_size=count, max_size=count))
+    best = min(
+        served(costs, chosen) + sum(opening[site] for site in chosen)
+        for chosen in combinations(range(count), p)
+    )
+    found = p_median(costs, p, Search(seed=seed, time_limit_s=30), opening)
+    assert found.status is SolverStatus.OPTIMAL
+    assert abs(found.objective - best) <= 1e-9 * max(1.0, best)
+    assert len(set(found.sites)) == p
+
+
+@given(matrices(), st.data(), st.integers(0, 99))
+@settings(max_examples=examples(150), deadline=None)
 def test_facility_location_is_the_best_of_all(
     costs: Matrix, data: st.DataObject, seed: int
 ) -> None:
