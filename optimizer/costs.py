@@ -65,6 +65,14 @@ further apart, and each step that a fleet has costs columns)."""
 CHARGER_DKK_PER_YEAR: Final = 3_500.0
 """A charger beyond those that a depot has: 25,000 DKK over ten years, and service (ours)."""
 
+SITE_DKK_PER_YEAR: Final = 25_000.0
+"""A site to have: ten parking places at 200 DKK a month, and a key cabinet's upkeep (ours).
+
+A place to begin with: a coordinator knows what each depot costs, and says so."""
+
+FITTING_OUT_DKK_PER_YEAR: Final = 5_000.0
+"""A new site beyond that: 50,000 DKK over ten years for signs, marking and a key cabinet (ours)."""
+
 CONSTANTS: Final[Mapping[str, float]] = MappingProxyType(
     {
         "own_car_dkk_per_km": OWN_CAR_DKK_PER_KM,
@@ -81,6 +89,8 @@ CONSTANTS: Final[Mapping[str, float]] = MappingProxyType(
         "changeover_s": CHANGEOVER_S,
         "driving_step_ore_per_km": DRIVING_STEP_ORE_PER_KM,
         "charger_dkk_per_year": CHARGER_DKK_PER_YEAR,
+        "site_dkk_per_year": SITE_DKK_PER_YEAR,
+        "fitting_out_dkk_per_year": FITTING_OUT_DKK_PER_YEAR,
         "co2_price_dkk_per_kg": CO2_PRICE_DKK_PER_KG,
     }
     | {f"price_dkk_{source}": price for source, price in PRICE_DKK_PER_UNIT.items()}

@@ -10,6 +10,7 @@ import numpy as np
 from pyproj import Geod
 
 from optimizer.costs import RELOCATION_SPEED_KMH, ROAD_FACTOR
+from optimizer.effort import Floats
 from schemas.travel import Place, TravelMatrix
 from schemas.vehicle_type import VehicleType
 
@@ -28,16 +29,21 @@ SPEED_KMH: Final[Mapping[VehicleType, float]] = MappingProxyType(
 _GEOD: Final = Geod(ellps="WGS84")
 
 
+def roads_m(origins: Sequence[Place], destinations: Sequence[Place]) -> Floats:
+    """Return metres as the crow flies times `ROAD_FACTOR`, origins x destinations."""
+    shape = (len(origins), len(destinations))
+    rows, columns = (side.ravel() for side in np.indices(shape))
+    start = np.array(origins, dtype=np.float64).reshape(-1, 2)[rows]
+    end = np.array(destinations, dtype=np.float64).reshape(-1, 2)[columns]
+    _, _, length_m = _GEOD.inv(start[:, 1], start[:, 0], end[:, 1], end[:, 0])
+    return np.asarray(length_m, dtype=np.float64).reshape(shape) * ROAD_FACTOR
+
+
 class Geodesic:
     """Ways as the crow flies times `optimizer.costs.ROAD_FACTOR`, at the type's mean speed."""
 
     def matrix(self, places: Sequence[Place], vehicle_type: VehicleType) -> TravelMatrix:
         """Return the ways between all places; there always is one."""
-        count = len(places)
-        lat = np.array([place.lat for place in places])
-        lon = np.array([place.lon for place in places])
-        rows, columns = (side.ravel() for side in np.indices((count, count)))
-        _, _, length_m = _GEOD.inv(lon[rows], lat[rows], lon[columns], lat[columns])
-        distance_m = np.asarray(length_m).reshape(count, count) * ROAD_FACTOR
+        distance_m = roads_m(places, places)
         duration_s = distance_m / (SPEED_KMH[vehicle_type] / 3.6)
         return TravelMatrix(distance_m.tolist(), duration_s.tolist())

@@ -1,0 +1,121 @@
+"""Where vehicles could stand: present depots, and parts of town where most stops are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from optimizer.costs import FITTING_OUT_DKK_PER_YEAR, ROAD_FACTOR, SITE_DKK_PER_YEAR
+from optimizer.sites.clusters import SITE_CELL_M, Stop, clusters_of
+from optimizer.study import ImpossibleWishError
+from optimizer.travel import roads_m
+from schemas.ids import local_part
+from schemas.journeys import JourneyRows
+from schemas.sites import CandidateSite
+from schemas.travel import Place
+
+PLACES: Final = 20
+"""Of the busiest, as many as are looked at (ours)."""
+
+LEAST_VEHICLES: Final = 3
+"""That stop at a place before it is looked at: one of fewer may be somebody's home (ours)."""
+
+
+NEAR_M: Final = 1_000.0
+"""As the crow flies: a place no further from a depot is no other site than that (ours)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SitesWishes:
+    """What a sites study is asked with: DKK a year, depots by their own ids or in full.
+
+    `count` sites exactly, or as many as pay; `keep` are depots that may not be closed. `depot_dkk`
+    is what single depots cost, and `site_dkk` all others. With `staff_time` a kilometre costs the
+    time of who drives, too.
+    """
+
+    count: int | None = None
+    keep: Sequence[str] = ()
+    places: int = PLACES
+    site_dkk: float = SITE_DKK_PER_YEAR
+    depot_dkk: Mapping[str, float] = field(default_factory=dict)
+    staff_time: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What may be open, and how many places were too near a depot or of too few vehicles."""
+
+    sites: tuple[CandidateSite, ...]
+    at_depots: int
+    of_few: int
+
+
+def candidates(
+    rows: JourneyRows,
+    wishes: SitesWishes,
+    stops: Sequence[Stop],
+    staying: set[str],
+    dkk: Mapping[str, float],
+) -> Candidates:
+    """Return present depots in the order of their ids, then places, the busiest first.
+
+    `staying` are ids of depots that must stay, `dkk` what depots cost a year that do not cost what
+    others do.
+    """
+    depots = sorted(rows.depots, key=lambda one: one.depot_id)
+    sites = [
+        CandidateSite(
+            site_id=local_part(one.depot_id),
+            depot_id=one.depot_id,
+            lat=one.lat,
+            lon=one.lon,
+            dkk_per_year=dkk.get(one.depot_id, wishes.site_dkk),
+            capacity=one.capacity,
+            must_stay=one.depot_id in staying,
+        )
+        for one in depots
+    ]
+    parts = clusters_of(stops, SITE_CELL_M)
+    ranked = sorted(parts.items(), key=lambda item: (-item[1].stops, item[0]))
+    away_m = roads_m(
+        [one.place for _, one in ranked], [Place(one.lat, one.lon) for one in depots]
+    ).min(axis=1)
+    apart = [
+        one
+        for (_, one), length_m in zip(ranked, away_m, strict=True)
+        if length_m > NEAR_M * ROAD_FACTOR
+    ]
+    many = [one for one in apart if one.vehicles >= LEAST_VEHICLES]
+    sites += [
+        CandidateSite(
+            site_id=f"place {number}",
+            depot_id=None,
+            lat=one.place.lat,
+            lon=one.place.lon,
+            dkk_per_year=wishes.site_dkk + FITTING_OUT_DKK_PER_YEAR,
+            capacity=None,
+        )
+        for number, one in enumerate(many[: wishes.places], start=1)
+    ]
+    return Candidates(tuple(sites), len(ranked) - len(apart), len(apart) - len(many))
+
+
+def check_count(count: int | None, sites: Sequence[CandidateSite]) -> None:
+    """Raise `ImpossibleWishError` for a count that these sites cannot make."""
+    if count is None:
+        return
+    staying = [one.site_id for one in sites if one.must_stay]
+    if count < len(staying):
+        raise ImpossibleWishError(
+            f"{count} sites are asked for, and {len(staying)} must stay ({', '.join(staying)}); "
+            f"ask for {len(staying)} at least, or keep fewer"
+        )
+    if count > len(sites):
+        places = sum(1 for one in sites if one.depot_id is None)
+        raise ImpossibleWishError(
+            f"{count} sites are asked for, and there are {len(sites)} to choose from: "
+            f"{len(sites) - places} depots and {places} places; ask for {len(sites)} at most, look "
+            "at more places with --places, or look further back with --weeks"
+        )

@@ -1,0 +1,189 @@
+"""From recorded round trips to the question where vehicles should stand.
+
+Where a depot is decides the way to a round trip's first stop and the way back from its last one;
+what is driven between them stays, wherever the vehicle is at home. So these two are what is asked
+to be near, and a tour of ten stops counts no more than a drive to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from optimizer.costs import FITTING_OUT_DKK_PER_YEAR, ROAD_FACTOR, STAFF_DKK_PER_H
+from optimizer.demand import class_of
+from optimizer.sites.candidates import (
+    LEAST_VEHICLES,
+    NEAR_M,
+    Candidates,
+    SitesWishes,
+    candidates,
+    check_count,
+)
+from optimizer.sites.clusters import (
+    SITE_CELL_M,
+    STOP_CELL_M,
+    Cell,
+    Cluster,
+    Stop,
+    cell_of,
+    clusters_of,
+)
+from optimizer.study import NothingToStudyError, Posed, depot_named, of_days, thinness
+from optimizer.travel import SPEED_KMH
+from schemas.energy import CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
+from schemas.fleet import Vehicle
+from schemas.journeys import DrivenRoundTrip, JourneyRows
+from schemas.sites import CandidateSite, SiteRoundTrip, SitesInputs
+from schemas.vehicle_type import MOTOR
+
+_NOT_DECIDED: Final = (
+    "Not decided here: parking places, of which only the need is told, and which vehicle moves "
+    "where."
+)
+
+
+def sites_inputs(rows: JourneyRows, wishes: SitesWishes | None = None) -> Posed[SitesInputs]:
+    """Return complete round trips, and present depots with the busiest places to choose from.
+
+    Raises `NothingToStudyError` without a round trip that stopped anywhere, `UnknownDepotError`,
+    and `ImpossibleWishError` for a count of sites that cannot be.
+    """
+    wanted = wishes if wishes is not None else SitesWishes()
+    known = [one.depot_id for one in rows.depots]
+    staying = {depot_named(one, rows.municipality_id, known, "stay") for one in wanted.keep}
+    dkk = {
+        depot_named(one, rows.municipality_id, known, "cost that"): cost
+        for one, cost in wanted.depot_dkk.items()
+    }
+    driven = [one for one in rows.round_trips if len(one.trips) > 1]
+    if not driven:
+        raise NothingToStudyError(
+            f"no round trip of {rows.municipality_id} in the last {rows.horizon_days} days that "
+            f"there are fixes of came back to its depot and stopped on the way: "
+            f"{len(rows.round_trips)} came back; push more fixes, enter depots and vehicles, or "
+            "look further back with --weeks"
+        )
+    stops = [stop for one in driven for stop in _ends(one)]
+    clusters = clusters_of(stops, STOP_CELL_M)
+    found = candidates(rows, wanted, stops, staying, dkk)
+    check_count(wanted.count, found.sites)
+    zone = ZoneInfo(rows.timezone)
+    when, days = of_days(
+        min(one.started_at for one in driven), max(one.ended_at for one in driven), zone
+    )
+    vehicles = {one.vehicle_id: one for one in rows.vehicles}
+    inputs = SitesInputs(
+        municipality_id=rows.municipality_id,
+        observed_days=days,
+        sites=found.sites,
+        round_trips=tuple(
+            _round_trip(one, vehicles[one.vehicle_id], clusters, staff_time=wanted.staff_time)
+            for one in driven
+        ),
+        count=wanted.count,
+    )
+    parts = [
+        _counted(rows, len(driven), when),
+        _located(clusters, found),
+        _costs(wanted, found.sites),
+        _NOT_DECIDED,
+        *_free(driven, vehicles),
+        *thinness(days),
+    ]
+    return Posed(inputs, " ".join(parts))
+
+
+def _ends(one: DrivenRoundTrip) -> Iterator[Stop]:
+    """Yield the first stop and the last one."""
+    for trip in (one.trips[0], one.trips[-2]):
+        yield Stop(trip.end_lat, trip.end_lon, one.vehicle_id)
+
+
+def _round_trip(
+    one: DrivenRoundTrip, vehicle: Vehicle, clusters: Mapping[Cell, Cluster], *, staff_time: bool
+) -> SiteRoundTrip:
+    first, last = (clusters[cell_of(stop.lat, stop.lon, STOP_CELL_M)].place for stop in _ends(one))
+    source = assumed(vehicle.energy_source)
+    kind = vehicle.vehicle_type
+    return SiteRoundTrip(
+        depot_id=one.depot_id,
+        started_at=one.started_at,
+        ended_at=one.ended_at,
+        first_lat=first.lat,
+        first_lon=first.lon,
+        last_lat=last.lat,
+        last_lon=last.lon,
+        energy_dkk_per_km=vehicle.consumption_per_km * PRICE_DKK_PER_UNIT[source],
+        co2e_kg_per_km=vehicle.consumption_per_km * CO2E_KG_PER_UNIT[source],
+        staff_dkk_per_km=STAFF_DKK_PER_H / SPEED_KMH[kind] if staff_time else 0.0,
+        takes_place=_is_motor(vehicle),
+    )
+
+
+def _counted(rows: JourneyRows, driven: int, when: str) -> str:
+    stopless = len(rows.round_trips) - driven
+    left_out = f"; left out: {stopless} without a stop on the way" if stopless else ""
+    return (
+        f"{driven} of {len(rows.round_trips)} complete round trips of {when}, scaled to a year"
+        f"{left_out}. What counts is the way to the first stop and back from the last one; what is "
+        "driven between them stays."
+    )
+
+
+def _located(clusters: Mapping[Cell, Cluster], found: Candidates) -> str:
+    places = sum(1 for one in found.sites if one.depot_id is None)
+    parts = [
+        "Each is taken to leave the nearest open site, wherever those who make it work.",
+        f"Stops are taken together in {len(clusters)} cells of {STOP_CELL_M:g} m.",
+        f"Ways as the crow flies, times {ROAD_FACTOR:g}.",
+        (
+            f"To choose from: {len(found.sites) - places} depots and {places} places, each "
+            f"{SITE_CELL_M / 1000:g} km across, where most stops are."
+        ),
+    ]
+    if found.at_depots:
+        parts.append(f"No places: {found.at_depots} within {NEAR_M / 1000:g} km of a depot.")
+    if found.of_few:
+        parts.append(
+            f"Nor {found.of_few} where fewer than {LEAST_VEHICLES} vehicles stopped: they may be "
+            "homes."
+        )
+    return " ".join(parts)
+
+
+def _costs(wishes: SitesWishes, sites: Sequence[CandidateSite]) -> str:
+    staff = (
+        f"and the time of who drives at {STAFF_DKK_PER_H:g} DKK an hour"
+        if wishes.staff_time
+        else "and not the time of who drives"
+    )
+    told = "".join(
+        f", {one.site_id} {one.dkk_per_year:,.0f}"
+        for one in sites
+        if one.depot_id is not None and one.dkk_per_year != wishes.site_dkk
+    )
+    kept = ", ".join(one.site_id for one in sites if one.must_stay)
+    parts = [
+        f"A kilometre costs the energy of the vehicle that drove it, CO2e at its price, {staff}.",
+        f"A depot costs {wishes.site_dkk:,.0f} DKK a year{told}.",
+        f"A new place costs {FITTING_OUT_DKK_PER_YEAR:,.0f} more, to fit it out.",
+    ]
+    return " ".join([*parts, f"Must stay: {kept}."] if kept else parts)
+
+
+def _free(driven: Sequence[DrivenRoundTrip], vehicles: Mapping[str, Vehicle]) -> list[str]:
+    free = sum(
+        1
+        for one in driven
+        if not vehicles[one.vehicle_id].consumption_per_km and _is_motor(vehicles[one.vehicle_id])
+    )
+    if not free:
+        return []
+    return [f"{free} round trips are of vehicles without a consumption entered: no energy there."]
+
+
+def _is_motor(vehicle: Vehicle) -> bool:
+    """Return whether a vehicle takes a parking place; one of unknown type counts as a car."""
+    return class_of(vehicle) in MOTOR

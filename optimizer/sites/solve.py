@@ -1,0 +1,158 @@
+"""Sites of a municipality: which depots to keep and which places to open, proven where time allows.
+
+Without a count this is facility location, what sites cost beside what is driven from the nearest
+one; with a count it is p-median, which then counts what sites cost too, for depots cost not alike.
+Both are exact for depots that must stay: in the first they open for nothing and are paid after; in
+the second nobody is served dearer than from one of them, and the rest is chosen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from optimizer.costs import CONSTANTS
+from optimizer.effort import Floats, Ints
+from optimizer.search import Search, Tell
+from optimizer.sites.bill import Bill
+from optimizer.sites.location import facility_location, p_median
+from optimizer.sites.reasons import explanation, reason, shown_place
+from schemas.plan import SolverStatus
+from schemas.sites import CandidateSite, SiteFinding, SiteKind, SitesInputs, SitesPlan
+
+_NO_COST: Final = 0.0
+
+
+class _Chosen(NamedTuple):
+    """Open sites, and a proven lower bound of what any such choice costs."""
+
+    sites: Ints
+    bound_dkk: float
+    is_proven: bool
+
+
+def inputs_hash(inputs: SitesInputs) -> str:
+    """Return the SHA-256, in hexadecimal, of the sorted inputs and the cost constants."""
+    document = json.dumps(dict(CONSTANTS), sort_keys=True) + inputs.model_dump_json()
+    return hashlib.sha256(document.encode()).hexdigest()
+
+
+def plan_sites(inputs: SitesInputs, search: Search, progress: Tell | None = None) -> SitesPlan:
+    """Return which sites to have, with the reason of each.
+
+    Same inputs, seed and limit (deterministic time, of the choice alone), same plan; at the limit
+    it is the best found so far. `progress` is called before the choice and after.
+    """
+    bill = Bill(inputs)
+    clients, sites = bill.driving_dkk.shape
+    if progress is not None:
+        progress(0.0, f"{sites} sites for {clients} ways")
+    staying = np.flatnonzero([one.must_stay for one in inputs.sites])
+    if inputs.count is None:
+        chosen = _as_many_as_pay(bill, staying, search)
+    else:
+        chosen = _so_many(bill, staying, inputs.count, search)
+    plan = _described(inputs, search, bill, chosen)
+    if progress is not None:
+        progress(1.0, f"{plan.objective_dkk:,.0f} DKK a year")
+    return plan
+
+
+def _as_many_as_pay(bill: Bill, staying: Ints, search: Search) -> _Chosen:
+    opening = bill.site_dkk.copy()
+    opening[staying] = _NO_COST
+    found = facility_location(bill.driving_dkk, opening, search)
+    return _Chosen(
+        np.union1d(np.array(found.sites, dtype=np.int64), staying),
+        found.bound + float(bill.site_dkk[staying].sum()),
+        found.status is SolverStatus.OPTIMAL,
+    )
+
+
+def _so_many(bill: Bill, staying: Ints, count: int, search: Search) -> _Chosen:
+    paid_dkk = float(bill.site_dkk[staying].sum())
+    costs: Floats = bill.driving_dkk
+    left = count - len(staying)
+    if not left:
+        return _Chosen(staying, paid_dkk + float(costs[:, staying].min(axis=1).sum()), True)
+    if len(staying):
+        costs = np.minimum(costs, costs[:, staying].min(axis=1)[:, None])
+    free = np.setdiff1d(np.arange(costs.shape[1]), staying)
+    found = p_median(costs[:, free], left, search, opening=bill.site_dkk[free])
+    return _Chosen(
+        np.union1d(free[list(found.sites)], staying),
+        found.bound + paid_dkk,
+        found.status is SolverStatus.OPTIMAL,
+    )
+
+
+def _described(inputs: SitesInputs, search: Search, bill: Bill, chosen: _Chosen) -> SitesPlan:
+    depots = np.flatnonzero([one.kind is SiteKind.DEPOT for one in inputs.sites])
+    as_driven = bill.cost(depots, bill.left)
+    nearest = bill.cost(depots, bill.nearest(depots)[bill.client])
+    proposal = _Proposal(bill, chosen.sites, bill.nearest(chosen.sites)[bill.client])
+    proposed = bill.cost(proposal.sites, proposal.of_trip)
+    findings = _findings(inputs, proposal)
+    objective_dkk = proposed.cost_dkk
+    bound_dkk = objective_dkk if chosen.is_proven else min(objective_dkk, chosen.bound_dkk)
+    return SitesPlan(
+        municipality_id=inputs.municipality_id,
+        inputs_hash=inputs_hash(inputs),
+        seed=search.seed,
+        time_limit_s=search.time_limit_s,
+        status=SolverStatus.OPTIMAL if chosen.is_proven else SolverStatus.FEASIBLE,
+        objective_dkk=objective_dkk,
+        bound_dkk=bound_dkk,
+        gap=(objective_dkk - bound_dkk) / objective_dkk if objective_dkk else 0.0,
+        count=inputs.count,
+        as_driven=as_driven,
+        nearest=nearest,
+        proposed=proposed,
+        sites=findings,
+        explanation=explanation(findings, as_driven, nearest, proposed, inputs.count),
+    )
+
+
+class _Proposal(NamedTuple):
+    """Open sites, and the one that each round trip is served from."""
+
+    bill: Bill
+    sites: Ints
+    of_trip: Ints
+
+
+def _findings(inputs: SitesInputs, proposal: _Proposal) -> tuple[SiteFinding, ...]:
+    """Return the depots, then the places; of each kind the open ones first."""
+    found = [_finding(site, number, proposal) for number, site in enumerate(inputs.sites)]
+    return tuple(sorted(found, key=lambda one: (one.kind is SiteKind.PLACE, not one.is_open)))
+
+
+def _finding(site: CandidateSite, number: int, proposal: _Proposal) -> SiteFinding:
+    others = proposal.sites[proposal.sites != number]
+    is_open = len(others) < len(proposal.sites)
+    change = proposal.bill.change(number, others) if len(others) else None
+    round_trips, way_m, at_once = proposal.bill.served(proposal.of_trip, number)
+    if not is_open and change is not None:
+        round_trips = change.round_trips
+        way_m = change.way_m if change.round_trips else None
+    place = shown_place(site)
+    return SiteFinding(
+        site_id=site.site_id,
+        kind=site.kind,
+        depot_id=site.depot_id,
+        lat=place.lat,
+        lon=place.lon,
+        is_open=is_open,
+        must_stay=site.must_stay,
+        dkk_per_year=site.dkk_per_year,
+        round_trips_per_year=round_trips,
+        way_m=way_m,
+        further_m=change.further_m if change is not None and change.round_trips else None,
+        driving_dkk=None if change is None else change.driving_dkk,
+        vehicles_at_once=at_once,
+        capacity=site.capacity,
+        reason=reason(site, change, is_open=is_open, round_trips=round_trips, at_once=at_once),
+    )
