@@ -15,6 +15,7 @@ from schemas.fix import UtcDatetime
 from schemas.forecast import Forecast
 from schemas.ids import MunicipalityId
 from schemas.routes import RoutesPlan
+from schemas.sites import SitesPlan
 
 
 class StudyKind(StrEnum):
@@ -25,9 +26,10 @@ class StudyKind(StrEnum):
     ROUTES = "routes"
     COMPOSITION = "composition"
     FORECAST = "forecast"
+    SITES = "sites"
 
 
-AnyPlan = AssignmentPlan | CarpoolPlan | RoutesPlan | CompositionPlan | Forecast
+AnyPlan = AssignmentPlan | CarpoolPlan | RoutesPlan | CompositionPlan | Forecast | SitesPlan
 
 StudiedPlan = Annotated[
     AnyPlan,

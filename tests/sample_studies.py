@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow
 from schemas.composition import CompositionPlan, CompositionPoint, DepotComposition
 from schemas.forecast import BackTest, Forecast, SeriesForecast
 from schemas.plan import SolverStatus
+from schemas.sites import SiteFinding, SiteKind, SitesCost, SitesPlan
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -23,6 +24,7 @@ def enter_studies(connection: Connection, municipality_id: str, created_at: date
     """Enter an assignment, and one of the other kinds each hour after."""
     fleets = composition(municipality_id)
     to_come = forecast(municipality_id, created_at)
+    to_stand = sites(municipality_id)
     for number, (kind, status, figures, explanation, document) in enumerate(
         (
             (
@@ -52,6 +54,13 @@ def enter_studies(connection: Connection, municipality_id: str, created_at: date
                 None,
                 to_come.explanation,
                 to_come.model_dump(mode="json"),
+            ),
+            (
+                "sites",
+                "optimal",
+                (to_stand.objective_dkk, to_stand.bound_dkk),
+                to_stand.explanation,
+                to_stand.model_dump(mode="json"),
             ),
         )
     ):
@@ -166,4 +175,60 @@ def forecast(municipality_id: str, created_at: datetime) -> Forecast:
         seasonal_wape=0.5,
         naive_wape=0.7,
         explanation="2 depots and classes had departures on 90 days.",
+    )
+
+
+def sites(municipality_id: str) -> SitesPlan:
+    """Return a proposal to keep the north, close the south and open a place in between."""
+    closed = SiteFinding(
+        site_id="south",
+        kind=SiteKind.DEPOT,
+        depot_id=f"{municipality_id}/south",
+        lat=56.3,
+        lon=10.5,
+        is_open=False,
+        must_stay=False,
+        dkk_per_year=25_000,
+        round_trips_per_year=1_240,
+        way_m=3_000,
+        further_m=2_100,
+        driving_dkk=9_300,
+        vehicles_at_once=0,
+        capacity=10,
+        reason="Closing south puts 1,240 round trips a year 2.1 km further each way.",
+    )
+    kept = closed.model_copy(
+        update={"site_id": "north", "depot_id": f"{municipality_id}/north", "is_open": True}
+    )
+    place = closed.model_copy(
+        update={"site_id": "place 1", "kind": SiteKind.PLACE, "depot_id": None, "is_open": True}
+    )
+    return SitesPlan(
+        municipality_id=municipality_id,
+        inputs_hash="0" * 64,
+        seed=1,
+        time_limit_s=60,
+        status=SolverStatus.OPTIMAL,
+        objective_dkk=95_000,
+        bound_dkk=95_000,
+        gap=0,
+        count=None,
+        as_driven=_sites_cost(2, 50_000, 100_000),
+        nearest=_sites_cost(2, 50_000, 80_000),
+        proposed=_sites_cost(2, 55_000, 40_000),
+        sites=(kept, closed, place),
+        explanation="Keep north; close south; open place 1 (near 56.30, 10.50).",
+    )
+
+
+def _sites_cost(count: int, sites_dkk: float, driving_dkk: float) -> SitesCost:
+    return SitesCost(
+        sites=count,
+        sites_dkk=sites_dkk,
+        energy_dkk=0.2 * driving_dkk,
+        co2e_dkk=0.1 * driving_dkk,
+        staff_dkk=0.7 * driving_dkk,
+        cost_dkk=sites_dkk + driving_dkk,
+        distance_m=100 * driving_dkk,
+        co2e_kg=0.1 * driving_dkk / 1.5,
     )

@@ -15,6 +15,7 @@ from infra.settings import Settings
 from stream.commands.database import with_connection, with_pool
 from stream.commands.files import read_json
 from stream.commands.study_fleet import composition, composition_kinds, forecast
+from stream.commands.study_sites import sites
 from stream.commands.studying import (
     Municipality,
     Seed,
@@ -27,12 +28,13 @@ from stream.commands.studying import (
 
 study = typer.Typer(
     no_args_is_help=True,
-    help="Questions to the recorded weeks: which vehicles are needed, which to have, who could "
-    "share, what is to come; and routes.",
+    help="Questions to the recorded weeks: which vehicles are needed, which to have, where they "
+    "should stand, who could share, what is to come; and routes.",
 )
 study.command("composition")(composition)
 study.command("composition-kinds")(composition_kinds)
 study.command("forecast")(forecast)
+study.command("sites")(sites)
 
 
 @study.command("assignment")

@@ -1,4 +1,4 @@
-"""What the demo asks of what it has streamed: which vehicles, who could share, what to have."""
+"""What the demo asks of its stream: which vehicles, who could share, what to have and where."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from infra.database.pool import Pool
 from infra.settings import Settings
 from optimizer.search import Search
+from optimizer.sites.candidates import SitesWishes
 from optimizer.study import NothingToStudyError
 from schemas.composition import CompositionRules
 from schemas.ids import local_part
@@ -25,7 +26,7 @@ _FLEETS_SEARCH: Final = Search(seed=1, time_limit_s=1.0)  # some three seconds, 
 
 
 async def study(pool: Pool, settings: Settings, municipality_id: str, console: Console) -> None:
-    """Make studies of a municipality: assignment, carpooling, composition; say each in a line.
+    """Make studies of a municipality: assignment, carpooling, composition, sites; each in a line.
 
     Who could share a car is asked as if all departments had agreed to share.
     """
@@ -38,6 +39,7 @@ async def study(pool: Pool, settings: Settings, municipality_id: str, console: C
         lambda: make.solve_assignment(outings, _SEARCH, paid_for=True),
         lambda: make.solve_carpool(rides, sharing, _SEARCH, ways),
         lambda: make.solve_composition(outings, _FLEETS, _FLEETS_SEARCH),
+        lambda: make.solve_sites(rides, SitesWishes(), _SEARCH),
     ):
         try:
             solved = await asyncio.to_thread(work)

@@ -26,6 +26,9 @@ from optimizer.forecast.inputs import forecast_inputs
 from optimizer.forecast.solve import forecast
 from optimizer.routes.solve import plan_routes
 from optimizer.search import Search, Tell
+from optimizer.sites.candidates import SitesWishes
+from optimizer.sites.inputs import sites_inputs
+from optimizer.sites.solve import plan_sites
 from optimizer.travel import Geodesic
 from schemas.calendar import Calendar
 from schemas.carpool import CarpoolRules
@@ -99,7 +102,7 @@ async def read_calendar(pool: Pool, municipality_id: str) -> Calendar:
 
 
 async def read_rides(pool: Pool, municipality_id: str, weeks: int) -> JourneyRows:
-    """Read what carpooling is made from. Raises as `read_journeys` does."""
+    """Read what carpooling and sites are made from. Raises as `read_journeys` does."""
     async with pool.connection() as connection:
         return await read_journeys(connection, municipality_id, weeks * _DAYS_A_WEEK)
 
@@ -155,6 +158,14 @@ def solve_forecast(
             tell(now.done / now.series, f"{now.done} of {now.series} depots and classes")
 
     return Solved(forecast(posed.inputs, search, told), posed.basis)
+
+
+def solve_sites(
+    rows: JourneyRows, wishes: SitesWishes, search: Search, tell: Tell | None = None
+) -> Solved:
+    """Find where vehicles should stand. Raises as `sites_inputs` does."""
+    posed = sites_inputs(rows, wishes)
+    return Solved(plan_sites(posed.inputs, search, tell), posed.basis)
 
 
 def solve_routes(

@@ -17,8 +17,10 @@ from schemas.forecast import Forecast
 from schemas.ids import local_part
 from schemas.plan import SolverStatus
 from schemas.routes import RoutesPlan
+from schemas.sites import SitesPlan
 from schemas.study import Study, figures_of
 from stream.studies.show_fleets import show_composition, show_forecast
+from stream.studies.show_sites import show_sites
 from stream.studies.tables import SHOWN, first_of, table_of
 
 
@@ -44,6 +46,8 @@ def show(study: Study, console: Console) -> None:
             show_composition(plan, console)
         case Forecast():
             show_forecast(plan, console)
+        case SitesPlan():
+            show_sites(plan, console)
     console.print(
         f"stored as {study.study_id}, inputs {plan.inputs_hash[:12]}: fleetpulse study show "
         f"{study.study_id}",
@@ -60,6 +64,8 @@ def proof(study: Study) -> str:
     if isinstance(plan, CompositionPlan):
         return _proof_of_fleet(plan)
     comes_to = f"{plan.objective_dkk:,.0f} DKK"
+    if isinstance(plan, SitesPlan):
+        comes_to += " a year"
     if isinstance(plan, CarpoolPlan):
         if plan.status is SolverStatus.OPTIMAL:
             return f"It saves {comes_to}, and nothing saves more ({plan.bound_by})."

@@ -238,6 +238,26 @@ def test_departures_to_come_are_added_up_by_depot_and_day(
 
 
 @pytest.mark.parametrize("reader", ["filled"], indirect=True)
+def test_sites_to_keep_close_and_open_stand_beside_what_they_cost(
+    reader: Connection, range_shown: TimeRange
+) -> None:
+    rows = run(reader, target_of("Where vehicles should stand"), range_shown)
+    assert [(row["Site"], row["Proposed"]) for row in rows] == [
+        ("North", "keep"),
+        ("South", "close"),
+        ("place 1", "open"),
+    ]
+    assert rows[1]["Spares of driving"] == 9_300
+    assert rows[1]["Why"].startswith("Closing south puts 1,240 round trips a year 2.1 km further")
+    rows = run(reader, target_of("What sites cost a year"), range_shown)
+    assert [(row["Sites"], row["For sites"], row["All"]) for row in rows] == [
+        ("depots as they are", 50_000, 150_000),
+        ("depots, each round trip from the nearest", 50_000, 130_000),
+        ("proposed", 55_000, 95_000),
+    ]
+
+
+@pytest.mark.parametrize("reader", ["filled"], indirect=True)
 def test_a_vehicles_available_time_is_shown_with_several_numbers(
     reader: Connection, range_shown: TimeRange
 ) -> None:

@@ -88,6 +88,7 @@ def test_two_demos_side_by_side_both_close_the_loop_and_leave_nothing(base: Path
             "Study, assignment of syddjurs: ",
             "Study, carpool of syddjurs: ",
             "Study, composition of syddjurs: ",
+            "Study, sites of syddjurs: ",
             "From push to row",
         ):
             assert heading in text
