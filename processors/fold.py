@@ -8,20 +8,22 @@ back-dated to the departure; it ends where no point 200 m away follows for 180 s
 at the arrival; an hour without a fix is a gap. Departure and arrival are where the vehicle left
 its place and came to its place: a red light within the 200 m is part of the trip. Where a vehicle
 stands with its engine off, one position far away is no departure, as long as no other one confirms
-it. What lies next to a fix in private mode is private: where the vehicle was and what it did stays
-unknown.
+it. A fix that says the last position again after a silence as long as a stop waits for the next
+ones, which may tell that it is stale. What lies next to a fix in private mode is private: where the
+vehicle was and what it did stays unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from processors.engine import settle
 from processors.geodesy import Point, distance_m, is_within
 from processors.legs import Leg, is_moving
+from processors.repeats import STALE_POSITION, Repeat, heard, is_reachable
 from processors.segments import Segment, SegmentState, Stretch, standing
 from processors.timeline import Timeline, fix_point
 from processors.trips import Trip
@@ -42,7 +44,9 @@ class Step:
     trip: Trip | None = None
     """The trip that ended."""
     refused: str | None = None
-    """Why the fix is left out; the timeline is then unchanged."""
+    """Why the fix is left out."""
+    verdicts: dict[datetime, str | None] = field(default_factory=dict)
+    """Why fixes from before are left out after all, or None: they count."""
 
 
 def step(timeline: Timeline, fix: Reported, rules: Rules) -> Step:
@@ -53,9 +57,14 @@ def step(timeline: Timeline, fix: Reported, rules: Rules) -> Step:
     """
     fold = Fold(timeline, rules)
     refused = fold.take(fix)
-    if refused is not None:
-        return Step(timeline, refused=refused)
-    return Step(fold.timeline(), tuple(fold.pieces), fold.departed_at, fold.ended)
+    return Step(
+        fold.timeline(),
+        tuple(fold.pieces),
+        fold.departed_at,
+        fold.ended,
+        refused,
+        fold.verdicts,
+    )
 
 
 class Fold:
@@ -70,12 +79,15 @@ class Fold:
         """As `Step.departed_at`, of the last fix that was taken."""
         self.ended: Trip | None = None
         """As `Step.trip`, of the last fix that was taken."""
+        self.verdicts: dict[datetime, str | None] = {}
+        """As `Step.verdicts`, since they were read: whoever reads them clears them."""
         self.at = timeline.at
         self.building = timeline.building
         self._rules = rules
         self._noise_s = rules.ignition_noise_s
         self._far_m = rules.trip_start_m
         self._rest_m = rules.rest_radius_m
+        self._stop_s = rules.stop_after_s
         self._max_mps = rules.max_speed_mps
         self._point = timeline.point
         self._speed_mps = timeline.speed_mps
@@ -88,6 +100,8 @@ class Fold:
         self._odometer_m = timeline.odometer_m
         self._seen_at = timeline.seen_at
         self._doubted = timeline.doubted
+        self.repeat = timeline.repeat
+        """The last fix that counts, if the next ones may tell that it is stale."""
 
     def timeline(self) -> Timeline:
         """Return where the fold stands."""
@@ -105,26 +119,31 @@ class Fold:
             self._odometer_m,
             self._seen_at,
             self._doubted,
+            self.repeat,
         )
 
-    def take(self, fix: Reported) -> str | None:
+    def take(self, fix: Reported, *, waits: bool = True) -> str | None:
         """Take the next fix; return why it is left out, or None.
 
-        Raises `ValueError` as `step` does.
+        One that repeats the last position `waits` for the next ones. Raises `ValueError` as `step`
+        does.
         """
+        if self.repeat is not None:
+            return self._take_after(self.repeat, fix)
         at = fix.recorded_at
         duration_s = (at - self.at).total_seconds()
         if duration_s <= 0:
-            raise ValueError(
-                f"fix at {at} is not after the last one at {self.at}; remedy: fold again from a "
-                "state before it"
-            )
+            raise ValueError(_not_after(fix, self.at))
         if fix.lat is None or fix.lon is None or self._seen_at is not None:
             return self._take_private(fix)
         point = Point(fix.lat, fix.lon)
         length_m = distance_m(self._point, point)
         if length_m > self._max_mps * duration_s:
             return IMPOSSIBLE_LEG
+        if not length_m and duration_s >= self._stop_s and waits and point == self._point:
+            self.departed_at = self.ended = None
+            self.repeat = Repeat(heard(fix))
+            return None
         moving = is_moving(
             distance_m=length_m,
             duration_s=duration_s,
@@ -157,6 +176,50 @@ class Fold:
         if fix.ignition is not None:
             self._ignition = fix.ignition
         return None
+
+    def _take_after(self, repeat: Repeat, fix: Reported) -> str | None:
+        """Take the fix after a repeat: it may tell what that is, or have to wait for another."""
+        said, rival = repeat
+        if fix.recorded_at <= said.recorded_at:
+            raise ValueError(_not_after(fix, said.recorded_at))
+        if fix.lat is None or fix.lon is None:
+            return self._take_after_release(fix)
+        report, max_mps = heard(fix), self._max_mps
+        if is_reachable(said.recorded_at, self._point, report, max_mps):
+            return self._take_after_release(fix)
+        if rival is not None and is_reachable(
+            rival.recorded_at, Point(rival.lat, rival.lon), report, max_mps
+        ):
+            self.repeat = None
+            self.verdicts |= {said.recorded_at: STALE_POSITION, rival.recorded_at: None}
+            self.take(rival)
+            return self._take_besides(fix)
+        is_rival = is_reachable(self.at, self._point, report, max_mps)
+        self.repeat = Repeat(said, report if is_rival else None)
+        return IMPOSSIBLE_LEG
+
+    def _take_after_release(self, fix: Reported) -> str | None:
+        self.release()
+        return self._take_besides(fix)
+
+    def _take_besides(self, fix: Reported) -> str | None:
+        """Take a fix that is possible, and let what the one before has brought stand."""
+        departed_at, ended = self.departed_at, self.ended
+        refused = self.take(fix)
+        self.departed_at = self.departed_at or departed_at
+        self.ended = self.ended or ended
+        return refused
+
+    def release(self) -> None:
+        """Let a repeat count that waits, if one does."""
+        repeat = self.repeat
+        if repeat is None:
+            return
+        self.repeat = None
+        self.verdicts[repeat.said.recorded_at] = None
+        if repeat.rival is not None:
+            self.verdicts[repeat.rival.recorded_at] = IMPOSSIBLE_LEG
+        self.take(repeat.said, waits=False)
 
     def _take_private(self, fix: Reported) -> str | None:
         """Take a fix in private mode, or the first one after it: what lies before it is unknown."""
@@ -384,3 +447,10 @@ class Fold:
             if self.building is not None and not longer:
                 self.closed.append(self.building)
             self.building = segment
+
+
+def _not_after(fix: Reported, last_at: datetime) -> str:
+    return (
+        f"fix at {fix.recorded_at} is not after the last one at {last_at}; remedy: fold again from "
+        "a state before it"
+    )

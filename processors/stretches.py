@@ -113,8 +113,11 @@ class Runner(Fold):
 
         `legs` are measured from `fixes`; none is taken where the fold is not at `fixes[first - 1]`.
         """
+        if self.repeat is not None:
+            self._release_at(fixes[first - 1], is_possible=legs.plain[first])
         if (
             not legs.plain[first]
+            or self.repeat is not None
             or self._candidate
             or self._seen_at is not None
             or self.at != fixes[first - 1].recorded_at
@@ -132,6 +135,21 @@ class Runner(Fold):
                 return index
         return self._wait(fixes, legs, first, end) if tail else first
 
+    def _release_at(self, last: Reported, *, is_possible: bool) -> None:
+        """Let a repeat count that is the last fix, if the next one is possible after it.
+
+        And if it brings neither a trip nor the end of one, which are for `take` to tell.
+        """
+        repeat = self.repeat
+        if (
+            is_possible
+            and repeat is not None
+            and repeat.said.recorded_at == last.recorded_at
+            and self._trip is None
+            and self._near(self._anchor, self._point)
+        ):
+            self.release()
+
     def _stand(self, fixes: Sequence[Reported], first: int, end: int) -> int:
         """Stand on at the place, with nothing in doubt."""
         anchor, limit_m = self._anchor, min(self._rest_m, self._far_m)
@@ -146,6 +164,12 @@ class Runner(Fold):
             starts.append(point)
             point = there
             index += 1
+        if index > first and starts[-1] == point:
+            lasts_s = (instants[-1] - instants[-2]).total_seconds()
+            if lasts_s >= self._stop_s:  # a repeat: what follows may tell otherwise
+                point = starts.pop()
+                instants.pop()
+                index -= 1
         if index > first:
             state = SegmentState.IDLING if self._engine else SegmentState.PARKED
             self._emit([Stretch(state, instants, starts, point)])

@@ -12,6 +12,7 @@ from datetime import datetime
 from processors.engine import settle
 from processors.geodesy import Point
 from processors.legs import Leg
+from processors.repeats import Repeat
 from processors.segments import Segment, Stretch, standing
 from processors.trips import Trip
 from schemas.fix import Reported
@@ -27,7 +28,8 @@ class Timeline:
     confirmed. While travelling, `tail[candidate].start` is where the vehicle may have arrived;
     while standing, a departure lies from `tail[candidate]` on. `anchor` is where it last stood.
     In private mode, `point` is where it was seen last, at `seen_at`; else that is None. `doubted`
-    says that the last fix was far from the anchor, and is believed once another one is.
+    says that the last fix was far from the anchor, and is believed once another one is. `repeat` is
+    a fix after all this: the next ones tell whether it counts, and until then it does.
     """
 
     at: datetime
@@ -43,6 +45,12 @@ class Timeline:
     odometer_m: float | None = None
     seen_at: datetime | None = None
     doubted: bool = False
+    repeat: Repeat | None = None
+
+    @property
+    def last_at(self) -> datetime:
+        """When the last fix was that counts, as far as is known."""
+        return self.at if self.repeat is None else self.repeat.said.recorded_at
 
     @property
     def settled_until(self) -> datetime:
@@ -77,7 +85,10 @@ def fix_point(fix: Reported) -> Point | None:
 
 
 def provisional(timeline: Timeline, rules: Rules) -> tuple[list[Stretch], Trip | None]:
-    """Return the pieces after the final ones, and the open trip, if no further fix comes."""
+    """Return the pieces after the final ones, and the open trip, if no further fix comes.
+
+    A `repeat` is left out: let the fold take it first.
+    """
     legs, _ = settle(timeline.tail, before=timeline.engine, noise_s=rules.ignition_noise_s)
     if timeline.trip is None:
         return standing(legs), None

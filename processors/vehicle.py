@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Final, Generic, TypeVar
@@ -66,8 +66,11 @@ class Changes:
     trips: Replaced[Trip]
     round_trips: Replaced[RoundTrip]
     hours: Replaced[UsageHour]
-    refused: tuple[tuple[Reported, str], ...]
+    refused: dict[datetime, str]
+    """Why which of the fixes are left out, by their instants."""
     checkpoints: tuple[tuple[datetime, VehicleState], ...]
+    revised: dict[datetime, str | None] = field(default_factory=dict)
+    """The same of fixes that were taken before, told now; None for one that counts. Speaks last."""
 
 
 def advance(
@@ -125,31 +128,34 @@ class Folding:
     def __init__(self, before: VehicleState | None, depots: Sequence[Depot], rules: Rules) -> None:
         self._rules = rules
         self._places = places_of(depots)
-        self._early: list[tuple[Reported, str]] = []
+        self._early: dict[datetime, str] = {}
         self._run: _Run | None = None
         if before is not None and before.timeline is not None:
             self._run = _Run(before, before.timeline, self._places, rules)
 
-    def take(
-        self, fixes: Sequence[Reported], legs: Measured | None = None
-    ) -> list[tuple[Reported, str]]:
+    @property
+    def undecided(self) -> datetime | None:
+        """The instant of a fix that was taken and counts, if the next ones may say otherwise."""
+        return None if self._run is None else self._run.undecided
+
+    def take(self, fixes: Sequence[Reported], legs: Measured | None = None) -> dict[datetime, str]:
         """Take the next fixes, in order; return which of them are left out, and why.
 
         `legs` as of `advance`. Raises `ValueError` for one that is not newer than the one before.
         """
-        early: list[tuple[Reported, str]] = []
+        early: dict[datetime, str] = {}
         first = 0
         if self._run is None:
             for fix in fixes:
                 first += 1
                 if fix_point(fix) is None:
-                    early.append((fix, NO_POSITION_YET))
+                    early[fix.recorded_at] = NO_POSITION_YET
                     continue
                 timeline = begin(fix)
                 self._run = _Run(VehicleState(timeline), timeline, self._places, self._rules)
                 break
-        self._early += early
-        return early if self._run is None else early + self._run.take(fixes, first, legs)
+        self._early |= early
+        return early if self._run is None else early | self._run.take(fixes, first, legs)
 
     def state(self) -> VehicleState:
         """Return the state after what was taken.
@@ -172,30 +178,30 @@ class Folding:
         if self._run is not None:
             changes = self._run.changes(state, as_before=as_before)
             return state, _with_early(changes, self._early) if self._early else changes
-        since = self._early[0][0].recorded_at
+        since = min(self._early)
         return state, Changes(
             Replaced(since, ()),
             Replaced(since, ()),
             Replaced(since, ()),
             Replaced(hour_of(since), ()),
-            tuple(self._early),
+            self._early,
             (),
         )
 
 
-def _with_early(changes: Changes, early: Sequence[tuple[Reported, str]]) -> Changes:
+def _with_early(changes: Changes, early: dict[datetime, str]) -> Changes:
     """Return changes with the fixes before the timeline's beginning left out.
 
     Rows from there on give way as well: what was a position once may be private now.
     """
-    since = early[0][0].recorded_at
+    since = min(early)
     return replace(
         changes,
         segments=replace(changes.segments, since=since),
         trips=replace(changes.trips, since=since),
         round_trips=replace(changes.round_trips, since=since),
         hours=replace(changes.hours, since=hour_of(since)),
-        refused=(*early, *changes.refused),
+        refused=early | changes.refused,
     )
 
 
@@ -211,15 +217,21 @@ class _Run:
         self._usage = UsageHours(before.hours, places)
         self._since = _open(timeline, self._strung.since)
         self._trips: list[Trip] = []
-        self._refused: list[tuple[Reported, str]] = []
+        self._refused: dict[datetime, str] = {}
+        self._revised: dict[datetime, str | None] = {}
         self._checkpoints: list[tuple[datetime, VehicleState]] = []
-        self._period_ends = checkpoint_due(timeline.at)
+        self._period_ends = checkpoint_due(timeline.last_at)
+
+    @property
+    def undecided(self) -> datetime | None:
+        repeat = self._fold.repeat
+        return None if repeat is None else repeat.said.recorded_at
 
     def take(
         self, fixes: Sequence[Reported], first: int, legs: Measured | None
-    ) -> list[tuple[Reported, str]]:
-        refused: list[tuple[Reported, str]] = []
-        fold, usage, strung = self._fold, self._usage, self._strung
+    ) -> dict[datetime, str]:
+        refused: dict[datetime, str] = {}
+        fold = self._fold
         period_ends = self._period_ends
         index, end = first, len(fixes)
         run_to = 0 if legs is None else self._before_checkpoint(fixes, first)
@@ -227,28 +239,36 @@ class _Run:
             if index < run_to and legs is not None:
                 at, index = index, fold.run(fixes, legs, index, run_to)
                 if index > at:
-                    self._use_pieces()
+                    self._use()
                     continue
             fix = fixes[index]
             index += 1
             reason = fold.take(fix)
             if reason is not None:
-                refused.append((fix, reason))
+                refused[fix.recorded_at] = reason
                 continue
-            self._use_pieces()
-            if fold.departed_at is not None:
-                usage.depart(fold.departed_at)
-            if fold.ended is not None:
-                self._trips.append(fold.ended)
-                strung.add(fold.ended)
+            self._use()
             if fix.recorded_at >= period_ends:
                 period_ends = checkpoint_due(fix.recorded_at)
                 self._period_ends = period_ends
                 self._checkpoints.append((fix.recorded_at, self.state()))
                 if legs is not None:
                     run_to = self._before_checkpoint(fixes, index)
-        self._refused += refused
+        if fold.verdicts:
+            self._revise(refused, fixes[0].recorded_at)
+        self._refused |= refused
         return refused
+
+    def _revise(self, refused: dict[datetime, str], since: datetime) -> None:
+        """Heed what has been told of repeats, and of fixes that were refused on their account."""
+        for at, reason in self._fold.verdicts.items():
+            if at < since:
+                self._revised[at] = reason
+            elif reason is None:
+                refused.pop(at, None)
+            else:
+                refused[at] = reason
+        self._fold.verdicts.clear()
 
     def _before_checkpoint(self, fixes: Sequence[Reported], first: int) -> int:
         """Return the first fix that a checkpoint is due at; past all if none."""
@@ -256,12 +276,17 @@ class _Run:
             return len(fixes)
         return bisect_left(fixes, self._period_ends, first, key=attrgetter("recorded_at"))
 
-    def _use_pieces(self) -> None:
-        """Share out what is final to the hours."""
+    def _use(self) -> None:
+        """Share out what is final to the hours, and note what has ended."""
         fold, usage = self._fold, self._usage
         for piece in fold.pieces:
             usage.add(piece)
         fold.pieces.clear()
+        if fold.departed_at is not None:
+            usage.depart(fold.departed_at)
+        if fold.ended is not None:
+            self._trips.append(fold.ended)
+            self._strung.add(fold.ended)
 
     def state(self) -> VehicleState:
         timeline = self._fold.timeline()
@@ -273,9 +298,9 @@ class _Run:
         timeline = state.timeline
         if timeline is None:
             raise AssertionError("a fold that has a timeline keeps it")
-        refused, checkpoints = tuple(self._refused), tuple(self._checkpoints)
+        refused, checkpoints = self._refused, tuple(self._checkpoints)
         if as_before:
-            until = _open(timeline, state.parts[0].started_at if state.parts else None)
+            until = _open_after(timeline, state)
             return Changes(
                 Replaced(since.segments, tuple(fold.closed), until.segments),
                 Replaced(since.trips, tuple(self._trips), until.trips),
@@ -283,7 +308,13 @@ class _Run:
                 Replaced(since.hours, self._usage.between(since.hours, until.hours), until.hours),
                 refused,
                 checkpoints,
+                self._revised,
             )
+        if fold.repeat is not None:
+            fold.release()
+            self._use()
+            self._revised |= fold.verdicts
+            timeline = fold.timeline()
         pieces, open_trip = provisional(timeline, self._rules)
         for piece in pieces:
             self._usage.add(piece)
@@ -297,7 +328,25 @@ class _Run:
             Replaced(since.hours, self._usage.since(since.hours)),
             refused,
             checkpoints,
+            self._revised,
         )
+
+
+def settled(
+    changes: Changes, state: VehicleState
+) -> tuple[tuple[Trip, ...], tuple[RoundTrip, ...]]:
+    """Return trips and round trips of changes that no fix after the state changes any more."""
+    if state.timeline is None:
+        return (), ()
+    until = _open_after(state.timeline, state)
+    return (
+        tuple(one for one in changes.trips.rows if one.started_at < until.trips),
+        tuple(one for one in changes.round_trips.rows if one.started_at < until.round_trips),
+    )
+
+
+def _open_after(timeline: Timeline, state: VehicleState) -> _Open:
+    return _open(timeline, state.parts[0].started_at if state.parts else None)
 
 
 def _open(timeline: Timeline, strung_since: datetime | None) -> _Open:

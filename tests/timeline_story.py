@@ -115,7 +115,7 @@ def of_changes(changes: Changes) -> Told:
             for one in idle_intervals(segments, VEHICLE, RULES)
         ],
         offline_moved=[one.moved for one in segments if one.state == "offline"],
-        refused=[(_s(fix.recorded_at), reason) for fix, reason in changes.refused],
+        refused=[(_s(at), reason) for at, reason in sorted(changes.refused.items())],
         hours_s=sum(
             (one.driving + one.idling + one.parked + one.offline).total_seconds() for one in hours
         ),

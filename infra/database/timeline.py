@@ -387,6 +387,20 @@ async def has_fix(connection: Connection, vehicle_id: str, at: datetime) -> bool
     return await cursor.fetchone() is not None
 
 
+async def revise_fixes(
+    connection: Connection, reasons: Mapping[tuple[str, datetime], str | None]
+) -> None:
+    """Write why stored fixes are left out, or that they count, by vehicle and instant."""
+    vehicle_ids, instants = zip(*reasons, strict=True)
+    await connection.execute(
+        "UPDATE fix SET quarantine = told.quarantine FROM unnest(%s::text[], %s::timestamptz[], "
+        "%s::text[]) AS told (vehicle_id, recorded_at, quarantine) "
+        "WHERE fix.vehicle_id = told.vehicle_id AND fix.recorded_at = told.recorded_at "
+        "AND fix.quarantine IS DISTINCT FROM told.quarantine",
+        [list(vehicle_ids), list(instants), list(reasons.values())],
+    )
+
+
 async def put_fixes(connection: Connection, rows: Sequence[Row]) -> None:
     """Write fixes that may be there already; the given rows count."""
     columns = list(FIX.columns)

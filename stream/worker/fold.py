@@ -22,11 +22,12 @@ from infra.kafka import Topics
 from processors.arrivals import Arrival
 from processors.idle import idle_intervals
 from processors.places import Places
+from processors.repeats import STALE_POSITION
 from processors.segments import SegmentState
 from processors.stretches import Measured
 from processors.timeline import Timeline
 from processors.trackers import Tracker
-from processors.vehicle import Changes, VehicleState, advance, silent
+from processors.vehicle import Changes, VehicleState, advance, settled, silent
 from schemas.fix import Reported
 from schemas.fleet import Home, Vehicle
 from schemas.rules import Rules
@@ -66,6 +67,8 @@ class Writes:
     """In binary, of plain messages."""
     fresh_fixes: list[Row] = field(default_factory=list)
     changed_fixes: list[Row] = field(default_factory=list)
+    revised_fixes: dict[tuple[str, datetime], str | None] = field(default_factory=dict)
+    """Why a stored fix is left out after all, by vehicle and instant; None where it counts."""
     replaced: dict[store.Table, tuple[list[store.Span], list[Row]]] = field(default_factory=dict)
     states: dict[str, Known] = field(default_factory=dict)
     messages: list[tuple[Any, str, str, dict[str, Any]]] = field(default_factory=list)
@@ -112,12 +115,20 @@ class VehicleFold:
         state, changes = advance(before, fixes, self.depots, self.rules, legs)
         since = fixes[0].recorded_at
         self.write(changes, checkpoints_since=since, onward_from=before)
+        if STALE_POSITION in changes.revised.values():  # else what was stored is told once more
+            self.revise(changes)
         first = since if known is None else known.first_recorded_at
-        refused = {fix.recorded_at: reason for fix, reason in changes.refused}
         kept, last = (None, None) if known is None else (known.recent, known.last_recorded_at)
-        recent = Recent.after(kept, before, last, fixes, received, refused)
+        recent = Recent.after(
+            None if kept is None else kept.revised(changes.revised),
+            before,
+            last,
+            fixes,
+            received,
+            changes.refused,
+        )
         self.keep(known, state, first, fixes[-1].recorded_at, recent)
-        return refused
+        return changes.refused
 
     def again(
         self, known: Known, recent: Recent, arrivals: Sequence[Arrival]
@@ -130,12 +141,12 @@ class VehicleFold:
         state, changes = advance(recent.before, fixes, self.depots, self.rules)
         first = fixes[0].recorded_at
         self.write(changes, checkpoints_since=first)
-        refused = {fix.recorded_at: reason for fix, reason in changes.refused}
+        self.revise(changes)
         received = [arrival.received_at for arrival in arrivals]
-        merged = Recent.after(None, recent.before, recent.since, fixes, received, refused)
+        merged = Recent.after(None, recent.before, recent.since, fixes, received, changes.refused)
         first = min(known.first_recorded_at, first)
         self.keep(known, state, first, fixes[-1].recorded_at, merged)
-        return refused
+        return changes.refused
 
     def refold(
         self,
@@ -144,24 +155,39 @@ class VehicleFold:
         fixes: Sequence[Reported],
         *,
         again: bool = True,
-    ) -> dict[datetime, str | None]:
+        more: bool = False,
+    ) -> dict[datetime, str]:
         """Fold all fixes after a state, in order; return which of them are left out, and why.
 
         All rows from there on give way, unless they have been folded `again` up to the state.
-        Without a fix, what the state itself says is all that is left.
+        Without a fix, what the state itself says is all that is left. That there is `more` says
+        that others follow, which may yet change what has ended.
         """
         before = state
         state, changes = advance(before, fixes, self.depots, self.rules)
         last = fixes[-1].recorded_at if fixes else known.last_recorded_at
         first = fixes[0].recorded_at if fixes else last + _MICROSECOND
-        self.write(changes, checkpoints_since=first, onward_from=None if again else before)
+        self.write(
+            changes,
+            checkpoints_since=first,
+            onward_from=None if again else before,
+            goes_on_from=state if more else None,
+        )
+        self.revise(changes)
         self.keep(
             known,
             state,
             min(known.first_recorded_at, first),
             max(known.last_recorded_at, last),
         )
-        return {fix.recorded_at: reason for fix, reason in changes.refused}
+        return changes.refused
+
+    def revise(self, changes: Changes) -> None:
+        """Note what has been told of fixes that are stored, and not among those just folded."""
+        vehicle_id = self.vehicle.vehicle_id
+        self.writes.revised_fixes |= {
+            (vehicle_id, at): reason for at, reason in changes.revised.items()
+        }
 
     def silent(self, known: Known, until: datetime) -> None:
         """Write what holds if the vehicle is not heard of until an instant; its state stays."""
@@ -176,17 +202,20 @@ class VehicleFold:
         checkpoints_since: datetime,
         checkpoints_until: datetime | None = None,
         onward_from: VehicleState | None = None,
+        goes_on_from: VehicleState | None = None,
     ) -> None:
         """Gather rows that take the place of others.
 
         Onward from a state, tables in which it has nothing provisional and gets nothing new are
-        left alone: most fixes only move a segment, an hour and the state.
+        left alone: most fixes only move a segment, an hour and the state. Where it goes on from
+        the state after, only what that leaves final is published.
         """
         vehicle_id = self.vehicle.vehicle_id
         put = self.writes.replace
         before = onward_from
         timeline = None if before is None else before.timeline
-        on_trip = timeline is None or timeline.trip is not None
+        # A fix that confirms a doubted one is on a trip, and may turn out to be stale.
+        on_trip = timeline is None or timeline.trip is not None or timeline.doubted
         segments, trips, strung = changes.segments, changes.trips, changes.round_trips
         idle = idle_intervals(segments.rows, self.vehicle, self.rules)
         # The last segment is open, unless others that stay follow it.
@@ -238,9 +267,10 @@ class VehicleFold:
                 [(vehicle_id, at, dump(state)) for at, state in changes.checkpoints],
                 checkpoints_until,
             )
-        self.writes.messages += rows.ended_events(
-            self.vehicle, trips.rows, strung.rows, self.topics
-        )
+        ended = trips.rows, strung.rows
+        if goes_on_from is not None:
+            ended = settled(changes, goes_on_from)
+        self.writes.messages += rows.ended_events(self.vehicle, *ended, self.topics)
 
     def keep(
         self,
@@ -291,6 +321,7 @@ def _may_idle(timeline: Timeline) -> bool:
         # A short run without ignition in the tail is noise, and takes the one before it.
         or bool(timeline.tail and timeline.engine)
         or any(leg.engine for leg in timeline.tail)
+        or (timeline.repeat is not None and timeline.ignition is True)
     )
 
 
@@ -316,6 +347,8 @@ async def flush(connection: AsyncConnection[TupleRow], writes: Writes, topics: T
         await store.copy_rows(connection, store.FIX, writes.fresh_fixes)
     if writes.changed_fixes:
         await store.put_fixes(connection, writes.changed_fixes)
+    if writes.revised_fixes:
+        await store.revise_fixes(connection, writes.revised_fixes)
     for table, (places, new) in writes.replaced.items():
         await store.replace_rows(connection, table, places, new)
     await progress.put_outbox(connection, writes.messages)

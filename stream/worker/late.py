@@ -214,6 +214,7 @@ class _Change:
                     break
         state, changes = folding.result(as_before=agreed)
         since = min(self.touched)
+        fold.revise(changes)
         fold.write(
             changes,
             checkpoints_since=since,
@@ -236,8 +237,12 @@ class _Change:
         changed = {arrival.fix.recorded_at: arrival for arrival in more}
         changed |= {at: self.earlier.pop(at)[0] for at in stored if at in self.earlier}
         merged |= changed
-        refused = folding.take([merged[at].fix for at in sorted(merged)])
-        quarantine = {fix.recorded_at: reason for fix, reason in refused}
+        quarantine = folding.take([merged[at].fix for at in sorted(merged)])
+        undecided = folding.undecided
+        if undecided is not None and undecided in stored:
+            reason = stored[undecided][1]
+            if reason is not None:  # as long as the fixes after it have not told
+                quarantine[undecided] = reason
         self.fold.writes.changed_fixes += [
             rows.fix_row(self.fold.vehicle.vehicle_id, arrival, quarantine.get(at))
             for at, arrival in sorted(merged.items())

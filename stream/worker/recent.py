@@ -8,7 +8,7 @@ not be asked. They are as true as the cached state: both are of the same version
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -57,6 +57,21 @@ class Recent:
             [*known.received, *received],
             {**known.refused, **refused},
         )
+
+    def revised(self, verdicts: Mapping[datetime, str | None]) -> Recent:
+        """Return it with what has been told of some of its fixes since, if that is news."""
+        if not verdicts:
+            return self
+        news = {
+            report.recorded_at: verdicts[report.recorded_at]
+            for report in self.reports
+            if report.recorded_at in verdicts
+        }
+        if all(self.refused.get(at) == reason for at, reason in news.items()):
+            return self
+        refused = {at: reason for at, reason in self.refused.items() if at not in news}
+        refused |= {at: reason for at, reason in news.items() if reason is not None}
+        return replace(self, refused=refused)
 
     def reaches(self, at: datetime) -> bool:
         """Return whether a fix of an instant has its place among these."""

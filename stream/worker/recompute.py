@@ -139,7 +139,11 @@ async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and 
         writes = Writes()
         arrivals = [rows.stored_arrival(row) for row in page]
         refused = ground.fold(vehicle_id, topics, writes).refold(
-            known, state, [arrival.fix for arrival, _ in arrivals], again=count == 0
+            known,
+            state,
+            [arrival.fix for arrival, _ in arrivals],
+            again=count == 0,
+            more=len(page) == at_once,
         )
         writes.changed_fixes += [
             rows.fix_row(vehicle_id, arrival, refused.get(arrival.fix.recorded_at))

@@ -6,10 +6,21 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from infra.database.pool import Pool
 from schemas.fix import Fix
 from stream.worker.writer import Writer
-from tests.stream_harness import TOPICS, Log, derived, enter_municipality, fetch, message, open_pool
+from tests.stream_harness import (
+    TOPICS,
+    Log,
+    derived,
+    empty,
+    enter_municipality,
+    fetch,
+    message,
+    open_pool,
+)
 from tests.timeline_story import START, Said, fixes
 
 OFF, ON = False, True
@@ -27,8 +38,22 @@ TWO_TRIPS = [
     Said(1080, 0, ON, 0),  # back
     Said(2000, 0, OFF, 0),
 ]
+_QUARANTINED = "SELECT recorded_at, quarantine FROM fix WHERE quarantine IS NOT NULL ORDER BY 1"
 DETOUR = Said(180, 1400, ON, 40)
 """On the way there: 500 m further and back."""
+
+
+LOST = [
+    Said(0, 0, ON),
+    Said(60, 900, ON),
+    Said(120, 1800, ON),
+    Said(1284, 1800, ON),  # stale
+    Said(1303, 9000, ON),
+    Said(1360, 9600, ON),
+    Said(1420, 10_200, ON),
+    Said(2400, 10_200, OFF),
+]
+"""Out of coverage on the way for 20 minutes; then the last position once more."""
 
 
 async def _take(pool: Pool, *uploads: list[Fix]) -> None:
@@ -101,5 +126,46 @@ def test_duplicates_change_no_row(database_url: str) -> None:
                 await writer.write([record])
             assert await derived(pool) == once
             assert await fetch(pool, "SELECT count(*) FROM dead_letter") == [(0,)]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("late", range(len(LOST)))
+@pytest.mark.parametrize("gap_s", [0, 40_000])
+def test_traccar_2871_a_stale_position_is_told_whichever_fix_comes_late(
+    database_url: str, late: int, gap_s: float
+) -> None:
+    """Each fix by itself, one of them after all others; near by in memory, or from checkpoints."""
+
+    async def main() -> None:
+        reports = fixes([*LOST, *(Said(2400 + gap_s + 60 * n, 10_200, OFF) for n in range(20))])
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            await _take(pool, reports)
+            expected = await derived(pool)
+            assert (await _trips(pool))[0][:2] == (0, 1420)
+            assert await fetch(pool, _QUARANTINED) == [(reports[3].recorded_at, "stale-position")]
+            await empty(pool)
+            on_time = [fix for index, fix in enumerate(reports) if index != late]
+            await _take(pool, *([fix] for fix in [*on_time, reports[late]]))
+            assert await derived(pool) == expected
+
+    asyncio.run(main())
+
+
+def test_traccar_2871_what_turns_out_to_be_stale_no_more_counts_again(database_url: str) -> None:
+    """A fix that comes late was at the same place: the position was not the last one but true."""
+
+    async def main() -> None:
+        witness = fixes([Said(1290, 1810, ON)])
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            await _take(pool, fixes(LOST), witness)
+            counts = await derived(pool)
+            refused = [START + timedelta(seconds=at_s) for at_s in (1303, 1360, 1420)]
+            assert await fetch(pool, _QUARANTINED) == [(at, "impossible-leg") for at in refused]
+            await empty(pool)
+            await _take(pool, fixes(sorted([*LOST, Said(1290, 1810, ON)])))
+            assert await derived(pool) == counts
 
     asyncio.run(main())

@@ -30,6 +30,7 @@ from schemas.fleet import Depot
 from schemas.rules import Rules
 from stream.worker.fold import STATE, dump
 from tests.property.examples import examples
+from tests.property.outages import outages
 from tests.scenario.batch_reference import Reference, compute
 from tests.scenario.round_trip_reference import (
     ReferenceDepot,
@@ -110,7 +111,7 @@ class _Rows:
         self.round_trips: list[RoundTrip] = []
         self.trips: list[Trip] = []
         self.hours: list[UsageHour] = []
-        self.refused: list[datetime] = []
+        self.reasons: dict[datetime, str] = {}
         self._state: VehicleState | None = None
         self._places = Places(_as_entered(one) for one in depots)
         self._rules = rules
@@ -130,7 +131,16 @@ class _Rows:
         since = changes.hours.since
         self.hours = [one for one in self.hours if one.hour < since]
         self.hours += changes.hours.rows
-        self.refused += [fix.recorded_at for fix, _ in changes.refused]
+        for at, reason in [*changes.revised.items(), *changes.refused.items()]:
+            if reason is None:
+                self.reasons.pop(at, None)
+            else:
+                self.reasons[at] = reason
+
+    @property
+    def refused(self) -> list[datetime]:
+        """When the fixes were that are left out."""
+        return sorted(self.reasons)
 
 
 def _as_entered(depot: ReferenceDepot) -> Depot:
@@ -276,7 +286,7 @@ def _tiles(rows: _Rows, fixes: list[Fix]) -> None:
 
 
 @settings(max_examples=examples(400), deadline=None)
-@given(fixes=journeys(), data=st.data())
+@given(fixes=journeys() | outages(private=True), data=st.data())
 def test_any_batches_equal_the_whole_list(fixes: list[Fix], data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(fixes)), max_size=6))
     rows = _folded(fixes, cuts)
@@ -285,7 +295,7 @@ def test_any_batches_equal_the_whole_list(fixes: list[Fix], data: st.DataObject)
 
 
 @settings(max_examples=examples(60), deadline=None)
-@given(fixes=journeys())
+@given(fixes=journeys() | outages(private=True))
 def test_one_by_one_equals_the_whole_list(fixes: list[Fix]) -> None:
     rows = _folded(fixes, list(range(len(fixes))))
     _same(rows, compute(fixes))
@@ -293,7 +303,7 @@ def test_one_by_one_equals_the_whole_list(fixes: list[Fix]) -> None:
 
 
 @settings(max_examples=examples(100), deadline=None)
-@given(fixes=journeys())
+@given(fixes=journeys() | outages(private=True))
 def test_a_state_is_read_as_it_was_written(fixes: list[Fix]) -> None:
     state, _ = advance(None, fixes, (), _RULES)
     again = STATE.validate_json(dump(state))
@@ -304,7 +314,7 @@ def test_a_state_is_read_as_it_was_written(fixes: list[Fix]) -> None:
 @pytest.mark.parametrize("rules", [_RULES, _SHORT], ids=["defaults", "short"])
 def test_round_trips_and_hours_equal_those_of_the_whole_list(rules: Rules) -> None:
     @settings(max_examples=examples(200), deadline=None)
-    @given(fixes=journeys(), data=st.data())
+    @given(fixes=journeys() | outages(private=True), data=st.data())
     def law(fixes: list[Fix], data: st.DataObject) -> None:
         depots = data.draw(st.lists(st.sampled_from(_DEPOTS), unique=True))
         cuts = data.draw(st.lists(st.integers(0, len(fixes)), max_size=6))

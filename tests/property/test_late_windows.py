@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from schemas.fleet import Depot
 from schemas.rules import Rules
 from stream.worker.fold import dump
 from tests.property.examples import examples
+from tests.property.outages import outages
 from tests.property.test_fold_equals_batch import journeys
 
 _HOME = Depot(
@@ -61,7 +63,7 @@ def test_rows_beyond_an_agreement_stay() -> None:
     agreements = 0
 
     @settings(max_examples=examples(150), deadline=None)
-    @given(fixes=journeys(), data=st.data())
+    @given(fixes=journeys() | outages(private=True), data=st.data())
     def law(fixes: list[Fix], data: st.DataObject) -> None:
         nonlocal agreements
         late = data.draw(st.lists(st.integers(0, len(fixes) - 1), min_size=1, max_size=3))
@@ -81,9 +83,17 @@ def test_rows_beyond_an_agreement_stay() -> None:
                 agreed = True
                 break
         agreements += agreed
+        undecided = folding.undecided if agreed else None
         _, new = folding.result(as_before=agreed)
         for was, becomes, should in zip(_rows(old), _rows(new), _rows(expected), strict=True):
             assert _spliced(was, becomes) == list(should.rows)
+        taken = {one.recorded_at for one in fixes[first : index + 1]} - {undecided}
+        reasons: dict[datetime, str | None] = {
+            at: why for at, why in old.refused.items() if at not in taken
+        }
+        reasons |= new.refused
+        reasons |= new.revised
+        assert {at: why for at, why in reasons.items() if why is not None} == expected.refused
 
     law()
     assert agreements > 0

@@ -18,8 +18,9 @@ from schemas.fleet import Depot
 from schemas.rules import Rules
 from stream.worker.fold import dump
 from tests.property.examples import examples
+from tests.property.outages import outages
 
-_START = datetime(2026, 3, 2, 5, 40, tzinfo=UTC)
+_START = datetime(2026, 2, 2, 5, 40, tzinfo=UTC)
 _STEP_DEG = 0.00009  # 10 m
 _DEPOTS = (
     Depot(
@@ -87,7 +88,7 @@ def measured(fixes: Sequence[Fix], rules: Rules) -> Measured:
 
 @settings(max_examples=examples(200), deadline=None)
 @given(
-    fixes=routines(),
+    fixes=routines() | outages(),
     rules=st.sampled_from(_RULES),
     depots=st.sampled_from(((), _DEPOTS)),
     data=st.data(),

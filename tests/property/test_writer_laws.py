@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import zip_longest
+from operator import add
 from typing import Any
 
 import psycopg
@@ -30,6 +31,7 @@ from stream.worker.recompute import recompute
 from stream.worker.writer import Writer
 from tests.property.accounts import accounted_for
 from tests.property.examples import examples
+from tests.property.outages import outages
 from tests.scenario.batch_reference import compute
 from tests.scenario.round_trip_reference import ReferenceDepot, hours, round_trips
 from tests.stream_harness import (
@@ -98,7 +100,7 @@ class Delivery:
 @st.composite
 def deliveries(draw: st.DrawFn) -> Delivery:
     """Return journeys, shuffled, with duplicates and contradictions, cut into messages."""
-    fixes = draw(journeys())
+    fixes = draw(journeys() | st.builds(add, *(outages(one, private=True) for one in _VEHICLES)))
     twice = draw(st.lists(st.sampled_from(fixes), max_size=4))
     contradicting = [
         fix.model_copy(

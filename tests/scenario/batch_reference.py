@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 from typing import Final
 
 from pyproj import Geod
@@ -177,23 +177,59 @@ def _in_order(fixes: Iterable[Fix]) -> list[Fix]:
 def _possible(ordered: Sequence[Fix], result: Reference) -> list[Fix]:
     """Leave out what no vehicle could have reached from where it was seen last.
 
-    And what is in private mode before the vehicle was seen at all.
+    And what is in private mode before the vehicle was seen at all, and a position that is said
+    again after a silence, but is stale: then also what came between it and the two that tell.
     """
     kept: list[Fix] = []
-    for fix in ordered:
+    resume = 0
+    for index, fix in enumerate(ordered):
+        if index < resume:
+            result.refused.append(fix.recorded_at)
+            continue
+        if kept and _says_again(kept[-1], fix):
+            first_true = _outlawed_by(ordered, index, kept[-1])
+            if first_true is not None:
+                resume = first_true
+                result.refused.append(fix.recorded_at)
+                continue
         seen = next((one for one in reversed(kept) if place_of(one)), None)
         place = place_of(fix)
         if place is None and seen is None:
             result.refused.append(fix.recorded_at)
             continue
-        if place is not None and seen is not None:
-            last = place_of(seen)
-            seconds = (fix.recorded_at - seen.recorded_at).total_seconds()
-            if last is not None and metres_between(last, place) > MAX_MPS * seconds:
-                result.refused.append(fix.recorded_at)
-                continue
+        if seen is not None and _strays(seen, fix):
+            result.refused.append(fix.recorded_at)
+            continue
         kept.append(fix)
     return kept
+
+
+def _says_again(before: Fix, fix: Fix) -> bool:
+    silence = (fix.recorded_at - before.recorded_at).total_seconds()
+    return place_of(fix) is not None and place_of(fix) == place_of(before) and silence >= STOP_S
+
+
+def _outlawed_by(ordered: Sequence[Fix], repeat: int, before: Fix) -> int | None:
+    """Return the first of two fixes in a row that show a repeat to be stale.
+
+    Neither can be reached from it, nor can what comes before them, but the first one from where
+    the vehicle was before the silence, and the second one from the first.
+    """
+    after = (ordered[index] for index in range(repeat + 1, len(ordered)))
+    beyond = list(takewhile(lambda one: _strays(ordered[repeat], one), after))
+    for index, (one, next_one) in enumerate(pairwise(beyond), start=repeat + 1):
+        if not _strays(before, one) and not _strays(one, next_one):
+            return index
+    return None
+
+
+def _strays(start: Fix, end: Fix) -> bool:
+    """Return whether no vehicle comes from one fix to the other in time."""
+    places = place_of(start), place_of(end)
+    if places[0] is None or places[1] is None:
+        return False
+    seconds = (end.recorded_at - start.recorded_at).total_seconds()
+    return metres_between(places[0], places[1]) > MAX_MPS * seconds
 
 
 def _legs(kept: Sequence[Fix]) -> list[ReferenceLeg]:

@@ -150,10 +150,6 @@ def test_traccar_2871_a_position_far_away_that_something_confirms_makes_a_trip(
     assert result.trips == trips
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an impossible leg is laid to the fix after it, also where the one before it is wrong",
-)
 def test_traccar_2871_a_stale_position_does_not_outlaw_the_true_ones_after_it() -> None:
     """Back in coverage, a tracker says its last position once more: it had stood for 20 minutes.
 

@@ -1,0 +1,183 @@
+"""A position said again after a silence: when it is stale, and when it counts as any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from processors.fold import step
+from processors.timeline import begin
+from processors.vehicle import VehicleState, advance
+from schemas.fix import Fix
+from tests.timeline_story import RULES, START, VEHICLE, Said, Told, fixes, of_changes, told
+
+OFF, ON = False, True
+
+BEFORE = [Said(0, 0), Said(60, 900), Said(120, 1800)]
+STALE = Said(1284, 1800)
+AFTER = [Said(1303, 9000), Said(1360, 9600), Said(1420, 10_200), Said(1480, 10_800)]
+END = Said(2400, 10_800)
+STORY = [*BEFORE, STALE, *AFTER, END]
+"""A tracker is out of coverage for 20 minutes, and says its last position once more."""
+
+
+def _reasons(reports: Sequence[Fix], cuts: Sequence[int]) -> tuple[dict[float, str], Told]:
+    """Fold in portions; return why which fix is left out, and what the last portion says."""
+    state: VehicleState | None = None
+    reasons: dict[float, str] = {}
+    for first, after in pairwise([0, *cuts, len(reports)]):
+        state, changes = advance(state, reports[first:after], (), RULES)
+        for at, reason in [*changes.refused.items(), *changes.revised.items()]:
+            second = (at - START).total_seconds()
+            if reason is None:
+                reasons.pop(second, None)
+            else:
+                reasons[second] = reason
+    return reasons, of_changes(changes)
+
+
+def test_it_is_stale_where_the_two_fixes_after_it_say_so() -> None:
+    result = told(STORY)
+    without = told([*BEFORE, *AFTER, END])
+    assert result.refused == [(1284, "stale-position")]
+    assert (result.segments, result.trips, result.driven_m, result.hours_s) == (
+        without.segments,
+        without.trips,
+        without.driven_m,
+        without.hours_s,
+    )
+    assert result.segments == [("driving", 0, 1480), ("parked", 1480, 2400)]
+
+
+@pytest.mark.parametrize("cut", range(1, len(STORY)))
+def test_it_is_stale_wherever_the_fixes_are_cut(cut: int) -> None:
+    reasons, last = _reasons(fixes(STORY), [cut])
+    assert reasons == {1284: "stale-position"}
+    assert last.trips[-1][1] == 1480
+
+
+def test_it_is_stale_when_each_fix_comes_alone_and_counts_until_then() -> None:
+    reports = fixes(STORY)
+    until, said = _reasons(reports[:4], [1, 2, 3])
+    assert (until, said.trips, said.open_trips) == ({}, [(0, 120)], 0)
+    until, said = _reasons(reports[:5], [1, 2, 3, 4])
+    assert (until, said.trips) == ({1303: "impossible-leg"}, [(0, 120)])
+    reasons, said = _reasons(reports, range(1, len(reports)))
+    assert (reasons, said.trips) == ({1284: "stale-position"}, [(0, 1480)])
+
+
+def test_a_step_says_what_it_has_told_of_fixes_before_it() -> None:
+    first, *others = fixes(STORY[:6])
+    timeline = begin(first)
+    for fix in others:
+        done = step(timeline, fix, RULES)
+        timeline = done.timeline
+    assert done.verdicts == {
+        START + timedelta(seconds=1284): "stale-position",
+        START + timedelta(seconds=1303): None,
+    }
+    assert (timeline.at, timeline.repeat) == (others[-1].recorded_at, None)
+
+
+def test_one_wrong_position_after_the_report_of_a_parked_vehicle_is_no_reason_to_doubt_it() -> None:
+    night = [Said(1200 * n, 0, OFF, 0) for n in range(10)]
+    result = told([*night[:5], Said(4810, 7000, OFF, 0), *night[5:]])
+    assert result.refused == [(4810, "impossible-leg")]
+    assert (result.segments, result.trips) == ([("parked", 0, 10_800)], [])
+
+
+def test_two_wrong_positions_that_no_vehicle_reaches_from_each_other_are_none_either() -> None:
+    result = told([*BEFORE, STALE, Said(1290, 9000), Said(1300, -7000), Said(2000, 1800)])
+    assert result.refused == [(1290, "impossible-leg"), (1300, "impossible-leg")]
+    assert result.segments[-1] == ("parked", 120, 2000)
+
+
+def test_what_no_vehicle_reaches_without_it_is_none_either() -> None:
+    """90 km off within 20 minutes: those two are wrong whatever the one before them was."""
+    result = told([*BEFORE, STALE, Said(1300, 90_000), Said(1310, 90_100), Said(2000, 1800)])
+    assert result.refused == [(1300, "impossible-leg"), (1310, "impossible-leg")]
+    assert result.trips == [(0, 120)]
+
+
+def test_what_was_refused_before_the_two_that_agree_stays_so() -> None:
+    result = told([*BEFORE, STALE, Said(1290, -7000), *AFTER, END])
+    assert result.refused == [(1284, "stale-position"), (1290, "impossible-leg")]
+    assert result.trips == [(0, 1480)]
+
+
+def test_it_counts_where_the_second_fix_after_it_is_possible() -> None:
+    """Nobody knows then which of the two is wrong: the one that came later, as ever."""
+    result = told([*BEFORE, STALE, Said(1303, 9000), Said(1603, 12_000), Said(1660, 12_600)])
+    assert result.refused == [(1303, "impossible-leg")]
+    assert result.trips == [(0, 120), (1284, 1660)]
+
+
+def test_it_counts_where_the_vehicle_moves_off_as_fast_as_any() -> None:
+    result = told([*BEFORE, STALE, Said(1303, 2400), Said(1360, 4000)])
+    assert result.refused == []
+    assert result.trips == [(0, 120), (1284, 1360)]
+
+
+def test_it_counts_after_a_silence_shorter_than_a_stop() -> None:
+    silent_for_s = 179.0
+    stale = Said(120 + silent_for_s, 1800)
+    after = [Said(stale.at_s + 1, 3000), Said(stale.at_s + 2, 3010), Said(stale.at_s + 60, 4000)]
+    assert [at for at, _ in told([*BEFORE, stale, *after]).refused] == [after[0][0], after[1][0]]
+    later = [one._replace(at_s=one.at_s + 1) for one in (stale, *after)]
+    assert told([*BEFORE, *later]).refused == [(later[0].at_s, "stale-position")]
+
+
+def test_a_position_that_is_not_the_very_same_was_measured_and_counts() -> None:
+    result = told([*BEFORE, STALE._replace(north_m=1801), *AFTER[:2]])
+    assert result.refused == [(1303, "impossible-leg"), (1360, "impossible-leg")]
+
+
+@pytest.mark.parametrize(
+    ("second_at_s", "refused"),
+    [
+        # Said twice within a stop's time, it is believed: what follows is refused for a while.
+        (1284 + 20, [(at_s, "impossible-leg") for at_s in (1323, 1380, 1440)]),
+        # Said twice after silences, the first one counts, and the second one may be stale.
+        (1284 + 200, [(1484, "stale-position")]),
+    ],
+)
+def test_of_two_in_a_row_the_first_one_counts(
+    second_at_s: float, refused: list[tuple[float, str]]
+) -> None:
+    again = STALE._replace(at_s=second_at_s)
+    later = [one._replace(at_s=one.at_s + second_at_s - 1284) for one in AFTER]
+    assert told([*BEFORE, STALE, again, *later]).refused == refused
+
+
+def test_after_hours_of_silence_the_vehicle_was_elsewhere() -> None:
+    hours = 7200
+    later = [one._replace(at_s=one.at_s + hours) for one in (STALE, *AFTER, END)]
+    result = told([*BEFORE, *later])
+    assert result.refused == [(1284 + hours, "stale-position")]
+    assert result.segments[1] == ("offline", 120, 1303 + hours)
+    assert result.trips == [(0, 120), (1303 + hours, 1480 + hours)]
+
+
+def test_it_counts_where_private_mode_follows_it() -> None:
+    hidden = Fix(
+        vehicle_id=VEHICLE.vehicle_id,
+        recorded_at=START + timedelta(seconds=1303),
+        private_mode=True,
+    )
+    _, changes = advance(None, [*fixes([*BEFORE, STALE]), hidden, *fixes(AFTER[1:])], (), RULES)
+    result = of_changes(changes)
+    assert result.segments[:3] == [
+        ("driving", 0, 120),
+        ("parked", 120, 1284),
+        ("offline", 1284, 1480),
+    ]
+    assert result.refused == [(1360, "impossible-leg"), (1420, "impossible-leg")]
+
+
+def test_a_fix_before_it_is_refused_as_late() -> None:
+    state, _ = advance(None, fixes([*BEFORE, STALE]), (), RULES)
+    with pytest.raises(ValueError, match="is not after the last one at 2026-03-02 08:21:24"):
+        advance(state, fixes([Said(1000, 5000)]), (), RULES)
