@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from infra.database.pool import Pool
 from schemas.fix import Fix
+from stream.worker.recompute import recompute
 from stream.worker.writer import Writer
 from tests.stream_harness import (
     TOPICS,
@@ -38,6 +40,7 @@ TWO_TRIPS = [
     Said(1080, 0, ON, 0),  # back
     Said(2000, 0, OFF, 0),
 ]
+_MESSAGES = "SELECT message_id FROM outbox ORDER BY 1"
 _QUARANTINED = "SELECT recorded_at, quarantine FROM fix WHERE quarantine IS NOT NULL ORDER BY 1"
 DETOUR = Said(180, 1400, ON, 40)
 """On the way there: 500 m further and back."""
@@ -56,14 +59,28 @@ LOST = [
 """Out of coverage on the way for 20 minutes; then the last position once more."""
 
 
-async def _take(pool: Pool, *uploads: list[Fix]) -> None:
-    """Have a worker take one upload after another, from where the last one stopped."""
+async def _take(pool: Pool, *uploads: list[Fix]) -> Callable[[list[Fix]], Awaitable[None]]:
+    """Have a worker take one upload after another; return how it takes a further one."""
     log = Log()
     for upload in uploads:
         log.append(message(upload, received_at=RECEIVED))
     writer = Writer(pool, TOPICS)
     for record in log.since(await log.assign(writer)):
         await writer.write([record])
+
+    async def goes_on(upload: list[Fix]) -> None:
+        log.append(message(upload, received_at=RECEIVED))
+        await writer.write([log.records[0][-1]])
+
+    return goes_on
+
+
+async def _as_at_once(pool: Pool, reports: list[Fix]) -> None:
+    """Compare the tables with those of all fixes in order in one upload."""
+    rows = await derived(pool)
+    await empty(pool)
+    await _take(pool, sorted(reports, key=lambda fix: fix.recorded_at))
+    assert rows == await derived(pool)
 
 
 async def _trips(pool: Pool) -> list[tuple[Any, ...]]:
@@ -153,19 +170,115 @@ def test_traccar_2871_a_stale_position_is_told_whichever_fix_comes_late(
     asyncio.run(main())
 
 
-def test_traccar_2871_what_turns_out_to_be_stale_no_more_counts_again(database_url: str) -> None:
+@pytest.mark.parametrize("each", [1, len(LOST)], ids=["one by one", "at once"])
+def test_traccar_2871_what_turns_out_to_be_stale_no_more_counts_again(
+    database_url: str, each: int
+) -> None:
     """A fix that comes late was at the same place: the position was not the last one but true."""
 
     async def main() -> None:
-        witness = fixes([Said(1290, 1810, ON)])
+        reports, witness = fixes(LOST), fixes([Said(1290, 1810, ON)])
         async with open_pool(database_url) as pool:
             await enter_municipality(pool)
-            await _take(pool, fixes(LOST), witness)
-            counts = await derived(pool)
+            goes_on = await _take(
+                pool, *(reports[at : at + each] for at in range(0, len(LOST), each))
+            )
+            assert await fetch(pool, _QUARANTINED) == [(reports[3].recorded_at, "stale-position")]
+            await goes_on(witness)
             refused = [START + timedelta(seconds=at_s) for at_s in (1303, 1360, 1420)]
             assert await fetch(pool, _QUARANTINED) == [(at, "impossible-leg") for at in refused]
-            await empty(pool)
-            await _take(pool, fixes(sorted([*LOST, Said(1290, 1810, ON)])))
-            assert await derived(pool) == counts
+            await _as_at_once(pool, [*reports, *witness])
+
+    asyncio.run(main())
+
+
+_NOON = 4 * 3600.0
+"""From the start of a story to noon, when a checkpoint is due."""
+LOST_AT_NOON = [
+    *(Said(_NOON - 9000 + 120 * n, 0, OFF) for n in range(60)),
+    *(one._replace(at_s=one.at_s + _NOON - 1000) for one in LOST),
+    *(Said(_NOON + 1500 + 60 * n, 10_200, OFF) for n in range(20)),
+]
+"""The stale position is the first fix after noon: the checkpoint is made at it."""
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        Said(_NOON - 8990, 0, OFF),  # agrees at the checkpoint
+        Said(_NOON + 290, 1810, ON),  # begins at the checkpoint, and says that it counts
+        Said(_NOON + 330, 9300, ON),
+        Said(_NOON + 1700, 10_200, ON),
+    ],
+)
+def test_traccar_2871_a_stale_position_at_a_checkpoint_is_told_by_what_follows_it(
+    database_url: str, late: Said
+) -> None:
+    async def main() -> None:
+        reports = fixes(LOST_AT_NOON)
+        stale = next(fix for fix in reports if fix.recorded_at > START + timedelta(hours=4))
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            goes_on = await _take(pool, reports)
+            assert await fetch(pool, _QUARANTINED) == [(stale.recorded_at, "stale-position")]
+            due = "SELECT recorded_at FROM vehicle_checkpoint WHERE recorded_at >= %s"
+            async with pool.connection() as connection:
+                cursor = await connection.execute(due, [START + timedelta(hours=4)])
+                assert await cursor.fetchall() == [(stale.recorded_at,)]
+            await goes_on(fixes([late]))
+            await _as_at_once(pool, [*reports, *fixes([late])])
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        # A far position, said twice: a departure, until it turns out that the vehicle never left.
+        [
+            *(Said(60 * n, 0, OFF, 0) for n in range(5)),
+            Said(300, 300, OFF, 0),
+            Said(1500, 300, OFF, 0),
+            Said(1502, 0, OFF, 0),
+            Said(1504, 0, OFF, 0),
+        ],
+        # The engine is on and the vehicle stands: idling, until it turns out that it drove.
+        [
+            Said(0, 0, OFF),
+            Said(60, 0, ON),
+            Said(1260, 0, ON),
+            Said(1279, 9000, ON),
+            Said(1340, 9600, ON),
+        ],
+        LOST,
+    ],
+)
+def test_traccar_2871_what_a_stale_position_had_said_leaves_no_row(
+    database_url: str, story: list[Said]
+) -> None:
+    async def main() -> None:
+        reports = fixes(story)
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            await _take(pool, *([fix] for fix in reports))
+            assert [row[1] for row in await fetch(pool, _QUARANTINED)] == ["stale-position"]
+            await _as_at_once(pool, reports)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("at_once", range(1, len(LOST)))
+def test_traccar_2871_folding_again_publishes_no_trip_that_a_stale_position_ends(
+    database_url: str, at_once: int
+) -> None:
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            await _take(pool, fixes(LOST))
+            rows, messages = await derived(pool), await fetch(pool, _MESSAGES)
+            async for _ in recompute(pool, TOPICS, "syddjurs", at_once=at_once):
+                pass
+            assert await derived(pool) == rows
+            assert await fetch(pool, _MESSAGES) == messages
 
     asyncio.run(main())
