@@ -22,7 +22,7 @@ from typing import Final
 
 from processors.engine import settle
 from processors.geodesy import Point, distance_m, is_within
-from processors.legs import Leg, is_moving
+from processors.legs import Leg, is_moving, unseen_m
 from processors.repeats import STALE_POSITION, Repeat, heard, is_reachable
 from processors.segments import Segment, SegmentState, Stretch, standing
 from processors.timeline import Timeline, fix_point
@@ -293,8 +293,8 @@ class Fold:
     def _across(self, leg: Leg, *, private: bool) -> None:
         """End what was going on, and cross a gap or a private leg, parked or offline.
 
-        Parked: no private leg, the engine was off and the vehicle is where it was. Otherwise nobody
-        knows.
+        Parked: no private leg, the engine was off, the vehicle is where it was, and its odometer
+        knows of no drive. Otherwise nobody knows.
         """
         if self._trip is not None:
             self._arrive(self._arrival(otherwise=len(self._tail)))
@@ -303,12 +303,13 @@ class Fold:
         self._tail = []
         self._candidate = 0
         self._doubted = False
-        moved = leg.distance_m > self._far_m
+        by_odometer_m = None if private else unseen_m(leg, self._rules)
+        moved = by_odometer_m is not None or leg.distance_m > self._far_m
         if leg.engine is False and not moved and not private:
             self._emit(standing([leg]))
         else:
             instants, starts = (leg.started_at, leg.ended_at), (leg.start,)
-            metres = (leg.distance_m,)
+            metres = (leg.distance_m if by_odometer_m is None else by_odometer_m,)
             self._emit(
                 [Stretch(SegmentState.OFFLINE, instants, starts, leg.end, metres, moved, private)]
             )

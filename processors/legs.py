@@ -28,6 +28,20 @@ class Leg(NamedTuple):
     end_odometer_m: float | None = None
 
 
+def unseen_m(leg: Leg, rules: Rules) -> float | None:
+    """Return how many metres a vehicle drove in a gap by its odometer, if that can be believed.
+
+    It says enough for a drive, not less than the straight line, and no more than is possible. None
+    where it does not, or where a reading is missing.
+    """
+    if leg.start_odometer_m is None or leg.end_odometer_m is None:
+        return None
+    said_m = leg.end_odometer_m - leg.start_odometer_m
+    most_m = rules.max_speed_mps * (leg.ended_at - leg.started_at).total_seconds()
+    least_m = max(rules.odometer_unseen_least_m, leg.distance_m)
+    return said_m if least_m <= said_m <= most_m else None
+
+
 def is_moving(
     *,
     distance_m: float,

@@ -24,10 +24,11 @@ class SegmentState(StrEnum):
 
 
 class Segment(NamedTuple):
-    """An interval of one state. `moved` says of an offline one that the vehicle was elsewhere.
+    """An interval of one state. `moved` says of an offline one that the vehicle drove meanwhile.
 
-    `distance_m` is what was driven; for an offline segment the straight line across it. `private`
-    says of an offline one that the driver had the tracker in private mode.
+    It is elsewhere then, or its odometer knows of a drive. `distance_m` is what was driven; for an
+    offline segment what the odometer says, where it can be believed, else the straight line across
+    it. `private` says of an offline one that the driver had the tracker in private mode.
     """
 
     state: SegmentState
@@ -49,8 +50,8 @@ class Stretch(NamedTuple):
     """Consecutive legs of one state, a piece of a segment.
 
     `instants` are where they begin and the end of the last one, `starts` where the vehicle was at
-    each beginning and `end` where it was at last. `metres` is how far each leg was driven, or the
-    straight line of an offline one, which is always alone; where the vehicle stood it is empty.
+    each beginning and `end` where it was at last. `metres` is how far each leg was driven, or
+    what is known of an offline one, which is always alone; where the vehicle stood it is empty.
     """
 
     state: SegmentState

@@ -77,6 +77,12 @@ class Rules(BaseModel):
         ge=0,
         description="And by this much besides: readings are coarse and come late (ours)",
     )
+    odometer_unseen_least_m: float = Field(
+        default=2000.0,
+        gt=0,
+        description="Across a gap the odometer counts from this much on: one that counts whole "
+        "kilometres, or comes late, says less without a drive (ours)",
+    )
     round_trip_min_m: float = Field(
         default=100.0, ge=0, description="Shorter round trips do not count (OS2fleetoptimiser)"
     )

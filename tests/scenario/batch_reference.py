@@ -30,6 +30,7 @@ GAP_S: Final = 3600.0
 MAX_MPS: Final = 200 / 3.6
 ODOMETER_TOLERANCE: Final = 0.3
 ODOMETER_SLACK_M: Final = 50.0
+UNSEEN_LEAST_M: Final = 2000.0
 
 Place = tuple[float, float]
 _WGS84: Final = Geod(ellps="WGS84")
@@ -461,14 +462,19 @@ def _source(counted: Sequence[tuple[float, bool]]) -> str:
 
 
 def _across(gap: ReferenceLeg) -> ReferenceSegment:
-    moved = gap.distance_m > TRIP_START_M
+    metres, elsewhere = gap.distance_m, gap.distance_m > TRIP_START_M
     if gap.private:
         return ReferenceSegment(
-            "offline", gap.started_at, gap.ended_at, gap.distance_m, moved, private=True
+            "offline", gap.started_at, gap.ended_at, metres, elsewhere, private=True
         )
-    if gap.engine is False and not moved:
+    left, back = gap.readings
+    if left is not None and back is not None:
+        driven = back - left
+        if driven >= UNSEEN_LEAST_M and metres <= driven <= MAX_MPS * gap.lasts_s:
+            return ReferenceSegment("offline", gap.started_at, gap.ended_at, driven, moved=True)
+    if gap.engine is False and not elsewhere:
         return ReferenceSegment("parked", gap.started_at, gap.ended_at, 0.0)
-    return ReferenceSegment("offline", gap.started_at, gap.ended_at, gap.distance_m, moved)
+    return ReferenceSegment("offline", gap.started_at, gap.ended_at, metres, elsewhere)
 
 
 def _trip(legs: Sequence[ReferenceLeg], *, is_open: bool) -> ReferenceTrip:
