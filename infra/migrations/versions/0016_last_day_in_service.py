@@ -14,7 +14,7 @@ ALTER TABLE vehicle ADD COLUMN in_service_until date
     CHECK (in_service_until BETWEEN '2000-01-01' AND '2099-12-31');
 COMMENT ON COLUMN vehicle.in_service_until IS
     'the last local day on which it is of the fleet; null: no end';
-CREATE INDEX vehicle_at_home ON vehicle (home_depot_id);
+CREATE INDEX vehicle_home_depot ON vehicle_home (depot_id);
 
 CREATE VIEW vehicle_in_service AS
 SELECT v.municipality_id, v.vehicle_id
@@ -32,8 +32,8 @@ ALTER TABLE alert ADD CONSTRAINT alert_kind_check CHECK (
     OR (depot_id IS NOT NULL AND kind = 'depot-short'));
 """
 
-# Supply: of today in depot_supply, of each day in depot_occupancy_day. A vehicle counts where it is
-# at home today, as before; but not on days after its last one.
+# Supply: of today in depot_supply, of each day in depot_occupancy_day. There a vehicle counts where
+# it was at home at the middle of the day, and not on days after its last one.
 SUPPLY = """
 CREATE OR REPLACE VIEW depot_supply AS
 SELECT d.municipality_id, d.depot_id, count(s.vehicle_id) AS supply
@@ -52,12 +52,13 @@ FROM (
 ) c
 JOIN local_day d ON d.municipality_id = c.municipality_id AND d.started_at = c.day
 CROSS JOIN LATERAL (
-    SELECT count(*) AS supply FROM vehicle v
-    WHERE v.home_depot_id = c.depot_id AND v.registered
+    SELECT count(*) AS supply FROM vehicle_home h JOIN vehicle v USING (vehicle_id)
+    WHERE h.depot_id = c.depot_id AND v.registered
+      AND h.during @> d.started_at + (d.ended_at - d.started_at) / 2
       AND (v.in_service_until IS NULL OR v.in_service_until >= d.local_day)
 ) s;
 COMMENT ON COLUMN depot_occupancy_day.supply IS
-    'vehicles at home there today that were in service that day';
+    'vehicles that were at home there at the middle of the day, and in service';
 """
 
 # As in 0007 but for two lines: after its last day a vehicle has no time available, and days only
