@@ -30,7 +30,7 @@ lint: setup ## Style, format, types and the direction of imports
 
 # 2,640 examples at factor 1, of which 530 on the database.
 LAW_FACTOR ?= 19
-laws: setup ## The laws on 50,000 examples, some half an hour; LAW_FACTOR=4 is what CI does
+laws: setup ## The laws on 50,000 examples, some half an hour; LAW_FACTOR=2 is what CI does
 	FLEETPULSE_LAW_FACTOR=$(LAW_FACTOR) .venv/bin/pytest -n 3 --dist worksteal --timeout 0 \
 	    tests/property/test_writer_laws.py tests/property/test_ownership_laws.py \
 	    tests/property/test_tracker_laws.py tests/property/test_clock_laws.py \

@@ -17,7 +17,7 @@ from schemas.assignment import (
     WantedRoundTrip,
 )
 
-ONE_DEPOT = fleet(7, 8_000, 160, 1)
+ONE_DEPOT = fleet(7, 4_000, 80, 1)
 
 
 def plan(inputs: AssignmentInputs, limit_s: float) -> tuple[AssignmentPlan, list[float]]:
