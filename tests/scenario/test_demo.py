@@ -109,7 +109,7 @@ def test_two_demos_side_by_side_both_close_the_loop_and_leave_nothing(base: Path
     assert "Follow-up of syddjurs, accepted and carried out since " in followed
     weeks = re.findall(r"(\d+) of\s+(\d+)\s+moves\s+were\s+carried\s+out", followed)
     assert weeks
-    assert all(carried_out == of_all != "0" for carried_out, of_all in weeks)
+    assert all(carried_out == of_all for carried_out, of_all in weeks)
     assert [gone(place) for place in places] == [[], []]
 
 
