@@ -159,3 +159,17 @@ async def empty(pool: Pool) -> None:
     async with pool.connection() as connection:
         # The laws do this thousands of times: on a few rows, TRUNCATE is thirty times as slow.
         await connection.execute("; ".join(f"DELETE FROM {table}" for table in _WRITTEN))
+
+
+async def limit_changes_of_old_fixes(pool: Pool) -> None:
+    """Refuse changes of stored fixes that TimescaleDB would refuse if they were many and old."""
+    async with pool.connection() as connection:
+        await connection.execute(
+            "CREATE FUNCTION limited() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "IF current_setting('timescaledb.max_tuples_decompressed_per_dml_transaction', true) "
+            "IS DISTINCT FROM '0' THEN RAISE 'tuple decompression limit exceeded by operation'; "
+            "END IF; RETURN NULL; END $$"
+        )
+        await connection.execute(
+            "CREATE TRIGGER limited AFTER UPDATE ON fix FOR EACH ROW EXECUTE FUNCTION limited()"
+        )

@@ -387,18 +387,34 @@ async def has_fix(connection: Connection, vehicle_id: str, at: datetime) -> bool
     return await cursor.fetchone() is not None
 
 
+async def allow_old_fixes(connection: Connection) -> None:
+    """Let this transaction change any number of fixes that are in the columnstore already.
+
+    TimescaleDB decompresses 100,000 a transaction and no more, unless told so: a batch of up to
+    1,000 for each that is changed. Plain PostgreSQL keeps the setting without a meaning.
+    """
+    await connection.execute(
+        "SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)"
+    )
+
+
 async def revise_fixes(
     connection: Connection, reasons: Mapping[tuple[str, datetime], str | None]
 ) -> None:
-    """Write why stored fixes are left out, or that they count, by vehicle and instant."""
-    vehicle_ids, instants = zip(*reasons, strict=True)
-    await connection.execute(
-        "UPDATE fix SET quarantine = told.quarantine FROM unnest(%s::text[], %s::timestamptz[], "
-        "%s::text[]) AS told (vehicle_id, recorded_at, quarantine) "
-        "WHERE fix.vehicle_id = told.vehicle_id AND fix.recorded_at = told.recorded_at "
-        "AND fix.quarantine IS DISTINCT FROM told.quarantine",
-        [list(vehicle_ids), list(instants), list(reasons.values())],
-    )
+    """Write why stored fixes are left out, or that they count, by vehicle and instant.
+
+    A statement a fix, each with its key: TimescaleDB looks into the columnstore by values only. By
+    a join it would decompress all that is in there, and refuse beyond its limit a transaction.
+    """
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            "UPDATE fix SET quarantine = %(reason)s WHERE vehicle_id = %(vehicle_id)s "
+            "AND recorded_at = %(at)s AND quarantine IS DISTINCT FROM %(reason)s",
+            [
+                {"vehicle_id": vehicle_id, "at": at, "reason": reason}
+                for (vehicle_id, at), reason in reasons.items()
+            ],
+        )
 
 
 async def put_fixes(connection: Connection, rows: Sequence[Row]) -> None:

@@ -117,17 +117,6 @@ async def list_assignments(
     return [(row[0], row[1], row[2], row[3]) for row in await cursor.fetchall()]
 
 
-async def allow_old_fixes(connection: Connection) -> None:
-    """Let this transaction move any number of fixes that are in the columnstore already.
-
-    TimescaleDB decompresses 100,000 a transaction and no more, unless told so; plain PostgreSQL
-    keeps the setting without a meaning.
-    """
-    await connection.execute(
-        "SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)"
-    )
-
-
 async def read_sent(  # noqa: PLR0913, PLR0917 - each bounds what is read
     connection: Connection,
     vehicle_id: str,

@@ -68,6 +68,7 @@ async def _late(
     if recent is not None and recent.reaches(late[0].fix.recorded_at):
         _a_little_late(fold, known, recent, late, newer, items)
         return
+    await store.allow_old_fixes(connection)
     stored = {
         row[1]: rows.stored_arrival(row)
         for row in await store.read_fixes_at(

@@ -147,7 +147,7 @@ class _Reassignment:
             one for span in self.spans for one in (span.before, span.after) if one is not None
         }
         await self._lock(vehicles)
-        await trackers.allow_old_fixes(self.connection)
+        await store.allow_old_fixes(self.connection)
         for span in self.spans:
             await self._move(span)
         senders = {one for one in now for given in now[one] if given.vehicle_id in vehicles}

@@ -103,6 +103,7 @@ async def _recompute(
         stored.last_recorded_at,
         STATE.validate_json(stored.state),
     )
+    await store.allow_old_fixes(connection)
     start = await _start(connection, vehicle_id, known, since)
     if start is None:
         return Recomputed(vehicle_id, 0, None, short=True)

@@ -21,6 +21,7 @@ from tests.stream_harness import (
     empty,
     enter_municipality,
     fetch,
+    limit_changes_of_old_fixes,
     message,
     open_pool,
 )
@@ -102,6 +103,22 @@ def test_what_is_late_and_what_is_new_may_come_together(database_url: str) -> No
             await _write(pool, known, [first, late, second])
             assert 0 < _folded_again() - before <= PER_DAY / 2 + 2
             assert (await derived(pool), await fetch(pool, CHECKPOINTS)) == expected
+
+    asyncio.run(main())
+
+
+def test_what_is_late_may_change_any_number_of_old_fixes(database_url: str) -> None:
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            fixes = days(1)
+            late = fixes.pop(5)
+            log = await _write(pool, fixes)
+            async with pool.connection() as connection:
+                await connection.execute("UPDATE fix SET quarantine = 'impossible-leg'")
+            await limit_changes_of_old_fixes(pool)
+            await _write(pool, [late], log=log)
+            assert await fetch(pool, "SELECT 1 FROM fix WHERE quarantine IS NULL LIMIT 1") == [(1,)]
 
     asyncio.run(main())
 

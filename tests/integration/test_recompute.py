@@ -21,6 +21,7 @@ from tests.stream_harness import (
     empty,
     enter_municipality,
     fetch,
+    limit_changes_of_old_fixes,
     message,
     open_pool,
 )
@@ -229,6 +230,17 @@ def test_a_state_from_before_goes_on_and_is_made_whole_by_folding_again(url: str
         assert [told[index] for index in (0, 1, 2, 3)] == [expected[i] for i in (0, 1, 2, 3)]
         await again(pool)
         assert await derived(pool) == expected
+
+    run(url, scenario)
+
+
+def test_any_number_of_old_fixes_may_be_told_anew(url: str) -> None:
+    async def scenario(pool: Pool) -> None:
+        await consume(pool, days(1))
+        await execute(pool, "UPDATE fix SET quarantine = 'impossible-leg'")
+        await limit_changes_of_old_fixes(pool)
+        await again(pool)
+        assert await fetch(pool, "SELECT count(*) FROM fix WHERE quarantine IS NOT NULL") == [(0,)]
 
     run(url, scenario)
 

@@ -104,5 +104,6 @@ def timescale(timescale_url: str) -> Iterator[Connection]:
         connection.execute("SET TIME ZONE 'UTC'")
         yield connection
         connection.execute("RESET ROLE")
+        connection.execute("DEALLOCATE ALL")  # of other connections to the single session
         connection.execute("TRUNCATE municipality, fix, usage_hour CASCADE")
         connection.execute("CALL refresh_continuous_aggregate('usage_day_part', NULL, NULL)")

@@ -19,7 +19,7 @@ from infra.database import trackers
 from infra.database.migrate import migrate
 from infra.database.pool import make_pool
 from infra.database.readers import grant_reader
-from infra.database.timeline import put_fixes
+from infra.database.timeline import allow_old_fixes, put_fixes, revise_fixes
 from infra.database.timescale import PlainPostgres
 from infra.grafana.sql import TimeRange
 from infra.settings import Settings
@@ -242,7 +242,7 @@ def test_fixes_of_a_tracker_leave_the_columnstore_for_another_vehicle(
                 async with connection.transaction():
                     await trackers.delete_sent(connection, "a/1", "a/352093", since, until)
             async with connection.transaction():
-                await trackers.allow_old_fixes(connection)
+                await allow_old_fixes(connection)
                 sent = await trackers.read_sent(
                     connection, "a/1", "a/352093", since, until, None, 1000
                 )
@@ -253,6 +253,48 @@ def test_fixes_of_a_tracker_leave_the_columnstore_for_another_vehicle(
     assert timescale.execute(
         "SELECT vehicle_id, tracker_id, count(*) FROM fix GROUP BY 1, 2 ORDER BY 1, 2"
     ).fetchall() == [("a/1", "a/352093", 20), ("a/1", None, 50), ("a/2", "a/352093", 30)]
+
+
+def test_what_is_told_of_a_fix_opens_no_more_of_the_columnstore_than_where_it_is(
+    timescale_url: str, timescale: Connection
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    old = [now - timedelta(days=days) for days in (60, 40, 20)]
+    timescale.execute(
+        "INSERT INTO fix (vehicle_id, recorded_at, received_at, lat, lon) "
+        "SELECT vehicle_id, at + i * interval '1 minute', now(), 56.3, 10.5 FROM "
+        "unnest(ARRAY['a/1', 'a/2']) AS vehicle_id, unnest(%s::timestamptz[]) AS at, "
+        "generate_series(0, 99) AS i",
+        [[*old, now]],
+    )
+    for (chunk,) in timescale.execute(
+        "SELECT show_chunks('fix', older_than => INTERVAL '14 days')::text"
+    ).fetchall():
+        timescale.execute(
+            sql.SQL("CALL convert_to_columnstore({}::regclass)").format(sql.Literal(chunk))
+        )
+    recent = {(one, now): "stale-position" for one in ("a/1", "a/2")}
+    most_decompressed = "timescaledb.max_tuples_decompressed_per_dml_transaction"
+    late = {("a/1", old[0]): "stale-position", ("a/1", old[1]): "stale-position"}
+
+    async def tell() -> None:
+        settings = Settings(database_url=SecretStr(timescale_url))
+        async with (
+            make_pool(settings, max_size=1) as connections,
+            connections.connection() as connection,
+        ):
+            for most, reasons in ((1, recent), (200, late)):
+                await connection.execute(f"SET {most_decompressed} = {most}")
+                async with connection.transaction():
+                    await revise_fixes(connection, reasons)
+            await connection.execute(
+                "RESET timescaledb.max_tuples_decompressed_per_dml_transaction"
+            )
+
+    asyncio.run(tell())
+    assert timescale.execute(
+        "SELECT vehicle_id, recorded_at FROM fix WHERE quarantine = 'stale-position' ORDER BY 1, 2"
+    ).fetchall() == sorted([*recent, *late])
 
 
 def test_raw_positions_go_after_ninety_days_and_usage_stays(timescale: Connection) -> None:
