@@ -205,6 +205,25 @@ def test_the_past_keeps_its_supply_and_time_is_available_until_the_last_day(
     assert found["odder/car-1", LAST_DAY + timedelta(days=2)][2] == 90_000
 
 
+def test_event_time_goes_on_though_nearly_all_vehicles_are_retired(database: Connection) -> None:
+    event_time = "SELECT until FROM observed_span WHERE municipality_id = 'odder'"
+    before = database.execute(event_time).fetchone()
+    database.execute(
+        "INSERT INTO vehicle (vehicle_id, municipality_id, name, in_service_until) "
+        "SELECT 'odder/old-' || i, 'odder', i, '2026-03-15' FROM generate_series(1, 99) AS i"
+    )
+    database.execute(
+        "INSERT INTO vehicle_state (vehicle_id, version, first_recorded_at, last_recorded_at, "
+        "state) SELECT vehicle_id, 1, %(at)s, %(at)s, '{}' FROM vehicle "
+        "WHERE vehicle_id LIKE 'odder/old-%%'",
+        {"at": START + timedelta(days=3)},
+    )
+    assert database.execute(event_time).fetchone() == before
+    database.execute("UPDATE vehicle SET in_service_until = '2026-03-15'")
+    # Nobody is in service: time is that of the fixes there are.
+    assert database.execute(event_time).fetchone() == (START + timedelta(days=3),)
+
+
 def inputs_of(url: str, town: str, *, week: datetime | None = None) -> PlacementInputs:
     async def main() -> PlacementInputs:
         async with open_pool(url) as pool, pool.connection() as connection:
