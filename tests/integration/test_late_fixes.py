@@ -89,6 +89,27 @@ def test_a_late_fix_folds_again_no_more_than_the_hours_around_it(
     asyncio.run(main())
 
 
+def test_checkpoints_from_before_a_state_had_what_it_has_now_agree_all_the_same(
+    database_url: str,
+) -> None:
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            fixes = days(6)
+            late = fixes.pop(PER_DAY + 5 * 30)
+            log = await _write(pool, fixes)
+            async with pool.connection() as connection:
+                await connection.execute(
+                    "UPDATE vehicle_checkpoint SET state = "
+                    "(state::jsonb #- '{timeline,repeat}' #- '{timeline,doubted}')::text"
+                )
+            before = _folded_again()
+            await _write(pool, [late], log=log)
+            assert 0 < _folded_again() - before <= PER_DAY / 2 + 2
+
+    asyncio.run(main())
+
+
 def test_what_is_late_and_what_is_new_may_come_together(database_url: str) -> None:
     async def main() -> None:
         async with open_pool(database_url) as pool:
