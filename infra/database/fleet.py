@@ -127,11 +127,12 @@ async def add_unregistered(
 _MUNICIPALITY: Final = """
 INSERT INTO municipality (municipality_id, name, timezone, rules, calendar, planning)
 VALUES (%(municipality_id)s, %(name)s, %(timezone)s, coalesce(%(rules)s, '{}'::jsonb),
-        coalesce(%(calendar)s, '{}'::jsonb), %(planning)s)
+        coalesce(%(calendar)s, '{}'::jsonb), coalesce(%(planning)s, '{}'::jsonb))
 ON CONFLICT (municipality_id) DO UPDATE SET
     name = EXCLUDED.name, timezone = EXCLUDED.timezone,
     rules = coalesce(%(rules)s, municipality.rules),
-    calendar = coalesce(%(calendar)s, municipality.calendar), planning = EXCLUDED.planning
+    calendar = coalesce(%(calendar)s, municipality.calendar),
+    planning = coalesce(%(planning)s, municipality.planning)
 """
 _DEPOT: Final = """
 INSERT INTO depot (depot_id, municipality_id, name, lat, lon, radius_m, polygon, capacity,
@@ -200,9 +201,8 @@ class HomeInFutureError(ValueError):
 async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) -> None:
     """Enter municipalities, depots and vehicles; those that are there are updated.
 
-    A municipality's rules and calendar, and until when a vehicle is in service, stay as they are
-    unless new ones are given; a municipality's planning is what is given, so that without any the
-    planner's settings hold again. Former homes are kept, see `schemas.fleet.EnteredVehicle`.
+    A municipality's rules, calendar and planning, and until when a vehicle is in service, stay as
+    they are unless new ones are given. Former homes are kept, see `schemas.fleet.EnteredVehicle`.
     Call it in a transaction, and have the calendars kept as rows in it (`stream.calendars`). Raises
     `HomeInFutureError`, and `psycopg.errors.ForeignKeyViolation` for a municipality or a home depot
     that is neither given nor entered.
@@ -264,16 +264,17 @@ def _depot(one: Depot) -> dict[str, Any]:
 
 def _municipality(one: Municipality) -> dict[str, Any]:
     """Return a row with only what of rules, calendar and planning was given."""
-    parts: dict[str, BaseModel] = {"rules": one.rules, "calendar": one.calendar}
+    parts: dict[str, BaseModel] = {
+        "rules": one.rules,
+        "calendar": one.calendar,
+        "planning": one.planning,
+    }
     return {
-        **one.model_dump(exclude={*parts, "planning"}),
+        **one.model_dump(exclude=set(parts)),
         **{
-            name: _given(part) if name in one.model_fields_set else None
+            name: Jsonb(part.model_dump(mode="json", exclude_unset=True))
+            if name in one.model_fields_set
+            else None
             for name, part in parts.items()
         },
-        "planning": _given(one.planning),
     }
-
-
-def _given(part: BaseModel) -> Jsonb:
-    return Jsonb(part.model_dump(mode="json", exclude_unset=True))

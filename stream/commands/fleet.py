@@ -78,7 +78,7 @@ def enter(
 
     Workers take it up within half a minute, for what comes then: after a change of rules, depots or
     homes that holds for the past too, see `fleetpulse recompute`. What a municipality's `planning`
-    leaves out, or all of it, is as the planner's settings are.
+    leaves out is as the planner's settings are; a file without that section leaves it as it is.
     """
     given = read_json(file, MasterData)
 

@@ -122,7 +122,9 @@ def test_what_is_left_out_is_the_planner_s_and_so_is_all_without_a_section(
     assert asyncio.run(policy(None)) == PlacementPolicy()
     assert enter_planning(settings, "m", {"served_share": 0.3}) == PlacementPolicy(served_share=0.3)
     assert asyncio.run(policy(fallback)) == fallback.model_copy(update={"served_share": 0.3})
-    enter_planning(settings, "m", None)
+    # A file that says nothing of it changes nothing; an empty section goes back to the settings.
+    assert enter_planning(settings, "m", None) == PlacementPolicy(served_share=0.3)
+    enter_planning(settings, "m", {})
     assert read(settings, "SELECT planning FROM municipality") == [{"planning": {}}]
     assert asyncio.run(policy(fallback)) == fallback
 
