@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from bench import traffic
 from bench.installation import PARTITIONS, Bench
-from infra.database.timeline import FIX, copy_rows
+from infra.database.tables import FIX, copy_rows
 from infra.kafka import Topics, client_options, create_topics, producer_options
 from infra.settings import Settings
 

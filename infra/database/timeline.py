@@ -1,149 +1,16 @@
-"""Rows of the timeline: fixes, what is derived from them, and where the fold stands."""
+"""Where the fold of each vehicle stands, who has fallen silent, and what has ended."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 
 from psycopg import sql
 
 from infra.database.pool import Connection
-
-
-@dataclass(frozen=True, slots=True, eq=False)  # one object a table: its identity is its key
-class Table:
-    """A table that rows are copied into: its columns with their types, in order."""
-
-    name: str
-    columns: Mapping[str, str]
-    since: str = "started_at"
-    """The column of time by which rows of a vehicle are replaced."""
-
-    def copy_statement(self) -> sql.Composed:
-        """Return the statement that takes rows in binary."""
-        return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-            sql.Identifier(self.name), sql.SQL(", ").join(map(sql.Identifier, self.columns))
-        )
-
-
-FIX: Final = Table(
-    "fix",
-    {
-        "vehicle_id": "text",
-        "recorded_at": "timestamptz",
-        "received_at": "timestamptz",
-        "lat": "float8",
-        "lon": "float8",
-        "speed_mps": "float8",
-        "heading_deg": "float8",
-        "ignition": "bool",
-        "odometer_m": "float8",
-        "fuel_fraction": "float8",
-        "soc_fraction": "float8",
-        "accuracy_m": "float8",
-        "quarantine": "text",
-        "tracker_id": "text",
-    },
-    since="recorded_at",
-)
-SEGMENT: Final = Table(
-    "segment",
-    {
-        "vehicle_id": "text",
-        "started_at": "timestamptz",
-        "ended_at": "timestamptz",
-        "state": "text",
-        "distance_m": "float8",
-        "moved": "bool",
-        "private": "bool",
-        "start_lat": "float8",
-        "start_lon": "float8",
-        "end_lat": "float8",
-        "end_lon": "float8",
-        "is_open": "bool",
-    },
-)
-TRIP: Final = Table(
-    "trip",
-    {
-        "vehicle_id": "text",
-        "started_at": "timestamptz",
-        "ended_at": "timestamptz",
-        "distance_m": "float8",
-        "distance_source": "text",
-        "gps_m": "float8",
-        "odometer_m": "float8",
-        "motion_only": "bool",
-        "driving_s": "numeric",
-        "idling_s": "numeric",
-        "start_lat": "float8",
-        "start_lon": "float8",
-        "end_lat": "float8",
-        "end_lon": "float8",
-        "start_depot_id": "text",
-        "end_depot_id": "text",
-        "is_open": "bool",
-    },
-)
-IDLE_INTERVAL: Final = Table(
-    "idle_interval",
-    {
-        "vehicle_id": "text",
-        "started_at": "timestamptz",
-        "ended_at": "timestamptz",
-        "lat": "float8",
-        "lon": "float8",
-        "fuel_l": "float8",
-        "co2e_kg": "float8",
-        "is_open": "bool",
-    },
-)
-ROUND_TRIP: Final = Table(
-    "round_trip",
-    {
-        "vehicle_id": "text",
-        "started_at": "timestamptz",
-        "ended_at": "timestamptz",
-        "kind": "text",
-        "start_depot_id": "text",
-        "end_depot_id": "text",
-        "distance_m": "float8",
-        "trip_count": "int4",
-        "is_open": "bool",
-        "home_depot_id": "text",
-        "part": "int4",
-    },
-)
-USAGE_HOUR: Final = Table(
-    "usage_hour",
-    {
-        "vehicle_id": "text",
-        "hour": "timestamptz",
-        "driving_s": "numeric",
-        "idling_s": "numeric",
-        "parked_s": "numeric",
-        "offline_s": "numeric",
-        "distance_m": "float8",
-        "trip_count": "int4",
-        "fuel_l": "float8",
-        "energy_kwh": "float8",
-        "co2e_kg": "float8",
-        "away_s": "numeric",
-    },
-    since="hour",
-)
-CHECKPOINT: Final = Table(
-    "vehicle_checkpoint",
-    {"vehicle_id": "text", "recorded_at": "timestamptz", "state": "text"},
-    since="recorded_at",
-)
-
-Row = tuple[Any, ...]
-
-Span = tuple[str, datetime, datetime | None]
-"""A vehicle, and a stretch of time from an instant on; to another one, if any."""
+from infra.database.tables import Table, text_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,40 +23,6 @@ class StoredState:
     last_recorded_at: datetime
     state: str
     """JSON."""
-
-
-async def copy_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
-    """Append rows by binary COPY."""
-    async with (
-        connection.cursor() as cursor,
-        cursor.copy(table.copy_statement()) as copy,
-    ):
-        copy.set_types(list(table.columns.values()))
-        for row in rows:
-            await copy.write_row(row)
-
-
-async def replace_rows(
-    connection: Connection,
-    table: Table,
-    spans: Sequence[Span],
-    rows: Sequence[Row],
-) -> None:
-    """Delete each vehicle's rows that begin within its stretch, and append the given ones."""
-    await connection.execute(
-        sql.SQL(
-            "DELETE FROM {table} t USING "
-            "unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS r (id, since, until) "
-            "WHERE t.vehicle_id = r.id AND t.{column} >= r.since AND t.{column} < r.until"
-        ).format(table=sql.Identifier(table.name), column=sql.Identifier(table.since)),
-        [
-            _array(vehicle_id for vehicle_id, _, _ in spans),
-            _array(since.isoformat() for _, since, _ in spans),
-            _array("infinity" if until is None else until.isoformat() for _, _, until in spans),
-        ],
-    )
-    if rows:
-        await copy_rows(connection, table, rows)
 
 
 async def lock_states(connection: Connection, vehicle_ids: Sequence[str]) -> dict[str, int]:
@@ -256,20 +89,12 @@ async def write_states(connection: Connection, states: Sequence[StoredState]) ->
 
 def _arrays(states: Sequence[StoredState]) -> list[Any]:
     return [
-        _array(state.vehicle_id for state in states),
-        _array(str(state.version) for state in states),
-        _array(state.first_recorded_at.isoformat() for state in states),
-        _array(state.last_recorded_at.isoformat() for state in states),
+        text_array(state.vehicle_id for state in states),
+        text_array(str(state.version) for state in states),
+        text_array(state.first_recorded_at.isoformat() for state in states),
+        text_array(state.last_recorded_at.isoformat() for state in states),
         [state.state for state in states],
     ]
-
-
-def _array(values: Iterable[str]) -> str:
-    """Return values that need no quoting, such as ids and instants, as the text of an array.
-
-    psycopg quotes each element by itself, which adds up over thousands of vehicles.
-    """
-    return "{" + ",".join(values) + "}"
 
 
 # Nobody asks where a vehicle is after its last day in service: until then, and so long beyond its
@@ -336,102 +161,3 @@ async def read_ended(
         [vehicle_id, since],
     )
     return await cursor.fetchall()
-
-
-async def read_fixes(
-    connection: Connection,
-    vehicle_id: str,
-    *,
-    after: datetime | None = None,
-    until: datetime | None = None,
-    limit: int | None = None,
-) -> list[Row]:
-    """Return a vehicle's stored fixes after an instant and up to another, as rows of `FIX`.
-
-    In order; with a limit, at most so many of them. An instant that is None bounds nothing.
-    """
-    return await _read_fixes(
-        connection,
-        "recorded_at > %s AND recorded_at <= %s ORDER BY recorded_at LIMIT %s",
-        vehicle_id,
-        "-infinity" if after is None else after,
-        "infinity" if until is None else until,
-        limit,
-    )
-
-
-async def read_fixes_at(
-    connection: Connection, vehicle_id: str, instants: Sequence[datetime]
-) -> list[Row]:
-    """Return a vehicle's stored fixes of those instants, as rows of `FIX`."""
-    return await _read_fixes(
-        connection, "recorded_at = ANY(%s::timestamptz[])", vehicle_id, list(instants)
-    )
-
-
-async def _read_fixes(connection: Connection, which: LiteralString, *given: Any) -> list[Row]:
-    cursor = await connection.execute(
-        sql.SQL("SELECT {} FROM fix WHERE vehicle_id = %s AND " + which).format(
-            sql.SQL(", ").join(map(sql.Identifier, FIX.columns))
-        ),
-        given,
-    )
-    return await cursor.fetchall()
-
-
-async def has_fix(connection: Connection, vehicle_id: str, at: datetime) -> bool:
-    """Return whether the vehicle's fix of that instant is still stored."""
-    cursor = await connection.execute(
-        "SELECT 1 FROM fix WHERE vehicle_id = %s AND recorded_at = %s", [vehicle_id, at]
-    )
-    return await cursor.fetchone() is not None
-
-
-async def allow_old_fixes(connection: Connection) -> None:
-    """Let this transaction change any number of fixes that are in the columnstore already.
-
-    TimescaleDB decompresses 100,000 a transaction and no more, unless told so: a batch of up to
-    1,000 for each that is changed. Plain PostgreSQL keeps the setting without a meaning.
-    """
-    await connection.execute(
-        "SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)"
-    )
-
-
-async def revise_fixes(
-    connection: Connection, reasons: Mapping[tuple[str, datetime], str | None]
-) -> None:
-    """Write why stored fixes are left out, or that they count, by vehicle and instant.
-
-    A statement a fix, each with its key: TimescaleDB looks into the columnstore by values only. By
-    a join it would decompress all that is in there, and refuse beyond its limit a transaction.
-    """
-    async with connection.cursor() as cursor:
-        await cursor.executemany(
-            "UPDATE fix SET quarantine = %(reason)s WHERE vehicle_id = %(vehicle_id)s "
-            "AND recorded_at = %(at)s AND quarantine IS DISTINCT FROM %(reason)s",
-            [
-                {"vehicle_id": vehicle_id, "at": at, "reason": reason}
-                for (vehicle_id, at), reason in reasons.items()
-            ],
-        )
-
-
-async def put_fixes(connection: Connection, rows: Sequence[Row]) -> None:
-    """Write fixes that may be there already; the given rows count."""
-    columns = list(FIX.columns)
-    changed = [name for name in columns if name not in {"vehicle_id", "recorded_at"}]
-    async with connection.cursor() as cursor:
-        await cursor.executemany(
-            sql.SQL(
-                "INSERT INTO fix ({columns}) VALUES ({values}) "
-                "ON CONFLICT (vehicle_id, recorded_at) DO UPDATE SET {changes}"
-            ).format(
-                columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-                values=sql.SQL(", ").join(sql.Placeholder() * len(columns)),
-                changes=sql.SQL(", ").join(
-                    sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in changed
-                ),
-            ),
-            rows,
-        )

@@ -17,7 +17,7 @@ from uuid import UUID
 from psycopg import sql
 
 from infra.database.pool import Connection
-from infra.database.timeline import (
+from infra.database.tables import (
     CHECKPOINT,
     FIX,
     IDLE_INTERVAL,

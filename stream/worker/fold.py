@@ -12,12 +12,15 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from pydantic import TypeAdapter
 
+from infra.database import fixes as fix_store
 from infra.database import stream as progress
+from infra.database import tables
 from infra.database import timeline as store
 from infra.database.binary import copy_encoded
 from infra.database.fleet import Fleet
 from infra.database.stream import Letter
-from infra.database.timeline import Row, StoredState
+from infra.database.tables import Row
+from infra.database.timeline import StoredState
 from infra.kafka import Topics
 from processors.arrivals import Arrival
 from processors.idle import idle_intervals
@@ -69,14 +72,14 @@ class Writes:
     changed_fixes: list[Row] = field(default_factory=list)
     revised_fixes: dict[tuple[str, datetime], str | None] = field(default_factory=dict)
     """Why a stored fix is left out after all, by vehicle and instant; None where it counts."""
-    replaced: dict[store.Table, tuple[list[store.Span], list[Row]]] = field(default_factory=dict)
+    replaced: dict[tables.Table, tuple[list[tables.Span], list[Row]]] = field(default_factory=dict)
     states: dict[str, Known] = field(default_factory=dict)
     messages: list[tuple[Any, str, str, dict[str, Any]]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
 
     def replace(
         self,
-        table: store.Table,
+        table: tables.Table,
         vehicle_id: str,
         since: datetime,
         new: Iterable[Row],
@@ -221,7 +224,7 @@ class VehicleFold:
         # The last segment is open, unless others that stay follow it.
         ends_at = segments.rows[-1].ended_at if segments.rows and segments.until is None else None
         put(
-            store.SEGMENT,
+            tables.SEGMENT,
             vehicle_id,
             segments.since,
             rows.segment_rows(vehicle_id, segments.rows, open_until=ends_at),
@@ -229,7 +232,7 @@ class VehicleFold:
         )
         if idle or timeline is None or _may_idle(timeline):
             put(
-                store.IDLE_INTERVAL,
+                tables.IDLE_INTERVAL,
                 vehicle_id,
                 segments.since,
                 rows.idle_rows(vehicle_id, idle, open_until=ends_at),
@@ -237,7 +240,7 @@ class VehicleFold:
             )
         if on_trip or trips.rows:
             put(
-                store.TRIP,
+                tables.TRIP,
                 vehicle_id,
                 trips.since,
                 rows.trip_rows(vehicle_id, trips.rows, self.depots),
@@ -246,14 +249,14 @@ class VehicleFold:
         # Of a vehicle that fell silent on a trip, the end of the round trip may have been said.
         if on_trip or strung.rows or (before and before.round_trip):
             put(
-                store.ROUND_TRIP,
+                tables.ROUND_TRIP,
                 vehicle_id,
                 strung.since,
                 rows.round_trip_rows(vehicle_id, strung.rows, self.homes),
                 strung.until,
             )
         put(
-            store.USAGE_HOUR,
+            tables.USAGE_HOUR,
             vehicle_id,
             changes.hours.since,
             rows.usage_rows(self.vehicle, changes.hours.rows),
@@ -261,7 +264,7 @@ class VehicleFold:
         )
         if changes.checkpoints or timeline is None:
             put(
-                store.CHECKPOINT,
+                tables.CHECKPOINT,
                 vehicle_id,
                 checkpoints_since,
                 [(vehicle_id, at, dump(state)) for at, state in changes.checkpoints],
@@ -342,15 +345,15 @@ async def flush(connection: AsyncConnection[TupleRow], writes: Writes, topics: T
         ],
     )
     if writes.encoded_fixes:
-        await copy_encoded(connection, store.FIX, writes.encoded_fixes)
+        await copy_encoded(connection, tables.FIX, writes.encoded_fixes)
     if writes.fresh_fixes:
-        await store.copy_rows(connection, store.FIX, writes.fresh_fixes)
+        await tables.copy_rows(connection, tables.FIX, writes.fresh_fixes)
     if writes.changed_fixes:
-        await store.put_fixes(connection, writes.changed_fixes)
+        await fix_store.put_fixes(connection, writes.changed_fixes)
     if writes.revised_fixes:
-        await store.revise_fixes(connection, writes.revised_fixes)
+        await fix_store.revise_fixes(connection, writes.revised_fixes)
     for table, (places, new) in writes.replaced.items():
-        await store.replace_rows(connection, table, places, new)
+        await tables.replace_rows(connection, table, places, new)
     await progress.put_outbox(connection, writes.messages)
     if writes.letters:
         await progress.put_dead_letters(connection, writes.letters, topics.dead_letters)

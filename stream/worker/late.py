@@ -17,8 +17,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from infra.database import checkpoints
-from infra.database import timeline as store
-from infra.database.timeline import Row
+from infra.database import fixes as fix_store
+from infra.database.tables import Row
 from processors.arrivals import Arrival, precedence, resolve
 from processors.vehicle import Folding, VehicleState, checkpoint_due
 from stream.worker import metrics, rows
@@ -68,10 +68,10 @@ async def _late(
     if recent is not None and recent.reaches(late[0].fix.recorded_at):
         _a_little_late(fold, known, recent, late, newer, items)
         return
-    await store.allow_old_fixes(connection)
+    await fix_store.allow_old_fixes(connection)
     stored = {
         row[1]: rows.stored_arrival(row)
-        for row in await store.read_fixes_at(
+        for row in await fix_store.read_fixes_at(
             connection, fold.vehicle.vehicle_id, [one.fix.recorded_at for one in late]
         )
     }
@@ -194,7 +194,7 @@ class _Change:
             checkpoint = None
             if checkpoint_due(at or self.known.first_recorded_at) <= self.known.last_recorded_at:
                 checkpoint = await checkpoints.next_checkpoint(connection, vehicle_id, after=at)
-            page = await store.read_fixes(
+            page = await fix_store.read_fixes(
                 connection,
                 vehicle_id,
                 after=at,

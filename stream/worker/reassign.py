@@ -20,6 +20,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from infra.database import checkpoints, trackers
+from infra.database import fixes as fix_store
 from infra.database import timeline as store
 from infra.database.dead_letters import mark_replayed
 from infra.database.fleet import load_fleet
@@ -147,7 +148,7 @@ class _Reassignment:
             one for span in self.spans for one in (span.before, span.after) if one is not None
         }
         await self._lock(vehicles)
-        await store.allow_old_fixes(self.connection)
+        await fix_store.allow_old_fixes(self.connection)
         for span in self.spans:
             await self._move(span)
         senders = {one for one in now for given in now[one] if given.vehicle_id in vehicles}
@@ -171,7 +172,7 @@ class _Reassignment:
                 STATE.validate_json(stored.state),
             )
             first = stored.first_recorded_at
-            if not await store.has_fix(self.connection, one, first):
+            if not await fix_store.has_fix(self.connection, one, first):
                 oldest = await checkpoints.oldest_checkpoint(self.connection, one, since=first)
                 self.reach[one] = None if oldest is None else oldest[0]
         for span in self.spans:
@@ -220,7 +221,7 @@ class _Reassignment:
         instants = {arrival.fix.recorded_at for arrival in arrivals}
         stored = {
             row[1]: rows.stored_arrival(row)[0]
-            for row in await store.read_fixes_at(self.connection, vehicle_id, sorted(instants))
+            for row in await fix_store.read_fixes_at(self.connection, vehicle_id, sorted(instants))
         }
         counting, lost = resolve(chain(stored.values(), arrivals))
         for at, arrival in counting.items():
@@ -332,7 +333,7 @@ class _Reassignment:
         A checkpoint counts while its fix is stored.
         """
         base = await checkpoints.read_checkpoint(self.connection, vehicle_id, before=since)
-        if base is not None and await store.has_fix(self.connection, vehicle_id, base[0]):
+        if base is not None and await fix_store.has_fix(self.connection, vehicle_id, base[0]):
             return base
         if vehicle_id in self.reach:
             raise _past_retention(vehicle_id, since, self.reach[vehicle_id])

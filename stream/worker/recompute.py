@@ -14,7 +14,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from infra.database import checkpoints
+from infra.database import checkpoints, tables
+from infra.database import fixes as fix_store
 from infra.database import timeline as store
 from infra.database.fleet import load_fleet
 from infra.database.pool import Pool
@@ -103,7 +104,7 @@ async def _recompute(
         stored.last_recorded_at,
         STATE.validate_json(stored.state),
     )
-    await store.allow_old_fixes(connection)
+    await fix_store.allow_old_fixes(connection)
     start = await _start(connection, vehicle_id, known, since)
     if start is None:
         return Recomputed(vehicle_id, 0, None, short=True)
@@ -136,7 +137,7 @@ async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and 
     at = None if checkpoint is None else checkpoint[0]
     state = None if checkpoint is None else STATE.validate_json(checkpoint[1])
     count, first = 0, at
-    while page := await store.read_fixes(connection, vehicle_id, after=at, limit=at_once):
+    while page := await fix_store.read_fixes(connection, vehicle_id, after=at, limit=at_once):
         writes = Writes()
         arrivals = [rows.stored_arrival(row) for row in page]
         refused = ground.fold(vehicle_id, topics, writes).refold(
@@ -169,14 +170,14 @@ async def _start(
     A fix that is stored vouches for all after it: retention deletes the oldest.
     """
     first = known.first_recorded_at
-    if not await store.has_fix(connection, vehicle_id, known.last_recorded_at):
+    if not await fix_store.has_fix(connection, vehicle_id, known.last_recorded_at):
         return None
     newest = None
     if since is not None:
         newest = await checkpoints.read_checkpoint(connection, vehicle_id, before=since)
-    if newest is None and await store.has_fix(connection, vehicle_id, first):
+    if newest is None and await fix_store.has_fix(connection, vehicle_id, first):
         return _Start(None, short=False)
-    if newest is not None and await store.has_fix(connection, vehicle_id, newest[0]):
+    if newest is not None and await fix_store.has_fix(connection, vehicle_id, newest[0]):
         return _Start(newest, short=False)
     oldest = await checkpoints.oldest_checkpoint(connection, vehicle_id, since=first)
     return None if oldest is None else _Start(oldest, short=True)
@@ -186,8 +187,8 @@ async def already_said(
     connection: AsyncConnection[TupleRow], vehicle_id: str, since: datetime
 ) -> set[UUID]:
     """Return the ids of what was published of the rows that are there."""
-    trips = await store.read_ended(connection, store.TRIP, vehicle_id, since=since)
-    back = await store.read_ended(connection, store.ROUND_TRIP, vehicle_id, since=since)
+    trips = await store.read_ended(connection, tables.TRIP, vehicle_id, since=since)
+    back = await store.read_ended(connection, tables.ROUND_TRIP, vehicle_id, since=since)
     return {rows.trip_event_id(vehicle_id, *row) for row in trips} | {
         rows.round_trip_event_id(vehicle_id, *row) for row in back
     }

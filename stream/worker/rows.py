@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from infra.database.stream import event_id
-from infra.database.timeline import Row
+from infra.database.tables import Row
 from infra.kafka import Topics
 from processors.arrivals import Arrival
 from processors.energy import consumption

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.database import timeline
+from infra.database import fixes as fix_store
 from infra.database.pool import Pool
 from processors.trackers import TrackerRefusedError
 from schemas.fix import Fix
@@ -255,14 +255,14 @@ def test_a_batch_and_a_swap_at_the_same_moment_do_not_pass_each_other(
         monkeypatch.setattr(module, "flush", slowly)
         if ahead == "telling" and batch != "later":
             # Nothing is stored that it would write: held where it has changed the assignment.
-            lock = timeline.allow_old_fixes
+            lock = fix_store.allow_old_fixes
 
             async def hold(connection: Any) -> None:
                 held.set()
                 await gate.wait()
                 await lock(connection)
 
-            monkeypatch.setattr(timeline, "allow_old_fixes", hold)
+            monkeypatch.setattr(fix_store, "allow_old_fixes", hold)
         since = START + (HOUR if batch == "unassigned" else timedelta())
 
         async def tell() -> None:

@@ -16,10 +16,10 @@ from sqlalchemy import create_engine, pool, text
 from sqlalchemy.engine import make_url
 
 from infra.database import trackers
+from infra.database.fixes import allow_old_fixes, put_fixes, revise_fixes
 from infra.database.migrate import migrate
 from infra.database.pool import make_pool
 from infra.database.readers import grant_reader
-from infra.database.timeline import allow_old_fixes, put_fixes, revise_fixes
 from infra.database.timescale import PlainPostgres
 from infra.grafana.sql import TimeRange
 from infra.settings import Settings
