@@ -5,9 +5,9 @@ from __future__ import annotations
 from schemas.plan import PlacementPlan
 
 
-def counted(count: int, what: str) -> str:
-    """Return a count with its noun, in the plural where need be."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def counted(count: int, what: str, many: str = "") -> str:
+    """Return a count with its noun, in the plural where need be: with an s, or as given."""
+    return f"{count} {what}" if count == 1 else f"{count} {many or f'{what}s'}"
 
 
 def moves_in_words(plan: PlacementPlan) -> str:

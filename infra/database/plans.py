@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 from infra.database.demand import require_municipality
 from infra.database.pool import Connection
 from schemas.outcome import PlanState
-from schemas.plan import PlacementPlan
+from schemas.plan import PlacementPlan, SolverStatus
 
 
 class UnknownPlanError(ValueError):
@@ -26,6 +26,7 @@ class PlanLine:
     plan_id: UUID
     created_at: datetime
     state: PlanState
+    status: SolverStatus
     decided_by: str | None
     moves: int
     new_homes: int
@@ -60,7 +61,7 @@ async def list_plans(connection: Connection, municipality_id: str) -> list[PlanL
     await require_municipality(connection, municipality_id)
     async with connection.cursor(row_factory=class_row(PlanLine)) as cursor:
         await cursor.execute(
-            "SELECT p.plan_id, p.created_at, p.state, p.decided_by, "
+            "SELECT p.plan_id, p.created_at, p.state, p.status, p.decided_by, "
             "(SELECT count(m.from_depot_id) FROM plan_move m WHERE m.plan_id = p.plan_id) "
             "AS moves, (SELECT count(*) FROM plan_move m WHERE m.plan_id = p.plan_id "
             "AND m.from_depot_id IS NULL) AS new_homes, "
@@ -115,9 +116,11 @@ async def list_outcomes(
 ) -> list[tuple[Any, ...]]:
     """Return (plan, week, promised, realised, the three parts in DKK, in words), newest first.
 
-    Raises `UnknownMunicipalityError`.
+    Raises `UnknownMunicipalityError`, and `UnknownPlanError` for an id that is none of its plans.
     """
     await require_municipality(connection, municipality_id)
+    if plan_id is not None:
+        await read_plan(connection, municipality_id, plan_id)
     cursor = await connection.execute(
         "SELECT o.plan_id, o.week, o.promised_dkk, o.realised_dkk, o.demand_changed_dkk, "
         "o.not_carried_out_dkk, o.model_wrong_dkk, o.explanation FROM plan_outcome o "

@@ -7,7 +7,9 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from infra.database import alerts as store
@@ -23,13 +25,22 @@ def list_(
     ] = False,
 ) -> None:
     """List open alerts, the newest first."""
-    table = Table("alert", "raised", "kind", "vehicle or depot", "why", "seen by", "over")
+    table = Table("alert, and why", "kind, of whom", "raised, UTC", box=box.SIMPLE_HEAD)
     for column in table.columns:
         column.overflow = "fold"
-    for row in with_connection(
+    table.columns[0].width = len(str(UUID(int=0)))  # whole, to be copied
+    table.columns[2].width = len("2026-01-31")  # what is left is for the second one's ids
+    for alert_id, raised_at, kind, whose, reason, seen_by, over_at in with_connection(
         lambda connection: store.list_alerts(connection, everything=everything)
     ):
-        table.add_row(*(str(value or "") for value in row))
+        raised = f"{raised_at:%Y-%m-%d %H:%M}"
+        seen = "" if seen_by is None else f"\nseen by {seen_by}"
+        over = "" if over_at is None else f"\nover {over_at:%Y-%m-%d %H:%M}"
+        table.add_row(
+            f"{alert_id}\n{escape(reason)}",
+            f"{kind}\n{escape(whose)}",
+            escape(raised + seen + over),
+        )
     Console().print(table)
 
 

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 from psycopg import errors
 from pydantic import TypeAdapter, ValidationError
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from infra.database import fleet as store
@@ -18,10 +20,12 @@ from infra.database.fleet import load_municipalities
 from infra.database.pool import Connection
 from infra.database.retirement import ListedVehicle, Retired
 from schemas.fleet import SERVICE_FROM, SERVICE_TO, LastDay, MasterData
+from schemas.ids import local_part
 from stream.calendars import CalendarKeeper
 from stream.commands.database import Result, with_connection
 from stream.commands.files import read_json
 from stream.commands.scoped_ids import scoped_id
+from stream.wording import counted
 
 fleet = typer.Typer(no_args_is_help=True, help="Municipalities, depots and vehicles.")
 
@@ -95,8 +99,8 @@ def enter(
             f"{error.diag.message_detail} Enter it too, in this file or before"
         ) from None
     typer.echo(
-        f"entered {len(given.municipalities)} municipalities, {len(given.depots)} depots, "
-        f"{len(given.vehicles)} vehicles"
+        f"entered {counted(len(given.municipalities), 'municipality', 'municipalities')}, "
+        f"{counted(len(given.depots), 'depot')}, {counted(len(given.vehicles), 'vehicle')}"
     )
 
 
@@ -167,18 +171,20 @@ def list_(
             )
         return await retirement.list_vehicles(connection, municipality)
 
-    table = Table("vehicle", "name", "class", "home depot", "in service until", "last fix", "note")
+    table = Table(
+        "vehicle", "class", "home depot", "last fix, UTC", "in service\nuntil", box=box.SIMPLE_HEAD
+    )
     for column in table.columns:
         column.overflow = "fold"
     for one in with_connection(read):
+        until = "" if one.in_service_until is None else str(one.in_service_until)
+        named = one.name not in {one.vehicle_id, local_part(one.vehicle_id)}
         table.add_row(
-            one.vehicle_id,
-            one.name,
+            escape(f"{one.vehicle_id}\n{one.name}" if named else one.vehicle_id),
             one.vehicle_type,
-            one.home_depot_id or "",
-            str(one.in_service_until or ""),
-            "" if one.last_recorded_at is None else one.last_recorded_at.isoformat(),
-            _note(one),
+            "" if one.home_depot_id is None else local_part(one.home_depot_id),
+            "" if one.last_recorded_at is None else f"{one.last_recorded_at:%Y-%m-%d %H:%M}",
+            ": ".join(filter(None, (until, _note(one)))),
         )
     Console().print(table)
 

@@ -20,6 +20,7 @@ from stream.wording import counted, moves_in_words
 
 _ID_WIDTH: Final = 36
 """Of a UUID as text."""
+_PLACES_NOTHING: Final = frozenset({SolverStatus.INFEASIBLE, SolverStatus.UNKNOWN})
 
 
 def show_list(plans: Sequence[PlanLine], requests: Sequence[RequestLine], console: Console) -> None:
@@ -29,11 +30,14 @@ def show_list(plans: Sequence[PlanLine], requests: Sequence[RequestLine], consol
         by = f" by {escape(one.decided_by)}" if one.decided_by else ""
         table.add_row(
             f"{one.plan_id}\n{escape(one.trigger_reason)}",
-            f"{_minute(one.created_at)}\n{one.state}{by}",
+            f"{_minute(one.created_at)}\n{one.state}{by}{_unplaced(one.status)}",
             str(one.moves) + (f"\n+ {one.new_homes} new" if one.new_homes else ""),
             f"{one.saves_dkk:,.0f}",
         )
-    console.print(table)
+    if plans:
+        console.print(table)
+    else:
+        console.print("no plan yet; `fleetpulse plan MUNICIPALITY --wait` asks for one")
     if not requests:
         return
     table = _ids(_table("request without a plan", "asked, by", "answer"))
@@ -116,8 +120,13 @@ def _policy(one: PlacementPolicy | None) -> str:
     return f"serving {served}, {lent if way_min else 'no lending'}, {forecast}"
 
 
+def _unplaced(status: SolverStatus) -> str:
+    """Return what sets a plan that places nothing apart from one that finds nothing to move."""
+    return f"\n{status}: places nothing" if status in _PLACES_NOTHING else ""
+
+
 def _proof(plan: PlacementPlan) -> str:
-    if plan.status in {SolverStatus.INFEASIBLE, SolverStatus.UNKNOWN}:
+    if plan.status in _PLACES_NOTHING:
         return f"{plan.status.value}: nothing is placed, every vehicle is left where it stands"
     costs = (
         f"{plan.status.value}: it costs {plan.objective_dkk:,.0f} DKK against "

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from infra.database.studies import StudyLine
 from schemas.assignment import AssignmentPlan, DepotUse
@@ -22,6 +20,7 @@ from schemas.study import Study, figures_of
 from stream.studies.show_fleets import show_composition, show_forecast
 from stream.studies.show_sites import show_sites
 from stream.studies.tables import SHOWN, first_of, table_of
+from stream.wording import counted
 
 
 def show(study: Study, console: Console) -> None:
@@ -60,7 +59,11 @@ def proof(study: Study) -> str:
     """Say what the plan comes to, and what is proven about it."""
     plan = study.plan
     if isinstance(plan, Forecast):
-        return "Nothing is optimised: each depot and class is judged in hindsight."
+        judged = sum(one.back_test is not None for one in plan.series)
+        return (
+            f"Nothing is optimised: {judged} of {len(plan.series)} depots and classes are judged "
+            "in hindsight."
+        )
     if isinstance(plan, CompositionPlan):
         return _proof_of_fleet(plan)
     comes_to = f"{plan.objective_dkk:,.0f} DKK"
@@ -73,7 +76,12 @@ def proof(study: Study) -> str:
             f"It saves {comes_to}; nothing saves more than {plan.bound_dkk:,.0f} DKK, a gap of "
             f"{plan.gap:.1%} ({plan.bound_by})."
         )
-    by = f" ({plan.bound_by})" if isinstance(plan, RoutesPlan) else ""
+    by = ""
+    if isinstance(plan, RoutesPlan):
+        by = f" ({plan.bound_by})"
+        if plan.unserved:
+            driven_dkk = sum(one.cost_dkk for one in plan.routes)
+            comes_to += f", {plan.objective_dkk - driven_dkk:,.0f} of them for visits not made"
     if plan.status is SolverStatus.OPTIMAL:
         return f"It costs {comes_to}, and nothing costs less{by}."
     return (
@@ -98,22 +106,17 @@ def sentence(study: Study) -> str:
 
 
 def show_lines(lines: Sequence[StudyLine], console: Console) -> None:
-    """Print studies as a list."""
-    table = Table("study", "made", "by", "kind", "solver", "gap", "answer", box=box.SIMPLE_HEAD)
-    table.columns[0].no_wrap = True
-    for column in table.columns:
-        column.overflow = "fold"
+    """Print studies one below the other: an answer is longer than a column is wide."""
+    if not lines:
+        console.print("no study yet; `fleetpulse study --help` says what can be asked")
     for one in lines:
-        table.add_row(
-            str(one.study_id),
-            f"{one.created_at:%Y-%m-%d %H:%M} UTC",
-            escape(one.requested_by),
-            one.kind,
-            one.status,
-            "" if one.gap is None else f"{one.gap:.1%}",
-            escape(one.explanation),
+        gap = "" if one.gap is None else f", gap {one.gap:.1%}"
+        console.print(
+            f"[bold]{one.study_id}[/] {one.kind}, {one.status}{gap}\n"
+            f"{one.created_at:%Y-%m-%d %H:%M} UTC by {escape(one.requested_by)}: "
+            f"{escape(one.explanation)}\n",
+            highlight=False,
         )
-    console.print(table)
 
 
 def _show_assignment(plan: AssignmentPlan, console: Console) -> None:
@@ -137,10 +140,11 @@ def _show_assignment(plan: AssignmentPlan, console: Console) -> None:
 
 def _why(use: DepotUse) -> str:
     """Say why so many vehicles are used."""
-    at_once = f"at most {use.peak_overlap} round trips at once"
+    at_once = f"at most {counted(use.peak_overlap, 'round trip')} at once"
     if not use.unserved:
         return f"{at_once}, each has a vehicle"
-    return f"{at_once}; {use.unserved} are cheaper by own car, or find no vehicle"
+    verb = "is" if use.unserved == 1 else "are"
+    return f"{at_once}; {use.unserved} {verb} cheaper by own car, or found no vehicle"
 
 
 def _show_carpool(plan: CarpoolPlan, console: Console) -> None:

@@ -13,9 +13,11 @@ from schemas.composition import CompositionPlan, CompositionPoint, FleetProposal
 from schemas.forecast import Forecast
 from schemas.ids import local_part
 from stream.studies.tables import first_of, table_of
+from stream.wording import counted
 
 _PROPOSALS: Final = 30
 _DAY: Final = timedelta(days=1)
+_WEEK: Final = 7
 
 
 def show_composition(plan: CompositionPlan, console: Console) -> None:
@@ -48,7 +50,7 @@ def _of_point(point: CompositionPoint, gap: str) -> tuple[str, str, str, str]:
     own_car = sum(one.own_car for one in point.depots)
     vehicles = [f"{count} {kind_id}" for kind_id, count in sorted(counts.items()) if count]
     if own_car:
-        vehicles.append(f"{own_car} outings by own car")
+        vehicles.append(f"{counted(own_car, 'outing')} by own car")
     return f"{point.cost_dkk:,.0f}", f"{point.co2e_kg:,.0f}", gap, ", ".join(vehicles)
 
 
@@ -65,9 +67,15 @@ def show_forecast(plan: Forecast, console: Console) -> None:
         table.add_row(local_part(one.depot_id), one.trip_class, one.used, one.reason)
     console.print(table)
     days = range(max((len(one.hourly) for one in plan.series), default=0))
-    shown = [f"{plan.first_day + number * _DAY:%a %d}" for number in days]
-    table = table_of(f"Expected departures from {plan.first_day}", "depot", "class", *shown)
+    weekdays = [f"{plan.first_day + number * _DAY:%a}" for number in days[:_WEEK]]
+    title = f"Expected departures from {plan.first_day}, a week a row"
+    table = table_of(title, "depot", "class", "from", *weekdays)
+    for column in table.columns[2:]:
+        column.no_wrap = True
     for one in plan.series:
-        by_day = (f"{sum(one.hourly[number]):.1f}" for number in days)
-        table.add_row(local_part(one.depot_id), one.trip_class, *by_day)
+        name, trip_class = local_part(one.depot_id), str(one.trip_class)
+        for start in days[::_WEEK]:
+            by_day = (f"{sum(one.hourly[number]):.1f}" for number in days[start : start + _WEEK])
+            table.add_row(name, trip_class, f"{plan.first_day + start * _DAY:%d %b}", *by_day)
+            name = trip_class = ""
     console.print(table)

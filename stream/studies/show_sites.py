@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rich.console import Console
 from rich.markup import escape
 
 from schemas.sites import SiteFinding, SiteKind, SitesCost, SitesPlan
 from stream.studies.tables import SHOWN, first_of, table_of
 
+_FIGURES: Final = (
+    "sites",
+    "sites, DKK",
+    "energy, DKK",
+    "CO2e, DKK",
+    "staff time, DKK",
+    "all, DKK",
+    "CO2e, kg",
+    "km",
+)
+
 
 def show_sites(plan: SitesPlan, console: Console) -> None:
     """Print what a year costs, now and as proposed, and each site with its reason."""
     table = table_of(
-        "A year, DKK", "", "sites", "for sites", "energy", "CO2e", "staff", "all", "CO2e, kg", "km"
+        "A year", "", "depots as they are", "the same, each trip from the nearest", "proposed"
     )
-    for name, cost in (
-        ("depots as they are", plan.as_driven),
-        ("the same, each round trip from the nearest", plan.nearest),
-        ("proposed", plan.proposed),
-    ):
-        table.add_row(name, *_of_cost(cost))
+    costs = (_of_cost(one) for one in (plan.as_driven, plan.nearest, plan.proposed))
+    for name, *figures in zip(_FIGURES, *costs, strict=True):
+        table.add_row(name, *figures)
     console.print(table)
     depots = [one for one in plan.sites if one.kind is SiteKind.DEPOT]
     _show_findings("Depots", depots, console)

@@ -126,7 +126,8 @@ def test_a_fleet_that_cannot_serve_all_says_what_is_missing_and_is_stored(town: 
     assert (row["objective_dkk"], row["bound_dkk"], row["gap"]) == (None, None, None)
     code, listed = call("list", "m")
     assert code == 0
-    assert "composition infeasible Not all" in listed
+    assert "composition, infeasible " in listed
+    assert ": Not all round trips" in listed
     assert rows(town, "SELECT * FROM reader.composition_point") == []
 
 
@@ -232,6 +233,7 @@ def test_too_few_weeks_are_said_and_not_judged() -> None:
     assert code == 0, said
     assert "days were observed and 70 are needed to judge" in said
     assert "None could be judged in hindsight." in said
+    assert "Nothing is optimised: 0 of " in said
     code, said = call("forecast", "m", "--weeks", "1")
     assert code == 1
     assert "whole days of m have been seen, and a forecast takes 7 at least" in said

@@ -48,7 +48,7 @@ def test_sites_are_asked_for_stored_listed_and_shown_again(town: str) -> None:
     code, listed = call("list", "m")
     assert code == 0
     assert f"{row['study_id']}" in listed
-    assert "sites optimal 0.0%" in listed
+    assert "sites, optimal, gap 0.0%" in listed
     assert call("show", str(row["study_id"])) == (0, said)
 
 

@@ -142,7 +142,7 @@ def test_an_assignment_is_asked_for_listed_and_shown_again(town: str) -> None:
     code, listed = call("list", "m")
     assert code == 0
     assert f"{row['study_id']}" in listed
-    assert "assignment optimal 0.0%" in listed
+    assert "assignment, optimal, gap 0.0%" in listed
     code, shown = call("show", str(row["study_id"]))
     assert (code, shown) == (0, said)
 

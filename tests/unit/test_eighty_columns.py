@@ -1,0 +1,97 @@
+"""What people read on a terminal of 80 columns: numbers, ids and names stay whole."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from infra.database.plans import PlanLine
+from infra.database.studies import StudyLine
+from schemas.outcome import PlanState
+from schemas.plan import SolverStatus
+from stream.commands.plans_shown import show_list
+from stream.studies.show import show_lines
+from stream.studies.show_fleets import show_forecast
+from stream.studies.show_sites import show_sites
+from tests.sample_studies import forecast, sites
+
+AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+
+def printed(show: Callable[[Console], None]) -> str:
+    """Return what is printed on 80 columns."""
+    out = io.StringIO()
+    show(Console(file=out, width=80))
+    return out.getvalue()
+
+
+def test_a_list_of_studies_has_ids_and_answers_that_can_be_read() -> None:
+    one = StudyLine(
+        study_id=uuid.uuid4(),
+        created_at=AT,
+        requested_by="a coordinator",
+        kind="assignment",
+        status="feasible",
+        objective_dkk=21861.0,
+        gap=0.012,
+        explanation="108 of 273 round trips have a vehicle; 2 of 10 vehicles are used.",
+    )
+    said = printed(lambda console: show_lines([one], console))
+    assert f"{one.study_id} assignment, feasible, gap 1.2%" in said
+    assert "2026-03-02 06:00 UTC by a coordinator: 108 of 273 round trips" in said
+    assert "no study yet" in printed(lambda console: show_lines([], console))
+
+
+def test_two_weeks_of_forecast_are_two_rows_of_seven_whole_numbers() -> None:
+    plan = forecast("syddjurs", AT)
+    (series, *_) = plan.series
+    hourly = tuple(tuple(0.5 + day for _ in range(24)) for day in range(14))
+    longer = plan.model_copy(update={"series": (series.model_copy(update={"hourly": hourly}),)})
+    lines = printed(lambda console: show_forecast(longer, console)).splitlines()
+    weeks = [line.split() for line in lines if "12.0" in line or "180.0" in line]
+    assert [week[-7:] for week in weeks] == [
+        ["12.0", "36.0", "60.0", "84.0", "108.0", "132.0", "156.0"],
+        ["180.0", "204.0", "228.0", "252.0", "276.0", "300.0", "324.0"],
+    ]
+
+
+def test_what_sites_cost_is_not_folded_within_a_number() -> None:
+    plan = sites("syddjurs")
+    costs = plan.as_driven.model_copy(update={"sites_dkk": 125_000.0, "staff_dkk": 1_270_596.0})
+    said = printed(
+        lambda console: show_sites(plan.model_copy(update={"as_driven": costs}), console)
+    )
+    assert "125,000" in said
+    assert "1,270,596" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (SolverStatus.INFEASIBLE, "infeasible: places"),
+        (SolverStatus.UNKNOWN, "unknown: places"),
+        (SolverStatus.OPTIMAL, None),
+    ],
+)
+def test_a_plan_that_places_nothing_is_told_from_one_without_moves(
+    status: SolverStatus, words: str | None
+) -> None:
+    one = PlanLine(
+        plan_id=uuid.uuid4(),
+        created_at=AT,
+        state=PlanState.PROPOSED,
+        status=status,
+        decided_by=None,
+        moves=0,
+        new_homes=0,
+        saves_dkk=0.0,
+        trigger_reason="asked for by a coordinator",
+    )
+    said = printed(lambda console: show_list([one], [], console))
+    assert (words in said) if words else ("places" not in said)
+    assert "no plan yet" in printed(lambda console: show_list([], [], console))
