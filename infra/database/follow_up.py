@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from infra.database.demand import require_municipality
 from infra.database.pool import Connection
 from schemas.fleet import Home
 from schemas.outcome import PlanOutcome, PlanState
@@ -134,7 +135,10 @@ async def reject(
 async def _chosen(
     connection: Connection, municipality_id: str, plan_id: UUID | None
 ) -> tuple[UUID, PlanState, SolverStatus]:
-    """Return and lock a plan; who decides upon one of the same municipality waits."""
+    """Return and lock a plan; who decides upon one of the same municipality waits.
+
+    Raises `DecisionError` where there is none, and `UnknownMunicipalityError`.
+    """
     await connection.execute(
         "SELECT 1 FROM municipality WHERE municipality_id = %s FOR NO KEY UPDATE",
         [municipality_id],
@@ -146,6 +150,7 @@ async def _chosen(
     )
     row = await cursor.fetchone()
     if row is None:
+        await require_municipality(connection, municipality_id)
         which = "has no plan" if plan_id is None else f"has no plan {plan_id}"
         raise DecisionError(
             f"municipality {municipality_id!r} {which}; see: fleetpulse plan list {municipality_id}"

@@ -144,7 +144,7 @@ async def request_plan(pool: Pool, municipality_id: str, requested_by: str) -> U
             )
         except ForeignKeyViolation as error:
             raise UnknownMunicipalityError(
-                f"municipality {municipality_id!r} is not entered; remedy: enter it first"
+                f"municipality {municipality_id} is not entered"
             ) from error
     return request_id
 

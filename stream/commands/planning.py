@@ -164,4 +164,7 @@ def _plainly() -> Iterator[None]:
         typer.echo(f"fleetpulse: {error}", err=True)
         raise typer.Exit(1) from None
     except UnknownMunicipalityError as error:
-        raise typer.BadParameter(f"{error}; enter it with `fleetpulse fleet`") from None
+        raise typer.BadParameter(
+            f"{error}; `fleetpulse fleet show` lists those that are, `fleetpulse fleet enter` "
+            "enters more"
+        ) from None

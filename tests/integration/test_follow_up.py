@@ -193,7 +193,7 @@ def test_deciding_supersedes_and_refuses_in_words(settings: Settings) -> None:
     assert states(settings) == ["superseded", "superseded", "rejected"]
     assert "rejected already" in fleetpulse(settings, "plan", "reject", "m", third).stderr
     assert fleetpulse(settings, "plan", "reject", "m", first).returncode == 0
-    assert "no plan" in fleetpulse(settings, "plan", "reject", "n", third).stderr
+    assert "n is not entered" in fleetpulse(settings, "plan", "reject", "n", third).stderr
 
 
 def test_weeks_that_turn_out_to_be_another_plans_are_not_told_twice(settings: Settings) -> None:
@@ -305,7 +305,7 @@ def test_a_plan_is_asked_for_with_and_without_the_word(settings: Settings) -> No
     for row in read(settings, "SELECT request_id FROM plan_request"):
         assert str(row["request_id"]) in listed
     assert "waits for the planner" in listed
-    assert "'nowhere' is not entered" in fleetpulse(settings, "plan", "nowhere").stderr
+    assert "nowhere is not entered" in fleetpulse(settings, "plan", "nowhere").stderr
 
 
 @pytest.mark.parametrize("word", ["list", "show", "outcome"])
