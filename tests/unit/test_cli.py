@@ -43,6 +43,8 @@ def test_a_database_that_is_away_is_named_without_its_password() -> None:
     done = run("fleet", "show", FLEETPULSE_DATABASE_URL=f"postgresql://me:s3cret@{NOWHERE}/fleet")
     assert done.returncode == 1
     assert f"database fleet at {NOWHERE}" in done.stderr
+    assert "Connection refused" in done.stderr
+    assert done.stderr.count("\n") == 1  # once, not for each try
     assert "FLEETPULSE_DATABASE_URL" in done.stderr
     assert "Traceback" not in done.stderr
     assert "s3cret" not in done.stderr
