@@ -130,12 +130,20 @@ def judge_depots(depots: Sequence[DepotObservation], rules: Rules) -> list[Judge
             continue
         share, limit = one.short_days / one.days, rules.depot_short_above
         reason = (
-            f"on {one.short_days} of {one.days} working days all of its {one.supply} vehicles "
-            f"were out at once, {share:.0%}, limit {limit:.0%}; {one.peak_out} at most"
+            f"on {one.short_days} of {one.days} working days {_all_out(one.supply)}, {share:.0%}, "
+            f"limit {limit:.0%}; {one.peak_out} at most"
         )
         standing = _standing(share, limit, limit * (1 - rules.alert_margin))
         found.append(Judgement((one.depot_id, AlertKind.DEPOT_SHORT), standing, reason))
     return found
+
+
+def _all_out(supply: int) -> str:
+    if supply == 0:
+        return "vehicles were out of it, which has none of its own"
+    if supply == 1:
+        return "its only vehicle was out"
+    return f"all of its {supply} vehicles were out at once"
 
 
 def judge_retired(retired: Sequence[RetiredObservation], rules: Rules) -> list[Judgement]:

@@ -272,6 +272,7 @@ def _described(
         bound_ore = max(objective_ore, packing.bound_ore)
     saved_m = sum(one.saved_m for one in packing.groups)
     riding = sum(len(one.members) - 1 for one in packing.groups)
+    taking = len(packing.groups)
     return CarpoolPlan(
         municipality_id=inputs.municipality_id,
         inputs_hash=inputs_hash,
@@ -293,9 +294,10 @@ def _described(
             for one, count in before.items()
         ),
         explanation=(
-            f"{riding} of {len(inputs.journeys)} journeys ride along in {len(packing.groups)} "
-            f"vehicles: {saved_m / 1000:,.1f} km less. At most {sum(before.values())} vehicles "
-            f"were out at once, depot by depot; shared, {sum(after.values())}."
+            f"{riding} of {len(inputs.journeys)} journeys {'rides' if riding == 1 else 'ride'} "
+            f"along in {taking} vehicle{'' if taking == 1 else 's'}: {saved_m / 1000:,.1f} km "
+            f"less. At most {sum(before.values())} vehicles were out at once, depot by depot; "
+            f"shared, {sum(after.values())}."
         ),
     )
 

@@ -168,6 +168,24 @@ def _acquired(inputs: CompositionInputs, there: _Ladder, present: int) -> FleetP
     )
 
 
+def by_own_car(
+    inputs: CompositionInputs, chosen: Sequence[Fleet], present: Sequence[Fleet] | None
+) -> str:
+    """Return a sentence about what fleets leave to own cars, empty where it is nothing.
+
+    A small fleet beside a large one is read as thrift, and may be staff who drive themselves.
+    """
+    left = _left_to_own_cars(chosen)
+    if not left:
+        return ""
+    before = "" if present is None else f", {_left_to_own_cars(present)} with the vehicles of now"
+    return f" {left} of {len(inputs.round_trips)} round trips go by own car{before}."
+
+
+def _left_to_own_cars(fleets: Sequence[Fleet]) -> int:
+    return sum(int((one.allotment.kind == OWN_CAR).sum()) for one in fleets)
+
+
 def explanation(
     inputs: CompositionInputs,
     present: tuple[int, int] | None,

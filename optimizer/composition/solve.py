@@ -18,7 +18,7 @@ from optimizer.composition.allotment import OWN_CAR, Weights
 from optimizer.composition.counts import DepotCounts, Fleet
 from optimizer.composition.demand import demands_of
 from optimizer.composition.front import CHEAPEST, Point, front
-from optimizer.composition.reasons import explanation, proposals, shortage
+from optimizer.composition.reasons import by_own_car, explanation, proposals, shortage
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
 from optimizer.effort import Effort
 from optimizer.search import Search
@@ -136,7 +136,8 @@ def _plan(
             (now.ore, now.g) if serves_all else None,
             (picked.ore, picked.g),
             listed or "no vehicles",
-        ),
+        )
+        + by_own_car(inputs, picked.fleets, present if serves_all else None),
     )
 
 

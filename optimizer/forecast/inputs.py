@@ -64,5 +64,5 @@ def forecast_inputs(
         f"{len(inputs.departures)} outings that began on the whole days {first} to {last} ({days} "
         f"days, {len(inputs.holidays)} holidays and days off among these and the {horizon_days} to "
         f"come), by the class of what drove them. What was never driven for want of a vehicle is "
-        "not in them. Only the first week was judged in hindsight.",
+        "not in them. Of the days to come a judgement in hindsight covers the first week.",
     )

@@ -100,8 +100,8 @@ def _reason(
     gained = problem.levels.get((to, vehicle_class), ())[had:gets]
     if gained:
         sentences.append(
-            f"{_lacked(gained, problem.days)} were more than the {had} {word(vehicle_class)}s "
-            f"at {name} could serve; the plan has {gets}."
+            f"{_lacked(gained, problem.days)} were more than the "
+            f"{plural(had, word(vehicle_class))} at {name} could serve; the plan has {gets}."
         )
     if origin is not None:
         sentences += _left_behind(problem, placement, vehicle_id, origin)

@@ -109,7 +109,8 @@ def explanation(
         for verb, sites in (("keep", kept), ("close", closed), ("open", opened))
         if sites
     )
-    asked = f" With exactly {count} sites, as asked." if count is not None else ""
+    so_many = f"{count} site" if count == 1 else f"{count} sites"
+    asked = f" With exactly {so_many}, as asked." if count is not None else ""
     parts = [
         f"{what.capitalize()[:1]}{what[1:]}.{asked}",
         (
@@ -138,7 +139,7 @@ def explanation(
 
 def _less(before: SitesCost, after: SitesCost) -> str:
     saved = before.cost_dkk - after.cost_dkk
-    return f"{saved:,.0f} DKK saved" if saved >= 0 else f"{-saved:,.0f} DKK more"
+    return f"{saved:,.0f} DKK saved" if saved >= 0 else f"{-saved:,.0f} DKK lost"
 
 
 def _trips(count: float) -> str:

@@ -218,3 +218,16 @@ def test_depots_that_are_short(short_days: int, days: int, expected: Standing | 
     depot = DepotObservation("syddjurs/hall", 3, days, short_days, 4)
     found = judge_depots([depot], RULES)
     assert [one.standing for one in found] == ([] if expected is None else [expected])
+
+
+@pytest.mark.parametrize(
+    ("supply", "words"),
+    [
+        (0, "days vehicles were out of it, which has none of its own, 30%"),
+        (1, "days its only vehicle was out, 30%"),
+        (2, "days all of its 2 vehicles were out at once, 30%"),
+    ],
+)
+def test_a_depot_that_is_short_says_of_how_many(supply: int, words: str) -> None:
+    (found,) = judge_depots([DepotObservation("syddjurs/hall", supply, 20, 6, 4)], RULES)
+    assert words in found.reason

@@ -106,6 +106,14 @@ def test_acquisitions_say_what_they_take_and_what_they_save() -> None:
     assert plan.status is SolverStatus.OPTIMAL
 
 
+@pytest.mark.parametrize(("km", "says"), [(5, True), (100, False)])
+def test_a_small_fleet_says_how_much_it_leaves_to_own_cars(km: float, says: bool) -> None:  # noqa: FBT001
+    plan = compose(inputs([daily(day, km) for day in range(5)], kinds=(EV,)), SEARCH)
+    words = "5 of 5 round trips go by own car, 5 with the vehicles of now."
+    assert (words in plan.explanation) is says
+    assert ("own car" in plan.explanation) is says
+
+
 def test_charging_between_round_trips_needs_a_second_electric_car() -> None:
     only_ev = (EV,)
     must = CompositionRules(own_cars=False)

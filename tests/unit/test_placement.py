@@ -111,7 +111,7 @@ def test_an_idle_car_goes_where_one_is_lacking_and_the_plan_says_why() -> None:
     price_dkk = round(relocation_ore(vehicles[1], hall, school) / 100)
     assert (move.vehicle_id, move.from_depot_id, move.to_depot_id) == ("m/2", HALL, SCHOOL)
     assert move.reason == (
-        "20 round trips on 20 of 20 days (mostly before noon) were more than the 1 cars at School "
+        "20 round trips on 20 of 20 days (mostly before noon) were more than the 1 car at School "
         "could serve; the plan has 2. Hall has needed no more than 1 of its 2. "
         f"The move costs {price_dkk} DKK."
     )

@@ -230,10 +230,17 @@ def test_what_must_stay_stays_and_its_own_cost_is_counted() -> None:
 
 
 def test_exactly_so_many_sites_are_proposed_also_where_fewer_would_do() -> None:
-    for count in (1, 2, 3):
+    for count, words in ((1, "1 site"), (2, "2 sites"), (3, "3 sites")):
         plan = answer(fleet(FAR), count=count)
         assert plan.proposed.sites == count == sum(one.is_open for one in plan.sites)
-        assert f"With exactly {count} sites, as asked." in plan.explanation
+        assert f"With exactly {words}, as asked." in plan.explanation
+
+
+def test_sites_that_cost_more_than_they_spare_are_a_loss_and_not_more_of_a_saving() -> None:
+    plan = answer(fleet(FAR), count=3, site_dkk=1_000_000)
+    dearer_dkk = plan.proposed.cost_dkk - plan.nearest.cost_dkk
+    assert dearer_dkk > 0
+    assert f"and {dearer_dkk:,.0f} DKK lost by having the proposed sites." in plan.explanation
 
 
 @pytest.mark.parametrize(
