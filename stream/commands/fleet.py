@@ -176,6 +176,7 @@ def list_(
     )
     for column in table.columns:
         column.overflow = "fold"
+    table.columns[0].no_wrap = True  # to be copied
     for one in with_connection(read):
         until = "" if one.in_service_until is None else str(one.in_service_until)
         named = one.name not in {one.vehicle_id, local_part(one.vehicle_id)}

@@ -40,12 +40,12 @@ def show_list(plans: Sequence[PlanLine], requests: Sequence[RequestLine], consol
         console.print("no plan yet; `fleetpulse plan MUNICIPALITY --wait` asks for one")
     if not requests:
         return
-    table = _ids(_table("request without a plan", "asked, by", "answer"))
+    table = _ids(_table("request without a plan, and why", "asked, by"))
     for asked in requests:
+        answer = asked.outcome or "no answer yet: waits for the planner"
         table.add_row(
-            str(asked.request_id),
+            f"{asked.request_id}\n{escape(answer)}",
             f"{_minute(asked.requested_at)}\n{escape(asked.requested_by)}",
-            "none yet: waits for the planner" if asked.outcome is None else escape(asked.outcome),
         )
     console.print(table)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from infra.database.plans import PlanLine
+from infra.database.plans import PlanLine, RequestLine
 from infra.database.studies import StudyLine
 from schemas.outcome import PlanState
 from schemas.plan import SolverStatus
@@ -95,3 +95,14 @@ def test_a_plan_that_places_nothing_is_told_from_one_without_moves(
     said = printed(lambda console: show_list([one], [], console))
     assert (words in said) if words else ("places" not in said)
     assert "no plan yet" in printed(lambda console: show_list([], [], console))
+
+
+def test_the_setting_that_refused_a_request_can_be_copied() -> None:
+    setting = "FLEETPULSE_PLANNER_MIN_ROUND_TRIPS"
+    asked = RequestLine(
+        request_id=uuid.uuid4(),
+        requested_at=AT,
+        requested_by="a coordinator",
+        outcome=f"refused: 0 round trips in 84 days, at least 280 are needed ({setting})",
+    )
+    assert setting in printed(lambda console: show_list([], [asked], console))
