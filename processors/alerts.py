@@ -70,7 +70,8 @@ class DepotObservation:
     """What was out of one depot in a window of observation, and what is at home there.
 
     `days` are those with available time, `short_days` those of them on which as many vehicles as
-    are at home there, or more, were out at once; `peak_out` is the most that ever were.
+    are at home there today, or more, were out at once, and more where that is one only; `peak_out`
+    is the most that ever were.
     """
 
     depot_id: str
@@ -142,7 +143,7 @@ def _all_out(supply: int) -> str:
     if supply == 0:
         return "vehicles were out of it, which has none of its own"
     if supply == 1:
-        return "its only vehicle was out"
+        return "more than its only vehicle were out at once"
     return f"all of its {supply} vehicles were out at once"
 
 

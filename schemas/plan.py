@@ -34,6 +34,11 @@ class SolverStatus(StrEnum):
     INFEASIBLE = "infeasible"
     UNKNOWN = "unknown"
 
+    @property
+    def places(self) -> bool:
+        """Whether there is an answer: a placement that can be carried out."""
+        return self in {SolverStatus.OPTIMAL, SolverStatus.FEASIBLE}
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

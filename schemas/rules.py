@@ -158,7 +158,7 @@ class Rules(BaseModel):
         gt=0,
         le=1,
         description="A depot is short when on more than this share of its working days all of its "
-        "vehicles, or more, were out at once (ours: one day in four)",
+        "vehicles, or more, were out at once; more, where it has one only (ours: one day in four)",
     )
     silent_after_h: float = Field(
         default=72.0,

@@ -79,19 +79,20 @@ LEFT JOIN read USING (vehicle_id)
 ORDER BY seen.vehicle_id
 """
 
+# By who is at home there today, also on the days before: an alert asks whether there are enough.
 _DEPOTS_OBSERVED: Final = """
-SELECT o.depot_id, (array_agg(o.supply ORDER BY o.day DESC))[1]::integer AS supply,
-       count(*)::integer AS days,
-       (count(*) FILTER (WHERE o.peak_out >= greatest(o.supply, 1)))::integer AS short_days,
+SELECT o.depot_id, s.supply::integer AS supply, count(*)::integer AS days,
+       (count(*) FILTER (WHERE o.peak_out >= CASE s.supply WHEN 0 THEN 1 WHEN 1 THEN 2
+                                                  ELSE s.supply END))::integer AS short_days,
        max(o.peak_out)::integer AS peak_out
-FROM depot_occupancy_day o
+FROM depot_occupancy_day o JOIN depot_supply s USING (municipality_id, depot_id)
 WHERE o.municipality_id = %(municipality_id)s
   AND o.day >= %(until)s - make_interval(days => %(days)s) AND o.day < %(until)s
   AND EXISTS (
       SELECT 1 FROM local_day d JOIN available_time a USING (municipality_id, local_day)
       WHERE d.municipality_id = o.municipality_id AND d.started_at = o.day
         AND NOT isempty(a.during))
-GROUP BY o.depot_id ORDER BY o.depot_id
+GROUP BY o.depot_id, s.supply ORDER BY o.depot_id
 """
 
 _RETIRED: Final = """

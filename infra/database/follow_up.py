@@ -16,7 +16,6 @@ from schemas.fleet import Home
 from schemas.outcome import PlanOutcome, PlanState
 from schemas.plan import SolverStatus
 
-_PLACED: Final = (SolverStatus.OPTIMAL, SolverStatus.FEASIBLE)
 _ORE_PER_DKK: Final = 100
 _AHEAD_AT_MOST: Final = timedelta(days=31)
 """So far ahead it can be accepted that a plan is carried out."""
@@ -46,15 +45,17 @@ async def accept(
     by: str,
     since: datetime | None = None,
 ) -> UUID:
-    """Accept a plan, the newest without an id, to be carried out since an instant, or now.
+    """Accept a plan, to be carried out since an instant, or now.
+
+    Without an id, the newest that is proposed and places something, else the newest.
 
     What was accepted before is superseded, and so are earlier proposals. A proposal that a newer
     one has followed may still be accepted: deciding takes longer than a night. Return the plan's
     id. Call it in a transaction. Raises `DecisionError`, also for an instant before the end of the
     demand that the plan was made from, or more than 31 days ahead.
     """
-    plan_id, state, status = await _chosen(connection, municipality_id, plan_id)
-    if status not in _PLACED:
+    plan_id, state, status = await _chosen(connection, municipality_id, plan_id, acceptable=True)
+    if not status.places:
         raise DecisionError(
             f"plan {plan_id} is {status}: it places nothing; remedy: mend what its explanation "
             "names, and ask for another"
@@ -133,7 +134,11 @@ async def reject(
 
 
 async def _chosen(
-    connection: Connection, municipality_id: str, plan_id: UUID | None
+    connection: Connection,
+    municipality_id: str,
+    plan_id: UUID | None,
+    *,
+    acceptable: bool = False,
 ) -> tuple[UUID, PlanState, SolverStatus]:
     """Return and lock a plan; who decides upon one of the same municipality waits.
 
@@ -145,8 +150,10 @@ async def _chosen(
     )
     cursor = await connection.execute(
         "SELECT plan_id, state, status FROM plan WHERE municipality_id = %s "
-        "AND (%s::uuid IS NULL OR plan_id = %s) ORDER BY created_at DESC LIMIT 1 FOR UPDATE",
-        [municipality_id, plan_id, plan_id],
+        "AND (%s::uuid IS NULL OR plan_id = %s) "
+        "ORDER BY (%s AND state = 'proposed' AND status = ANY (%s)) DESC, created_at DESC "
+        "LIMIT 1 FOR UPDATE",
+        [municipality_id, plan_id, plan_id, acceptable, [s for s in SolverStatus if s.places]],
     )
     row = await cursor.fetchone()
     if row is None:

@@ -180,15 +180,16 @@ async def store_plan(
 ) -> None:
     """Store a plan, its moves, its message and the requests it answers, in one transaction.
 
-    It supersedes what was proposed before and not decided.
+    It supersedes what was proposed before and not decided, unless it places nothing itself.
     """
     document = plan.model_dump(mode="json")
     async with connection.transaction():
-        await connection.execute(
-            "UPDATE plan SET state = 'superseded' "
-            "WHERE municipality_id = %s AND state = 'proposed'",
-            [plan.municipality_id],
-        )
+        if plan.status.places:
+            await connection.execute(
+                "UPDATE plan SET state = 'superseded' "
+                "WHERE municipality_id = %s AND state = 'proposed'",
+                [plan.municipality_id],
+            )
         await connection.execute(
             "INSERT INTO plan (plan_id, municipality_id, created_at, trigger, trigger_reason, "
             "demand_from, demand_to, round_trip_count, inputs_hash, seed, status, objective_dkk, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -31,6 +31,8 @@ class PlanLine:
     moves: int
     new_homes: int
     saves_dkk: float
+    backtest_ratio: float | None
+    """What it would have cost on the weeks kept back, over what these cost as it was."""
     trigger_reason: str
 
 
@@ -65,11 +67,16 @@ async def list_plans(connection: Connection, municipality_id: str) -> list[PlanL
             "(SELECT count(m.from_depot_id) FROM plan_move m WHERE m.plan_id = p.plan_id) "
             "AS moves, (SELECT count(*) FROM plan_move m WHERE m.plan_id = p.plan_id "
             "AND m.from_depot_id IS NULL) AS new_homes, "
-            "p.cost_before_dkk - p.objective_dkk AS saves_dkk, p.trigger_reason FROM plan p "
+            "p.cost_before_dkk - p.objective_dkk AS saves_dkk, "
+            "(p.document -> 'backtest' ->> 'cost_ratio')::float8 AS backtest_ratio, "
+            "p.trigger_reason FROM plan p "
             "WHERE p.municipality_id = %s ORDER BY p.created_at DESC",
             [municipality_id],
         )
-        return await cursor.fetchall()
+        return [
+            replace(one, state=PlanState(one.state), status=SolverStatus(one.status))
+            for one in await cursor.fetchall()
+        ]
 
 
 async def list_requests(

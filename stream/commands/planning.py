@@ -94,6 +94,7 @@ def accept(
         kept = with_connection(decide)
     typer.echo(f"accepted by {who}: {kept.plan.plan_id}")
     typer.echo(promise(kept.plan))
+    typer.echo(f"back-test: {kept.plan.backtest_explanation}")
 
 
 @plan.command("reject")

@@ -20,7 +20,6 @@ from stream.wording import counted, moves_in_words
 
 _ID_WIDTH: Final = 36
 """Of a UUID as text."""
-_PLACES_NOTHING: Final = frozenset({SolverStatus.INFEASIBLE, SolverStatus.UNKNOWN})
 
 
 def show_list(plans: Sequence[PlanLine], requests: Sequence[RequestLine], console: Console) -> None:
@@ -30,7 +29,8 @@ def show_list(plans: Sequence[PlanLine], requests: Sequence[RequestLine], consol
         by = f" by {escape(one.decided_by)}" if one.decided_by else ""
         table.add_row(
             f"{one.plan_id}\n{escape(one.trigger_reason)}",
-            f"{_minute(one.created_at)}\n{one.state}{by}{_unplaced(one.status)}",
+            f"{_minute(one.created_at)}\n{one.state}{by}{_unplaced(one.status)}"
+            f"{_backtest(one.backtest_ratio)}",
             str(one.moves) + (f"\n+ {one.new_homes} new" if one.new_homes else ""),
             f"{one.saves_dkk:,.0f}",
         )
@@ -122,11 +122,19 @@ def _policy(one: PlacementPolicy | None) -> str:
 
 def _unplaced(status: SolverStatus) -> str:
     """Return what sets a plan that places nothing apart from one that finds nothing to move."""
-    return f"\n{status}: places nothing" if status in _PLACES_NOTHING else ""
+    return "" if status.places else f"\n{status}: places nothing"
+
+
+def _backtest(ratio: float | None) -> str:
+    """Return what the weeks kept back say of what a plan saves."""
+    if ratio is None:
+        return ""
+    more = ratio - 1
+    return f"\nback-test: {abs(more):.0%} {'dearer' if more > 0 else 'less'}"
 
 
 def _proof(plan: PlacementPlan) -> str:
-    if plan.status in _PLACES_NOTHING:
+    if not plan.status.places:
         return f"{plan.status.value}: nothing is placed, every vehicle is left where it stands"
     costs = (
         f"{plan.status.value}: it costs {plan.objective_dkk:,.0f} DKK against "

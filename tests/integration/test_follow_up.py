@@ -296,6 +296,30 @@ def test_a_plan_that_places_nothing_cannot_be_accepted(settings: Settings) -> No
     assert "is infeasible: it places nothing" in refused.stderr
 
 
+def test_a_plan_that_places_nothing_leaves_the_one_before_it_to_be_accepted(
+    settings: Settings,
+) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+
+    async def scenario() -> None:
+        async with planned(hurried(settings)):
+            change(settings, "UPDATE depot SET capacity = 1")
+            await plan_again(settings, 2)
+
+    run(scenario())
+    found = plans(settings)
+    assert sorted(row["status"] for row in found) == ["infeasible", "optimal"]
+    assert {row["state"] for row in found} == {"proposed"}
+    accepted = fleetpulse(settings, "plan", "accept", "m")
+    assert accepted.returncode == 0, accepted.stderr
+    assert "back-test: " in accepted.stdout
+    assert {row["status"]: row["state"] for row in plans(settings)} == {
+        "infeasible": "proposed",
+        "optimal": "accepted",
+    }
+
+
 def test_a_plan_is_asked_for_with_and_without_the_word(settings: Settings) -> None:
     enter_fleet(settings)
     assert fleetpulse(settings, "plan", "m").stdout.startswith("requested: ")

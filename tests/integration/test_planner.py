@@ -208,7 +208,7 @@ def test_a_forecast_is_made_if_the_settings_want_one_and_knows_days_off(
 
 
 def test_a_plan_for_an_unknown_municipality_cannot_be_asked_for(settings: Settings) -> None:
-    with pytest.raises(UnknownMunicipalityError, match="'nowhere' is not entered"):
+    with pytest.raises(UnknownMunicipalityError, match="municipality nowhere is not entered"):
         asyncio.run(ask(settings, "nowhere"))
 
 

@@ -224,7 +224,7 @@ def test_depots_that_are_short(short_days: int, days: int, expected: Standing | 
     ("supply", "words"),
     [
         (0, "days vehicles were out of it, which has none of its own, 30%"),
-        (1, "days its only vehicle was out, 30%"),
+        (1, "days more than its only vehicle were out at once, 30%"),
         (2, "days all of its 2 vehicles were out at once, 30%"),
     ],
 )

@@ -90,11 +90,35 @@ def test_a_plan_that_places_nothing_is_told_from_one_without_moves(
         moves=0,
         new_homes=0,
         saves_dkk=0.0,
+        backtest_ratio=None,
         trigger_reason="asked for by a coordinator",
     )
     said = printed(lambda console: show_list([one], [], console))
     assert (words in said) if words else ("places" not in said)
+    assert "back-test" not in said
     assert "no plan yet" in printed(lambda console: show_list([], [], console))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(1.319, "back-test: 32% dearer"), (0.578, "back-test: 42% less"), (1.0, "back-test: 0% less")],
+)
+def test_what_the_weeks_kept_back_say_of_a_plan_stands_in_the_list(
+    ratio: float, words: str
+) -> None:
+    one = PlanLine(
+        plan_id=uuid.uuid4(),
+        created_at=AT,
+        state=PlanState.PROPOSED,
+        status=SolverStatus.OPTIMAL,
+        decided_by=None,
+        moves=2,
+        new_homes=0,
+        saves_dkk=483.0,
+        backtest_ratio=ratio,
+        trigger_reason="drift",
+    )
+    assert words in printed(lambda console: show_list([one], [], console))
 
 
 def test_the_setting_that_refused_a_request_can_be_copied() -> None:
