@@ -179,11 +179,13 @@ class Folding:
             changes = self._run.changes(state, as_before=as_before)
             return state, _with_early(changes, self._early) if self._early else changes
         since = min(self._early)
+        # Of a vehicle that was not seen yet before either, all rows begin later.
+        until = max(self._early) if as_before else None
         return state, Changes(
-            Replaced(since, ()),
-            Replaced(since, ()),
-            Replaced(since, ()),
-            Replaced(hour_of(since), ()),
+            Replaced(since, (), until),
+            Replaced(since, (), until),
+            Replaced(since, (), until),
+            Replaced(hour_of(since), (), None if until is None else hour_of(until)),
             self._early,
             (),
         )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from processors.arrivals import Arrival, resolve
 from processors.segments import SegmentState
-from processors.vehicle import advance
+from processors.vehicle import Folding, advance
 from schemas.fix import Fix, NativeFix
 from schemas.rules import Rules
 
@@ -113,3 +113,20 @@ def test_a_position_sent_in_private_mode_is_not_kept() -> None:
 def test_a_missing_position_is_refused_unless_the_mode_is_private() -> None:
     with pytest.raises(ValidationError, match="send them, or private_mode true"):
         NativeFix(vehicle_id="car-1", recorded_at=_START, lat=56.3)
+
+
+def test_a_late_private_fix_from_before_the_vehicle_was_seen_takes_no_later_row() -> None:
+    """Folded again up to the next fix, after which the state is what it was: nothing known yet."""
+    late, known, seen = _fix(0, None), _fix(5, None), _fix(10, 0.0)
+    _, old = advance(None, [known, seen, _fix(20, 0.0)], (), Rules())
+    folding = Folding(None, (), Rules())
+    folding.take([late, known])
+    state, new = folding.result(as_before=True)
+    assert state.timeline is None
+    assert set(new.refused) == {late.recorded_at, known.recorded_at}
+    for stays, replaced in (
+        (old.segments.rows[0].started_at, new.segments),
+        (old.hours.rows[0].hour, new.hours),
+    ):
+        assert replaced.until is not None
+        assert replaced.since <= replaced.until <= stays
