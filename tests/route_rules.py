@@ -157,12 +157,15 @@ def least_cost_dkk(inputs: RouteInputs, travel: Travel) -> float:
 
 
 def _can_drive(roads: Roads, vehicle: RouteVehicle, order: Sequence[Visit]) -> bool:
-    """Try to leave at the shift's start, and so that one of the visits begins without waiting."""
+    """Try to leave at the shift's start, and so that a visit begins at its first or last instant.
+
+    Who leaves later is away for less, until one visit would begin too late.
+    """
     leaves = [vehicle.shift_from]
     away, at = timedelta(0), vehicle.start_depot_id
     for visit in order:
         away += roads.time(vehicle, at, visit.visit_id)
-        leaves.append(visit.earliest_at - away)
+        leaves += [visit.earliest_at - away, visit.latest_at - away]
         away += timedelta(seconds=visit.service_s)
         at = visit.visit_id
     return any(
