@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, date, datetime, time
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -54,6 +55,8 @@ async def carry_out(
 
 async def show_followed(settings: Settings, console: Console) -> None:
     """Tell of each accepted plan what it promised, and what each week has brought of it."""
+    # What is logged of each week stands in the tables below; what goes wrong is still said.
+    logging.getLogger("stream.planner").setLevel(logging.WARNING)
     async with await connect(settings) as connection:
         # The planner does so every hour: here all weeks have passed in a minute.
         await reckon(connection, datetime.now(UTC), _EVER)
