@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+from infra.database.hung import APPLICATION
 from infra.settings import Settings
 
 Connection = AsyncConnection[TupleRow]
@@ -30,7 +31,8 @@ def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None 
     Connections are checked before use, so that a restarted server costs a retry, not an error.
     With `silence_s`, the server ends a transaction whose owner has been silent for so long, and
     a statement that takes longer than a minute: a worker that hangs, or whose machine is gone,
-    must not hold the rows that its successor needs.
+    must not hold the rows that its successor needs. One that hangs within a COPY no timeout
+    reaches: see `infra.database.hung`.
     """
 
     async def prepare(connection: AsyncConnection[TupleRow]) -> None:
@@ -57,5 +59,5 @@ def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None 
         reconnect_timeout=_CONNECT_LIMIT_S,
         configure=prepare,
         check=AsyncConnectionPool.check_connection,
-        kwargs={"application_name": "fleetpulse", **NOTICE_LOSS},
+        kwargs={"application_name": APPLICATION, **NOTICE_LOSS},
     )

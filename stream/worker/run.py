@@ -13,10 +13,13 @@ from infra.settings import Settings
 from stream.health import database_problem, probes
 from stream.relay import relay
 from stream.worker.app import Health, make_app, running
+from stream.worker.successor import end_hung_sessions
 from stream.worker.watch import watch
 
 _COLLECT: Final = (50_000, 20, 50)
 _STOP_LIMIT_S: Final = 10.0
+_CONNECTIONS: Final = 5
+"""For the stream, the outbox, the watch, hung sessions and the probe: none waits for another's."""
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -30,8 +33,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     gc.set_threshold(*_COLLECT)
     health = Health()
     async with AsyncExitStack() as stack:
+        silence_s = settings.kafka.session_timeout_s
         pool = await stack.enter_async_context(
-            make_pool(settings, silence_s=settings.kafka.session_timeout_s)
+            make_pool(settings, max_size=_CONNECTIONS, silence_s=silence_s)
         )
 
         async def problem() -> str | None:
@@ -40,26 +44,28 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(
             probes(problem, settings.metrics_host, settings.metrics_port)
         )
-        relay_stop = asyncio.Event()
-        relaying = asyncio.create_task(relay(pool, settings.kafka, relay_stop))
+        beside_stop = asyncio.Event()
         topics = Topics.named(settings.kafka.topic_prefix)
-        watching = asyncio.create_task(watch(pool, topics, settings.watch_every_s, relay_stop))
+        beside = [
+            asyncio.create_task(relay(pool, settings.kafka, beside_stop)),
+            asyncio.create_task(watch(pool, topics, settings.watch_every_s, beside_stop)),
+            asyncio.create_task(end_hung_sessions(pool, silence_s, beside_stop)),
+        ]
         try:
             async with running(make_app(settings, pool, health)):
                 asked = asyncio.create_task(stop.wait())
                 ended = asyncio.create_task(health.ended.wait())
-                await asyncio.wait(
-                    (asked, ended, relaying, watching), return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait((asked, ended, *beside), return_when=asyncio.FIRST_COMPLETED)
                 asked.cancel()
                 ended.cancel()
         finally:
-            relay_stop.set()
-            _, slow = await asyncio.wait((relaying, watching), timeout=_STOP_LIMIT_S)
+            beside_stop.set()
+            _, slow = await asyncio.wait(beside, timeout=_STOP_LIMIT_S)
             for task in slow:  # nothing half done: each works in one transaction
                 task.cancel()
             await asyncio.gather(*slow, return_exceptions=True)
-            for task in {relaying, watching} - slow:
-                task.result()
+            for task in beside:
+                if task not in slow:
+                    task.result()
     if health.fatal is not None:
         raise health.fatal

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from infra.database.hung import APPLICATION
 from infra.database.stream import Partition
 from infra.embedded.guardian import Guardian
 from infra.kafka import Held, Topics, client_options, create_topics
@@ -203,6 +204,35 @@ def test_a_zombie_and_its_successor_write_each_record_once(
             )
             assert zombie.child.process.poll() is None, zombie.child.tail()
     found, undisturbed = rows_and_undisturbed_rows(installation, more)
+    assert found == undisturbed
+
+
+def test_a_worker_that_stopped_within_a_copy_holds_its_partitions_no_longer_than_a_session_lasts(
+    installation: Settings, guardian: Guardian, tmp_path: Path
+) -> None:
+    """No timeout of PostgreSQL reaches a session whose client owes it the rows of a COPY."""
+    messages = shifts(vehicles=8, fixes=40, partitions=installation.kafka.partitions)
+    produce(installation, messages)
+    url = installation.database_url.get_secret_value()
+    topic = Topics.named(installation.kafka.topic_prefix).fixes
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO stream_progress (topic, partition, next_offset) "
+            "SELECT %s, generate_series(0, %s), 0",
+            [topic, installation.kafka.partitions - 1],
+        )
+    with closing(psycopg.connect(url, application_name=APPLICATION)) as stopped:
+        stopped.execute("SELECT FROM stream_progress FOR UPDATE")
+        stopped.pgconn.send_query(b"COPY trip (vehicle_id) FROM STDIN")
+        with worker(installation, guardian, tmp_path) as successor:
+            wait_for(
+                lambda: processed(installation) == len(messages),
+                limit_s=60,
+                what="the second takes over",
+                who=(successor,),
+            )
+            assert "hung session ended" in successor.child.log.read_text()
+    found, undisturbed = rows_and_undisturbed_rows(installation, messages)
     assert found == undisturbed
 
 
