@@ -24,7 +24,8 @@ from bench.rivals import RIVALS
 from schemas.fix import Fix
 from schemas.ids import scoped
 from schemas.rules import Rules
-from stream.simulator import SimulatedDay, SimulationConfig, simulate
+from stream.simulator.config import SimulationConfig
+from stream.simulator.simulation import SimulatedDay, simulate
 from tests.scenario.truth_score import Score, score_idling, score_trips
 
 TOLERANCE_S: Final = 60.0

@@ -103,10 +103,14 @@ def explain(error: Exception) -> str:
 
 
 def _database_errors() -> tuple[type[Exception], ...]:
-    """Return what a database raises; SQLAlchemy, under migrations only, takes long to import."""
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+    """Return what a database raises.
 
-    return psycopg.Error, PoolTimeout, SQLAlchemyError
+    SQLAlchemy, under migrations only, takes long to import: where it is not, it raised nothing.
+    """
+    raised: list[type[Exception]] = [psycopg.Error, PoolTimeout]
+    if (sqlalchemy := sys.modules.get("sqlalchemy.exc")) is not None:
+        raised.append(sqlalchemy.SQLAlchemyError)
+    return tuple(raised)
 
 
 def _database() -> str:

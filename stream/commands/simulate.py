@@ -81,10 +81,10 @@ def simulate(  # noqa: PLR0913, PLR0917 - each is an option of the command
     The first time, enter the fleet with --register, create a key for each municipality with
     `fleetpulse key create`, then push with --key. Pushing twice does no harm.
     """
-    from stream.simulator import SimulationConfig
-    from stream.simulator import simulate as make_fleet
+    from stream.simulator.config import SimulationConfig
     from stream.simulator.push import enter as enter_fleet
     from stream.simulator.push import send
+    from stream.simulator.simulation import simulate as make_fleet
     from stream.vendor import VendorError
 
     console = Console()

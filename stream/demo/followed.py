@@ -19,7 +19,7 @@ from schemas.plan import PlacementPlan
 from stream.calendars import CalendarKeeper
 from stream.commands.plans_shown import promise, show_outcomes
 from stream.planner.outcomes import reckon
-from stream.simulator import SimulatedFleet, Simulation
+from stream.simulator.simulation import SimulatedFleet, Simulation
 
 BY: Final = "the demo"
 _EVER: Final = 1_000

@@ -34,13 +34,8 @@ from stream.calendars import CalendarKeeper
 from stream.commands.plan_awaited import NoPlanError, plan_of
 from stream.demo import followed, latency
 from stream.demo.stack import Stack
-from stream.simulator import (
-    SimulatedDay,
-    SimulatedFleet,
-    Simulation,
-    SimulationConfig,
-    simulate,
-)
+from stream.simulator.config import SimulationConfig
+from stream.simulator.simulation import SimulatedDay, SimulatedFleet, Simulation, simulate
 from stream.vendor import VendorClient
 
 _VENDOR: Final = "simulator"

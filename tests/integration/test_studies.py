@@ -22,7 +22,8 @@ from schemas.carpool import CarpoolPlan
 from schemas.fix import Fix
 from schemas.ids import scoped
 from schemas.study import Study, figures_of
-from stream.simulator import SimulationConfig, simulate
+from stream.simulator.config import SimulationConfig
+from stream.simulator.simulation import simulate
 from stream.studies import make
 from stream.worker.writer import Writer
 from tests.processes import command

@@ -23,7 +23,8 @@ from schemas.fix import Fix, NativeFix
 from schemas.fleet import VehicleType
 from schemas.ids import scoped
 from schemas.rules import Rules
-from stream.simulator import SimulatedDay, SimulatedFleet, SimulationConfig, simulate
+from stream.simulator.config import SimulationConfig
+from stream.simulator.simulation import SimulatedDay, SimulatedFleet, simulate
 from tests.scenario.truth_score import Score, score_idling, score_trips
 
 _MONDAY = date(2026, 3, 2)
