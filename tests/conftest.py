@@ -7,31 +7,20 @@ import signal
 import uuid
 from collections.abc import Iterator
 
-import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from infra.database.migrate import migrate
 from infra.embedded.directory import Account, make_run_directory
 from infra.embedded.guardian import Guardian
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.tansu import EmbeddedBroker
 from infra.settings import KafkaSettings, Settings
 from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available
+from tests.databases import Databases
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts us in the background has us ignore interrupts, and all that we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _with_database(url: str, name: str) -> str:
-    """Return the connection string with another database."""
-    if "://" in url:
-        head, _, query = url.partition("?")
-        return head.rsplit("/", 1)[0] + f"/{name}" + (f"?{query}" if query else "")
-    return make_conninfo(url, dbname=name)
 
 
 @pytest.fixture(scope="session")
@@ -55,42 +44,18 @@ def server_url(guardian: Guardian) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(server_url: str) -> Iterator[str | None]:
-    """Yield the name of a migrated database that tests copy.
-
-    None on a given server: TimescaleDB's background workers stay connected to each database, and
-    a database with connections cannot be copied. There each test migrates its own.
-    """
-    if os.environ.get("TEST_TIMESCALE_DSN"):
-        yield None
-        return
-    name = f"fleetpulse_template_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        migrate(_with_database(server_url, name))
-        yield name
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+def databases(server_url: str) -> Iterator[Databases]:
+    """Yield what makes databases on the server."""
+    made = Databases(server_url, copies=not os.environ.get("TEST_TIMESCALE_DSN"))
+    yield made
+    made.drop_templates()
 
 
 @pytest.fixture
-def database_url(server_url: str, migrated_template: str | None) -> Iterator[str]:
+def database_url(databases: Databases) -> Iterator[str]:
     """Yield a superuser's connection to a migrated, empty database of the test's own."""
-    name = f"fleetpulse_test_{uuid.uuid4().hex[:12]}"
-    template = migrated_template or "template0"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-        try:
-            if migrated_template is None:
-                migrate(_with_database(server_url, name))
-            yield _with_database(server_url, name)
-        finally:
-            connection.execute(
-                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-            )
+    with databases.migrated() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

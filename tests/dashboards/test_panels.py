@@ -34,7 +34,7 @@ def target_of(title: str) -> Mapping[str, Any]:
     return target
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_the_overview_adds_up(reader: Connection, range_shown: TimeRange) -> None:
     [row] = run(reader, target_of("The chosen vehicles in the chosen time"), range_shown)
     assert row["Vehicles"] == len(VEHICLES)
@@ -45,7 +45,7 @@ def test_the_overview_adds_up(reader: Connection, range_shown: TimeRange) -> Non
     assert float(row["Of available time"]) == pytest.approx(used_min / 540, rel=0.05)
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_the_hours_of_a_vehicles_day_are_all_there(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -54,7 +54,7 @@ def test_the_hours_of_a_vehicles_day_are_all_there(
     assert hours == pytest.approx(24 * DAYS * len(VEHICLES))
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_km_precision_is_told_by_home_and_only_complete_round_trips_count(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -73,7 +73,7 @@ def test_km_precision_is_told_by_home_and_only_complete_round_trips_count(
     assert rows[0]["Open"] == pytest.approx(km[None])
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_time_away_is_none_of_the_time_at_a_depot(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -85,7 +85,7 @@ def test_time_away_is_none_of_the_time_at_a_depot(
     assert north[len(north) // 2] == pytest.approx((60 + 48) / 2 / 1440)
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_underuse_is_judged_as_the_processor_judges_it(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -121,7 +121,7 @@ def test_underuse_is_judged_as_the_processor_judges_it(
     assert rows[0]["Share limit"] == Rules().underused_below_class_share
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_the_plan_shows_its_moves_and_its_saving(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -142,16 +142,16 @@ PLAN_PANELS = (
 )
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_an_accepted_plan_stays_in_sight_when_others_are_proposed(
-    reader: Connection, database_url: str, range_shown: TimeRange
+    reader: Connection, fleet_url: str, range_shown: TimeRange
 ) -> None:
     def states() -> set[str]:
         return {
             row["State"] for one in PLAN_PANELS for row in run(reader, target_of(one), range_shown)
         }
 
-    with psycopg.connect(database_url, autocommit=True) as owner:
+    with psycopg.connect(fleet_url, autocommit=True) as owner:
         for state, days in (("superseded", 1), ("proposed", 2), ("rejected", 3)):
             owner.execute(
                 "INSERT INTO plan SELECT (p).* FROM (SELECT jsonb_populate_record(p, "
@@ -167,9 +167,9 @@ def test_an_accepted_plan_stays_in_sight_when_others_are_proposed(
         assert states() == {"proposed"}
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
-def test_readers_learn_nobodys_name_from_plans(reader: Connection, database_url: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as owner:
+@pytest.mark.parametrize("filling", ["filled"])
+def test_readers_learn_nobodys_name_from_plans(reader: Connection, fleet_url: str) -> None:
+    with psycopg.connect(fleet_url, autocommit=True) as owner:
         owner.execute(
             "UPDATE plan SET trigger = 'on-demand', trigger_reason = 'asked for by Ea Lund', "
             "decided_by = 'Ea Lund', accepted_by = 'Ea Lund', document = document "
@@ -185,7 +185,7 @@ def test_readers_learn_nobodys_name_from_plans(reader: Connection, database_url:
     assert kept == ("accepted", "asked for", "asked for", True, True)
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_the_back_test_shows_all_contenders_beside_the_fleet_as_it_was(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -206,7 +206,7 @@ def test_the_back_test_shows_all_contenders_beside_the_fleet_as_it_was(
     assert said["In words"].startswith("The plan costs 12.0% less")
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_fleets_lie_between_cost_and_co2e_beside_the_one_that_stands(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -224,7 +224,7 @@ def test_fleets_lie_between_cost_and_co2e_beside_the_one_that_stands(
     ]
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_departures_to_come_are_added_up_by_depot_and_day(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -237,7 +237,7 @@ def test_departures_to_come_are_added_up_by_depot_and_day(
     assert (second - first).days == 1
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_sites_to_keep_close_and_open_stand_beside_what_they_cost(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -257,7 +257,7 @@ def test_sites_to_keep_close_and_open_stand_beside_what_they_cost(
     ]
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_a_vehicles_available_time_is_shown_with_several_numbers(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -274,7 +274,7 @@ def test_a_vehicles_available_time_is_shown_with_several_numbers(
         assert row["Used beyond"] == 0
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_a_depots_peak_is_what_was_out_at_once_beside_what_is_at_home(
     reader: Connection, range_shown: TimeRange
 ) -> None:
@@ -290,7 +290,7 @@ def test_a_depots_peak_is_what_was_out_at_once_beside_what_is_at_home(
     assert {row["supply"] for row in hours} == {2}
 
 
-@pytest.mark.parametrize("reader", ["filled"], indirect=True)
+@pytest.mark.parametrize("filling", ["filled"])
 def test_use_by_weekday_and_hour_lies_at_noon(reader: Connection, range_shown: TimeRange) -> None:
     rows = run(reader, target_of("When vehicles are in use"), range_shown)
     assert [row["Hour"] for row in rows] == [f"{hour:02}:00" for hour in range(24)]

@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import errors
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg.types.range import Range
 from pydantic import SecretStr, ValidationError
@@ -23,6 +22,7 @@ from infra.settings import Settings
 from processors.round_trips import home_at
 from schemas.fleet import Home, MasterData
 from schemas.rules import Rules
+from tests.databases import Databases
 from tests.sample_fleet import Connection
 
 SPRING = datetime(2026, 3, 1, tzinfo=UTC)
@@ -354,16 +354,11 @@ def test_parts_of_what_was_too_long_are_demand_of_the_home_then(
 
 
 @pytest.fixture
-def before_url(server_url: str) -> Iterator[str]:
+def before_url(databases: Databases) -> Iterator[str]:
     """Yield a database as it was before this revision."""
-    name = f"fleetpulse_before_{conninfo_to_dict(server_url)['port']}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-        url = server_url.rsplit("/", 1)[0] + f"/{name}"
+    with databases.empty() as url:
         migrate(url, "0005")
         yield url
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def test_what_is_there_already_keeps_its_home_and_does_not_pretend_to_know_the_rest(

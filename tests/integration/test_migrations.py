@@ -6,18 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from psycopg import errors, sql
+from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
 from infra.database.migrate import migrate
+from tests.databases import Databases
 from tests.sample_fleet import Connection, fill, recent_start
 
 AT = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -26,15 +26,10 @@ MIGRATE = "import sys; from infra.database.migrate import migrate; migrate(sys.a
 
 
 @pytest.fixture
-def empty_url(server_url: str) -> Iterator[str]:
+def empty_url(databases: Databases) -> Iterator[str]:
     """Yield a connection to a database that holds nothing."""
-    name = f"fleetpulse_empty_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
-        )
-        yield server_url.rsplit("/", 1)[0] + f"/{name}"
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with databases.empty() as url:
+        yield url
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from infra.database.timeline import find_silent
 from schemas.demand import PlacementInputs
 from schemas.fleet import MasterData
 from stream.worker.alerts import look
+from tests.databases import Databases
 from tests.sample_fleet import Connection, fill
 from tests.stream_harness import TOPICS, fetch, open_pool
 from tests.unit.test_cli import run as command
@@ -31,14 +32,24 @@ LAST_DAY = date(2026, 3, 15)
 OPEN = "SELECT vehicle_id, kind FROM alert WHERE resolved_at IS NULL ORDER BY 1, 2"
 
 
+def _two_towns(connection: Connection) -> None:
+    for town in ("odder", "roskilde"):
+        fill(connection, town, start=START, days=DAYS)
+    connection.execute("DELETE FROM alert")
+
+
 @pytest.fixture
-def database(database_url: str) -> Iterator[Connection]:
+def towns_url(databases: Databases) -> Iterator[str]:
     """Yield a database with two towns; round trips of car 1 and 2 make demand of their depot."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with databases.filled("two towns in March", _two_towns) as url:
+        yield url
+
+
+@pytest.fixture
+def database(towns_url: str) -> Iterator[Connection]:
+    """Yield a connection to it."""
+    with psycopg.connect(towns_url, autocommit=True) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
-        for town in ("odder", "roskilde"):
-            fill(connection, town, start=START, days=DAYS)
-        connection.execute("DELETE FROM alert")
         yield connection
 
 
@@ -65,28 +76,26 @@ def supplies(connection: Connection) -> dict[str, int]:
     }
 
 
-def test_a_vehicle_is_retired_listed_and_reinstated(
-    database: Connection, database_url: str
-) -> None:
-    done = fleetpulse(database_url, "fleet", "retire", "odder/car-1")
+def test_a_vehicle_is_retired_listed_and_reinstated(database: Connection, towns_url: str) -> None:
+    done = fleetpulse(towns_url, "fleet", "retire", "odder/car-1")
     assert done.returncode == 0, done.stderr
     on = today(database)
     assert done.stdout == (
         f"odder/car-1 is in service up to and on {on} (Europe/Copenhagen); to undo: fleetpulse "
         "fleet reinstate odder/car-1\n"
     )
-    done = fleetpulse(database_url, "fleet", "retire", "odder/car-1", "--on", str(LAST_DAY))
+    done = fleetpulse(towns_url, "fleet", "retire", "odder/car-1", "--on", str(LAST_DAY))
     assert f"up to and on 2026-03-15 (Europe/Copenhagen), not until {on} as before" in done.stdout
-    listed = fleetpulse(database_url, "fleet", "list", "odder").stdout
+    listed = fleetpulse(towns_url, "fleet", "list", "odder").stdout
     (line,) = [one for one in listed.splitlines() if "odder/car-1" in one]
     assert "2026-03-15: retired, heard of since: take its" in line  # until the 29th
     assert listed.count("retired") == 1
     before = "SELECT count(*) FROM fix", "SELECT count(*) FROM trip", "SELECT * FROM vehicle_home"
     kept = [database.execute(one).fetchall() for one in before]
-    done = fleetpulse(database_url, "fleet", "reinstate", "odder/car-1")
+    done = fleetpulse(towns_url, "fleet", "reinstate", "odder/car-1")
     assert "in service again, its end on 2026-03-15 is taken back" in done.stdout
     assert kept == [database.execute(one).fetchall() for one in before]
-    assert "retired" not in fleetpulse(database_url, "fleet", "list", "odder").stdout
+    assert "retired" not in fleetpulse(towns_url, "fleet", "list", "odder").stdout
 
 
 @pytest.mark.parametrize(
@@ -105,9 +114,9 @@ def test_a_vehicle_is_retired_listed_and_reinstated(
     ],
 )
 def test_what_cannot_be_is_refused_with_value_limit_and_remedy(
-    database: Connection, database_url: str, words: tuple[str, ...], says: list[str]
+    database: Connection, towns_url: str, words: tuple[str, ...], says: list[str]
 ) -> None:
-    done = fleetpulse(database_url, "fleet", *words)
+    done = fleetpulse(towns_url, "fleet", *words)
     assert done.returncode == 2
     told = " ".join(done.stderr.replace("│", " ").split())
     for one in says:
@@ -118,11 +127,11 @@ def test_what_cannot_be_is_refused_with_value_limit_and_remedy(
 
 
 def test_a_vehicle_that_was_only_seen_in_the_stream_cannot_be_retired(
-    database: Connection, database_url: str
+    database: Connection, towns_url: str
 ) -> None:
     database.execute("UPDATE vehicle SET registered = false WHERE vehicle_id = 'odder/stray'")
-    assert fleetpulse(database_url, "fleet", "retire", "odder/stray").returncode == 2
-    assert "only seen in the stream" in fleetpulse(database_url, "fleet", "list", "odder").stdout
+    assert fleetpulse(towns_url, "fleet", "retire", "odder/stray").returncode == 2
+    assert "only seen in the stream" in fleetpulse(towns_url, "fleet", "list", "odder").stdout
 
 
 def test_a_file_that_says_nothing_of_it_does_not_bring_it_back(database_url: str) -> None:
@@ -242,29 +251,29 @@ def digests(url: str) -> dict[str, str]:
 
 
 def test_the_planner_has_its_demand_and_not_the_vehicle_until_it_is_back(
-    database: Connection, database_url: str
+    database: Connection, towns_url: str
 ) -> None:
-    before, other = inputs_of(database_url, "odder"), inputs_of(database_url, "roskilde")
-    fleets = digests(database_url)
+    before, other = inputs_of(towns_url, "odder"), inputs_of(towns_url, "roskilde")
+    fleets = digests(towns_url)
     driven = [one for one in before.round_trips if one.vehicle_id == "odder/car-1"]
     assert driven
     retire(database, today(database))
-    assert "odder/car-1" in {one.vehicle_id for one in inputs_of(database_url, "odder").vehicles}
-    dated = digests(database_url)
+    assert "odder/car-1" in {one.vehicle_id for one in inputs_of(towns_url, "odder").vehicles}
+    dated = digests(towns_url)
     retire(database, today(database) - timedelta(days=1))
-    after = inputs_of(database_url, "odder")
+    after = inputs_of(towns_url, "odder")
     assert {one.vehicle_id for one in before.vehicles} - {
         one.vehicle_id for one in after.vehicles
     } == {"odder/car-1"}
     assert [one.vehicle_id for one in after.former_vehicles] == ["odder/car-1"]
     assert after.round_trips == before.round_trips
-    assert inputs_of(database_url, "roskilde") == other
-    gone = digests(database_url)
+    assert inputs_of(towns_url, "roskilde") == other
+    gone = digests(towns_url)
     assert len({fleets["odder"], dated["odder"], gone["odder"]}) == 3
     assert fleets["roskilde"] == gone["roskilde"]
     retire(database, None)
-    assert inputs_of(database_url, "odder") == before
-    assert digests(database_url) == fleets
+    assert inputs_of(towns_url, "odder") == before
+    assert digests(towns_url) == fleets
 
 
 @pytest.mark.parametrize(
@@ -272,12 +281,12 @@ def test_the_planner_has_its_demand_and_not_the_vehicle_until_it_is_back(
 )
 def test_a_plan_is_followed_up_with_who_was_in_service_that_week(
     database: Connection,
-    database_url: str,
+    towns_url: str,
     monday: date,
     is_there: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     retire(database, LAST_DAY)  # a Sunday
-    week = inputs_of(database_url, "odder", week=datetime.combine(monday, time(), ZONE))
+    week = inputs_of(towns_url, "odder", week=datetime.combine(monday, time(), ZONE))
     assert ("odder/car-1" in {one.vehicle_id for one in week.vehicles}) is is_there
     assert any(one.vehicle_id == "odder/car-1" for one in week.round_trips)
 
@@ -292,7 +301,7 @@ def looked(url: str, query: str = OPEN) -> list[tuple[Any, ...]]:
 
 
 def test_its_alerts_are_over_once_none_is_raised_and_back_in_service_they_may_be(
-    database: Connection, database_url: str
+    database: Connection, towns_url: str
 ) -> None:
     database.execute(
         "UPDATE vehicle_state SET last_recorded_at = last_recorded_at - interval '6 days' "
@@ -300,7 +309,7 @@ def test_its_alerts_are_over_once_none_is_raised_and_back_in_service_they_may_be
     )
     silent = ("odder/van-1", "silent"), ("roskilde/van-1", "silent")
     underused = ("odder/car-3", "underused"), ("roskilde/car-3", "underused")
-    assert {*silent, *underused} <= set(looked(database_url))
+    assert {*silent, *underused} <= set(looked(towns_url))
     for vehicle in ("odder/van-1", "odder/car-3"):
         retire(database, date(2026, 3, 29), vehicle)
     over = "SELECT vehicle_id, kind, resolution FROM alert WHERE resolved_at IS NOT NULL ORDER BY 1"
@@ -309,44 +318,44 @@ def test_its_alerts_are_over_once_none_is_raised_and_back_in_service_they_may_be
         ("odder/van-1", "silent", "retired: in service until 2026-03-29"),
     ]
     for _ in range(2):
-        assert looked(database_url, over) == expected
+        assert looked(towns_url, over) == expected
     events = "SELECT payload ->> 'vehicle_id' FROM outbox WHERE payload ->> 'type' = "
-    assert sorted(looked(database_url, events + "'alert-resolved'")) == [
+    assert sorted(looked(towns_url, events + "'alert-resolved'")) == [
         ("odder/car-3",),
         ("odder/van-1",),
     ]
-    left = looked(database_url)
+    left = looked(towns_url)
     assert not {"odder/van-1", "odder/car-3"} & {one[0] for one in left}
     assert {silent[1], underused[1]} <= set(left)
     for vehicle in ("odder/van-1", "odder/car-3"):
         retire(database, None, vehicle)
-    assert silent[0] not in looked(database_url)  # the rest before the same alert is raised again
+    assert silent[0] not in looked(towns_url)  # the rest before the same alert is raised again
     database.execute(
         "UPDATE vehicle_state SET last_recorded_at = last_recorded_at + interval '8 days' "
         "WHERE vehicle_id NOT LIKE '%/van-1'"
     )
-    assert {silent[0], underused[0]} <= set(looked(database_url))
+    assert {silent[0], underused[0]} <= set(looked(towns_url))
 
 
 def test_a_vehicle_that_is_heard_of_after_its_last_day_is_told_of(
-    database: Connection, database_url: str
+    database: Connection, towns_url: str
 ) -> None:
     retire(database, date(2026, 3, 26))
     told = "SELECT reason, resolution FROM alert WHERE kind = 'heard-after-retirement'"
-    ((reason, resolution),) = looked(database_url, told)
+    ((reason, resolution),) = looked(towns_url, told)
     # From the end of the 26th to that of the 29th; at noon of three days it drove 90 km.
     assert reason.startswith(
         "retired, in service until 2026-03-26, and heard of for 3.0 days since, limit 1.0; "
         "270 km driven; take its tracker out"
     )
     assert resolution is None
-    assert ("odder/car-1", "heard-after-retirement") in looked(database_url)
+    assert ("odder/car-1", "heard-after-retirement") in looked(towns_url)
     retire(database, None)
-    assert looked(database_url, told) == [(reason, "in service again")]
+    assert looked(towns_url, told) == [(reason, "in service again")]
 
 
 def test_its_silence_is_written_until_its_last_day_ends_and_an_open_trip_ends(
-    database: Connection, database_url: str
+    database: Connection, towns_url: str
 ) -> None:
     last = datetime.combine(LAST_DAY, time(20), ZONE)
     ends = datetime.combine(LAST_DAY + timedelta(days=1), time(), ZONE)
@@ -358,7 +367,7 @@ def test_its_silence_is_written_until_its_last_day_ends_and_an_open_trip_ends(
             [heard_at],
         )
         retire(database, last_day)
-        async with open_pool(database_url) as pool, pool.connection() as connection:
+        async with open_pool(towns_url) as pool, pool.connection() as connection:
             return await find_silent(
                 connection,
                 "odder",

@@ -21,6 +21,7 @@ from infra.database.migrate import migrate
 from infra.database.pool import Pool, make_pool
 from infra.database.readers import ReaderRefusedError, grant_reader, revoke_reader
 from infra.settings import Settings
+from tests.databases import Databases
 from tests.sample_fleet import Connection, fill, recent_start, role
 
 PASSWORD = "only for the tests"  # noqa: S105 - of roles that live as long as a test
@@ -64,12 +65,18 @@ class Installation:
         return [row[0] for row in rows]
 
 
+def _fill_all(connection: Connection) -> None:
+    for municipality in MUNICIPALITIES:
+        fill(connection, municipality, start=recent_start(2), days=2)
+
+
 @pytest.fixture
-def installation(database_url: str) -> Iterator[Installation]:
+def installation(databases: Databases) -> Iterator[Installation]:
     with ExitStack() as stack:
+        database_url = stack.enter_context(
+            databases.filled(f"all municipalities since {recent_start(2)}", _fill_all)
+        )
         owner = stack.enter_context(psycopg.connect(database_url, autocommit=True))
-        for municipality in MUNICIPALITIES:
-            fill(owner, municipality, start=recent_start(2), days=2)
         made = Installation(database_url, owner, stack.enter_context(role(owner)))
         made.grant(made.reader, "aarhus")
         yield made
