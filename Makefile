@@ -20,7 +20,7 @@ up: setup ## Keep everything running on servers of its own, until Ctrl-C; UP_ARG
 	@FLEETPULSE_STOP_WITH_PARENT=1 exec .venv/bin/fleetpulse up $(UP_ARGS)
 
 test: setup ## Tests that need nothing but PyPI; TEST_ARGS="tests/unit -k name" selects
-	.venv/bin/pytest -n 3 --dist worksteal -m "not kafka and not timescale" $(TEST_ARGS)
+	.venv/bin/pytest -n 4 --dist worksteal -m "not kafka and not timescale" $(TEST_ARGS)
 
 lint: setup ## Style, format, types and the direction of imports
 	.venv/bin/ruff check --extend-exclude .cache

@@ -23,6 +23,7 @@ from rich.progress import (
 )
 
 from infra.database import report as queries
+from infra.database.demand import read_inputs
 from infra.database.fleet import enter
 from infra.database.follow_up import DecisionError
 from infra.database.keys import create_key
@@ -254,6 +255,7 @@ class Play:
 
     async def _planned(self, fleet: SimulatedFleet, trigger: PlanTrigger) -> None:
         """Wait until the planner has planned for every municipality for this reason."""
+        await self._driven_enough(fleet)
         deadline = time.monotonic() + _PLAN_LIMIT_S
         wanted = {one.municipality_id for one in fleet.municipalities}
         while True:
@@ -265,6 +267,19 @@ class Play:
                     f"no plan came ({trigger.value}):\n" + self._stack.children["planner"].tail()
                 )
             await asyncio.sleep(_POLL_S)
+
+    async def _driven_enough(self, fleet: SimulatedFleet) -> None:
+        """Say at once when a small fleet has not driven enough for the planner to look at it."""
+        rules = self._stack.settings.planner
+        async with self._pool.connection() as connection:
+            for one in fleet.municipalities:
+                inputs = await read_inputs(connection, one.municipality_id, rules.horizon_days)
+                if (count := len(inputs.round_trips)) < rules.min_round_trips:
+                    raise DemoFailedError(
+                        f"{count} round trips of {one.municipality_id} by the day before the last, "
+                        f"a plan needs {rules.min_round_trips} at least: give more --days or "
+                        "--vehicles"
+                    )
 
     async def _plans(self) -> list[PlacementPlan]:
         async with self._pool.connection() as connection:

@@ -371,7 +371,8 @@ def _cabs() -> dict[str, list[Fix]]:
 
 @pytest.mark.skipif(not CABS.exists(), reason=f"recorded taxis are not at {CABS}")
 def test_recorded_taxis_equal_the_whole_list() -> None:
-    for fixes in _cabs().values():
+    cabs = list(_cabs().values())
+    for fixes in cabs[: examples(len(cabs))]:
         unique = sorted({fix.recorded_at: fix for fix in fixes}.values(), key=_at)
         lat, lon = unique[0].lat, unique[0].lon
         assert lat is not None

@@ -298,7 +298,7 @@ def many(sites: int, trips: int) -> SitesInputs:
 
 
 def test_a_tiny_limit_still_gives_sites_and_an_honest_bound() -> None:
-    inputs = many(120, 300)
+    inputs = many(80, 200)
     best = plan_sites(inputs, Search(1, 60.0))
     assert best.status is SolverStatus.OPTIMAL
     cut = plan_sites(inputs, Search(1, 1e-9))
