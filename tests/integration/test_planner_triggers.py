@@ -32,7 +32,7 @@ from tests.planner_harness import (
 )
 
 # What is tried here is between planner and database; which broker stands by makes no difference.
-pytestmark = pytest.mark.parametrize("kafka", ["tansu"], indirect=True)
+pytestmark = [pytest.mark.long, pytest.mark.parametrize("kafka", ["tansu"], indirect=True)]
 
 
 def raise_alert(settings: Settings, kind: str, whose: str) -> None:

@@ -37,6 +37,8 @@ from tests.stream_harness import (
     open_pool,
 )
 
+pytestmark = pytest.mark.long
+
 _START = datetime(2026, 2, 2, 5, 0, tzinfo=UTC)
 Messages = list[tuple[int, bytes]]
 

@@ -18,6 +18,8 @@ from infra.embedded.directory import Account, make_run_directory
 from tests.leftovers import Place, wait_until_gone, working_in
 from tests.processes import wait_for
 
+pytestmark = pytest.mark.long
+
 SMALL = ("demo", "--days", "6", "--vehicles", "14")
 FOLLOWED = ("demo", "--days", "42", "--vehicles", "8")
 """The fewest days of which a plan is carried out, and followed for whole weeks."""
