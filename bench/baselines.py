@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import psycopg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from bench import traffic
-from bench.installation import PARTITIONS, Bench
+from bench.installation import PARTITIONS, Bench, Rate
 from infra.database.tables import FIX, copy_rows
 from infra.kafka import Topics, client_options, create_topics, producer_options
 from infra.settings import Settings
@@ -22,7 +23,7 @@ PLAIN_EVENTS: Final = 8_000
 _COPY_ROWS: Final = 10_000
 
 
-async def copy_rate(bench: Bench, settings: Settings, total: int) -> float:
+async def copy_rate(bench: Bench, settings: Settings, total: int) -> Rate:
     """Return fixes a second when the topic is drained and copied, and nothing else is done."""
     topic = Topics.named(settings.kafka.topic_prefix).fixes
     consumer = AIOKafkaConsumer(
@@ -36,7 +37,7 @@ async def copy_rate(bench: Bench, settings: Settings, total: int) -> float:
         consumer.assign([TopicPartition(topic, number) for number in range(PARTITIONS)])
         rows: list[tuple[Any, ...]] = []
         done = 0
-        began = time.monotonic()
+        began, spent = time.monotonic(), bench.cpu(os.getpid())
         while done < total:
             for records in (await consumer.getmany(timeout_ms=200, max_records=20)).values():
                 for record in records:
@@ -67,10 +68,11 @@ async def copy_rate(bench: Bench, settings: Settings, total: int) -> float:
                 done += len(rows)
                 rows = []
         took_s = time.monotonic() - began
+        cpu = bench.cpu(os.getpid()).since(spent).over(total)
         cursor = await connection.execute("SELECT count(*) FROM fix")
         if await cursor.fetchone() != (total,):
             raise RuntimeError(f"not all of {total} fixes were copied")
-        return total / took_s
+        return Rate(total / took_s, cpu)
 
 
 async def _fill_plain(settings: Settings, topic: str) -> None:
@@ -107,8 +109,6 @@ def plain_rate(bench: Bench, settings: Settings) -> float:
         },
     )
     try:
-        return bench.rate(
-            PLAIN_EVENTS, lambda: bench.number("SELECT count(*) FROM plain_fix"), plain
-        )
+        return bench.rate(PLAIN_EVENTS, "SELECT count(*) FROM plain_fix", plain).per_s
     finally:
         plain.stop()

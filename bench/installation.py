@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+import psutil
 import psycopg
 from pydantic import SecretStr
 
@@ -19,6 +21,36 @@ from infra.settings import KafkaSettings, Settings, as_environment
 
 PARTITIONS: Final = 4
 _LIMIT_S: Final = 300.0
+
+
+class Cpu(NamedTuple):
+    """Seconds of a core."""
+
+    program: float = 0.0
+    database: float = 0.0
+    broker: float = 0.0
+
+    def since(self, before: Cpu) -> Cpu:
+        """Return what was taken since then."""
+        return Cpu(*(now - then for now, then in zip(self, before, strict=True)))
+
+    def over(self, count: float) -> Cpu:
+        """Return the share of each of so many."""
+        return Cpu(*(seconds / max(count, 1) for seconds in self))
+
+    def figures(self, prefix: str, suffix: str) -> dict[str, float]:
+        """Return microseconds by name."""
+        return {
+            f"{prefix}_{name}_cpu_us{suffix}": 1e6 * seconds
+            for name, seconds in self._asdict().items()
+        }
+
+
+class Rate(NamedTuple):
+    """How many a second, and the processor time of each."""
+
+    per_s: float
+    cpu: Cpu
 
 
 @dataclass(frozen=True)
@@ -70,20 +102,37 @@ class Bench:
             row = connection.execute(query.encode()).fetchone()
         return 0 if row is None else int(row[0])
 
-    def rate(self, total: int, count: Callable[[], int], child: Child) -> float:
-        """Return how many a second came, from the first seen to the last."""
-        began_at, began = 0.0, 0
+    def rate(self, total: int, query: str, child: Child) -> Rate:
+        """Return how many a second came, from the first seen to the last, and at what cost."""
         deadline = time.monotonic() + _LIMIT_S
-        while True:
-            done = count()
-            now = time.monotonic()
-            if done and not began:
-                began_at, began = now, done
-            if done >= total:
-                return (done - began) / max(now - began_at, 1e-9)
-            if now > deadline or child.process.poll() is not None:
-                raise RuntimeError(f"{done} of {total} after {_LIMIT_S:g} s:\n{child.tail()}")
-            time.sleep(0.05)
+        with psycopg.connect(self.url, autocommit=True) as connection:  # kept: a new one costs both
+            began_at, began, spent = 0.0, 0, Cpu()
+            while True:
+                row = connection.execute(query.encode()).fetchone()
+                done = 0 if row is None else int(row[0])
+                now = time.monotonic()
+                if done and not began:
+                    began_at, began, spent = now, done, self.cpu(child.process.pid)
+                if done >= total:
+                    cpu = self.cpu(child.process.pid).since(spent).over(done - began)
+                    return Rate((done - began) / max(now - began_at, 1e-9), cpu)
+                if now > deadline or child.process.poll() is not None:
+                    raise RuntimeError(f"{done} of {total} after {_LIMIT_S:g} s:\n{child.tail()}")
+                time.sleep(0.05)
+
+    def cpu(self, pid: int) -> Cpu:
+        """Return what a process, the database and the broker have taken until now."""
+        database = broker = 0.0
+        for one in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times, name = one.cpu_times(), one.name()
+                taken = times.user + times.system
+                if name.startswith("postgres"):  # the ended ones are with their parent
+                    database += taken + times.children_user + times.children_system
+                elif name == "tansu":
+                    broker += taken
+        times = psutil.Process(pid).cpu_times()
+        return Cpu(times.user + times.system, database, broker)
 
     def prepare(self) -> None:
         """Empty what a stream writes."""

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from bench import traffic
 from bench.baselines import copy_rate, plain_rate
-from bench.installation import PARTITIONS, Bench
+from bench.installation import PARTITIONS, Bench, Rate
 from bench.latency import PACE_PER_S, late_fix_ms, paced_p99_s
 from infra.database.migrate import migrate
 from infra.embedded.servers import EmbeddedServers
@@ -45,16 +45,14 @@ async def fill(settings: Settings, vehicles: int, fixes_each: int) -> int:
 
 def worker_rate(
     bench: Bench, settings: Settings, *, vehicles: int, fixes: int, messages: int
-) -> tuple[float, float]:
+) -> tuple[Rate, float]:
     """Return our fixes a second, and the worker's resident memory in MB at the end."""
     bench.prepare()
     worker, _ = bench.start("worker", settings)
     try:
         # Progress, not count(*): counting rows would cost the database what we measure.
         rate = bench.rate(
-            messages,
-            lambda: bench.number("SELECT coalesce(sum(next_offset), 0) FROM stream_progress"),
-            worker,
+            messages, "SELECT coalesce(sum(next_offset), 0) FROM stream_progress", worker
         )
         rss_mb = psutil.Process(worker.process.pid).memory_info().rss / 1e6
     finally:
@@ -63,7 +61,8 @@ def worker_rate(
     known = bench.number("SELECT count(*) FROM vehicle_state")
     if (stored, known) != (fixes, vehicles):
         raise RuntimeError(f"{stored} fixes of {known} vehicles are rows, sent were {fixes}")
-    return rate * fixes / messages, rss_mb
+    each = fixes / messages
+    return Rate(rate.per_s * each, rate.cpu.over(each)), rss_mb
 
 
 def run() -> dict[str, float]:
@@ -90,10 +89,12 @@ def run() -> dict[str, float]:
             )
             suffix = "" if vehicles == FLEETS[0] else f"_{vehicles}_vehicles"
             figures |= {
-                f"fixes_per_s{suffix}": rate,
-                f"copy_limit_per_s{suffix}": limit,
-                f"ratio_to_copy_limit{suffix}": rate / limit,
+                f"fixes_per_s{suffix}": rate.per_s,
+                f"copy_limit_per_s{suffix}": limit.per_s,
+                f"ratio_to_copy_limit{suffix}": rate.per_s / limit.per_s,
                 "worker_rss_mb": rss_mb,
+                **rate.cpu.figures("worker_run", suffix),
+                **limit.cpu.figures("copy_run", suffix),
             }
         _tell("plain Faust app")
         bench.prepare()
