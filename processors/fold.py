@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from processors import open_legs
 from processors.engine import settle
 from processors.geodesy import Point, distance_m, is_within
 from processors.legs import Leg, is_moving, unseen_m
@@ -254,7 +255,7 @@ class Fold:
         self._doubted = not self._doubted and self._is_at_rest(leg, fix)
         if self._doubted:
             return
-        departure = self._departure()
+        departure = open_legs.departure(tail, self._anchor, self._rest_m, first=self._candidate)
         legs, _ = self._settled()
         self._emit(standing(legs[:departure]))
         if departure:
@@ -262,7 +263,7 @@ class Fold:
         left = tail[departure]
         self._tail = tail[departure:]
         # The place that the vehicle has just left cannot be where it arrives.
-        self._candidate = self._next_candidate(1)
+        self._candidate = open_legs.possible_arrival(self._tail, self._far_m, first=1)
         self._trip = Trip(left.started_at, left.started_at, left.start, left.start)
         self.departed_at = left.started_at
         self._settle_trip(self._trip)
@@ -278,13 +279,14 @@ class Fold:
         tail.append(leg)
         candidate = self._candidate
         if candidate >= len(tail) or not self._near(tail[candidate].start, leg.end):
-            candidate = self._candidate = self._next_candidate(candidate + 1)
+            candidate = open_legs.possible_arrival(tail, self._far_m, first=candidate + 1)
+            self._candidate = candidate
         if candidate < len(tail):
             waited_s = (leg.ended_at - tail[candidate].started_at).total_seconds()
             driving_on = leg.moving and not self._creeps(leg)
             over = not driving_on or waited_s >= self._rules.open_at_most_s
             if waited_s >= self._rules.stop_after_s and over:
-                self._arrive(self._arrival(otherwise=candidate))
+                self._arrive(candidate)
                 return
         if self._trip is None:
             raise AssertionError("a vehicle that travels is on a trip")
@@ -297,7 +299,7 @@ class Fold:
         knows of no drive. Otherwise nobody knows.
         """
         if self._trip is not None:
-            self._arrive(self._arrival(otherwise=len(self._tail)))
+            self._arrive(len(self._tail))
         legs, _ = self._settled()
         self._emit(standing(legs))
         self._tail = []
@@ -317,8 +319,11 @@ class Fold:
         if not self._near(self._anchor, leg.end):
             self._anchor = leg.end
 
-    def _arrive(self, arrival: int) -> None:
-        """End the trip at the start of `tail[arrival]`, or at the last fix if that is past it."""
+    def _arrive(self, otherwise: int) -> None:
+        """End the trip where the vehicle came to its place, or else at the start of a leg."""
+        arrival = open_legs.arrival(
+            self._tail, self._rest_m, first=self._candidate, otherwise=otherwise
+        )
         trip = self._trip
         if trip is None:
             raise AssertionError("a vehicle that travels is on a trip")
@@ -345,12 +350,14 @@ class Fold:
             return
         last = tail[-1]
         away = not is_within(self._anchor, last.end, self._rest_m)
-        if not last.moving and (not away or self._rested_s() >= self._rules.stop_after_s):
+        if not last.moving and (not away or self._has_stopped()):
             if away:
                 self._anchor = last.end
             self._candidate = len(tail)
         else:
-            self._candidate = max(self._departure(), self._oldest_open())
+            left = open_legs.departure(tail, self._anchor, self._rest_m, first=self._candidate)
+            oldest = open_legs.oldest_younger_than(tail, self._rules.open_at_most_s)
+            self._candidate = max(left, oldest)
         legs, for_good = self._settled()
         final = min(self._candidate, for_good)
         if final:
@@ -359,34 +366,9 @@ class Fold:
             self._tail = tail[final:]
             self._candidate -= final
 
-    def _departure(self) -> int:
-        """Return the leg on which the vehicle left its place, if it has: the last try counts."""
-        tail = self._tail
-        index = len(tail) - 1
-        while index and not is_within(self._anchor, tail[index].start, self._rest_m):
-            index -= 1
-        while index and tail[index].moving and tail[index - 1].moving:
-            index -= 1
-        return max(index, self._candidate)
-
-    def _oldest_open(self) -> int:
-        """Return the first leg that is not too old to be part of a departure."""
-        tail = self._tail
-        ended_at, limit_s = tail[-1].ended_at, self._rules.open_at_most_s
-        index = 0
-        while (ended_at - tail[index].started_at).total_seconds() > limit_s:
-            index += 1
-            if index == len(tail):
-                break
-        return index
-
-    def _rested_s(self) -> float:
-        """Return how long the vehicle has been at rest, as far as the open legs tell."""
-        tail = self._tail
-        index = len(tail) - 1
-        while index > self._candidate and not tail[index - 1].moving:
-            index -= 1
-        return (tail[-1].ended_at - tail[index].started_at).total_seconds()
+    def _has_stopped(self) -> bool:
+        rested_s = open_legs.rested_s(self._tail, first=self._candidate)
+        return rested_s >= self._rules.stop_after_s
 
     def _settle_trip(self, trip: Trip) -> None:
         """Make final what lies before a possible arrival and before an ignition in doubt."""
@@ -401,35 +383,6 @@ class Fold:
 
     def _settled(self) -> tuple[Sequence[Leg], int]:
         return settle(self._tail, before=self._engine, noise_s=self._noise_s)
-
-    def _next_candidate(self, first: int) -> int:
-        """Return the first leg from whose start no later point is 200 m away; past it if none."""
-        tail, far_m = self._tail, self._far_m
-        if not tail:
-            return 0
-        last = tail[-1].end
-        for later in range(first, len(tail)):
-            start = tail[later].start
-            # Where the last point is far already, as on most of a drive, the others are not asked.
-            if is_within(start, last, far_m) and all(
-                is_within(start, leg.end, far_m) for leg in reversed(tail[later:-1])
-            ):
-                return later
-        return len(tail)
-
-    def _arrival(self, *, otherwise: int) -> int:
-        """Return the leg from the candidate on at whose start the vehicle had come to its place.
-
-        From there on it stays within `rest_radius_m`. Where it never rests like that: at whose
-        start it first rested.
-        """
-        tail = self._tail
-        resting = [index for index in range(self._candidate, len(tail)) if not tail[index].moving]
-        for index in resting:
-            start = tail[index].start
-            if all(is_within(start, leg.end, self._rest_m) for leg in reversed(tail[index:])):
-                return index
-        return resting[0] if resting else otherwise
 
     def _creeps(self, leg: Leg) -> bool:
         """Return whether a leg is no more than drift at its place, or queueing there."""

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from processors import open_legs
 from processors.fold import Fold
 from processors.geodesy import Point, is_within, lengths_m
 from processors.legs import Leg
@@ -204,7 +205,7 @@ class Runner(Fold):
             strict=True,
         )
         tail += map(Leg._make, legs_on)
-        arrival = self._next_candidate(0)
+        arrival = open_legs.possible_arrival(self._tail, self._far_m, first=0)
         self._trip, pieces = trip.travelled(tail[:arrival], self._rules)
         self._emit(pieces)
         self._tail = tail[arrival:]

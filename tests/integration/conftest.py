@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from infra.embedded.guardian import Guardian
@@ -16,6 +17,7 @@ from infra.settings import Settings
 from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available
 from tests.processes import with_broker
 from tests.stream_harness import enter_municipality, open_pool
+from tests.study_town import enter_town
 
 
 @pytest.fixture(params=["tansu", pytest.param("apache_kafka", marks=pytest.mark.kafka)])
@@ -49,3 +51,20 @@ def installation(settings: Settings) -> Settings:
 
     asyncio.run(main())
     return settings
+
+
+@pytest.fixture
+def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have commands that are run within the test find its database, and say all in one line."""
+    monkeypatch.setenv("FLEETPULSE_DATABASE_URL", database_url)
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.delenv("FLEETPULSE_TRAVEL_SERVICE", raising=False)
+
+
+@pytest.fixture
+def town(database_url: str) -> str:
+    """Return a database in which two cars of the hall and one of the school drive alike, daily."""
+    enter_town(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO reader_access VALUES (current_user, 'm')")
+    return database_url

@@ -9,25 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.study_town import call, enter_town, rows
+from tests.study_town import call, rows
 
 DAY_OFF = date(2026, 6, 3)
 """A Wednesday within the days that are forecast, and nobody's public holiday."""
 
 
-@pytest.fixture(autouse=True)
-def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLEETPULSE_DATABASE_URL", database_url)
-    monkeypatch.setenv("COLUMNS", "250")
-
-
-@pytest.fixture
-def town(database_url: str) -> str:
-    """Return a database in which two cars of the hall and one of the school drive alike, daily."""
-    enter_town(database_url)
-    with psycopg.connect(database_url) as connection:
-        connection.execute("INSERT INTO reader_access VALUES (current_user, 'm')")
-    return database_url
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 def test_a_composition_is_asked_for_stored_listed_and_shown_again(town: str) -> None:

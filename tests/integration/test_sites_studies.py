@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from pyproj import Geod
 
-from tests.study_town import call, enter_town, rows
+from tests.study_town import call, rows
 
 AWAY_KM = 1.3 * Geod(ellps="WGS84").inv(10.5, 56.30, 10.5, 56.42)[2] / 1000
 SCHOOL_AWAY_KM = 1.3 * Geod(ellps="WGS84").inv(10.5, 56.305, 10.5, 56.42)[2] / 1000
@@ -14,19 +14,7 @@ DKK_PER_KM = 0.06 * (12.33 + 2.52 * 1.5) + 300 / 50
 A_YEAR = 365.25 / 10
 
 
-@pytest.fixture(autouse=True)
-def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLEETPULSE_DATABASE_URL", database_url)
-    monkeypatch.setenv("COLUMNS", "250")
-
-
-@pytest.fixture
-def town(database_url: str) -> str:
-    """Return a database in which two cars of the hall and one of the school drive alike, daily."""
-    enter_town(database_url)
-    with psycopg.connect(database_url) as connection:
-        connection.execute("INSERT INTO reader_access VALUES (current_user, 'm')")
-    return database_url
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 def test_sites_are_asked_for_stored_listed_and_shown_again(town: str) -> None:

@@ -29,7 +29,7 @@ from stream.worker.writer import Writer
 from tests.processes import command
 from tests.road_services import metres, osrm, serving
 from tests.stream_harness import TOPICS, Log, message, open_pool
-from tests.study_town import call, enter_town, rows
+from tests.study_town import call, rows
 
 SIMULATED = SimulationConfig(
     seed=3,
@@ -43,11 +43,7 @@ SIMULATED = SimulationConfig(
 WHERE = "syddjurs"
 
 
-@pytest.fixture(autouse=True)
-def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLEETPULSE_DATABASE_URL", database_url)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("FLEETPULSE_TRAVEL_SERVICE", raising=False)
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 async def live(pool: Pool) -> None:
@@ -121,13 +117,6 @@ def _check_against_the_rows(url: str, plan: AssignmentPlan) -> None:
     assert 0 < plan.vehicles_used <= row["vehicles"]
     out = {one.depot_id: one.peak_overlap for one in plan.depots}
     assert set(out) <= {one["depot_id"] for one in rows(url, "SELECT depot_id FROM depot")}
-
-
-@pytest.fixture
-def town(database_url: str) -> str:
-    """Return a database in which two cars of the hall and one of the school drive alike, daily."""
-    enter_town(database_url)
-    return database_url
 
 
 def test_an_assignment_is_asked_for_listed_and_shown_again(town: str) -> None:
