@@ -90,6 +90,11 @@ class PlannerSettings(BaseSettings):
         ge=0,
         description="Rest between two plans on request; who asks meanwhile gets the next one",
     )
+    silence_s: float = Field(
+        default=120.0,
+        ge=5,
+        description="Silence that costs a planner its lead; it says something every second",
+    )
     horizon_days: int = Field(
         default=84,
         ge=7,

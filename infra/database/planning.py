@@ -62,13 +62,17 @@ async def connect(settings: Settings) -> Connection:
     """Return a connection of its own, in autocommit, for a planner that leads or wants to.
 
     It must reach the server itself: behind a pooler in transaction mode the lock would be
-    nobody's. Raises `psycopg.OperationalError` when the server cannot be reached.
+    nobody's. The server ends it, and so frees the lock, after `silence_s` of the settings: a
+    planner that hangs, or whose machine is gone, must not keep others from leading. Raises
+    `psycopg.OperationalError` when the server cannot be reached.
     """
+    silence_ms = round(settings.planner.silence_s * 1000)
     return await AsyncConnection.connect(
         settings.database_url.get_secret_value(),
         autocommit=True,
         application_name="fleetpulse planner",
-        options="-c timezone=UTC",
+        options=f"-c timezone=UTC -c idle_session_timeout={silence_ms} "
+        f"-c idle_in_transaction_session_timeout={silence_ms}",
         **NOTICE_LOSS,  # a server that vanished costs the leader its role within 30 s
     )
 

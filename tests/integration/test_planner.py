@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,6 +16,7 @@ from infra.database.demand import UnknownMunicipalityError, read_inputs
 from infra.database.fleet import enter, load_fleet
 from infra.database.planning import connect
 from infra.database.pool import make_pool
+from infra.embedded.guardian import Guardian
 from infra.kafka import Topics, create_topics
 from infra.settings import PlannerSettings, Settings
 from optimizer.placement.problem import inputs_hash
@@ -38,6 +42,7 @@ from tests.planner_harness import (
     until,
     with_planner,
 )
+from tests.processes import Service, wait_for
 
 
 def test_enough_round_trips_are_drift_and_the_plan_is_queued_for_kafka(
@@ -328,6 +333,38 @@ def test_a_leader_that_loses_its_connection_leads_again(settings: Settings) -> N
             await until(lambda: len(plans(settings)) == 2, "a plan after the loss")
 
     run(scenario())
+
+
+def test_a_leader_that_hangs_loses_the_lead_to_who_waits(
+    settings: Settings, guardian: Guardian, tmp_path: Path
+) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+    brief = with_planner(settings, silence_s=5)
+    with Service("planner", brief, guardian, tmp_path) as hung:
+        wait_for(lambda: bool(plans(settings)), limit_s=60, what="a plan", who=(hung,))
+        os.kill(hung.pid, signal.SIGSTOP)
+        try:
+            with Service("planner", brief, guardian, tmp_path) as successor:
+                asyncio.run(ask(settings))
+                wait_for(
+                    lambda: len(plans(settings)) == 2,
+                    limit_s=60,
+                    what="a plan by the next one",
+                    who=(successor,),
+                )
+                os.kill(hung.pid, signal.SIGCONT)
+                asyncio.run(ask(settings))
+                wait_for(
+                    lambda: len(plans(settings)) == 3,
+                    limit_s=60,
+                    what="a third plan",
+                    who=(hung, successor),
+                )
+                assert hung.child.process.poll() is None, hung.child.tail()
+                assert leaders(settings) == 1
+        finally:
+            os.kill(hung.pid, signal.SIGCONT)
 
 
 def test_without_broker_and_database_it_waits_and_stops_when_told(settings: Settings) -> None:
