@@ -34,6 +34,9 @@ __all__ = [
 CORNERS_WITHIN_KM: Final = 10.0
 """A depot's polygon lies so near its point: what does not has lat and lon swapped."""
 
+NAME_AT_MOST: Final = 200
+"""Characters of a name: it stands in tables and panels (ours)."""
+
 PLACES_AT_MOST: Final = 100_000
 """Parking places or chargers of a depot; a figure beyond that is a slip of the keyboard (ours)."""
 
@@ -199,8 +202,8 @@ class Assignment(NamedTuple):
 class MasterData(_Row):
     """Master data to enter together, as a file holds them. Ids are `<municipality>/<own id>`.
 
-    Raises `pydantic.ValidationError` for an id that is not its municipality's own, and for one
-    that comes twice.
+    Raises `pydantic.ValidationError` for an id that is not its municipality's own, for one that
+    comes twice, and for a name that is too long or has characters that cannot be shown.
     """
 
     municipalities: tuple[Municipality, ...] = ()
@@ -221,6 +224,23 @@ class MasterData(_Row):
         twice = sorted(one for one, count in Counter(ids).items() if count > 1)
         if twice:
             raise ValueError(f"{', '.join(twice)} comes twice; keep one of each")
+        return self
+
+    @model_validator(mode="after")
+    def _names_can_be_shown(self) -> Self:
+        names = [one.name for one in self.municipalities]
+        names += [one.name for one in self.depots]
+        names += [one.name for one in self.vehicles]
+        for name in names:
+            if not name.isprintable():
+                raise ValueError(
+                    f"name {name!r} has a character that cannot be shown, such as a tab or a line "
+                    "break; leave it out"
+                )
+            if len(name) > NAME_AT_MOST:
+                raise ValueError(
+                    f"name {name[:40]!r}... has {len(name)} characters; the limit is {NAME_AT_MOST}"
+                )
         return self
 
 

@@ -7,16 +7,14 @@ from datetime import date
 from typing import Annotated
 
 import typer
-from psycopg import errors
 from pydantic import TypeAdapter, ValidationError
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from infra.database import fleet as store
-from infra.database import retirement
-from infra.database.fleet import load_municipalities
+from infra.database import entering, retirement
+from infra.database.fleet import load_fleet, load_municipalities
 from infra.database.pool import Connection
 from infra.database.retirement import ListedVehicle, Retired
 from schemas.fleet import SERVICE_FROM, SERVICE_TO, LastDay, MasterData
@@ -87,17 +85,13 @@ def enter(
     given = read_json(file, MasterData)
 
     async def work(connection: Connection) -> None:
-        await store.enter(connection, given)
+        await entering.enter(connection, given)
         await CalendarKeeper().keep(connection)
 
     try:
         with_connection(work)
-    except store.HomeInFutureError as error:
+    except (entering.HomeInFutureError, entering.UnknownReferenceError) as error:
         raise typer.BadParameter(str(error)) from None
-    except errors.ForeignKeyViolation as error:
-        raise typer.BadParameter(
-            f"{error.diag.message_detail} Enter it too, in this file or before"
-        ) from None
     typer.echo(
         f"entered {counted(len(given.municipalities), 'municipality', 'municipalities')}, "
         f"{counted(len(given.depots), 'depot')}, {counted(len(given.vehicles), 'vehicle')}"
@@ -107,7 +101,7 @@ def enter(
 @fleet.command("show")
 def show() -> None:
     """Count what is entered, municipality by municipality."""
-    known = with_connection(store.load_fleet)
+    known = with_connection(load_fleet)
     table = Table("municipality", "name", "depots", "vehicles")
     for one in sorted(known.municipalities.values(), key=lambda one: one.municipality_id):
         vehicles = [v for v in known.vehicles.values() if v.municipality_id == one.municipality_id]

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 
 from infra.database import follow_up, plans
-from infra.database.fleet import enter
+from infra.database.entering import enter
 from infra.database.planning import connect
 from infra.database.pool import Pool
 from infra.settings import Settings

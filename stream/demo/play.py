@@ -24,7 +24,7 @@ from rich.progress import (
 
 from infra.database import report as queries
 from infra.database.demand import read_inputs
-from infra.database.fleet import enter
+from infra.database.entering import enter
 from infra.database.follow_up import DecisionError
 from infra.database.keys import create_key
 from infra.database.planning import request_plan

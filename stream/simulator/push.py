@@ -11,7 +11,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from infra.database import fleet as store
+from infra.database import entering
 from infra.database.pool import make_pool
 from infra.settings import Settings
 from stream.calendars import CalendarKeeper
@@ -24,7 +24,7 @@ _PORTION: Final = 10_000
 async def enter(fleet: SimulatedFleet, console: Console) -> None:
     """Enter the fleet's master data in the database of the settings."""
     async with make_pool(Settings(), max_size=1) as pool, pool.connection() as connection:
-        await store.enter(connection, fleet.master_data)
+        await entering.enter(connection, fleet.master_data)
         await CalendarKeeper().keep(connection)
     console.print(
         f"entered {len(fleet.municipalities)} municipalities, {len(fleet.depots)} depots, "

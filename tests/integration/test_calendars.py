@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from infra.database.fleet import enter
+from infra.database.entering import enter
 from infra.database.pool import Pool
 from processors.calendar import available, days_off
 from schemas.fleet import MasterData, VehicleType

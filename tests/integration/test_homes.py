@@ -15,7 +15,8 @@ from psycopg.types.range import Range
 from pydantic import SecretStr, ValidationError
 
 from infra.database.demand import read_inputs
-from infra.database.fleet import HomeInFutureError, enter, load_fleet
+from infra.database.entering import HomeInFutureError, enter
+from infra.database.fleet import load_fleet
 from infra.database.migrate import migrate
 from infra.database.pool import make_pool
 from infra.settings import Settings

@@ -13,7 +13,8 @@ import pytest
 from holidays import country_holidays
 
 from infra.database.demand import UnknownMunicipalityError, read_inputs
-from infra.database.fleet import enter, load_fleet
+from infra.database.entering import enter
+from infra.database.fleet import load_fleet
 from infra.database.planning import connect
 from infra.database.pool import make_pool
 from infra.embedded.guardian import Guardian

@@ -12,7 +12,8 @@ from psycopg.errors import CheckViolation
 from psycopg.types.json import Jsonb
 
 from infra.database.demand import read_inputs
-from infra.database.fleet import enter, load_municipalities
+from infra.database.entering import enter
+from infra.database.fleet import load_municipalities
 from infra.database.planning import connect
 from infra.database.signs import read_fleet_digests
 from infra.settings import Settings

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from infra.database.demand import read_inputs, read_week
-from infra.database.fleet import enter
+from infra.database.entering import enter
 from infra.database.signs import read_fleet_digests
 from infra.database.timeline import find_silent
 from schemas.demand import PlacementInputs

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from pydantic import TypeAdapter
 
-from infra.database.fleet import enter
+from infra.database.entering import enter
 from infra.database.pool import Pool
 from infra.database.studies import read_study
 from infra.settings import Settings

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
-from infra.database.fleet import enter
+from infra.database.entering import enter
 from schemas.fleet import EnteredVehicle, MasterData
 from stream.calendars import CalendarKeeper
 from tests.sample_fleet import fill

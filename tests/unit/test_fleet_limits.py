@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from schemas.demand import ObservedRoundTrip
-from schemas.fleet import Depot, Vehicle
+from schemas.fleet import Depot, EnteredVehicle, MasterData, Municipality, Vehicle
 from stream.commands.files import read_json
 
 DEPOT: dict[str, Any] = {
@@ -64,3 +64,22 @@ def test_a_file_with_such_a_number_is_refused_with_place_limit_and_value(
     assert said == (
         f"{path}: capacity: Input should be less than or equal to 100000, not 1000000000\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("Car\x001", r"name 'Car\\x001' has a character that cannot be shown"),
+        ("Car\t1", r"name 'Car\\t1' has a character that cannot be shown"),
+        ("x" * 201, r"has 201 characters; the limit is 200"),
+    ],
+)
+def test_a_name_that_no_table_can_show_is_refused(name: str, says: str) -> None:
+    named = Municipality(municipality_id="odder", name=name)
+    with pytest.raises(ValidationError, match=says):
+        MasterData(municipalities=(named,))
+    vehicle = EnteredVehicle(vehicle_id="odder/1", municipality_id="odder", name=name)
+    with pytest.raises(ValidationError, match=says):
+        MasterData(vehicles=(vehicle,))
+    long = Municipality(municipality_id="odder", name="Århus Ø, 2." * 18)
+    assert MasterData(municipalities=(long,)).municipalities == (long,)

@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from pydantic import SecretStr, TypeAdapter
 
-from infra.database.fleet import enter, load_fleet
+from infra.database.entering import enter
+from infra.database.fleet import load_fleet
 from infra.database.pool import make_pool
 from infra.settings import Settings
 from processors.segments import Segment, SegmentState
