@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from schemas.fix import UtcDatetime
 from schemas.fleet import EnergySource
 from schemas.ids import MunicipalityId, ScopedId
+from schemas.local_time import DENMARK, Timezone
 from schemas.plan import SolverStatus
 from schemas.vehicle_type import VehicleType
 
@@ -107,6 +108,7 @@ class CarpoolInputs(_Part):
         default=(), description="Pairs of departments that share vehicles"
     )
     rules: CarpoolRules = CarpoolRules()
+    timezone: Timezone = Field(default=DENMARK, description="IANA name: local hours in words")
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -168,6 +170,7 @@ class CarpoolPlan(_Part):
     bound_dkk: float
     bound_by: str
     gap: float
+    timezone: Timezone = Field(default="UTC", description="IANA name: local hours in words")
     groups: tuple[CarpoolGroup, ...]
     saved_m: float
     saved_co2e_kg: float

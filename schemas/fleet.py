@@ -7,13 +7,13 @@ from datetime import date, datetime
 from enum import StrEnum
 from math import cos, hypot, radians
 from typing import Annotated, Final, NamedTuple, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.calendar import Calendar
 from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId, municipality_of
+from schemas.local_time import DENMARK, Timezone
 from schemas.policy import PlacementPolicy
 from schemas.rules import Rules
 from schemas.vehicle_type import VehicleType
@@ -68,16 +68,6 @@ class EnergySource(StrEnum):
     UNKNOWN = "unknown"
 
 
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(
-            f"no time zone {name!r}; give an IANA name such as Europe/Copenhagen"
-        ) from error
-    return name
-
-
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -87,7 +77,7 @@ class Municipality(_Row):
 
     municipality_id: MunicipalityId
     name: str = Field(min_length=1)
-    timezone: Annotated[str, AfterValidator(_known_zone)] = "Europe/Copenhagen"
+    timezone: Timezone = DENMARK
     rules: Rules = Rules()
     calendar: Calendar = Calendar()
     planning: PlacementPolicy = Field(

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId, municipality_of
+from schemas.local_time import DENMARK, Timezone
 from schemas.plan import SolverStatus
 from schemas.vehicle_type import VehicleType
 
@@ -116,6 +117,7 @@ class RouteInputs(_Part):
     depots: Annotated[tuple[RouteDepot, ...], AfterValidator(_depots_by_id)]
     vehicles: Annotated[tuple[RouteVehicle, ...], AfterValidator(_vehicles_by_id)]
     visits: Annotated[tuple[Visit, ...], AfterValidator(_visits_by_id)]
+    timezone: Timezone = Field(default=DENMARK, description="IANA name: local hours in words")
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -219,6 +221,7 @@ class RoutesPlan(_Part):
     bound_dkk: float
     bound_by: str
     gap: float
+    timezone: Timezone = Field(default="UTC", description="IANA name: local hours in words")
     routes: tuple[VehicleRoute, ...]
     unserved: tuple[UnservedVisit, ...]
     explanation: str

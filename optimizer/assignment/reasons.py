@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from schemas.assignment import (
     DepotUse,
     WantedRoundTrip,
 )
+from schemas.local_time import local_minute
 
 _TOLD = 5
 """Depots and classes that an explanation goes into."""
@@ -89,7 +89,7 @@ def reason(
     if all(drive_ore(trip, one) >= price_ore for one in vehicles if one.seats >= trip.seats):
         return f"An own car costs {price_dkk:,.2f} DKK, no more than driving a {kind} of the depot."
     fitting = sum(1 for one in vehicles if one.seats >= trip.seats)
-    when = f"{trip.started_at.astimezone(ZoneInfo(inputs.timezone)):%Y-%m-%d %H:%M}"
+    when = local_minute(trip.started_at, inputs.timezone)
     return (
         f"Every {kind} with {trip.seats} seats at {trip.depot_id} ({fitting}) is out or cannot be "
         f"had at {when}, or one more costs more than the {price_dkk:,.2f} DKK of an own car."
@@ -143,11 +143,10 @@ def _shortage(inputs: AssignmentInputs, use: DepotUse, assignment: Mapping[str, 
         for one in vehicles
         if not any(away.started_at <= at < away.ended_at for away in one.unavailable)
     )
-    local = at.astimezone(ZoneInfo(inputs.timezone))
     kind = use.vehicle_class.value.replace("_", "-")
     left = (
         f"{use.depot_id} leaves {use.unserved} round trips without a {kind}; worst at "
-        f"{local:%Y-%m-%d %H:%M}: "
+        f"{local_minute(at, inputs.timezone)}: "
     )
     free = _free_for(inputs, trip, vehicles, of_cell, assignment)
     if free:

@@ -77,6 +77,7 @@ def carpool_inputs(
         journeys=tuple(journeys),
         agreements=agreed,
         rules=rules if rules is not None else CarpoolRules(),
+        timezone=rows.timezone,
     )
     return Posed(inputs, _basis(rows, inputs, left_out))
 

@@ -282,6 +282,7 @@ def _described(
         objective_dkk=objective_ore / ORE_PER_DKK,
         bound_dkk=bound_ore / ORE_PER_DKK,
         bound_by=packing.bound_by,
+        timezone=inputs.timezone,
         gap=(bound_ore - objective_ore) / bound_ore if bound_ore else 0.0,
         groups=tuple(_group(inputs, one) for one in packing.groups),
         saved_m=saved_m,

@@ -231,7 +231,7 @@ def shortage(
             one = hopeless[0]
             parts.append(
                 f"{len(hopeless)} round trips of {demand.depot.name} can be taken by no kind, such "
-                f"as {one.round_trip_id} on {one.started_at.astimezone(zone):%Y-%m-%d %H:%M}: "
+                f"as {one.round_trip_id} on {one.started_at.astimezone(zone):%Y-%m-%d %H:%M %Z}: "
                 f"{one.distance_m / 1000:,.0f} km, {one.seats} seats, cargo {one.cargo.value}."
             )
         if short:
@@ -243,7 +243,7 @@ def shortage(
             )
             parts.append(
                 f"{demand.depot.name} lacks a vehicle for {len(short)} round trips; most at once, "
-                f"{missing}, in the hour from {hour:%Y-%m-%d %H:%M}: {motor} of its "
+                f"{missing}, in the hour from {hour:%Y-%m-%d %H:%M %Z}: {motor} of its "
                 f"{demand.depot.capacity} parking places are taken."
             )
     if len(parts) > _TOLD:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from optimizer.routes.cover import Routes
 from optimizer.routes.problem import NO_WAY, TOLERANCE_S, RouteProblem, feasible
+from schemas.local_time import local_minute
 from schemas.routes import RouteInputs, RouteVehicle, Visit
 
 
@@ -59,9 +60,10 @@ def _never_in_time(
     soonest = min(vehicles, key=there_s)
     if there_s(soonest) > problem.latest_s[visit] + TOLERANCE_S:
         return (
-            f"Its window closes at {_clock(asked.latest_at)} before it can be reached from any "
-            f"depot: {inputs.vehicles[soonest].vehicle_id} is there first, at "
-            f"{_clock(problem.at(there_s(soonest)))}. Open the window or begin the shift earlier."
+            f"Its window closes at {_clock(inputs, asked.latest_at)} before it can be reached "
+            f"from any depot: {inputs.vehicles[soonest].vehicle_id} is there first, at "
+            f"{_clock(inputs, problem.at(there_s(soonest)))}. Open the window or begin the shift "
+            "earlier."
         )
 
     def back_s(one: int) -> float:
@@ -80,8 +82,8 @@ def _never_in_time(
         back_at = problem.at(problem.shift_to_s[least] + back_s(least))
         return (
             f"No vehicle is back before its shift ends: {vehicle.vehicle_id} would return at "
-            f"{_clock(back_at)}, its shift ends at {_clock(vehicle.shift_to)}. Open the window "
-            "earlier or lengthen the shift."
+            f"{_clock(inputs, back_at)}, its shift ends at {_clock(inputs, vehicle.shift_to)}. "
+            "Open the window earlier or lengthen the shift."
         )
 
     def lasts_s(one: int) -> float:
@@ -123,8 +125,8 @@ def _crowded_out(
     return (
         f"{len(alone)} of {problem.vehicles} vehicles could make it alone ({names}{more}), but "
         f"{len(busy)} of them are full with other visits: it fits between "
-        f"{_clock(asked.earliest_at)} and {_clock(asked.latest_at)} on none. Add a vehicle, open "
-        "the window or lengthen a shift."
+        f"{_clock(inputs, asked.earliest_at)} and {_clock(inputs, asked.latest_at)} on none. "
+        "Add a vehicle, open the window or lengthen a shift."
     )
 
 
@@ -145,5 +147,5 @@ def _way_s(problem: RouteProblem, vehicle: int, one: int, other: int) -> float:
     return float(problem.duration_s[problem.profile[vehicle], one, other])
 
 
-def _clock(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+def _clock(inputs: RouteInputs, at: datetime) -> str:
+    return local_minute(at, inputs.timezone)

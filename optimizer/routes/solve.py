@@ -165,6 +165,7 @@ def _described(
         objective_dkk=objective_dkk,
         bound_dkk=bound_dkk,
         bound_by=solution.bound_by,
+        timezone=inputs.timezone,
         gap=(objective_dkk - bound_dkk) / objective_dkk if objective_dkk else 0.0,
         routes=tuple(
             _route(inputs, problem, vehicle, visits)

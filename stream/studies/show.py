@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +14,7 @@ from schemas.carpool import CarpoolPlan
 from schemas.composition import CompositionPlan
 from schemas.forecast import Forecast
 from schemas.ids import local_part
+from schemas.local_time import local_minute
 from schemas.plan import SolverStatus
 from schemas.routes import RoutesPlan
 from schemas.sites import SitesPlan
@@ -154,22 +156,25 @@ def _show_carpool(plan: CarpoolPlan, console: Console) -> None:
     table = table_of(first_of("Who could share", len(groups)), "out", "saves", "why")
     for one in groups[:SHOWN]:
         table.add_row(
-            f"{one.out_from:%Y-%m-%d %H:%M} UTC", f"{one.saved_dkk:,.0f} DKK", escape(one.reason)
+            local_minute(one.out_from, plan.timezone),
+            f"{one.saved_dkk:,.0f} DKK",
+            escape(one.reason),
         )
     console.print(table)
 
 
 def _show_routes(plan: RoutesPlan, console: Console) -> None:
-    title = first_of("Routes", len(plan.routes))
-    table = table_of(title, "vehicle", "leaves", "back", "km", "visits, UTC")
+    title, zone = first_of("Routes", len(plan.routes)), ZoneInfo(plan.timezone)
+    table = table_of(title, "vehicle", "leaves", "back", "km", "visits")
     for one in plan.routes[:SHOWN]:
         visits = ", ".join(
-            f"{local_part(stop.visit_id)} {stop.begins_at:%H:%M}" for stop in one.stops
+            f"{local_part(stop.visit_id)} {stop.begins_at.astimezone(zone):%H:%M}"
+            for stop in one.stops
         )
         table.add_row(
             local_part(one.vehicle_id),
-            f"{one.departs_at:%Y-%m-%d %H:%M} UTC",
-            f"{one.returns_at:%H:%M} UTC",
+            local_minute(one.departs_at, plan.timezone),
+            f"{one.returns_at.astimezone(zone):%H:%M}",
             f"{one.distance_m / 1000:,.1f}",
             visits,
         )

@@ -171,15 +171,15 @@ def test_what_is_missing_is_told_with_depot_hour_and_number() -> None:
     found = plan([car(1), car(2, away=[(7, 12)])], trips)
     # The fourth leaves at 08:18 UTC, an hour later in Denmark.
     assert (
-        "m/hall leaves 3 round trips without a car; worst at 2026-03-02 09:18: 4 are out at once, "
-        "1 of its 2 can be had, 3 are missing." in found.explanation
+        "m/hall leaves 3 round trips without a car; worst at 2026-03-02 09:18 CET: 4 are out at "
+        "once, 1 of its 2 can be had, 3 are missing." in found.explanation
     )
 
 
 def test_a_vehicle_that_stands_is_not_said_to_be_missing() -> None:
     dear = plan([car(1, cost=1000), car(2, seats=2)], [trip("a", 8, 10, seats=4)])
     assert (
-        "m/hall leaves 1 round trips without a car; worst at 2026-03-02 09:00: 1 of 1 at once, "
+        "m/hall leaves 1 round trips without a car; worst at 2026-03-02 09:00 CET: 1 of 1 at once, "
         "while 1 of its 2 is free for it: using one more was not found to cost less than the own "
         "cars that it saves." in dear.explanation
     )
@@ -187,7 +187,7 @@ def test_a_vehicle_that_stands_is_not_said_to_be_missing() -> None:
     wanted = plan([car(1)], [trip("short", 8, 9), trip("long", 9 + 2 / 60, 12, km=90)])
     assert wanted.assignment == {"long": "m/1"}
     assert (
-        "worst at 2026-03-02 09:00: 1 of 1 at once, and none of its 1 that is large enough is "
+        "worst at 2026-03-02 09:00 CET: 1 of 1 at once, and none of its 1 that is large enough is "
         "free for as long: they are wanted before or after." in wanted.explanation
     )
 
@@ -198,7 +198,7 @@ def test_a_vehicle_that_stands_is_not_said_to_be_missing() -> None:
         ([], 1, "m/hall has no car."),
         ([car(1, depot="m/school")], 1, "m/hall has no car."),
         ([car(1, seats=4)], 6, "It needs 6 seats; the largest car at m/hall has 4."),
-        ([car(1, away=[(0, 30)])], 1, "is out or cannot be had at 2026-03-02 09:00"),
+        ([car(1, away=[(0, 30)])], 1, "is out or cannot be had at 2026-03-02 09:00 CET"),
     ],
 )
 def test_each_unserved_round_trip_says_why(

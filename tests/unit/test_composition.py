@@ -142,7 +142,7 @@ def test_winter_leaves_seven_tenths_of_the_range() -> None:
     plan = compose(inputs([daily(0, 210.1)], kinds=(EV,), rules=must), SEARCH)
     assert plan.status is SolverStatus.INFEASIBLE
     assert "1 round trips of Town hall can be taken by no kind" in plan.explanation
-    assert "on 2026-03-02 08:00: 210 km" in plan.explanation
+    assert "on 2026-03-02 08:00 UTC: 210 km" in plan.explanation
 
 
 def test_bicycles_take_what_is_near_light_and_by_day() -> None:

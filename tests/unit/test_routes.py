@@ -154,13 +154,13 @@ def test_no_vehicle_is_large_enough() -> None:
 
 def test_the_window_closes_too_early() -> None:
     said = reason([car("one"), car("bike", vehicle_type="bike")], visit("a", 30, (0, 45)))
-    assert "Its window closes at 2026-03-02 08:45 UTC before it can be reached from any" in said
-    assert "m/one is there first, at 2026-03-02 09:00 UTC" in said
+    assert "Its window closes at 2026-03-02 09:45 CET before it can be reached from any" in said
+    assert "m/one is there first, at 2026-03-02 10:00 CET" in said
 
 
 def test_the_shift_ends_too_early() -> None:
     said = reason([car("one", shift_to=at(60))], visit("a", 25, (0, 55)))
-    assert "m/one would return at 2026-03-02 09:50 UTC, its shift ends at 2026-03-02 09:00" in said
+    assert "m/one would return at 2026-03-02 10:50 CET, its shift ends at 2026-03-02 10:00" in said
 
 
 def test_the_way_there_and_back_is_too_long() -> None:

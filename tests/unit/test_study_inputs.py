@@ -89,7 +89,7 @@ def test_a_vehicle_that_costs_more_than_own_cars_stands_unless_it_is_paid_for() 
     plan = assign(posed.inputs, SEARCH)
     assert (plan.vehicles_used, plan.objective_dkk) == (0, 74)
     assert (
-        "m/hall leaves 1 round trips without a car; worst at 2026-03-02 09:00: 1 of 1 at once, "
+        "m/hall leaves 1 round trips without a car; worst at 2026-03-02 09:00 CET: 1 of 1 at once, "
         "while 1 of its 1 is free for it: using one more was not found to cost less than the own"
     ) in plan.explanation
     paid = assignment_inputs(rows, paid_for=True)
