@@ -36,7 +36,7 @@ class Cpu(NamedTuple):
 
     def over(self, count: float) -> Cpu:
         """Return the share of each of so many."""
-        return Cpu(*(seconds / max(count, 1) for seconds in self))
+        return Cpu(*(seconds / count for seconds in self))
 
     def figures(self, prefix: str, suffix: str) -> dict[str, float]:
         """Return microseconds by name."""
@@ -114,8 +114,10 @@ class Bench:
                 if done and not began:
                     began_at, began, spent = now, done, self.cpu(child.process.pid)
                 if done >= total:
+                    if done == began:
+                        raise RuntimeError(f"all {total} were there at once: nothing to measure")
                     cpu = self.cpu(child.process.pid).since(spent).over(done - began)
-                    return Rate((done - began) / max(now - began_at, 1e-9), cpu)
+                    return Rate((done - began) / (now - began_at), cpu)
                 if now > deadline or child.process.poll() is not None:
                     raise RuntimeError(f"{done} of {total} after {_LIMIT_S:g} s:\n{child.tail()}")
                 time.sleep(0.05)
@@ -131,6 +133,8 @@ class Bench:
                     database += taken + times.children_user + times.children_system
                 elif name == "tansu":
                     broker += taken
+        if not (database and broker):
+            raise RuntimeError("no process is called postgres or tansu any more: mend this count")
         times = psutil.Process(pid).cpu_times()
         return Cpu(times.user + times.system, database, broker)
 

@@ -93,6 +93,7 @@ class PlannerSettings(BaseSettings):
     silence_s: float = Field(
         default=120.0,
         ge=5,
+        le=86_400,
         description="Silence that costs a planner its lead; it says something every second",
     )
     horizon_days: int = Field(

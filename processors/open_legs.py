@@ -16,7 +16,7 @@ from processors.legs import Leg
 def departure(tail: Sequence[Leg], place: Point, rest_m: float, *, first: int) -> int:
     """Return the leg on which the vehicle left its place, if it has: the last try counts.
 
-    Legs before `first` are not asked.
+    Never one before `first`.
     """
     index = len(tail) - 1
     while index and not is_within(place, tail[index].start, rest_m):
@@ -46,7 +46,10 @@ def rested_s(tail: Sequence[Leg], *, first: int) -> float:
 
 
 def possible_arrival(tail: Sequence[Leg], far_m: float, *, first: int) -> int:
-    """Return the first leg, from `first` on, from whose start no later point is far away."""
+    """Return the first leg, from `first` on, from whose start no later point is far away.
+
+    `tail` may be empty.
+    """
     if not tail:
         return 0
     last = tail[-1].end
@@ -64,7 +67,7 @@ def arrival(tail: Sequence[Leg], rest_m: float, *, first: int, otherwise: int) -
     """Return the leg from `first` on at whose start the vehicle had come to its place.
 
     From there on it stays within `rest_m`. Where it never rests like that: at whose start it first
-    rested, and where it never rested, `otherwise`.
+    rested, and where it never rested, `otherwise`. `tail` may be empty.
     """
     resting = [index for index in range(first, len(tail)) if not tail[index].moving]
     for index in resting:

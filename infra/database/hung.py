@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow, class_row
 
 APPLICATION: Final = "fleetpulse"
-"""How our sessions call themselves."""
+"""How our sessions call themselves, or begin to."""
+
+_WAITING: Final = sql.SQL("""
+SELECT a.pid, a.query_start, coalesce(c.bytes_processed, 0) AS copied, left(a.query, 80) AS query
+FROM pg_stat_activity a LEFT JOIN pg_stat_progress_copy c USING (pid)
+WHERE a.datname = current_database() AND a.usename = session_user
+  AND starts_with(a.application_name, {ours})
+  AND a.state = 'active' AND a.wait_event IN ('ClientRead', 'ClientWrite')
+  AND (a.backend_xid IS NOT NULL
+       OR a.pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted))
+""").format(ours=APPLICATION)
+
+
+class _Waiting(NamedTuple):
+    """A session that waits for its client within a statement; the same while nothing moves."""
+
+    pid: int
+    query_start: datetime
+    copied: int
+    query: str
 
 
 class Hung(NamedTuple):
@@ -19,32 +41,40 @@ class Hung(NamedTuple):
     query: str
 
 
-async def end_hung(connection: AsyncConnection[TupleRow], silence_s: float) -> list[Hung]:
-    """End sessions of ours whose client stopped in the midst of a statement; return them.
+class HungSessions:
+    """Ends sessions of ours whose client stands still in the midst of a statement.
 
-    While it waits for the rows of a COPY, the server heeds neither `statement_timeout` nor
-    `idle_in_transaction_session_timeout`: a worker that is stopped there holds its locks for as
-    long as its process, or its machine, stands still. Ended are sessions of this role and
-    database only, that have been in their statement for longer than `silence_s`, from whose
-    client the server awaits more, and for whose locks another session waits.
+    While the server waits for the rows of a COPY, for the rest of a pipeline, or for somebody who
+    takes the rows of an answer, it heeds neither `statement_timeout` nor
+    `idle_in_transaction_session_timeout`: who stops there holds his locks for as long as his
+    process, or his machine, stands still.
     """
-    async with connection.cursor(row_factory=class_row(Hung)) as cursor:
-        await cursor.execute(
-            sql.SQL("""
-                WITH hung AS MATERIALIZED (
-                    SELECT pid, extract(epoch FROM clock_timestamp() - query_start) AS silent_s,
-                           left(query, 80) AS query
-                    FROM pg_stat_activity
-                    WHERE datname = current_database() AND usename = session_user
-                      AND application_name = {ours}
-                      AND state = 'active' AND wait_event = 'ClientRead'
-                      AND query_start < clock_timestamp() - make_interval(secs => {silence_s})
-                      AND pid IN (
-                          SELECT unnest(pg_blocking_pids(waiting.pid))
-                          FROM pg_stat_activity AS waiting
-                          WHERE waiting.datname = current_database()
-                            AND waiting.wait_event_type = 'Lock'))
-                SELECT pid, silent_s::float8, query FROM hung WHERE pg_terminate_backend(pid)
-            """).format(ours=APPLICATION, silence_s=silence_s)
-        )
-        return await cursor.fetchall()
+
+    def __init__(self, silence_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._silence_s = silence_s
+        self._clock = clock
+        self._since: dict[_Waiting, float] = {}
+
+    async def look(self, connection: AsyncConnection[TupleRow]) -> list[Hung]:
+        """End those that every look has found waiting for `silence_s`; return them.
+
+        Call it several times in that long. Of this role and database only; what holds neither
+        rows nor an advisory lock is left alone, and a COPY that gets on is another one each time.
+        """
+        now = self._clock()
+        async with connection.cursor(row_factory=class_row(_Waiting)) as cursor:
+            await cursor.execute(_WAITING)
+            found = await cursor.fetchall()
+        self._since = {one: self._since.get(one, now) for one in found}
+        ended = []
+        for one, since in self._since.items():
+            if now - since < self._silence_s:
+                continue
+            cursor_of_end = await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid = %s AND query_start = %s AND state = 'active'",
+                [one.pid, one.query_start],
+            )
+            if await cursor_of_end.fetchone() == (True,):
+                ended.append(Hung(one.pid, now - since, one.query))
+        return ended

@@ -13,6 +13,7 @@ from psycopg.errors import ForeignKeyViolation
 from psycopg.types.json import Jsonb
 
 from infra.database.demand import UnknownMunicipalityError
+from infra.database.hung import APPLICATION
 from infra.database.pool import NOTICE_LOSS, Connection, Pool
 from infra.database.stream import event_id, put_outbox
 from infra.settings import Settings
@@ -62,19 +63,26 @@ async def connect(settings: Settings) -> Connection:
     """Return a connection of its own, in autocommit, for a planner that leads or wants to.
 
     It must reach the server itself: behind a pooler in transaction mode the lock would be
-    nobody's. The server ends it, and so frees the lock, after `silence_s` of the settings: a
-    planner that hangs, or whose machine is gone, must not keep others from leading. Raises
+    nobody's. The server ends it, and so frees the lock, after `silence_s` of the settings without
+    a statement: a planner that hangs, or whose machine is gone, must not keep others from leading.
+    One that hangs within a statement the workers end, see `infra.database.hung`. Raises
     `psycopg.OperationalError` when the server cannot be reached.
     """
-    silence_ms = round(settings.planner.silence_s * 1000)
-    return await AsyncConnection.connect(
+    connection = await AsyncConnection.connect(
         settings.database_url.get_secret_value(),
         autocommit=True,
-        application_name="fleetpulse planner",
-        options=f"-c timezone=UTC -c idle_session_timeout={silence_ms} "
-        f"-c idle_in_transaction_session_timeout={silence_ms}",
+        application_name=f"{APPLICATION} planner",
+        options="-c timezone=UTC",
         **NOTICE_LOSS,  # a server that vanished costs the leader its role within 30 s
     )
+    silence = f"{settings.planner.silence_s * 1000:.0f}ms"
+    try:
+        for name in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
+            await connection.execute("SELECT set_config(%s, %s, false)", [name, silence])
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
 
 
 async def try_to_lead(connection: Connection) -> bool:

@@ -31,8 +31,8 @@ def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None 
     Connections are checked before use, so that a restarted server costs a retry, not an error.
     With `silence_s`, the server ends a transaction whose owner has been silent for so long, and
     a statement that takes longer than a minute: a worker that hangs, or whose machine is gone,
-    must not hold the rows that its successor needs. One that hangs within a COPY no timeout
-    reaches: see `infra.database.hung`.
+    must not hold the rows that its successor needs. One that hangs within a statement no
+    timeout reaches: see `infra.database.hung`.
     """
 
     async def prepare(connection: AsyncConnection[TupleRow]) -> None:

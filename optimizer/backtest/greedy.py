@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from optimizer.backtest.bill import Yard, bill, unserved_dkk
@@ -23,12 +23,20 @@ class Greedy:
 
     What a move earns is what the requests would have cost less, had it been made before; its price
     counts in proportion, as `Yard` has it. Classes do not serve each other's requests, so that
-    only the moved vehicle's class is replayed again. `effort` ends it before no move pays.
+    only the moved vehicle's class is replayed again. `effort` ends it before no move pays, and
+    whatever `check` raises, which is called before each replay.
     """
 
-    def __init__(self, requests: Sequence[Request], yard: Yard, effort: Effort) -> None:
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        yard: Yard,
+        effort: Effort,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._yard = yard
         self._effort = effort
+        self._check = check
         # Of all classes together, so that a class alone costs what it costs among the others.
         self._nights = tuple(nights_of(requests, yard.zone))
         self._requests: defaultdict[VehicleType, list[Request]] = defaultdict(list)
@@ -99,6 +107,7 @@ class Greedy:
         )
 
     def _replay(self, kind: VehicleType, placement: Mapping[str, str]) -> Replay:
+        self._check()
         requests = self._requests[kind]
         self._effort.spend(_CELLS_PER_REQUEST * len(requests))
         fleet = [of for one, of in self._yard.vehicles.items() if self._class_of[one] is kind]

@@ -75,14 +75,15 @@ class Fitted:
 def fit(parts: Split, search: Search) -> Fitted:
     """Let the contenders place the vehicles by what the first weeks tell.
 
-    Raises what `problem_of` and `solve` raise.
+    Raises what `problem_of` and `solve` raise, and `SearchCancelledError`.
     """
     problem = problem_of(parts.fitted)
     stood_at = problem.as_it_stands()
     solution = solve(problem, replace(search, time_limit_s=search.time_limit_s * SOLVER_SHARE))
     requests = requests_of(parts.fitted.round_trips, parts.fitted.all_vehicles)
     yard = yard_of(parts.fitted, stood_at, parts.fitted_days)
-    greedy = Greedy(requests, yard, Effort(search.time_limit_s * (1 - SOLVER_SHARE)))
+    effort = Effort(search.time_limit_s * (1 - SOLVER_SHARE))
+    greedy = Greedy(requests, yard, effort, search.cancellation.check)
     placements = {
         ContenderName.AS_IT_WAS: stood_at,
         ContenderName.GREEDY: greedy.placement(),

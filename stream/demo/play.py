@@ -255,7 +255,6 @@ class Play:
 
     async def _planned(self, fleet: SimulatedFleet, trigger: PlanTrigger) -> None:
         """Wait until the planner has planned for every municipality for this reason."""
-        await self._driven_enough(fleet)
         deadline = time.monotonic() + _PLAN_LIMIT_S
         wanted = {one.municipality_id for one in fleet.municipalities}
         while True:
@@ -263,13 +262,14 @@ class Play:
             if wanted <= {one.municipality_id for one in found}:
                 return
             if time.monotonic() > deadline:
+                await self._driven_enough(fleet)
                 raise DemoFailedError(
                     f"no plan came ({trigger.value}):\n" + self._stack.children["planner"].tail()
                 )
             await asyncio.sleep(_POLL_S)
 
     async def _driven_enough(self, fleet: SimulatedFleet) -> None:
-        """Say at once when a small fleet has not driven enough for the planner to look at it."""
+        """Say so when a small fleet has not driven enough for the planner to look at it."""
         rules = self._stack.settings.planner
         async with self._pool.connection() as connection:
             for one in fleet.municipalities:

@@ -365,7 +365,8 @@ def test_a_leader_that_hangs_loses_the_lead_to_who_waits(
                 assert hung.child.process.poll() is None, hung.child.tail()
                 assert leaders(settings) == 1
         finally:
-            os.kill(hung.pid, signal.SIGCONT)
+            if hung.child.process.poll() is None:
+                os.kill(hung.pid, signal.SIGCONT)
 
 
 def test_without_broker_and_database_it_waits_and_stops_when_told(settings: Settings) -> None:

@@ -10,12 +10,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from optimizer.backtest.bill import bill
+from optimizer.backtest.greedy import Greedy
 from optimizer.backtest.replay import Fetched, nights_of, replay, requests_of
 from optimizer.backtest.run import back_test, fit, yard_of
 from optimizer.backtest.split import TooLittleDataError, split
 from optimizer.backtest.words import in_words
 from optimizer.costs import relocation_ore
-from optimizer.search import Search
+from optimizer.effort import Effort
+from optimizer.search import Cancellation, Search, SearchCancelledError
 from schemas.backtest import BackTest, Contender, ContenderName
 from schemas.demand import ObservedRoundTrip, PlacementInputs
 from schemas.fleet import EnergySource, Vehicle
@@ -256,6 +258,17 @@ def test_a_greedy_rule_that_its_limit_stops_is_said_to_be_stopped() -> None:
     found, _ = outcome(given)
     assert "stopped by its time limit" in in_words(found, unproven=0.1, greedy_stopped=True)
     assert "10.0% are open" in in_words(found, unproven=0.1, greedy_stopped=True)
+
+
+def test_a_greedy_rule_that_is_cancelled_does_not_go_on() -> None:
+    parts = split(inputs(misplaced(28)))
+    requests = requests_of(parts.fitted.round_trips, parts.fitted.all_vehicles)
+    yard = yard_of(parts.fitted, homes(parts.fitted), parts.fitted_days)
+    cancellation = Cancellation()
+    greedy = Greedy(requests, yard, Effort(10), cancellation.check)
+    cancellation.cancel()
+    with pytest.raises(SearchCancelledError):
+        greedy.placement()
 
 
 def homes(given: PlacementInputs) -> dict[str, str]:
