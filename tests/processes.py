@@ -21,20 +21,23 @@ from infra.embedded.process import Child, free_port
 from infra.settings import KafkaSettings, Settings, as_environment
 
 
+def inherited() -> dict[str, str]:
+    """Return our own environment, less what whoever runs the tests has set of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FLEETPULSE_")}
+
+
 def environment(settings: Settings, **extra: str) -> dict[str, str]:
     """Return an environment that gives a process these settings."""
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith("FLEETPULSE_")
-    }
-    return {**inherited, **as_environment(settings), **extra}
+    return {**inherited(), **as_environment(settings), **extra}
 
 
-def command(database_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of ours against a database, to its end."""
+def command(*words: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours with these variables, to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "stream.cli", *arguments],
+        [sys.executable, "-m", "stream.cli", *words],
         cwd=Path(__file__).parents[1],
-        env={**os.environ, "FLEETPULSE_DATABASE_URL": database_url, "COLUMNS": "200"},
+        env={**inherited(), "COLUMNS": "200", **variables},
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,

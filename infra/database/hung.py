@@ -70,11 +70,11 @@ class HungSessions:
         for one, since in self._since.items():
             if now - since < self._silence_s:
                 continue
-            cursor_of_end = await connection.execute(
+            ending = await connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE pid = %s AND query_start = %s AND state = 'active'",
                 [one.pid, one.query_start],
             )
-            if await cursor_of_end.fetchone() == (True,):
+            if await ending.fetchone() == (True,):
                 ended.append(Hung(one.pid, now - since, one.query))
         return ended

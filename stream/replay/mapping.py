@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.fix import NativeFix
 from schemas.ids import LOCAL_PATTERN
+from schemas.local_time import Timezone
 
 FIELDS: Final = frozenset(NativeFix.model_fields) - {"type"}
 _REQUIRED: Final = ("vehicle_id", "recorded_at", "lat", "lon")
@@ -76,7 +76,7 @@ class FieldMapping(BaseModel):
     )
     units: dict[str, str] = Field(default_factory=dict, description="Native field to its unit")
     time_format: Literal["iso", "unix_s", "unix_ms"] = "iso"
-    timezone: str | None = Field(
+    timezone: Timezone | None = Field(
         default=None,
         description="IANA name, for times without offset; of an hour that comes twice when clocks "
         "go back, the first is meant",
@@ -113,18 +113,6 @@ class FieldMapping(BaseModel):
                 raise ValueError(
                     f"no unit {unit!r} of {name}; there are {', '.join(known) or 'none'}"
                 )
-        return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _timezone_exists(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                ZoneInfo(value)
-            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-                raise ValueError(
-                    f"no time zone {value!r}; give an IANA name such as Europe/Copenhagen"
-                ) from error
         return value
 
     @model_validator(mode="after")

@@ -29,7 +29,7 @@ from tests.planner_harness import (
     until,
     with_planner,
 )
-from tests.unit.test_cli import run as command
+from tests.processes import command
 
 # What is tried here is between planner and database; which broker stands by makes no difference.
 pytestmark = pytest.mark.parametrize("kafka", ["tansu"], indirect=True)

@@ -258,7 +258,13 @@ def test_what_is_not_there_is_named(url: str) -> None:
 def test_the_command_says_what_it_did_and_what_is_wrong(url: str) -> None:
     run(url, lambda pool: consume(pool, days(1)))
     done = command(
-        url, "recompute", "syddjurs", "--vehicle", "a", "--since", "2026-02-02T08:00:00+01:00"
+        "recompute",
+        "syddjurs",
+        "--vehicle",
+        "a",
+        "--since",
+        "2026-02-02T08:00:00+01:00",
+        FLEETPULSE_DATABASE_URL=url,
     )
     assert (done.returncode, done.stdout) == (0, "recomputed 1 vehicles from 780 fixes\n")
     for arguments, said in (
@@ -266,6 +272,6 @@ def test_the_command_says_what_it_did_and_what_is_wrong(url: str) -> None:
         (("syddjurs", "--since", "yesterday"), "give date, time and offset"),
         (("syddjurs", "--since", "2026-02-02T08:00:00"), "give date, time and offset"),
     ):
-        failed = command(url, "recompute", *arguments)
+        failed = command("recompute", *arguments, FLEETPULSE_DATABASE_URL=url)
         assert failed.returncode == 2
         assert said in failed.stderr

@@ -20,9 +20,9 @@ from schemas.demand import PlacementInputs
 from schemas.fleet import MasterData
 from stream.worker.alerts import look
 from tests.databases import Databases
+from tests.processes import command
 from tests.sample_fleet import Connection, fill
 from tests.stream_harness import TOPICS, fetch, open_pool
-from tests.unit.test_cli import run as command
 
 ZONE = ZoneInfo("Europe/Copenhagen")
 START = datetime(2026, 3, 1, 23, tzinfo=UTC)

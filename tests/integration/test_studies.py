@@ -266,10 +266,10 @@ def test_ways_are_those_of_the_travel_service_and_never_others(
 def test_what_is_about_people_is_pruned_with_the_fixes(town: str) -> None:
     for kind in ("assignment", "carpool"):
         assert call(kind, "m")[0] == 0
-    assert "study: 0" in command(town, "prune").stdout
+    assert "study: 0" in command("prune", FLEETPULSE_DATABASE_URL=town).stdout
     with psycopg.connect(town) as connection:
         connection.execute("UPDATE study SET created_at = created_at - interval '40 days'")
-    assert "study: 1" in command(town, "prune", "--fix-days", "30").stdout
+    assert "study: 1" in command("prune", "--fix-days", "30", FLEETPULSE_DATABASE_URL=town).stdout
     assert [row["kind"] for row in rows(town, "SELECT * FROM study")] == ["assignment"]
 
 

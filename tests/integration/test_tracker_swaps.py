@@ -325,7 +325,15 @@ def test_a_vehicle_that_nobody_knows_is_refused(url: str) -> None:
 
 def test_the_commands_say_what_they_did_and_what_is_wrong(url: str) -> None:
     run(url, lambda pool: Worker(pool).take(drives(TRACKER, 3)))
-    done = command(url, "tracker", "assign", TRACKER, "a", "--since", "2026-02-02T08:00:00+01:00")
+    done = command(
+        "tracker",
+        "assign",
+        TRACKER,
+        "a",
+        "--since",
+        "2026-02-02T08:00:00+01:00",
+        FLEETPULSE_DATABASE_URL=url,
+    )
     assert (done.returncode, done.stdout) == (
         0,
         (
@@ -333,9 +341,16 @@ def test_the_commands_say_what_they_did_and_what_is_wrong(url: str) -> None:
             f"computed again: {TRACKER}, {CAR}\n"
         ),
     )
-    done = command(url, "tracker", "release", TRACKER, "--until", "2026-02-02T08:00:00Z")
+    done = command(
+        "tracker",
+        "release",
+        TRACKER,
+        "--until",
+        "2026-02-02T08:00:00Z",
+        FLEETPULSE_DATABASE_URL=url,
+    )
     assert "60 set aside as dead letters" in done.stdout, done.stderr
-    listed = command(url, "tracker", "list", "syddjurs").stdout
+    listed = command("tracker", "list", "syddjurs", FLEETPULSE_DATABASE_URL=url).stdout
     for word in (TRACKER, CAR, "2026-02-02T07:00:00+00:00", "2026-02-02T08:00:00+00:00"):
         assert word in listed
     at = ("--since", "2026-02-02T07:30:00Z")
@@ -345,6 +360,6 @@ def test_the_commands_say_what_they_did_and_what_is_wrong(url: str) -> None:
         (("assign", TRACKER, "a", "--since", "2026-02-02T08:00:00"), "give date, time and offset"),
         (("release", TRACKER, "--until", "2026-02-03"), "--until '2026-02-03': "),
     ):
-        failed = command(url, "tracker", *arguments)
+        failed = command("tracker", *arguments, FLEETPULSE_DATABASE_URL=url)
         assert failed.returncode == 2, failed.stdout
         assert said in " ".join(failed.stderr.replace("│", " ").split()), failed.stderr

@@ -104,6 +104,16 @@ def processed(settings: Settings) -> int:
     return count(settings, "SELECT coalesce(sum(next_offset), 0) FROM stream_progress")
 
 
+def wait_for_all(settings: Settings, messages: Messages, who: Service) -> None:
+    """Wait until all messages have been processed."""
+    wait_for(
+        lambda: processed(settings) == len(messages),
+        limit_s=60,
+        what="all are processed",
+        who=(who,),
+    )
+
+
 def rows_and_undisturbed_rows(
     settings: Settings, messages: Messages
 ) -> tuple[list[object], list[object]]:
@@ -168,12 +178,7 @@ def test_a_killed_worker_starts_where_the_database_says(
             service.kill()
     assert processed(installation) < len(messages), "nothing was left to do after the kills"
     with worker(installation, guardian, tmp_path) as service:
-        wait_for(
-            lambda: processed(installation) == len(messages),
-            limit_s=60,
-            what="all processed",
-            who=(service,),
-        )
+        wait_for_all(installation, messages, service)
     found, undisturbed = rows_and_undisturbed_rows(installation, messages)
     assert found == undisturbed
 
@@ -189,12 +194,7 @@ def test_a_zombie_and_its_successor_write_each_record_once(
         at_stop = processed(installation)
         assert at_stop < len(messages)
         with worker(installation, guardian, tmp_path) as successor:
-            wait_for(
-                lambda: processed(installation) == len(messages),
-                limit_s=60,
-                what="the second takes over",
-                who=(successor,),
-            )
+            wait_for_all(installation, messages, successor)
             os.kill(zombie.pid, signal.SIGCONT)
             more = shifts(vehicles=8, fixes=240, partitions=installation.kafka.partitions)
             produce(installation, more[len(messages) :])
@@ -227,12 +227,7 @@ def test_a_worker_that_stopped_within_a_copy_holds_its_partitions_no_longer_than
         stopped.execute("SELECT FROM stream_progress FOR UPDATE")
         stopped.pgconn.send_query(b"COPY trip (vehicle_id) FROM STDIN")
         with worker(installation, guardian, tmp_path) as successor:
-            wait_for(
-                lambda: processed(installation) == len(messages),
-                limit_s=60,
-                what="the second takes over",
-                who=(successor,),
-            )
+            wait_for_all(installation, messages, successor)
             assert "hung session ended" in successor.child.log.read_text()
     found, undisturbed = rows_and_undisturbed_rows(installation, messages)
     assert found == undisturbed
@@ -254,12 +249,7 @@ def test_without_its_database_the_worker_waits(
         answer = httpx.get(f"{service.url}/readyz")
         assert "database" in answer.json()["reason"]
         _let_in(server, database, allowed=True)
-        wait_for(
-            lambda: processed(installation) == len(messages),
-            limit_s=60,
-            what="the batch was kept",
-            who=(service,),
-        )
+        wait_for_all(installation, messages, service)
         wait_for(service.is_ready, limit_s=10, what="ready again")
     found, undisturbed = rows_and_undisturbed_rows(installation, messages)
     assert found == undisturbed
@@ -293,12 +283,7 @@ def test_nonsense_becomes_dead_letters_and_stops_nothing(
     ]
     produce(installation, messages)
     with worker(installation, guardian, tmp_path) as service:
-        wait_for(
-            lambda: processed(installation) == len(messages),
-            limit_s=60,
-            what="all processed",
-            who=(service,),
-        )
+        wait_for_all(installation, messages, service)
         topic = Topics.named(installation.kafka.topic_prefix).dead_letters
         wait_for(
             lambda: (

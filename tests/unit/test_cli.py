@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import command as run
+
 NOWHERE = "127.0.0.1:1"
-
-
-def run(*command: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with these variables and none of whoever runs the tests."""
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith("FLEETPULSE_")
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "stream.cli", *command],
-        cwd=ROOT,
-        env={**inherited, "COLUMNS": "200", **variables},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 @pytest.fixture
