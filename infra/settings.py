@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal, Self
 
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -184,6 +185,16 @@ class Settings(BaseSettings):
         default=SecretStr("postgresql://fleetpulse@127.0.0.1:5432/fleetpulse"),
         description="postgresql://user:password@host:port/database; sslmode and the like as query",
     )
+    database_sslmode: Literal[
+        "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
+    ] = Field(
+        default="prefer",
+        description="TLS to the database, where the URL does not say: `prefer` takes what the "
+        "server offers and checks nobody's name; over a network that is not yours, verify-full",
+    )
+    database_sslrootcert: Path | None = Field(
+        default=None, description="PEM of the authority that verify-ca and verify-full trust"
+    )
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     travel: TravelSettings = Field(default_factory=TravelSettings)
@@ -206,6 +217,22 @@ class Settings(BaseSettings):
     log_json: bool = Field(default=False, description="Log JSON lines, for a log collector")
     grafana_url: str | None = None
     grafana_token: SecretStr | None = None
+
+    @property
+    def conninfo(self) -> str:
+        """How to connect to the database: the URL, and TLS where the URL does not say.
+
+        It holds the password: never log it. Raises `psycopg.ProgrammingError` for a URL that is
+        none.
+        """
+        url = self.database_url.get_secret_value()
+        given = conninfo_to_dict(url)
+        tls: dict[str, str] = {}
+        if "sslmode" not in given:
+            tls["sslmode"] = self.database_sslmode
+        if "sslrootcert" not in given and self.database_sslrootcert is not None:
+            tls["sslrootcert"] = str(self.database_sslrootcert)
+        return make_conninfo(url, **tls)
 
 
 def as_environment(settings: BaseSettings) -> dict[str, str]:

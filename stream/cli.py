@@ -22,6 +22,7 @@ from stream.commands.demo import demo, up
 from stream.commands.fleet import fleet
 from stream.commands.recompute import recompute
 from stream.commands.replay import replay
+from stream.commands.service_role import service_role
 from stream.commands.simulate import simulate
 from stream.commands.study import study
 from stream.commands.tracker import tracker
@@ -55,6 +56,7 @@ app.add_typer(study, name="study", rich_help_panel=OPERATE)
 app.add_typer(alerts, name="alerts", rich_help_panel=OPERATE)
 app.add_typer(access.key, name="key", rich_help_panel=OPERATE)
 app.add_typer(access.reader, name="reader", rich_help_panel=OPERATE)
+app.add_typer(service_role, name="service-role", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(dashboards.dashboards)
 app.add_typer(upkeep.dead_letters, name="dead-letters", rich_help_panel=OPERATE)
 app.add_typer(upkeep.progress, name="progress", rich_help_panel=OPERATE)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import psycopg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine, pool, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, create_engine, pool, text
+
+from infra.database.service_roles import Service, grant_statements
 
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 _LOCK_ID: Final = 7_300_021  # any constant: all migrating processes must agree on it
@@ -28,14 +30,17 @@ END $$
 """
 
 
-def migrate(database_url: str, revision: str = "head") -> None:
+def migrate(conninfo: str, revision: str = "head") -> None:
     """Apply all pending revisions, or those up to one, in one transaction.
 
     An advisory lock makes a second process wait and then find nothing to do; the server frees it
     when the holder dies. Raises `sqlalchemy.exc.DBAPIError` when the database refuses.
     """
-    url = make_url(database_url).set(drivername="postgresql+psycopg")
-    engine = create_engine(url, poolclass=pool.NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(conninfo),
+        poolclass=pool.NullPool,
+    )
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _LOCK_ID})
         config = Config()
@@ -43,3 +48,19 @@ def migrate(database_url: str, revision: str = "head") -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
         connection.execute(text(_RENEW_READERS))
+        _renew_service_roles(connection)
+
+
+def _renew_service_roles(connection: Connection) -> None:
+    """Give the roles of our services their rights again: a revision may have added a table."""
+    if connection.execute(text("SELECT to_regclass('public.service_role')")).scalar() is None:
+        return  # migrated up to an older revision
+    roles = connection.execute(
+        text(
+            "SELECT s.service, s.role_name FROM public.service_role s "
+            "JOIN pg_catalog.pg_roles ON rolname = s.role_name"
+        )
+    )
+    for service, role_name in roles.all():
+        for statement in grant_statements(Service(service), role_name):
+            connection.execute(text(statement.as_string(None)))

@@ -69,7 +69,7 @@ async def connect(settings: Settings) -> Connection:
     `psycopg.OperationalError` when the server cannot be reached.
     """
     connection = await AsyncConnection.connect(
-        settings.database_url.get_secret_value(),
+        settings.conninfo,
         autocommit=True,
         application_name=f"{APPLICATION} planner",
         options="-c timezone=UTC",

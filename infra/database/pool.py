@@ -50,7 +50,7 @@ def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None 
         await connection.commit()
 
     return AsyncConnectionPool(
-        settings.database_url.get_secret_value(),
+        settings.conninfo,
         min_size=1,
         max_size=max_size,
         open=False,

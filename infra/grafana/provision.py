@@ -56,7 +56,7 @@ class Reader:
 
         `host` and `port` are given where Grafana reaches it under another address than we do.
         """
-        known = conninfo_to_dict(settings.database_url.get_secret_value())
+        known = conninfo_to_dict(settings.conninfo)
         return cls(
             host=host or str(known.get("host") or "127.0.0.1"),
             port=port or int(known.get("port") or 5432),

@@ -18,7 +18,7 @@ def migrate() -> None:
     from infra.kafka import create_topics
 
     settings = Settings()
-    migrate_database(settings.database_url.get_secret_value())
+    migrate_database(settings.conninfo)
     asyncio.run(create_topics(settings.kafka))
     typer.echo("database and topics are up to date")
 

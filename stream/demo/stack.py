@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 import urllib.error
 import urllib.request
@@ -11,10 +12,13 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from http import HTTPStatus
 from typing import Final, Self
+from urllib.parse import urlsplit
 
+import psycopg
 from pydantic import SecretStr
 
 from infra.database.migrate import migrate
+from infra.database.service_roles import Service, grant_service_role
 from infra.embedded.process import Child, ChildFailedError, free_port
 from infra.embedded.servers import EmbeddedServers
 from infra.kafka import create_topics
@@ -42,6 +46,7 @@ class Stack:
         self.ingest_url = ""
         self.worker_urls: list[str] = []
         self.children: dict[str, Child] = {}
+        self._role_urls: dict[Service, str] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as exits:
@@ -58,6 +63,7 @@ class Stack:
             self.settings = Settings(database_url=SecretStr(self.servers.postgres.url), kafka=kafka)
             migrate(self.settings.database_url.get_secret_value())
             asyncio.run(create_topics(kafka))
+            self._role_urls = asyncio.run(self._make_service_roles())
             self._start_services(exits)
             self._exits = exits.pop_all()
         return self
@@ -81,6 +87,18 @@ class Stack:
             f"http://127.0.0.1:{port}" for name, port in ports.items() if name.startswith("worker")
         ]
 
+    async def _make_service_roles(self) -> dict[Service, str]:
+        """Make a role for each service, as an installation has; return how each connects."""
+        urls: dict[Service, str] = {}
+        owner = urlsplit(self.settings.database_url.get_secret_value())
+        async with await psycopg.AsyncConnection.connect(owner.geturl()) as connection:
+            for service in Service:
+                name, password = f"fleetpulse_{service.value}", secrets.token_urlsafe(24)
+                await grant_service_role(connection, service, name, password)
+                address = f"{name}:{password}@{owner.hostname}:{owner.port}"
+                urls[service] = owner._replace(netloc=address).geturl()
+        return urls
+
     def _start(self, name: str, port: int) -> Child:
         command = name.partition("-")[0]
         return Child(
@@ -88,7 +106,8 @@ class Stack:
             [sys.executable, "-m", "stream.cli", command],
             guardian=self.servers.guardian,
             directory=self.servers.directory,
-            env=self._environment(port),
+            env=self._environment(port)
+            | {"FLEETPULSE_DATABASE_URL": self._role_urls[Service(command)]},
         )
 
     def _environment(self, port: int) -> dict[str, str]:

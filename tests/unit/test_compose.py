@@ -13,6 +13,7 @@ import typer
 import typer.main
 import yaml
 
+from infra.database.service_roles import Service
 from infra.settings import KafkaSettings, PlannerSettings, Settings, TravelSettings
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service.get("image") == "fleetpulse"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 REFERENCE = re.compile(r"\$\{(\w+)(?P<rule>:\?set \1 in \.env)?[^}]*\}")
-ONE_SHOT = {"migrate", "admin"}
+ONE_SHOT = {"migrate", "roles", "admin", "owner", "backup"}
 
 
 def command_names() -> dict[str, Any]:
@@ -36,9 +37,10 @@ def command_names() -> dict[str, Any]:
 
 def test_everything_of_the_design_is_there() -> None:
     assert set(SERVICES) == {
-        "timescaledb", "kafka", "grafana", "migrate", "ingest", "worker", "planner", "admin",
+        "timescaledb", "kafka", "grafana", "migrate", "roles", "ingest", "worker", "planner",
+        "admin", "owner", "backup",
     }  # fmt: skip
-    assert set(OURS) == {"migrate", "ingest", "worker", "planner", "admin"}
+    assert set(OURS) == {"migrate", "roles", "ingest", "worker", "planner", "admin", "owner"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -57,13 +59,46 @@ def test_what_keeps_running_is_watched_and_restarted(name: str) -> None:
 
 
 def test_services_wait_for_what_they_need() -> None:
-    for name in ("ingest", "worker", "planner", "admin"):
+    for name in ("ingest", "worker", "planner", "admin", "owner"):
         assert OURS[name]["depends_on"] == {
             "timescaledb": {"condition": "service_healthy"},
             "kafka": {"condition": "service_healthy"},
-            "migrate": {"condition": "service_completed_successfully"},
+            "roles": {"condition": "service_completed_successfully"},
         }
-    assert OURS["migrate"]["restart"] == "no"
+    assert OURS["roles"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    for name in ("migrate", "roles"):
+        assert OURS[name]["restart"] == "no"
+
+
+def test_no_service_connects_as_the_owner_and_each_as_its_own_role() -> None:
+    users = {
+        name: re.findall(r"^\w+://(\w+):", service["environment"]["FLEETPULSE_DATABASE_URL"])[0]
+        for name, service in OURS.items()
+    }
+    assert users == {
+        "migrate": "fleetpulse",
+        "roles": "fleetpulse",
+        "owner": "fleetpulse",
+        "ingest": "fleetpulse_ingest",
+        "worker": "fleetpulse_worker",
+        "planner": "fleetpulse_planner",
+        "admin": "fleetpulse_commands",
+    }
+    assert OURS["roles"]["command"][2:] == [service.value for service in Service]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_memory_and_logs_are_bounded(name: str) -> None:
+    service = SERVICES[name]
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+
+
+def test_a_backup_is_whole_or_not_there_and_old_ones_go() -> None:
+    (script,) = SERVICES["backup"]["command"]
+    assert script.index("pg_dump") < script.index("mv ") < script.index("-delete")
+    assert SERVICES["backup"]["entrypoint"] == ["sh", "-euc"]
+    assert "backups:/backups" in SERVICES["backup"]["volumes"]
 
 
 def test_what_must_last_is_on_named_volumes() -> None:
@@ -142,10 +177,12 @@ def test_every_setting_exists() -> None:
 def test_every_command_exists() -> None:
     commands = command_names()
     for name, service in OURS.items():
-        for word in service.get("command", []):
-            assert word in commands, name
+        words = service.get("command", [])
+        if words:
+            assert words[0] in commands, name
+            assert len(words) == 1 or words[1] in commands[words[0]].commands, name
     texts = TEXT + (ROOT / ".env.example").read_text()
-    told = re.findall(r"docker compose run --rm admin (\w+) ?(\w*)", texts)
+    told = re.findall(r"docker compose run --rm (?:admin|owner) ([\w-]+) ?(\w*)", texts)
     assert len(told) >= 3
     for group, one in told:
         children = getattr(commands[group], "commands", None)

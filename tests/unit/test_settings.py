@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr, ValidationError
 
 from infra.settings import KafkaSettings, PlannerSettings, Settings, as_environment
 from schemas.policy import PlacementPolicy
@@ -182,3 +183,25 @@ def test_lending_of_the_planner_has_the_limit_of_a_municipality_s_own() -> None:
         PlannerSettings(lending_within_min=241)
     with pytest.raises(ValidationError, match="lending_within_min 241 is not from 0 to 240"):
         PlacementPolicy(lending_within_min=241)
+
+
+def test_tls_to_the_database_is_a_setting_and_the_url_has_the_last_word() -> None:
+    url = SecretStr("postgresql://u:p@db.example:5433/fleet")
+    assert conninfo_to_dict(Settings(database_url=url).conninfo)["sslmode"] == "prefer"
+    strict = Settings(
+        database_url=url, database_sslmode="verify-full", database_sslrootcert=Path("/ca.pem")
+    )
+    assert conninfo_to_dict(strict.conninfo) == {
+        "user": "u",
+        "password": "p",
+        "host": "db.example",
+        "port": "5433",
+        "dbname": "fleet",
+        "sslmode": "verify-full",
+        "sslrootcert": "/ca.pem",
+    }
+    own = Settings(
+        database_url=SecretStr(f"{url.get_secret_value()}?sslmode=disable"),
+        database_sslmode="verify-full",
+    )
+    assert conninfo_to_dict(own.conninfo)["sslmode"] == "disable"
