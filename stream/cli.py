@@ -20,6 +20,7 @@ from stream.commands import access, dashboards, planning, services, upkeep
 from stream.commands.alerts import alerts
 from stream.commands.demo import demo, up
 from stream.commands.fleet import fleet
+from stream.commands.municipality import municipality
 from stream.commands.recompute import recompute
 from stream.commands.replay import replay
 from stream.commands.service_role import service_role
@@ -50,6 +51,7 @@ app.command(rich_help_panel=RUN)(services.planner)
 app.command(rich_help_panel=FEED)(simulate)
 app.command(rich_help_panel=FEED)(replay)
 app.add_typer(fleet, name="fleet", rich_help_panel=OPERATE)
+app.add_typer(municipality, name="municipality", rich_help_panel=OPERATE)
 app.add_typer(tracker, name="tracker", rich_help_panel=OPERATE)
 app.add_typer(planning.plan, name="plan", rich_help_panel=OPERATE)
 app.add_typer(study, name="study", rich_help_panel=OPERATE)

@@ -66,7 +66,11 @@ WRITES: Final[Mapping[Service, Mapping[str, str]]] = {
         "plan_outcome": _ALL,
         "plan_request": "SELECT, UPDATE",
     },
-    Service.COMMANDS: {"api_key": _ALL, "reader_access": "SELECT", "service_role": "SELECT"},
+    Service.COMMANDS: {
+        "api_key": _ALL,
+        "reader_access": "SELECT, DELETE",
+        "service_role": "SELECT",
+    },
 }
 """What each may do beyond reading: privileges by table. Tables without a line are only read."""
 
