@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Final, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -41,6 +41,12 @@ class Topics:
             alerts=f"{prefix}.alerts",
             dead_letters=f"{prefix}.dead-letters",
         )
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every topic of ours."""
+        names: tuple[str, ...] = astuple(self)
+        return names
 
 
 def ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:

@@ -19,6 +19,7 @@ from stream import logs
 from stream.commands import access, dashboards, planning, services, upkeep
 from stream.commands.alerts import alerts
 from stream.commands.demo import demo, up
+from stream.commands.doctor import doctor
 from stream.commands.fleet import fleet
 from stream.commands.municipality import municipality
 from stream.commands.recompute import recompute
@@ -60,6 +61,7 @@ app.add_typer(access.key, name="key", rich_help_panel=OPERATE)
 app.add_typer(access.reader, name="reader", rich_help_panel=OPERATE)
 app.add_typer(service_role, name="service-role", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(dashboards.dashboards)
+app.command(rich_help_panel=OPERATE)(doctor)
 app.add_typer(upkeep.dead_letters, name="dead-letters", rich_help_panel=OPERATE)
 app.add_typer(upkeep.progress, name="progress", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(recompute)

@@ -8,6 +8,7 @@ from typing import Final
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, pool, text
 
 from infra.database.service_roles import Service, grant_statements
@@ -49,6 +50,13 @@ def migrate(conninfo: str, revision: str = "head") -> None:
         command.upgrade(config, revision)
         connection.execute(text(_RENEW_READERS))
         _renew_service_roles(connection)
+
+
+def newest_revision() -> str:
+    """Return the revision that `migrate` brings a database to."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return str(ScriptDirectory.from_config(config).get_current_head())
 
 
 def _renew_service_roles(connection: Connection) -> None:

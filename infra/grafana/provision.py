@@ -119,6 +119,35 @@ def provision(settings: Settings, reader: Reader) -> Provisioned:
     return Provisioned(addresses, str(health.get("message", "")))
 
 
+def missing(settings: Settings) -> list[str]:
+    """Return what Grafana lacks of what `provision` puts there: data source and dashboards.
+
+    Raises `ProvisionError` as `provision` does.
+    """
+    api, shown = _api(settings)
+    uids = [
+        str(json.loads(path.read_text(encoding="utf-8"))["uid"])
+        for path in sorted(DASHBOARDS.glob("*.json"))
+    ]
+    absent: list[str] = []
+    try:
+        for kind, uid, ask in (
+            ("data source", UID, api.datasource.get_datasource_by_uid),
+            *(("dashboard", uid, api.dashboard.get_dashboard) for uid in uids),
+        ):
+            try:
+                ask(uid)
+            except GrafanaClientError as error:
+                if error.status_code != _NOT_FOUND:
+                    raise
+                absent.append(f"{kind} {uid}")
+    except GrafanaException as error:
+        raise ProvisionError(f"{shown}: {error.message}") from error
+    except OSError as error:
+        raise ProvisionError(f"{shown} does not answer: {error}") from error
+    return absent
+
+
 def _api(settings: Settings) -> tuple[Any, str]:
     """Return a client and the address without its user; the client's methods have no types."""
     url = settings.grafana_url

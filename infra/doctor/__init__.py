@@ -1,0 +1,1 @@
+"""Looks an installation over: what is wrong, and the command that mends it. Changes nothing."""
