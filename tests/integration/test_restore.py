@@ -1,4 +1,4 @@
-"""A backup that is restored catches up from Kafka by itself: its rows and progress belong together."""
+"""A restored backup catches up from Kafka by itself: its rows and progress belong together."""
 
 from __future__ import annotations
 
