@@ -4,7 +4,7 @@
 PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint laws bench kafka lock clean
+.PHONY: help setup demo up test lint laws bench chaos kafka lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -36,6 +36,9 @@ laws: setup ## The laws on 50,000 examples, some half an hour; LAW_FACTOR=2 is w
 	    tests/property/test_tracker_laws.py tests/property/test_clock_laws.py \
 	    tests/property/test_fold_equals_batch.py tests/property/test_late_windows.py \
 	    tests/property/test_stretches.py tests/property/test_lane.py $(TEST_ARGS)
+
+chaos: setup ## Fifty faults, poison and a hostile reader under load; CHAOS_ARGS="--broker apache"
+	.venv/bin/python -m tests.chaos $(CHAOS_ARGS)
 
 bench: setup ## Accuracy, throughput and optimizer beside others'; BENCH_ARGS=--json
 	.venv/bin/python -m bench.accuracy $(BENCH_ARGS)

@@ -1,0 +1,97 @@
+"""The rows that one writer makes of the same records when nothing disturbs it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from infra.database.pool import Pool
+from infra.database.stream import Partition
+from infra.kafka import Held, Topics, client_options, held
+from infra.settings import Settings
+from stream.worker.records import Record
+from stream.worker.silence import settle_silent
+from stream.worker.writer import Writer
+from tests.stream_harness import DERIVED, fetch, open_pool
+
+LETTERS = (
+    "SELECT dead_letter_id, reason, topic, partition, record_offset, item_index, message_value, "
+    "municipality_id, vehicle_id FROM dead_letter ORDER BY 1"
+)
+SETTLED = (*DERIVED, LETTERS)
+TABLES = (
+    "fix",
+    "segment",
+    "trip",
+    "idle_interval",
+    "round_trip",
+    "usage_hour",
+    "vehicle_state",
+    "dead_letter",
+)
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+async def read_records(settings: Settings) -> list[Record]:
+    """Return all that the broker holds of the fix topic, as a worker would be given it."""
+    from stream.worker.app import _record  # noqa: PLC0415 - exactly what a worker does
+
+    topic = Topics.named(settings.kafka.topic_prefix).fixes
+    places = [(topic, number) for number in range(settings.kafka.partitions)]
+    ends = await held(settings.kafka, places)
+    consumer = AIOKafkaConsumer(
+        group_id=None, auto_offset_reset="earliest", **client_options(settings.kafka)
+    )
+    await consumer.start()
+    records: list[Record] = []
+    try:
+        assigned = [TopicPartition(*place) for place in places]
+        consumer.assign(assigned)
+        await consumer.seek_to_beginning(*assigned)
+        for place in assigned:
+            while await consumer.position(place) < ends[place.topic, place.partition].end:
+                for messages in (await consumer.getmany(timeout_ms=1000)).values():
+                    records += [_record(message) for message in messages]
+    finally:
+        await consumer.stop()
+    return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+async def write(url: str, settings: Settings, records: list[Record], portion: int = 50) -> Rows:
+    """Have one writer write them, and return the rows."""
+    topics = Topics.named(settings.kafka.topic_prefix)
+    ends = {
+        (topics.fixes, number): Held(0, sum(record.partition == number for record in records))
+        for number in range(settings.kafka.partitions)
+    }
+
+    async def ask(partitions: Any) -> dict[tuple[str, int], Held]:
+        return {tuple(place): ends[tuple(place)] for place in partitions}
+
+    async with open_pool(url) as pool:
+        writer = Writer(pool, topics)
+        await writer.start_at([Partition(*place) for place in ends], ask)
+        for start in range(0, len(records), portion):
+            await write_whatever_it_is(writer, records[start : start + portion])
+        return await settled_rows(pool, topics)
+
+
+async def write_whatever_it_is(writer: Writer, records: list[Record]) -> None:
+    """Write records; what fails by itself becomes a dead letter, as in a worker."""
+    try:
+        await writer.write(records)
+    except Exception as error:  # noqa: BLE001 - as the worker does: one by one, then a letter
+        if len(records) > 1:
+            for record in records:
+                await write_whatever_it_is(writer, [record])
+            return
+        writer.refuse(records[0], error)
+        await writer.write(records)
+
+
+async def settled_rows(pool: Pool, topics: Topics) -> Rows:
+    """Settle what no fix brings about, and return all rows that depend on the records."""
+    await settle_silent(pool, topics, unwritten_for=timedelta(0))
+    return {name: await fetch(pool, query) for name, query in zip(TABLES, SETTLED, strict=True)}
