@@ -9,12 +9,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.dead_letters import DeadLetterReason
 from schemas.fix import Fix
 from schemas.rules import Rules
 
-NULL_ISLAND: Final = "null-island"
-FUTURE: Final = "future"
-TOO_OLD: Final = "too-old"
 NO_POSITION_YET: Final = "no-position-yet"
 """In private mode before the vehicle was ever seen: its timeline has not begun."""
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -44,18 +42,21 @@ class Arrival(NamedTuple):
     received_at: datetime
 
 
-def fault(fix: Fix, received_at: datetime, rules: Rules) -> tuple[str, str] | None:
+def fault(fix: Fix, received_at: datetime, rules: Rules) -> tuple[DeadLetterReason, str] | None:
     """Return the reason and a sentence when a fix is wrong whatever its neighbours are."""
     if fix.lat == 0 and fix.lon == 0:
-        return NULL_ISLAND, "position 0,0 is what a receiver without a fix reports; send none"
+        return (
+            DeadLetterReason.NULL_ISLAND,
+            "position 0,0 is what a receiver without a fix reports; send none",
+        )
     if fix.recorded_at < EARLIEST:
-        return TOO_OLD, (
+        return DeadLetterReason.TOO_OLD, (
             f"recorded_at {fix.recorded_at.isoformat()} is before {EARLIEST:%Y-%m-%d}; set the "
             "device's clock"
         )
     ahead_s = (fix.recorded_at - received_at).total_seconds()
     if ahead_s > rules.max_future_s:
-        return FUTURE, (
+        return DeadLetterReason.FUTURE, (
             f"recorded_at {fix.recorded_at.isoformat()} is {ahead_s:.0f} s after its receipt at "
             f"{received_at.isoformat()}; the limit is {rules.max_future_s:.0f} s; correct the "
             "device's clock"

@@ -17,10 +17,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.dead_letters import DeadLetterReason
 from schemas.fleet import Assignment
 from schemas.ids import municipality_of
 
-UNASSIGNED: Final = "unassigned-tracker"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -75,10 +75,10 @@ class Tracker:
         """Return where in `vehicles` that of each instant is; instants are us since 1970."""
         return np.searchsorted(self._bounds_us, recorded_us, side="right").astype(np.int64)
 
-    def unassigned(self, at: datetime) -> tuple[str, str]:
+    def unassigned(self, at: datetime) -> tuple[DeadLetterReason, str]:
         """Return the reason and a sentence for a fix of an instant at which it is in no vehicle."""
         place = bisect_right(self.bounds, at)
-        return UNASSIGNED, (
+        return DeadLetterReason.UNASSIGNED_TRACKER, (
             f"tracker {self.tracker_id} is in no vehicle at {at.isoformat()}: it left "
             f"{self.vehicles[place - 1]} at {self.bounds[place - 1].isoformat()}; say where it was "
             "with `fleetpulse tracker assign`, which takes this letter up"

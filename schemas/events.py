@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.dead_letters import DeadLetterReason
 from schemas.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId
 
@@ -46,13 +47,14 @@ class DeadLetter(_Event):
     """Something that came in and could not be used, where it came from and why."""
 
     type: Literal["dead-letter"] = "dead-letter"
-    reason: str = Field(description="Short, stable word for the kind of fault")
+    reason: DeadLetterReason = Field(description="Short, stable word for the kind of fault")
     detail: str = Field(description="Value, limit and remedy in a sentence")
     topic: str
     partition: int
     offset: int
     index: int | None = Field(description="Position of the fix within its message, if one")
-    municipality_id: MunicipalityId | None
+    vendor: str | None = Field(default=None, description="Who sent it, as its message says")
+    municipality_id: MunicipalityId | None = Field(description="Of the key that it was sent with")
     vehicle_id: ScopedId | None
     message_value: str = Field(
         description="The message, base64: it can be produced again; of a batch only the item"

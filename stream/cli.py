@@ -18,10 +18,12 @@ from infra.settings import KafkaSettings, PlannerSettings, Settings, TravelSetti
 from stream import logs
 from stream.commands import access, dashboards, planning, services, upkeep
 from stream.commands.alerts import alerts
+from stream.commands.dead_letters import dead_letters
 from stream.commands.demo import demo, up
 from stream.commands.doctor import doctor
 from stream.commands.fleet import fleet
 from stream.commands.municipality import municipality
+from stream.commands.progress import progress
 from stream.commands.recompute import recompute
 from stream.commands.replay import replay
 from stream.commands.service_role import service_role
@@ -62,8 +64,8 @@ app.add_typer(access.reader, name="reader", rich_help_panel=OPERATE)
 app.add_typer(service_role, name="service-role", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(dashboards.dashboards)
 app.command(rich_help_panel=OPERATE)(doctor)
-app.add_typer(upkeep.dead_letters, name="dead-letters", rich_help_panel=OPERATE)
-app.add_typer(upkeep.progress, name="progress", rich_help_panel=OPERATE)
+app.add_typer(dead_letters, name="dead-letters", rich_help_panel=OPERATE)
+app.add_typer(progress, name="progress", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(recompute)
 app.command(rich_help_panel=OPERATE)(upkeep.prune)
 

@@ -11,7 +11,7 @@ from typing import Final
 import psycopg
 import uvicorn
 from fastapi import FastAPI, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from psycopg_pool import PoolTimeout
 
 from infra.database.pool import Pool
@@ -19,6 +19,7 @@ from infra.database.pool import Pool
 Problem = Callable[[], Awaitable[str | None]]
 """Says why the process is not ready, or None."""
 
+READY: Final = Gauge("fleetpulse_ready", "1 if the last answer of /readyz was ready, else 0")
 _DATABASE_LIMIT_S: Final = 2.0
 
 
@@ -44,6 +45,7 @@ def add_probes(app: FastAPI, problem: Problem) -> None:
     async def readyz(response: Response) -> dict[str, str]:
         """Say whether the process can do its work now."""
         reason = await problem()
+        READY.set(reason is None)
         if reason is None:
             return {"status": "ready"}
         response.status_code = 503

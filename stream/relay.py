@@ -31,7 +31,9 @@ STOP_LIMIT_S: Final = 3.0
 """Who is told to stop waits so long for the broker, first to publish and then to disconnect."""
 _LONGEST_BYTES: Final = 1_000_000
 """Keeps a message below the broker's usual limit of 1 MiB."""
-_PUBLISHED: Final = Counter("fleetpulse_published", "Messages published from the outbox", ["topic"])
+_PUBLISHED: Final = Counter(
+    "fleetpulse_outbox_published_messages", "Messages published from the outbox", ["topic"]
+)
 _log: Final = structlog.get_logger(__name__)
 
 

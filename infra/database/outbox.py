@@ -44,7 +44,8 @@ async def prune(connection: AsyncConnection[TupleRow], *, fix_days: int) -> dict
     Raw fixes and the checkpoints that rest on them after `fix_days` days (personal data:
     DOMAIN.md, privacy; with TimescaleDB its own policy has dropped the fixes already), and so
     studies that say who was out with whom, and who is visited when; published messages after 7
-    days, replayed dead letters after 30.
+    days, dead letters 30 days after they were replayed or
+    discarded; those that wait for somebody to look at them are kept.
     """
     statements = {
         "fix": f"DELETE FROM fix WHERE recorded_at < now() - INTERVAL '{int(fix_days)} days'",
@@ -53,7 +54,8 @@ async def prune(connection: AsyncConnection[TupleRow], *, fix_days: int) -> dict
         "study": "DELETE FROM study WHERE kind IN ('carpool', 'routes') "
         f"AND created_at < now() - INTERVAL '{int(fix_days)} days'",
         "outbox": "DELETE FROM outbox WHERE published_at < now() - INTERVAL '7 days'",
-        "dead_letter": "DELETE FROM dead_letter WHERE replayed_at < now() - INTERVAL '30 days'",
+        "dead_letter": "DELETE FROM dead_letter "
+        "WHERE greatest(replayed_at, discarded_at) < now() - INTERVAL '30 days'",
     }
     deleted = {}
     for table, statement in statements.items():

@@ -112,8 +112,8 @@ async def put_dead_letters(
     async with connection.cursor() as cursor:
         await cursor.executemany(
             "INSERT INTO dead_letter (dead_letter_id, reason, detail, topic, partition, "
-            "record_offset, item_index, message_key, message_value, municipality_id, vehicle_id) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
+            "record_offset, item_index, message_key, message_value, vendor, municipality_id, "
+            "vehicle_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (dead_letter_id) DO NOTHING",
             [
                 (
@@ -126,6 +126,7 @@ async def put_dead_letters(
                     letter.event.index,
                     letter.key,
                     letter.value,
+                    letter.event.vendor,
                     letter.event.municipality_id,
                     letter.event.vehicle_id,
                 )

@@ -201,7 +201,8 @@ async def take_letters(
     given: dict[str, Any] = {"senders": list(senders), "after": after or UUID(int=0)}
     cursor = await connection.execute(
         "SELECT dead_letter_id, reason, message_value FROM dead_letter "
-        "WHERE replayed_at IS NULL AND reason IN ('conflicting-fix', 'unassigned-tracker') "
+        "WHERE replayed_at IS NULL AND discarded_at IS NULL "
+        "AND reason IN ('conflicting-fix', 'unassigned-tracker') "
         "AND vehicle_id = ANY (%(senders)s) AND dead_letter_id > %(after)s "
         "ORDER BY dead_letter_id LIMIT %(limit)s FOR UPDATE",
         {**given, "limit": limit},

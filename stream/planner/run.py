@@ -17,6 +17,7 @@ from prometheus_client import Gauge
 from infra.database.planning import connect, try_to_lead
 from infra.database.pool import Connection
 from infra.settings import Settings
+from stream.planner.installation import exporting
 from stream.planner.leader import TICK_S, Leader
 from stream.planner.news import News, backoff_s, listen
 from stream.planner.schedule import next_fire
@@ -68,7 +69,8 @@ async def _lead(settings: Settings, news: News) -> None:
                 LEADER.set(1)
                 _log.info("leading")
                 news.of(None)
-                await Leader(settings, connection, news).run()
+                async with exporting(settings):
+                    await Leader(settings, connection, news).run()
         except (psycopg.Error, OSError) as error:
             LEADER.set(0)
             wait_s = backoff_s(failures)

@@ -22,6 +22,7 @@ from infra.database.stream import Letter, Partition
 from infra.kafka import Topics
 from processors.arrivals import fault, suspects
 from processors.stretches import Measured, measure
+from schemas.dead_letters import DeadLetterReason
 from schemas.ids import municipality_of
 from stream.worker import lane
 from stream.worker.fold import Ground, Known, Writes
@@ -197,6 +198,7 @@ class Batch:
                         quarantine[index] = refused[report.recorded_at]
             written[where] = True
             del self.waiting[vehicle_id]
+        self.writes.quarantined.update(quarantine.values())
         if written.any():
             self.writes.encoded_fixes.append(_encoded(columns, written, quarantine))
 
@@ -281,7 +283,7 @@ def _encoded(columns: Columns, which: lane.Mask, quarantine: Mapping[int, str]) 
 def _unknown_municipality(item: Item) -> Letter:
     return item_letter(
         item,
-        "unknown-municipality",
+        DeadLetterReason.UNKNOWN_MUNICIPALITY,
         f"no municipality {municipality_of(item.arrival.fix.vehicle_id)} is entered; enter it and "
         "replay this letter",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -41,6 +42,7 @@ AT_ONCE: Final = 20_000
 """Stored fixes that are held in memory: where pages are cut makes no difference to the rows."""
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+_QUARANTINE: Final = list(tables.FIX.columns).index("quarantine")
 STATE: Final = TypeAdapter(VehicleState)
 """Reads states; they are written by `dump`, which is quicker at it."""
 
@@ -76,6 +78,14 @@ class Writes:
     states: dict[str, Known] = field(default_factory=dict)
     messages: list[tuple[Any, str, str, dict[str, Any]]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+    quarantined: Counter[str] = field(default_factory=Counter)
+    """How many fixes of plain messages are left out, by reason."""
+
+    def count_quarantined(self) -> Counter[str]:
+        """Return how many of the fixes that came are left out of the timeline, by reason."""
+        return self.quarantined + Counter(
+            reason for row in self.fresh_fixes if (reason := row[_QUARANTINE]) is not None
+        )
 
     def replace(
         self,

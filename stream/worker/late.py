@@ -21,6 +21,7 @@ from infra.database import fixes as fix_store
 from infra.database.tables import Row
 from processors.arrivals import Arrival, precedence, resolve
 from processors.vehicle import Folding, VehicleState, checkpoint_due
+from schemas.dead_letters import DeadLetterReason
 from stream.worker import metrics, rows
 from stream.worker.fold import AT_ONCE, STATE, Known, VehicleFold, dump
 from stream.worker.recent import Recent
@@ -272,7 +273,7 @@ def _too_late(fold: VehicleFold, items: Sequence[Item], change: _Change) -> None
     fold.writes.letters += [
         item_letter(
             item,
-            "too-late",
+            DeadLetterReason.TOO_LATE,
             f"the raw fixes from {change.anchor.isoformat()} on are past their retention, so that "
             "the timeline cannot be computed again; restore them and replay this letter",
         )

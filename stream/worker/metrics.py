@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from threading import Lock
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector
 
 FIXES: Final = Counter("fleetpulse_fixes", "Fixes committed")
 FIXES_LATE: Final = Counter("fleetpulse_fixes_late", "Fixes that changed what was known already")
+FIXES_QUARANTINED: Final = Counter(
+    "fleetpulse_fixes_quarantined", "Fixes that the timeline left out when they came", ["reason"]
+)
 FOLDS_AGAIN: Final = Counter("fleetpulse_folds_again", "Times that a part of a timeline was folded")
 FIXES_FOLDED_AGAIN: Final = Counter("fleetpulse_fixes_folded_again", "Fixes folded in those parts")
 RECORDS_SKIPPED: Final = Counter(
@@ -20,6 +23,11 @@ RECORDS_SKIPPED: Final = Counter(
 )
 CACHE_DROPS: Final = Counter("fleetpulse_cache_drops", "Times another worker was ahead of us")
 DEAD_LETTERS: Final = Counter("fleetpulse_dead_letters", "Dead letters written", ["reason"])
+COMMITTED: Final = Gauge(
+    "fleetpulse_committed_record_timestamp_seconds",
+    "Kafka's time of the last record that this worker committed",
+    ["topic", "partition"],
+)
 BATCH_SECONDS: Final = Histogram("fleetpulse_batch_seconds", "Length of a batch's transaction")
 
 BOUNDS_S: Final = tuple(0.005 * 1.25**step for step in range(54))

@@ -29,7 +29,6 @@ from infra.database.trackers import WaitingLetter
 from infra.kafka import Topics
 from processors.arrivals import Arrival, resolve
 from processors.trackers import (
-    UNASSIGNED,
     Span,
     Tracker,
     TrackerRefusedError,
@@ -38,12 +37,13 @@ from processors.trackers import (
     released,
 )
 from processors.vehicle import VehicleState
+from schemas.dead_letters import DeadLetterReason
 from schemas.fix import FixBatch
 from schemas.fleet import Assignment
 from stream.worker import rows
 from stream.worker.fold import AT_ONCE, STATE, Ground, Known, Writes, flush
 from stream.worker.recompute import already_said, fold_stored
-from stream.worker.records import CONFLICTING, Item, Record, conflict_letter, item_letter
+from stream.worker.records import Item, Record, conflict_letter, item_letter
 
 _ORIGIN: Final = "tracker_assignment"
 """Stands for the topic in letters of fixes that were stored; the revision is their offset."""
@@ -279,13 +279,15 @@ class _Reassignment:
         arrivals = [arrival for _, arrival in letters]
         if vehicle_id is None:
             for letter, arrival in letters:
-                if letter.reason != UNASSIGNED:  # it says what is no longer so
+                if (
+                    letter.reason != DeadLetterReason.UNASSIGNED_TRACKER
+                ):  # it says what is no longer so
                     self._set_aside(None, arrival, writes)
                     done.append(letter.letter_id)
         elif self._touches(vehicle_id):
             for arrival in await self._bring(vehicle_id, arrivals, writes):
                 of = waiting.pop(id(arrival), None)
-                if of is not None and of.reason == CONFLICTING:
+                if of is not None and of.reason == DeadLetterReason.CONFLICTING_FIX:
                     continue
                 self._set_aside(vehicle_id, arrival, writes)
                 if of is not None:

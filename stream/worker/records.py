@@ -14,14 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from infra.database.stream import Letter, event_id
 from processors.arrivals import Arrival
+from schemas.dead_letters import DeadLetterReason
 from schemas.events import DeadLetter
 from schemas.fix import Fix, FixBatch
 from schemas.ids import municipality_of
 
-CONFLICTING: Final = "conflicting-fix"
-
 _FIX: Final = TypeAdapter(Fix)
 _DETAIL_LIMIT: Final = 2_000
+_VENDOR_LENGTH: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,9 @@ def decode(records: Iterable[Record]) -> Decoded:
 def _decode(record: Record, into: Decoded) -> None:
     value = record.value
     if value is None:
-        into.letters.append(letter(record, "empty", "the message has no value; send a fix"))
+        into.letters.append(
+            letter(record, DeadLetterReason.EMPTY, "the message has no value; send a fix")
+        )
         return
     try:
         batch = FixBatch.model_validate_json(value)
@@ -89,19 +91,21 @@ def _decode_one_by_one(record: Record, value: bytes, error: ValidationError, int
     try:
         document = orjson.loads(value)
     except orjson.JSONDecodeError as fault:
-        into.letters.append(letter(record, "not-json", f"{fault}; send JSON in UTF-8"))
+        into.letters.append(
+            letter(record, DeadLetterReason.NOT_JSON, f"{fault}; send JSON in UTF-8")
+        )
         return
     if isinstance(document, dict) and "fixes" not in document and "vehicle_id" in document:
         _take_loose(record, None, document, None, into)
         return
     if not isinstance(document, dict) or not isinstance(document.get("fixes"), list):
-        into.letters.append(letter(record, "not-a-fix", _explain(error)))
+        into.letters.append(letter(record, DeadLetterReason.NOT_A_FIX, _explain(error)))
         return
     try:
         # The envelope is checked with a fix that is known to be good.
         envelope = FixBatch.model_validate({**document, "fixes": [_SOUND]})
     except ValidationError as fault:
-        into.letters.append(letter(record, "bad-envelope", _explain(fault)))
+        into.letters.append(letter(record, DeadLetterReason.BAD_ENVELOPE, _explain(fault)))
         return
     for index, loose in enumerate(document["fixes"]):
         _take_loose(record, index, loose, envelope, into)
@@ -114,7 +118,14 @@ def _take_loose(
         fix = _FIX.validate_json(orjson.dumps(loose))
     except ValidationError as error:
         into.letters.append(
-            letter(record, "bad-fix", _explain(error), index=index, value=_alone(envelope, loose))
+            letter(
+                record,
+                DeadLetterReason.BAD_FIX,
+                _explain(error),
+                index=index,
+                value=None if envelope is None else _alone(envelope, loose),
+                municipality_id=None if envelope is None else envelope.municipality_id,
+            )
         )
         return
     fix = fix.discreet()
@@ -131,9 +142,10 @@ def _take_loose(
 def _foreign(item: Item, municipality_id: str) -> Letter:
     return item_letter(
         item,
-        "foreign-vehicle",
+        DeadLetterReason.FOREIGN_VEHICLE,
         f"vehicle {item.arrival.fix.vehicle_id} is not of municipality {municipality_id}; send it "
         "with a key of its own municipality",
+        municipality_id,
     )
 
 
@@ -147,14 +159,18 @@ _SOUND: Final = {
 
 def letter(  # noqa: PLR0913 - what a dead letter says beside its record
     record: Record,
-    reason: str,
+    reason: DeadLetterReason,
     detail: str,
     *,
     index: int | None = None,
     value: bytes | None = None,
     vehicle_id: str | None = None,
+    municipality_id: str | None = None,
 ) -> Letter:
-    """Return the dead letter of a record, or of the item `index` of it as a message `value`."""
+    """Return the dead letter of a record, or of the item `index` of it as a message `value`.
+
+    `municipality_id` is that of whoever sent it, where it is known.
+    """
     message = value if value is not None else record.value or b""
     event = DeadLetter(
         event_id=event_id(
@@ -172,18 +188,25 @@ def letter(  # noqa: PLR0913 - what a dead letter says beside its record
         partition=record.partition,
         offset=record.offset,
         index=index,
-        municipality_id=municipality_of(vehicle_id) if vehicle_id else None,
+        vendor=_vendor_of(message),
+        municipality_id=municipality_id,
         vehicle_id=vehicle_id,
         message_value=base64.b64encode(message).decode(),
     )
     return Letter(event, record.key, message)
 
 
-def item_letter(item: Item, reason: str, detail: str) -> Letter:
-    """Return the dead letter of one fix."""
+def item_letter(
+    item: Item, reason: DeadLetterReason, detail: str, municipality_id: str | None = None
+) -> Letter:
+    """Return the dead letter of one fix, sent for a municipality; by default its vehicle's.
+
+    Its message says that municipality, so that a foreign vehicle is refused when replayed, too.
+    """
     fix = item.arrival.fix
+    sender = municipality_id or municipality_of(fix.vehicle_id)
     message = FixBatch(
-        municipality_id=municipality_of(fix.vehicle_id),
+        municipality_id=sender,
         vendor=item.vendor,
         received_at=item.arrival.received_at,
         fixes=(fix,),
@@ -195,6 +218,7 @@ def item_letter(item: Item, reason: str, detail: str) -> Letter:
         index=item.number,
         value=message.model_dump_json(exclude_none=True).encode(),
         vehicle_id=fix.vehicle_id,
+        municipality_id=sender,
     )
 
 
@@ -202,17 +226,26 @@ def conflict_letter(item: Item, vehicle_id: str) -> Letter:
     """Return the dead letter of a fix that another one of its vehicle and instant came before."""
     return item_letter(
         item,
-        CONFLICTING,
+        DeadLetterReason.CONFLICTING_FIX,
         f"another fix of {vehicle_id} at {item.arrival.fix.recorded_at.isoformat()} says "
         "something else, or is of another tracker, and comes first in our order; send one fix an "
         "instant",
     )
 
 
-def _alone(envelope: FixBatch | None, loose: Any) -> bytes:
+def _vendor_of(message: bytes) -> str | None:
+    """Return the vendor that a message says, if it is an envelope with a name that can be shown."""
+    try:
+        document = orjson.loads(message)
+    except orjson.JSONDecodeError:
+        return None
+    vendor = document.get("vendor") if isinstance(document, dict) else None
+    is_name = isinstance(vendor, str) and vendor.isprintable() and len(vendor) <= _VENDOR_LENGTH
+    return (vendor or None) if is_name else None
+
+
+def _alone(envelope: FixBatch, loose: Any) -> bytes:
     """Return one item of a batch as a message of its own."""
-    if envelope is None:
-        return orjson.dumps(loose)
     shell = envelope.model_dump(mode="json", exclude={"fixes"})
     return orjson.dumps({**shell, "fixes": [loose]})
 

@@ -26,6 +26,7 @@ from infra.database.fleet import add_unregistered, load_fleet
 from infra.database.pool import Pool
 from infra.database.stream import Letter, Partition, ProgressLostError
 from infra.kafka import Held, Topics
+from schemas.dead_letters import DeadLetterReason
 from stream.worker import late, metrics
 from stream.worker.batch import Batch, Place, place_of
 from stream.worker.fold import STATE, Ground, Known, flush
@@ -330,7 +331,7 @@ def unprocessable(record: Record, error: Exception) -> Letter:
     """Return the dead letter of a record that fails on its own, through a fault of ours."""
     return letter(
         record,
-        "unprocessable",
+        DeadLetterReason.UNPROCESSABLE,
         f"{type(error).__name__}: {error}; a fault of this program: report it, and replay this "
         "letter once it is mended",
     )
@@ -353,3 +354,7 @@ def _measure(batch: Batch, began: float) -> None:
         metrics.DEAD_LETTERS.labels(one.event.reason).inc()
     for received_at, count in batch.received.items():
         metrics.push_to_row(now - received_at.timestamp(), count)
+    for record in {Partition(one.topic, one.partition): one for one in batch.records}.values():
+        metrics.COMMITTED.labels(record.topic, record.partition).set(record.received_at.timestamp())
+    for reason, count in batch.writes.count_quarantined().items():
+        metrics.FIXES_QUARANTINED.labels(reason).inc(count)

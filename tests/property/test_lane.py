@@ -262,7 +262,8 @@ EVERYTHING = (
     "SELECT message_id, topic, key, payload FROM outbox ORDER BY 1",
     (
         "SELECT dead_letter_id, reason, detail, topic, partition, record_offset, item_index, "
-        "message_key, message_value, municipality_id, vehicle_id FROM dead_letter ORDER BY 1"
+        "message_key, message_value, vendor, municipality_id, vehicle_id FROM dead_letter "
+        "ORDER BY 1"
     ),
     "SELECT topic, partition, next_offset FROM stream_progress ORDER BY 1, 2",
 )

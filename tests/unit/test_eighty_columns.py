@@ -5,16 +5,22 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
 
+from infra.database.dead_letters import LetterCount, StoredLetter
 from infra.database.plans import PlanLine, RequestLine
 from infra.database.studies import StudyLine
+from infra.lag import Lag, Progress
+from schemas.dead_letters import DeadLetterReason
 from schemas.outcome import PlanState
 from schemas.plan import SolverStatus
+from stream.commands.letters_shown import show_letter, show_letters, show_summary
 from stream.commands.plans_shown import show_list
+from stream.commands.progress import progress_table
 from stream.studies.show import show_lines
 from stream.studies.show_fleets import show_forecast
 from stream.studies.show_sites import show_sites
@@ -130,3 +136,89 @@ def test_the_setting_that_refused_a_request_can_be_copied() -> None:
         outcome=f"refused: 0 round trips in 84 days, at least 280 are needed ({setting})",
     )
     assert setting in printed(lambda console: show_list([], [asked], console))
+
+
+def a_letter(**other: object) -> StoredLetter:
+    """Return a letter whose texts are as long as they may be."""
+    letter = StoredLetter(
+        letter_id=uuid.uuid4(),
+        created_at=AT,
+        reason=max(DeadLetterReason, key=len).value,
+        detail="value, limit and remedy " * 20,
+        vendor="v" * 60,
+        municipality_id="m" * 40,
+        vehicle_id=f"{'m' * 40}/{'c' * 80}",
+        topic="fleetpulse.fixes",
+        partition=11,
+        record_offset=9_876_543_210,
+        item_index=1_999,
+        message_key=b"key",
+        message_value=b"x" * 500,
+    )
+    return replace(letter, **other)  # type: ignore[arg-type]
+
+
+def test_a_list_of_dead_letters_begins_each_with_id_instant_and_reason() -> None:
+    letter = a_letter()
+    lines = printed(lambda console: show_letters([letter], console)).splitlines()
+    assert lines[0] == f"{letter.letter_id.hex[:8]}  2026-03-02 06:00  {letter.reason}"
+    assert max(map(len, lines)) <= 80
+    assert all(line.startswith(" " * 10) for line in lines[1:])
+    whole = "".join(line[10:].strip() for line in lines[1:])
+    for part in (letter.vendor, letter.vehicle_id, "fleetpulse.fixes[11]@9876543210", "fix 1999"):
+        assert part is not None
+        assert part.replace(" ", "") in whole.replace(" ", "")
+
+
+def test_what_a_vendor_calls_itself_steers_no_terminal() -> None:
+    letter = a_letter(
+        vendor="a\x1b[2Jb", detail="c\x9bd", message_value=b"\x1b[2J", message_key=None
+    )
+    for show in (show_letter, lambda one, console: show_letters([one], console)):
+        said = printed(lambda console, show=show: show(letter, console))  # type: ignore[misc]
+        assert not {"\x1b", "\x9b"} & set(said)
+        assert "a\\x1b[2Jb" in said
+
+
+def test_a_summary_of_dead_letters_keeps_reasons_and_numbers_whole() -> None:
+    counts = [
+        LetterCount(reason.value, vendor, 12_345_678, AT, AT)
+        for reason in DeadLetterReason
+        for vendor in ("v" * 60, None)
+    ]
+    lines = printed(lambda console: show_summary(counts, console)).splitlines()
+    assert max(map(len, lines)) <= 80
+    for reason in DeadLetterReason:
+        (_, without_vendor) = [line.split() for line in lines if f" {reason} " in f" {line}"]
+        assert without_vendor == [
+            *(reason.value, "not", "known", "12,345,678"),
+            *("2026-03-02", "2026-03-02"),
+        ]
+
+
+def test_progress_says_how_far_behind_each_partition_is_or_that_it_is_not_known() -> None:
+    topic = "fleetpulse.fixes"
+    stored = [
+        Progress(topic, 0, 1_234_567_890, AT),
+        Progress(topic, 1, 40, AT),
+        Progress(topic, 2, 7, AT),
+        Progress("another.fixes", 0, 5, AT),
+    ]
+    lags = {
+        0: Lag(1_234_667_890, 100_000, AT - timedelta(minutes=5)),
+        1: Lag(30, 0, None),
+        2: Lag(7, 0, None),
+        3: Lag(12, 12, AT - timedelta(hours=1)),
+    }
+    table = progress_table(stored, topic, lags, AT)
+    lines = printed(lambda console: console.print(table)).splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line.split() for line in lines if "fixes[" in line]
+    moved = ["2026-03-02", "06:00:00"]
+    assert rows == [
+        [f"{topic}[0]", "1234567890", "100,000", "300", "s", *moved],
+        [f"{topic}[1]", "40", "ends", "at", "30", *moved],
+        [f"{topic}[2]", "7", "0", *moved],
+        ["another.fixes[0]", "5", "not", "known", *moved],
+        [f"{topic}[3]", "none", "12", "3,600", "s", "never"],
+    ]
