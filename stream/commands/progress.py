@@ -48,7 +48,7 @@ def progress_table(
 ) -> Table:
     """Return one row a partition: of `topic` with its lag, of others without."""
     table = Table(
-        "partition", "next offset", "behind", "oldest waits", "last moved, UTC", box=box.SIMPLE_HEAD
+        "partition", "next offset", "behind", "oldest", "last moved, UTC", box=box.SIMPLE_HEAD
     )
     for column in table.columns:
         column.overflow = "fold"
@@ -60,7 +60,7 @@ def progress_table(
             str(one.next_offset),
             "not known" if lag is None else _behind(one, lag),
             "" if lag is None or lag.oldest_at is None else _age(now, lag.oldest_at),
-            f"{one.updated_at:%Y-%m-%d %H:%M:%S}",
+            f"{one.updated_at:%Y-%m-%d %H:%M}",
         )
     begun = {one.partition for one in stored if one.topic == topic}
     for number, lag in sorted(lags.items()):

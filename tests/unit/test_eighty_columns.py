@@ -214,7 +214,7 @@ def test_progress_says_how_far_behind_each_partition_is_or_that_it_is_not_known(
     lines = printed(lambda console: console.print(table)).splitlines()
     assert max(map(len, lines)) <= 80
     rows = [line.split() for line in lines if "fixes[" in line]
-    moved = ["2026-03-02", "06:00:00"]
+    moved = ["2026-03-02", "06:00"]
     assert rows == [
         [f"{topic}[0]", "1234567890", "100,000", "300", "s", *moved],
         [f"{topic}[1]", "40", "ends", "at", "30", *moved],
