@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,7 +20,10 @@ from infra.database.pool import Pool
 Problem = Callable[[], Awaitable[str | None]]
 """Says why the process is not ready, or None."""
 
-READY: Final = Gauge("fleetpulse_ready", "1 if the last answer of /readyz was ready, else 0")
+READY: Final = Gauge(
+    "fleetpulse_ready", "1 if the last answer of /readyz was ready, else 0; NaN before it is asked"
+)
+READY.set(math.nan)
 _DATABASE_LIMIT_S: Final = 2.0
 
 

@@ -11,6 +11,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector
 
+from schemas.dead_letters import DeadLetterReason
+
 FIXES: Final = Counter("fleetpulse_fixes", "Fixes committed")
 FIXES_LATE: Final = Counter("fleetpulse_fixes_late", "Fixes that changed what was known already")
 FIXES_QUARANTINED: Final = Counter(
@@ -23,6 +25,8 @@ RECORDS_SKIPPED: Final = Counter(
 )
 CACHE_DROPS: Final = Counter("fleetpulse_cache_drops", "Times another worker was ahead of us")
 DEAD_LETTERS: Final = Counter("fleetpulse_dead_letters", "Dead letters written", ["reason"])
+for _reason in DeadLetterReason:  # a rise from nothing is one too, and Prometheus sees it from 0
+    DEAD_LETTERS.labels(_reason)
 COMMITTED: Final = Gauge(
     "fleetpulse_committed_record_timestamp_seconds",
     "Kafka's time of the last record that this worker committed",
