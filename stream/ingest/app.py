@@ -185,7 +185,14 @@ async def _take(gateway: Gateway, sender: KeyHolder, body: bytes) -> Response:
     _EVENTS.labels(sender.vendor, "accepted").inc(len(good))
     _EVENTS.labels(sender.vendor, "rejected").inc(refused)
     if rejected:
-        _log.info("events rejected", vendor=sender.vendor, count=refused, first=str(rejected[0]))
+        first = rejected[0]  # its reason shows the value, which may be a position
+        _log.info(
+            "events rejected",
+            vendor=sender.vendor,
+            count=refused,
+            first_index=first.index,
+            first_field=first.field,
+        )
     _REQUEST_SECONDS.observe(time.monotonic() - began)
     answer = Answer(accepted=len(good), rejected=rejected)
     return JSONResponse(answer.model_dump(), 202 if good or not rejected else 422)

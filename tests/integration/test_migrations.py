@@ -246,3 +246,33 @@ def test_a_tracker_is_in_one_vehicle_at_a_time_and_each_change_is_counted(
     assert database.execute("SELECT revision FROM tracker_revision").fetchall() == [(3,)]
     with pytest.raises(errors.UniqueViolation):
         database.execute("INSERT INTO tracker_revision (revision) VALUES (0)")
+
+
+def test_letters_of_before_get_the_vendor_that_their_message_says(empty_url: str) -> None:
+    migrate(empty_url, "0019")
+    values = {
+        b'{"vendor": "trackit", "fixes": []}': "trackit",
+        b'{"vendor": "\\u0000"}': None,
+        b'{"vendor": "a\\u001b"}': None,
+        b'{"vendor": 7}': None,
+        b'{"vendor": "' + b"v" * 61 + b'"}': None,
+        b'[{"vendor": "trackit"}]': None,
+        b"not json": None,
+        b"\xff\xfe": None,
+        b"": None,
+        b"[" * 100_000: None,
+    }
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        for value in values:
+            connection.execute(
+                "INSERT INTO dead_letter (dead_letter_id, reason, detail, topic, partition, "
+                "record_offset, message_value) VALUES (gen_random_uuid(), 'r', 'd', 't', 0, 0, %s)",
+                [value],
+            )
+    migrate(empty_url)
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        rows = connection.execute("SELECT message_value, vendor FROM dead_letter").fetchall()
+        assert {bytes(value): vendor for value, vendor in rows} == values
+        for change in ("discarded_at = now()", "discarded_by = 'me'"):
+            with pytest.raises(errors.CheckViolation):
+                connection.execute(f"UPDATE dead_letter SET {change}".encode())
