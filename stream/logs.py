@@ -23,6 +23,8 @@ _VALUES: Final = (
     (re.compile(r"(?m)^(DETAIL|CONTEXT):.*(?:\n(?!$|[A-Z]+:|  |Traceback ).*)*"), r"\1: ..."),
     (re.compile(r"\\n(DETAIL|CONTEXT):.*"), r"\\n\1: ..."),  # the same in a repr
     (re.compile(r"(invalid input syntax for type [\w ]+): .*"), r"\1: ..."),
+    # Our own refusals: `is out of range, got '91.5'`.
+    (re.compile(r"""\bgot (\\*['"]).*?\1"""), "got ..."),
     # Of a key what `fleetpulse key list` shows of it.
     (re.compile(r"\b(fp_[\w-]{6})[\w-]{20,}"), r"\1..."),
     (re.compile(r"(://[^\s/:@]*):[^\s/@]+@"), r"\1:...@"),

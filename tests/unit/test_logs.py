@@ -83,6 +83,13 @@ def test_an_event_that_breaks_the_schema_is_not_printed(log: io.StringIO) -> Non
         assert value not in text
 
 
+def test_the_value_of_an_event_that_we_refuse_is_not_printed(log: io.StringIO) -> None:
+    reason = f"event 0, lat: is out of range, got {str(_LAT)!r}; then got {chr(39) + str(_LAT)!r}"
+    text = _written(log, ValueError(reason))
+    assert "event 0, lat: is out of range, got ..." in text
+    assert str(_LAT) not in text
+
+
 @pytest.mark.parametrize(
     "secret",
     [
