@@ -20,8 +20,10 @@ from infra.settings import KafkaSettings
 ANSWER_LIMIT_S: Final = 15.0
 """Longest that the broker is asked."""
 _OLDEST_LIMIT_S: Final = 3.0
-"""Longest that is waited for records; what is left may be marks of transactions only."""
+"""Longest that is waited for the oldest records, once the ends are known."""
 _FETCH_MS: Final = 50
+_LATEST_MS: Final = 253_402_300_799_000
+"""The end of the year 9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Lag:
     """Offset of the next record that the broker will take."""
     records: int
     oldest_at: datetime | None
-    """The broker's time of the oldest record not processed; None without one."""
+    """Kafka's time of the oldest record not processed; None without one, or where it says none."""
 
 
 async def read_all_progress(connection: AsyncConnection[TupleRow]) -> list[Progress]:
@@ -85,11 +87,7 @@ async def read_lag(
                 consumer.seek(place, offset)
             oldest = await _oldest(consumer, starts)
             return {
-                number: Lag(
-                    consumer.highwater(place),
-                    max(0, consumer.highwater(place) - starts[place]),
-                    oldest.get(place),
-                )
+                number: await _lag(consumer, place, starts[place], oldest)
                 for number, place in places.items()
             }
     finally:
@@ -103,29 +101,52 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
         raise UnknownTopicOrPartitionError(
             f"the broker has no topic {topic}; run: fleetpulse migrate"
         )
-    partitions: set[int] | None = consumer.partitions_for_topic(topic)
-    return partitions or set()
+    # Whoever asks about one partition of a topic is told all of them along with it.
+    await consumer.beginning_offsets([TopicPartition(topic, 0)])
+    partitions: set[int] = consumer.partitions_for_topic(topic)
+    return partitions
 
 
 async def _oldest(
     consumer: AIOKafkaConsumer, starts: Mapping[TopicPartition, int]
-) -> dict[TopicPartition, datetime]:
+) -> dict[TopicPartition, datetime | None]:
     """Read until the end of each partition is known, and the first record of those behind."""
-    oldest: dict[TopicPartition, datetime] = {}
+    oldest: dict[TopicPartition, datetime | None] = {}
     while any(consumer.highwater(place) is None for place in starts):
         await _take(consumer, oldest)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_OLDEST_LIMIT_S):
-            while any(
-                place not in oldest and consumer.highwater(place) > offset
-                for place, offset in starts.items()
-            ):
+            while [
+                place
+                for place in starts
+                if place not in oldest
+                and await consumer.position(place) < consumer.highwater(place)
+            ]:
                 await _take(consumer, oldest)
     return oldest
 
 
-async def _take(consumer: AIOKafkaConsumer, oldest: dict[TopicPartition, datetime]) -> None:
+async def _take(consumer: AIOKafkaConsumer, oldest: dict[TopicPartition, datetime | None]) -> None:
     for place, records in (await consumer.getmany(timeout_ms=_FETCH_MS, max_records=1)).items():
         if records:
-            oldest.setdefault(place, datetime.fromtimestamp(records[0].timestamp / 1000, UTC))
+            oldest.setdefault(place, _instant(records[0].timestamp))
             consumer.pause(place)
+
+
+def _instant(timestamp_ms: int) -> datetime | None:
+    """Return Kafka's time of a record; whoever produces may write any number there."""
+    if not 0 <= timestamp_ms <= _LATEST_MS:
+        return None
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+
+
+async def _lag(
+    consumer: AIOKafkaConsumer,
+    place: TopicPartition,
+    start: int,
+    oldest: Mapping[TopicPartition, datetime | None],
+) -> Lag:
+    end: int = consumer.highwater(place)
+    if place not in oldest and await consumer.position(place) >= end:
+        return Lag(end, 0, None)  # nothing, or marks of transactions, which are no records
+    return Lag(end, max(0, end - start), oldest.get(place) if end > start else None)

@@ -19,12 +19,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infra.database.installation import OTHER_VENDORS
 from infra.embedded.guardian import Guardian
-from infra.kafka import Topics, create_topics, producer_options
+from infra.kafka import Topics, client_options, create_topics, producer_options
 from infra.lag import read_lag
 from infra.settings import Settings
 from schemas.dead_letters import DeadLetterReason
 from stream.planner.installation import InstallationMetrics
-from tests.processes import Service, command, environment, wait_for
+from tests.apache_kafka.broker import ApacheKafka
+from tests.processes import Service, command, environment, wait_for, with_broker
 from tests.stream_harness import open_pool
 
 Samples = Mapping[tuple[str, tuple[str, ...]], float]
@@ -77,6 +78,31 @@ def test_the_lag_is_what_the_broker_holds_beyond_the_progress(settings: Settings
         assert without_progress[0].oldest_at == at
         with pytest.raises(UnknownTopicOrPartitionError, match="fleetpulse migrate"):
             await read_lag(settings.kafka, f"{topic}-of-nobody", {})
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.kafka
+def test_marks_of_transactions_and_impossible_times_are_no_lag_of_years(
+    database_url: str, apache_kafka: ApacheKafka
+) -> None:
+    settings = with_broker(database_url, apache_kafka.bootstrap_servers, idempotence=True)
+    topic = topic_of(settings)
+
+    async def scenario() -> None:
+        await create_topics(settings.kafka)
+        vendor = AIOKafkaProducer(**client_options(settings.kafka), transactional_id=topic)
+        async with vendor, vendor.transaction():
+            await vendor.send_and_wait(topic, b"fix", partition=0)
+        lags = await read_lag(settings.kafka, topic, {0: 1})
+        assert (lags[0].end_offset, lags[0].records, lags[0].oldest_at) == (2, 0, None)
+        lags = await read_lag(settings.kafka, topic, {0: 0})
+        assert lags[0].records == 2
+        assert lags[0].oldest_at is not None
+        async with AIOKafkaProducer(**client_options(settings.kafka)) as producer:
+            await producer.send_and_wait(topic, b"fix", partition=1, timestamp_ms=-(10**15))
+        lags = await read_lag(settings.kafka, topic, {})
+        assert (lags[1].records, lags[1].oldest_at) == (1, None)
 
     asyncio.run(scenario())
 
