@@ -54,7 +54,7 @@ class DeadLetter(_Event):
     offset: int
     index: int | None = Field(description="Position of the fix within its message, if one")
     vendor: str | None = Field(default=None, description="Who sent it, as its message says")
-    municipality_id: MunicipalityId | None = Field(description="Of the key that it was sent with")
+    municipality_id: MunicipalityId | None = Field(description="For whom, as its message says")
     vehicle_id: ScopedId | None
     message_value: str = Field(
         description="The message, base64: it can be produced again; of a batch only the item"

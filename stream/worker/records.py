@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,11 +18,12 @@ from processors.arrivals import Arrival
 from schemas.dead_letters import DeadLetterReason
 from schemas.events import DeadLetter
 from schemas.fix import Fix, FixBatch
-from schemas.ids import municipality_of
+from schemas.ids import MUNICIPALITY_PATTERN, municipality_of
 
 _FIX: Final = TypeAdapter(Fix)
 _DETAIL_LIMIT: Final = 2_000
 _VENDOR_LENGTH: Final = 60
+_MUNICIPALITY: Final = re.compile(MUNICIPALITY_PATTERN.strip("^$"), re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,6 @@ def _take_loose(
                 _explain(error),
                 index=index,
                 value=None if envelope is None else _alone(envelope, loose),
-                municipality_id=None if envelope is None else envelope.municipality_id,
             )
         )
         return
@@ -165,13 +166,10 @@ def letter(  # noqa: PLR0913 - what a dead letter says beside its record
     index: int | None = None,
     value: bytes | None = None,
     vehicle_id: str | None = None,
-    municipality_id: str | None = None,
 ) -> Letter:
-    """Return the dead letter of a record, or of the item `index` of it as a message `value`.
-
-    `municipality_id` is that of whoever sent it, where it is known.
-    """
+    """Return the dead letter of a record, or of the item `index` of it as a message `value`."""
     message = value if value is not None else record.value or b""
+    vendor, municipality_id = _declared(message)
     event = DeadLetter(
         event_id=event_id(
             "dead-letter",
@@ -188,7 +186,7 @@ def letter(  # noqa: PLR0913 - what a dead letter says beside its record
         partition=record.partition,
         offset=record.offset,
         index=index,
-        vendor=_vendor_of(message),
+        vendor=vendor,
         municipality_id=municipality_id,
         vehicle_id=vehicle_id,
         message_value=base64.b64encode(message).decode(),
@@ -218,7 +216,6 @@ def item_letter(
         index=item.number,
         value=message.model_dump_json(exclude_none=True).encode(),
         vehicle_id=fix.vehicle_id,
-        municipality_id=sender,
     )
 
 
@@ -233,15 +230,21 @@ def conflict_letter(item: Item, vehicle_id: str) -> Letter:
     )
 
 
-def _vendor_of(message: bytes) -> str | None:
-    """Return the vendor that a message says, if it is an envelope with a name that can be shown."""
+def _declared(message: bytes) -> tuple[str | None, str | None]:
+    """Return the vendor and the municipality that a message says in its envelope, if it does.
+
+    Nobody has vouched for them where the message is not one of the gateway's.
+    """
     try:
         document = orjson.loads(message)
     except orjson.JSONDecodeError:
-        return None
-    vendor = document.get("vendor") if isinstance(document, dict) else None
+        return None, None
+    if not isinstance(document, dict):
+        return None, None
+    vendor, municipality_id = document.get("vendor"), document.get("municipality_id")
     is_name = isinstance(vendor, str) and vendor.isprintable() and len(vendor) <= _VENDOR_LENGTH
-    return (vendor or None) if is_name else None
+    is_id = isinstance(municipality_id, str) and _MUNICIPALITY.fullmatch(municipality_id)
+    return (vendor or None) if is_name else None, municipality_id if is_id else None
 
 
 def _alone(envelope: FixBatch, loose: Any) -> bytes:

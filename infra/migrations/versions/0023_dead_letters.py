@@ -17,7 +17,8 @@ ALTER TABLE dead_letter
     ADD CHECK ((discarded_at IS NULL) = (discarded_by IS NULL)),
     ADD CHECK (replayed_at IS NULL OR discarded_at IS NULL);
 COMMENT ON COLUMN dead_letter.vendor IS 'who sent it, where the message says so in its envelope';
-COMMENT ON COLUMN dead_letter.municipality_id IS 'of the key that it was sent with, if known';
+COMMENT ON COLUMN dead_letter.municipality_id IS
+    'for whom it was sent, where the message says so in its envelope';
 COMMENT ON COLUMN dead_letter.discarded_at IS 'when somebody decided that it is of no use';
 """
 
