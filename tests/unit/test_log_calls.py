@@ -35,6 +35,8 @@ def test_lines_have_a_fixed_text_and_say_nothing_of_whom_they_must_not() -> None
     for place, call in calls:
         assert [type(one) for one in call.args] == [ast.Constant], f"{place}: text is not fixed"
         for keyword in call.keywords:
+            if ast.unparse(keyword.value).startswith("len("):
+                continue  # how many, and nothing of what
             names = {one.id for one in ast.walk(keyword.value) if isinstance(one, ast.Name)}
             attributes = {
                 one.attr for one in ast.walk(keyword.value) if isinstance(one, ast.Attribute)
