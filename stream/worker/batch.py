@@ -230,7 +230,7 @@ def _measured(columns: Columns, begins: lane.Mask, fleet: Fleet) -> Measured:
     # Vehicles are in order of id, so that those of a municipality stand together.
     municipality = np.array([names[name] for name in whose])[columns.vehicle]
     cuts = [*np.flatnonzero(np.diff(municipality, prepend=-1)).tolist(), len(columns)]
-    legs = Measured([], [], [], [], [])
+    legs = Measured([], [], [], [], [], [])
     for start, end in pairwise(cuts):
         part = slice(start, end)
         rules = fleet.municipalities[whose[columns.vehicle[start]]].rules
