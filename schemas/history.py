@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
+
+HEADER: Final = "Fleetpulse-History"
+"""Of a request to `POST /v1/events`: its value is a range."""
 
 
 class HistoryRange(NamedTuple):

@@ -18,10 +18,10 @@ from infra.database.keys import KeyHolder
 from infra.database.pool import make_pool
 from infra.settings import Settings
 from schemas.fix import NativeFix
-from schemas.history import HistoryRange
+from schemas.history import HEADER, HistoryRange
 from stream.health import add_probes
 from stream.ingest.gateway import BusyError, Gateway, UnavailableError
-from stream.ingest.history import HEADER, PARAMETER, declared_history
+from stream.ingest.history import PARAMETER, declared_history
 from stream.ingest.keys import Keys
 from stream.ingest.requests import (
     MAX_EVENTS,

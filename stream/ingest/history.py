@@ -7,9 +7,8 @@ from typing import Any, Final
 from fastapi import HTTPException
 
 from infra.database.keys import KeyHolder
-from schemas.history import HistoryRange
+from schemas.history import HEADER, HistoryRange
 
-HEADER: Final = "Fleetpulse-History"
 PARAMETER: Final[dict[str, Any]] = {
     "name": HEADER,
     "in": "header",

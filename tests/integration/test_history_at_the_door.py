@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 
 from infra.settings import Settings
-from schemas.history import HistoryRange
-from stream.ingest.history import HEADER
+from schemas.history import HEADER, HistoryRange
+from stream.history import range_to_declare
+from stream.replay.mapping import load_mapping
+from stream.replay.push import push_files
+from stream.vendor import KeyRefusedError, VendorClient
 from tests.integration.ingest_door import Door, door, event, messages, new_key
+from tests.processes import command
 
 SPRING = "2024-03-01/2024-05-31T23:59:59+02:00"
 SPRING_RANGE = HistoryRange(
@@ -101,3 +106,56 @@ def test_the_documentation_tells_of_the_header(installation: Settings) -> None:
         assert "403" in push["responses"]
 
     asyncio.run(scenario())
+
+
+def test_recorded_files_declare_the_range_that_they_reach_back_to(
+    installation: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "recorded.csv"
+    path.write_text(
+        "vehicle_id,recorded_at,lat,lon\n"
+        "cab-1,2008-05-17T08:00:00Z,37.75,-122.4\n"
+        "cab-1,2008-06-10T08:00:00Z,37.75,-122.4\n"
+    )
+    june = HistoryRange(datetime(2008, 6, 1, tzinfo=UTC), datetime(2008, 6, 30, tzinfo=UTC))
+    whole = HistoryRange(datetime(2008, 5, 17, 8, tzinfo=UTC), datetime(2008, 6, 10, 8, tzinfo=UTC))
+
+    async def push(gateway: Door, history: HistoryRange | None = None) -> None:
+        url = str(gateway.http.base_url)
+        async with VendorClient(url, gateway.key) as client:
+            result = await push_files([path], load_mapping(None), client, history=history)
+        assert (result.accepted, result.rejected) == (2, 0)
+
+    async def scenario() -> None:
+        async with door(installation) as gateway:
+            with pytest.raises(KeyRefusedError, match=r"403 .*fleetpulse key create \.\.\. --hist"):
+                await push(gateway)
+        async with door(installation, await new_key(installation, history=True)) as gateway:
+            await push(gateway)
+            await push(gateway, june)
+        assert [one.history for one in await messages(installation)] == [whole, june]
+
+    asyncio.run(scenario())
+
+
+def test_recent_fixes_declare_nothing() -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    recent = [now - timedelta(days=89), now]
+    assert range_to_declare(recent, now) is None
+    assert range_to_declare([], now) is None
+    older = recent[0] - timedelta(microseconds=1)
+    assert range_to_declare([now, older], now) == HistoryRange(older, now)
+
+
+def test_keys_are_made_and_listed_with_what_they_allow(installation: Settings) -> None:
+    address = {"FLEETPULSE_DATABASE_URL": installation.database_url.get_secret_value()}
+    for vendor, options in (("live-co", ()), ("recorder", ("--history",))):
+        assert command("key", "create", "syddjurs", vendor, *options, **address).returncode == 0
+    listed = command("key", "list", **address).stdout
+    allowed = {
+        cells[3]: cells[4] for line in listed.splitlines() if len(cells := line.split("│")) > 5
+    }
+    assert {vendor.strip(): may.strip() for vendor, may in allowed.items()} == {
+        "live-co": "no",
+        "recorder": "yes",
+    }
