@@ -53,6 +53,23 @@ class Rate(NamedTuple):
     cpu: Cpu
 
 
+def children_cpu_s(name: str) -> float:
+    """Return what processes of ours whose name begins so have taken, those that ended among them.
+
+    In steps of a clock's tick, 10 ms. Raises `RuntimeError` where there is none.
+    """
+    taken, count = 0.0, 0
+    for one in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            if one.name().startswith(name):  # the ended ones are with their parent
+                count += 1
+                taken += times.user + times.system + times.children_user + times.children_system
+    if not count:
+        raise RuntimeError(f"no process is called {name} any more: mend this count")
+    return taken
+
+
 @dataclass(frozen=True)
 class Bench:
     """Servers and where they are."""
@@ -124,19 +141,8 @@ class Bench:
 
     def cpu(self, pid: int) -> Cpu:
         """Return what a process, the database and the broker have taken until now."""
-        database = broker = 0.0
-        for one in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times, name = one.cpu_times(), one.name()
-                taken = times.user + times.system
-                if name.startswith("postgres"):  # the ended ones are with their parent
-                    database += taken + times.children_user + times.children_system
-                elif name == "tansu":
-                    broker += taken
-        if not (database and broker):
-            raise RuntimeError("no process is called postgres or tansu any more: mend this count")
         times = psutil.Process(pid).cpu_times()
-        return Cpu(times.user + times.system, database, broker)
+        return Cpu(times.user + times.system, children_cpu_s("postgres"), children_cpu_s("tansu"))
 
     def prepare(self) -> None:
         """Empty what a stream writes."""

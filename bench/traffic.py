@@ -10,7 +10,11 @@ from typing import Any, Final
 import orjson
 
 MUNICIPALITY: Final = "bench"
-START: Final = datetime(2026, 2, 2, 5, tzinfo=UTC)
+_DAYS_AGO: Final = 70
+START: Final = datetime.now(UTC).replace(hour=5, minute=0, second=0, microsecond=0) - timedelta(
+    days=_DAYS_AGO
+)
+"""Of all traffic, which is live: within what a live key may send, with room for weeks of it."""
 UPLOAD_FIXES: Final = 20
 """Consecutive fixes that a tracker uploads at once."""
 MESSAGE_FIXES: Final = 500

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from schemas.dead_letters import DeadLetterReason
 from schemas.fix import Fix
+from schemas.history import HistoryRange
 from schemas.rules import Rules
 
 NO_POSITION_YET: Final = "no-position-yet"
 """In private mode before the vehicle was ever seen: its timeline has not begun."""
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
-"""What is older comes from a clock that was never set: it starts in 1980, 1970 or the year 1."""
+"""What is older is no history either: a clock that was never set starts in 1980, 1970 or year 1."""
 _EARLIEST_US: Final = int(EARLIEST.timestamp()) * 1_000_000
+_DAY_S: Final = 86_400
 
 _CONTENT: Final = (
     "lat",
@@ -42,8 +44,13 @@ class Arrival(NamedTuple):
     received_at: datetime
 
 
-def fault(fix: Fix, received_at: datetime, rules: Rules) -> tuple[DeadLetterReason, str] | None:
-    """Return the reason and a sentence when a fix is wrong whatever its neighbours are."""
+def fault(
+    fix: Fix, received_at: datetime, rules: Rules, history: HistoryRange | None = None
+) -> tuple[DeadLetterReason, str] | None:
+    """Return the reason and a sentence when a fix is wrong whatever its neighbours are.
+
+    `history` is the range that was declared when it was pushed, if any.
+    """
     if fix.lat == 0 and fix.lon == 0:
         return (
             DeadLetterReason.NULL_ISLAND,
@@ -55,6 +62,14 @@ def fault(fix: Fix, received_at: datetime, rules: Rules) -> tuple[DeadLetterReas
             "device's clock"
         )
     ahead_s = (fix.recorded_at - received_at).total_seconds()
+    is_history = history is not None and history.holds(fix.recorded_at)
+    if -ahead_s > rules.max_age_days * _DAY_S and not is_history:
+        return DeadLetterReason.TOO_OLD, (
+            f"recorded_at {fix.recorded_at.isoformat()} is {-ahead_s / _DAY_S:.0f} days before its "
+            f"receipt at {received_at.isoformat()}, and outside of the declared range of history "
+            f"{history or '(none)'}; the limit is {rules.max_age_days:g} days; set the device's "
+            "clock, or push history with the header Fleetpulse-History"
+        )
     if ahead_s > rules.max_future_s:
         return DeadLetterReason.FUTURE, (
             f"recorded_at {fix.recorded_at.isoformat()} is {ahead_s:.0f} s after its receipt at "
@@ -64,23 +79,30 @@ def fault(fix: Fix, received_at: datetime, rules: Rules) -> tuple[DeadLetterReas
     return None
 
 
-def suspects(
+def suspects(  # noqa: PLR0913 - the columns
     *,
     lat: NDArray[np.float64],
     lon: NDArray[np.float64],
     recorded_us: NDArray[np.int64],
     received_us: NDArray[np.int64],
     max_future_s: NDArray[np.float64],
+    max_age_days: NDArray[np.float64],
+    history_since_us: NDArray[np.int64],
+    history_until_us: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """Return which of many fixes `fault` has to look at: all that are at fault, and hardly others.
 
-    Instants are microseconds since 1970. Floating point is not exact to the microsecond far from
-    now, so that fixes within a second of the limit are looked at, too.
+    Instants are microseconds since 1970; without a range of history its end is before its start.
+    Floating point is not exact to the microsecond far from now, so that fixes within a second of
+    a limit are looked at, too.
     """
+    ahead_s = (recorded_us - received_us) / 1e6
+    is_history = (recorded_us >= history_since_us) & (recorded_us <= history_until_us)
     suspect: NDArray[np.bool_] = (
         ((lat == 0) & (lon == 0))
         | (recorded_us < _EARLIEST_US)
-        | ((recorded_us - received_us) / 1e6 > max_future_s - 1)
+        | (ahead_s > max_future_s - 1)
+        | ((-ahead_s > max_age_days * _DAY_S - 1) & ~is_history)
     )
     return suspect
 

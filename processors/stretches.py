@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import repeat
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from processors import open_legs
+from processors.checkpoints import are_due
 from processors.fold import Fold
 from processors.geodesy import Point, is_within, lengths_m
 from processors.legs import Leg
@@ -32,7 +33,8 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _recorded_at, _odometer_m = attrgetter("recorded_at"), attrgetter("odometer_m")
-_lat, _lon = attrgetter("lat"), attrgetter("lon")
+_lat, _lon, _speed_mps = attrgetter("lat"), attrgetter("lon"), attrgetter("speed_mps")
+_IGNITION: Final = {None: -1, False: 0, True: 1}
 
 
 class Measured(NamedTuple):
@@ -40,7 +42,8 @@ class Measured(NamedTuple):
 
     `plain` says that the leg is possible and no gap, `moving` whether the vehicle moved on it. Of
     those plain legs with the same ignition at both ends, on which it moved from its place are in
-    `drives`, and on which it did not move in `stands`. The first fix of a vehicle has no leg.
+    `drives`, and on which it did not move in `stands`. The first fix of a vehicle has no leg. After
+    those in `due` a state is to be kept.
     """
 
     length_m: list[float]
@@ -48,6 +51,14 @@ class Measured(NamedTuple):
     moving: list[bool]
     drives: list[bool]
     stands: list[bool]
+    due: list[bool]
+
+    def before_due(self, first: int) -> int:
+        """Return the first fix from one on after which a state is to be kept; past all if none."""
+        try:
+            return self.due.index(True, first)
+        except ValueError:
+            return len(self.due)
 
     def part(self, which: slice) -> Measured:
         """Return it for some of the fixes."""
@@ -57,6 +68,7 @@ class Measured(NamedTuple):
             self.moving[which],
             self.drives[which],
             self.stands[which],
+            self.due[which],
         )
 
 
@@ -72,6 +84,7 @@ def measure(  # noqa: PLR0913 - the columns
 ) -> Measured:
     """Return what lies before each fix, given in order of vehicle and time, all with a position.
 
+    Instants are microseconds since 1970.
     `begins` marks the first fix of each vehicle. NaN stands for a speed that was not reported;
     `ignition` is compared only.
     """
@@ -103,6 +116,29 @@ def measure(  # noqa: PLR0913 - the columns
         moving.tolist(),
         (alike & moving & ~creeps).tolist(),
         (alike & ~moving).tolist(),
+        are_due(recorded_us).tolist(),
+    )
+
+
+def measured(fixes: Sequence[Reported], rules: Rules) -> Measured | None:
+    """Return what lies before each of consecutive fixes of a vehicle; before the first no leg.
+
+    None where there is none, or one in private mode is among them: those are taken one by one.
+    """
+    lat = np.array(list(map(_lat, fixes)), np.float64)
+    if not len(lat) or np.isnan(lat).any():
+        return None
+    seconds = [fix.recorded_at.timestamp() for fix in fixes]
+    begins = np.zeros(len(fixes), bool)
+    begins[0] = True
+    return measure(
+        lat=lat,
+        lon=np.array(list(map(_lon, fixes)), np.float64),
+        recorded_us=np.rint(np.array(seconds) * 1e6).astype(np.int64),
+        speed_mps=np.array(list(map(_speed_mps, fixes)), np.float64),
+        ignition=np.array([_IGNITION[fix.ignition] for fix in fixes], np.int8),
+        begins=begins,
+        rules=rules,
     )
 
 

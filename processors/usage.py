@@ -3,6 +3,10 @@
 Away from a depot is a vehicle that drives, one that stands where no depot is, and one that is
 offline unless it was in the same depot before and after and has not moved meanwhile. Each piece is
 what lies between two fixes, so that the time away does not depend on batches either.
+
+An event costs what it says, not how long its vehicle was silent: of a silence of more than
+`BY_HOUR_AT_MOST` between two fixes, the hours that lie wholly within it are none of these rows. The
+segment around an hour without a row says what it was. See ADR 0024.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from processors.geodesy import Point
 from processors.places import Places
 from processors.segments import SegmentState, Stretch
 
+BY_HOUR_AT_MOST: Final = timedelta(days=31)
+"""The longest silence that is told hour by hour: holidays are, a year off the road is not."""
 _HOUR: Final = timedelta(hours=1)
 _NONE: Final = timedelta()
 _EVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -95,6 +101,10 @@ class UsageHours:
     def _add_standing(
         self, state: SegmentState, instants: Sequence[datetime], starts: Sequence[Point]
     ) -> None:
+        if len(starts) > 1 and instants[-1] - instants[0] > BY_HOUR_AT_MOST:
+            for start, end, place in zip(instants, instants[1:], starts, strict=False):
+                self._add_standing(state, (start, end), (place,))
+            return
         since, where = instants[0], starts[0]
         away = self._places.at(where) is None
         for at, point in zip(instants[1:], starts[1:], strict=False):
@@ -109,6 +119,9 @@ class UsageHours:
     def _share(
         self, state: SegmentState, start: datetime, end: datetime, driven_m: float, *, away: bool
     ) -> None:
+        if end - start > BY_HOUR_AT_MOST and state is not SegmentState.DRIVING:
+            self._share_silence(state, start, end, away=away)
+            return
         usage = self._at(start)
         if end <= usage.until:
             _grow(usage, state, end - start, driven_m, away=away)
@@ -119,6 +132,14 @@ class UsageHours:
             until = min(end, usage.until)
             _grow(usage, state, until - start, driven_m * ((until - start) / whole), away=away)
             start = until
+
+    def _share_silence(
+        self, state: SegmentState, start: datetime, end: datetime, *, away: bool
+    ) -> None:
+        """Give the hours at both ends of a long silence their parts, and no other hour any."""
+        for since, until in ((start, hour_of(start) + _HOUR), (hour_of(end), end)):
+            if _NONE < until - since < _HOUR:
+                _grow(self._at(since), state, until - since, 0.0, away=away)
 
     def depart(self, at: datetime) -> None:
         """Count a trip that started."""

@@ -8,14 +8,13 @@ batches, the rows end up the same.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from operator import attrgetter
-from typing import Final, Generic, TypeVar
+from datetime import datetime
+from typing import Generic, TypeVar
 
 from processors.arrivals import NO_POSITION_YET
+from processors.checkpoints import is_due
 from processors.places import Places, places_of
 from processors.round_trips import RoundTrip, RoundTrips
 from processors.segments import Segment, Stretch
@@ -28,9 +27,6 @@ from schemas.fleet import Depot
 from schemas.rules import Rules
 
 Row = TypeVar("Row")
-
-CHECKPOINT_EVERY: Final = timedelta(hours=6)
-"""A state is kept for every so much of device time, so that late fixes fold again from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +218,7 @@ class _Run:
         self._refused: dict[datetime, str] = {}
         self._revised: dict[datetime, str | None] = {}
         self._checkpoints: list[tuple[datetime, VehicleState]] = []
-        self._period_ends = checkpoint_due(timeline.last_at)
+        self._last_s = timeline.last_at.timestamp()
 
     @property
     def undecided(self) -> datetime | None:
@@ -233,14 +229,14 @@ class _Run:
         self, fixes: Sequence[Reported], first: int, legs: Measured | None
     ) -> dict[datetime, str]:
         refused: dict[datetime, str] = {}
-        fold = self._fold
-        period_ends = self._period_ends
+        fold, last_s = self._fold, self._last_s
         index, end = first, len(fixes)
-        run_to = 0 if legs is None else self._before_checkpoint(fixes, first)
+        run_to = 0 if legs is None else legs.before_due(first)
         while index < end:
             if index < run_to and legs is not None:
                 at, index = index, fold.run(fixes, legs, index, run_to)
                 if index > at:
+                    last_s = fixes[index - 1].recorded_at.timestamp()
                     self._use()
                     continue
             fix = fixes[index]
@@ -250,12 +246,12 @@ class _Run:
                 refused[fix.recorded_at] = reason
                 continue
             self._use()
-            if fix.recorded_at >= period_ends:
-                period_ends = checkpoint_due(fix.recorded_at)
-                self._period_ends = period_ends
+            before_s, last_s = last_s, fix.recorded_at.timestamp()
+            if is_due(before_s, last_s):
                 self._checkpoints.append((fix.recorded_at, self.state()))
-                if legs is not None:
-                    run_to = self._before_checkpoint(fixes, index)
+            if index > run_to and legs is not None:
+                run_to = legs.before_due(index)
+        self._last_s = last_s
         if fold.verdicts:
             self._revise(refused, fixes[0].recorded_at)
         self._refused |= refused
@@ -271,12 +267,6 @@ class _Run:
             else:
                 refused[at] = reason
         self._fold.verdicts.clear()
-
-    def _before_checkpoint(self, fixes: Sequence[Reported], first: int) -> int:
-        """Return the first fix that a checkpoint is due at; past all if none."""
-        if first == len(fixes) or fixes[-1].recorded_at < self._period_ends:
-            return len(fixes)
-        return bisect_left(fixes, self._period_ends, first, key=attrgetter("recorded_at"))
 
     def _use(self) -> None:
         """Share out what is final to the hours, and note what has ended."""
@@ -373,9 +363,3 @@ def _tiled(building: Segment | None, pieces: Iterable[Stretch]) -> list[Segment]
         else:
             tiles.append(segment)
     return tiles
-
-
-def checkpoint_due(at: datetime) -> datetime:
-    """Return the instant from which on the next fix after `at` makes a checkpoint."""
-    length_s = CHECKPOINT_EVERY.total_seconds()
-    return datetime.fromtimestamp((at.timestamp() // length_s + 1) * length_s, UTC)

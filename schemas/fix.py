@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from schemas.history import HistoryRange
 from schemas.ids import LocalId, MunicipalityId, ScopedId
 
 
@@ -140,4 +141,29 @@ class FixBatch(BaseModel):
     municipality_id: MunicipalityId
     vendor: str = Field(min_length=1, max_length=60)
     received_at: UtcDatetime = Field(description="When the gateway accepted the fixes")
+    history_since: UtcDatetime | None = Field(
+        default=None, description="From when fixes are declared to be history; None: all are live"
+    )
+    history_until: UtcDatetime | None = Field(
+        default=None, description="Until when, that instant included"
+    )
     fixes: tuple[Fix, ...] = Field(min_length=1, max_length=MAX_FIXES_PER_BATCH)
+
+    @model_validator(mode="after")
+    def _has_a_whole_range(self) -> Self:
+        since, until = self.history_since, self.history_until
+        if (since is None) != (until is None):
+            raise ValueError("of history_since and history_until one is missing; send both or none")
+        if since is not None and until is not None and since > until:
+            raise ValueError(
+                f"history_since {since.isoformat()} is after history_until {until.isoformat()}; "
+                "send the earlier one first"
+            )
+        return self
+
+    @property
+    def history(self) -> HistoryRange | None:
+        """The declared range of history, if any."""
+        if self.history_since is None or self.history_until is None:
+            return None
+        return HistoryRange(self.history_since, self.history_until)

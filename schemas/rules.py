@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, Field
+
+FIX_KEPT_DAYS: Final = 90
+"""How long raw fixes are kept after they were recorded: personal data (DOMAIN.md, privacy).
+
+What deletes them says the same: the retention policy of migration 0002, and `fleetpulse prune`.
+"""
 
 
 class Rules(BaseModel):
@@ -64,6 +72,13 @@ class Rules(BaseModel):
         default=86_400.0,
         ge=0,
         description="A fix further ahead of its receipt is refused (Traccar, filter.future)",
+    )
+    max_age_days: float = Field(
+        default=FIX_KEPT_DAYS,
+        gt=0,
+        le=FIX_KEPT_DAYS,
+        description="A fix recorded longer before its receipt is refused, unless it was pushed as "
+        "history: raw fixes are not kept for longer (ours; a week rollover is 7,168 days)",
     )
     odometer_tolerance: float = Field(
         default=0.3,

@@ -19,6 +19,7 @@ import httpx
 import orjson
 import stamina
 
+from schemas.history import HEADER, HistoryRange
 from stream.ingest.requests import MAX_EVENTS
 
 DEFAULT_BATCH: Final = 500
@@ -183,25 +184,28 @@ class VendorClient:
         *,
         progress: Progress | None = None,
         first_index: int = 0,
+        history: HistoryRange | None = None,
     ) -> PushResult:
         """Push events in the order given, each vehicle's in its lane; return what became of them.
 
         Reads the events as it sends them, so that a long iterable is never all in memory.
         `progress` is called after each answer with the number of events in its request.
         `first_index` is what the first event counts as in the reasons, for events that are pushed
-        in portions.
+        in portions. `history` is the range that they are declared to be history of, if any; the key
+        has to allow it.
 
         Raises `PushFailedError` when the gateway refuses the key or a request, or stays away, and
         whatever reading the events raises.
         """
         tally = _Tally(progress)
+        headers = {} if history is None else {HEADER: str(history)}
         queues: list[asyncio.Queue[_Batch | None]] = [
             asyncio.Queue(_WAITING_BATCHES) for _ in range(self._lanes)
         ]
         try:
             async with asyncio.TaskGroup() as group:
                 for queue in queues:
-                    group.create_task(self._drain(queue, tally))
+                    group.create_task(self._drain(queue, headers, tally))
                 await self._distribute(enumerate(events, first_index), queues)
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
@@ -227,11 +231,15 @@ class VendorClient:
                 await queue.put(rest)
             await queue.put(None)
 
-    async def _drain(self, queue: asyncio.Queue[_Batch | None], tally: _Tally) -> None:
+    async def _drain(
+        self, queue: asyncio.Queue[_Batch | None], headers: Mapping[str, str], tally: _Tally
+    ) -> None:
         while (batch := await queue.get()) is not None:
-            tally.add(await self._send(batch, tally), batch)
+            tally.add(await self._send(batch, headers, tally), batch)
 
-    async def _send(self, batch: _Batch, tally: _Tally) -> Mapping[str, Any]:
+    async def _send(
+        self, batch: _Batch, headers: Mapping[str, str], tally: _Tally
+    ) -> Mapping[str, Any]:
         """Return the gateway's answer, tried again where that is worth it."""
         body = orjson.dumps(batch.events)
         deadline = time.monotonic() + self._give_up_after_s
@@ -245,7 +253,7 @@ class VendorClient:
                 wait_jitter=0.5,
             ):
                 with attempt:
-                    response = await self._post(body, deadline, tally)
+                    response = await self._post(body, headers, deadline, tally)
                     return self._answer(response, len(batch.events), tally)
         except _TryAgainError as last:
             raise GatewayAwayError(
@@ -255,9 +263,11 @@ class VendorClient:
             ) from last
         raise AssertionError("a retry either returns or raises")
 
-    async def _post(self, body: bytes, deadline: float, tally: _Tally) -> httpx.Response:
+    async def _post(
+        self, body: bytes, headers: Mapping[str, str], deadline: float, tally: _Tally
+    ) -> httpx.Response:
         try:
-            response = await self._http.post(self._url, content=body)
+            response = await self._http.post(self._url, content=body, headers=headers)
         except _LOST as lost:
             raise _TryAgainError(repr(lost)) from lost
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -15,6 +15,7 @@ from infra.database.pool import Pool
 from infra.database.stream import Partition
 from infra.kafka import Held, Topics
 from schemas.fix import Fix, FixBatch
+from schemas.history import HistoryRange
 from schemas.ids import municipality_of
 from stream.worker.records import Record
 from stream.worker.writer import Writer
@@ -52,14 +53,21 @@ _WRITTEN = (
 
 
 def message(
-    fixes: Sequence[Fix], *, received_at: datetime = RECEIVED_AT, vendor: str = "test"
+    fixes: Sequence[Fix],
+    *,
+    received_at: datetime = RECEIVED_AT,
+    vendor: str = "test",
+    history: HistoryRange | None = None,
 ) -> bytes:
     """Return the value of a Kafka message with these fixes of one municipality."""
+    since, until = history or (None, None)
     return (
         FixBatch(
             municipality_id=municipality_of(fixes[0].vehicle_id),
             vendor=vendor,
             received_at=received_at,
+            history_since=since,
+            history_until=until,
             fixes=tuple(fixes),
         )
         .model_dump_json(exclude_none=True)

@@ -20,6 +20,8 @@ class KeyHolder:
 
     municipality_id: str
     vendor: str
+    may_push_history: bool = False
+    """Whether a request may declare a range of history, older than raw fixes are kept."""
 
 
 def key_hash(key: str) -> bytes:
@@ -28,17 +30,23 @@ def key_hash(key: str) -> bytes:
 
 
 async def create_key(
-    connection: AsyncConnection[TupleRow], municipality_id: str, vendor: str
+    connection: AsyncConnection[TupleRow],
+    municipality_id: str,
+    vendor: str,
+    *,
+    history: bool = False,
 ) -> str:
     """Create a key and return it; this is the only time that it can be read.
+
+    With `history`, requests may declare a range of history.
 
     Raises `psycopg.errors.ForeignKeyViolation` for a municipality that is not entered.
     """
     key = _PREFIX + secrets.token_urlsafe(32)
     await connection.execute(
-        "INSERT INTO api_key (key_hash, key_prefix, municipality_id, vendor) "
-        "VALUES (%s, %s, %s, %s)",
-        [key_hash(key), key[:_SHOWN], municipality_id, vendor],
+        "INSERT INTO api_key (key_hash, key_prefix, municipality_id, vendor, may_push_history) "
+        "VALUES (%s, %s, %s, %s, %s)",
+        [key_hash(key), key[:_SHOWN], municipality_id, vendor, history],
     )
     return key
 
@@ -54,18 +62,19 @@ async def revoke_keys(connection: AsyncConnection[TupleRow], key_prefix: str) ->
 
 async def list_keys(
     connection: AsyncConnection[TupleRow],
-) -> list[tuple[str, str, str, object, object]]:
-    """Return (prefix, municipality, vendor, created, revoked) of every key."""
+) -> list[tuple[str, str, str, bool, object, object]]:
+    """Return (prefix, municipality, vendor, may push history, created, revoked) of every key."""
     cursor = await connection.execute(
-        "SELECT key_prefix, municipality_id, vendor, created_at, revoked_at FROM api_key "
-        "ORDER BY municipality_id, vendor, created_at"
+        "SELECT key_prefix, municipality_id, vendor, may_push_history, created_at, revoked_at "
+        "FROM api_key ORDER BY municipality_id, vendor, created_at"
     )
-    return [(row[0], row[1], row[2], row[3], row[4]) for row in await cursor.fetchall()]
+    return [(row[0], row[1], row[2], row[3], row[4], row[5]) for row in await cursor.fetchall()]
 
 
 async def valid_keys(connection: AsyncConnection[TupleRow]) -> dict[bytes, KeyHolder]:
     """Return all keys that are not revoked, by hash."""
     cursor = await connection.execute(
-        "SELECT key_hash, municipality_id, vendor FROM api_key WHERE revoked_at IS NULL"
+        "SELECT key_hash, municipality_id, vendor, may_push_history FROM api_key "
+        "WHERE revoked_at IS NULL"
     )
-    return {bytes(row[0]): KeyHolder(row[1], row[2]) for row in await cursor.fetchall()}
+    return {bytes(row[0]): KeyHolder(row[1], row[2], row[3]) for row in await cursor.fetchall()}

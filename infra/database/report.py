@@ -20,8 +20,10 @@ SELECT (SELECT count(*) FROM fix)                                          AS fi
        (SELECT coalesce(sum(distance_m), 0) / 1000 FROM usage_hour)        AS km,
        (SELECT coalesce(sum(driving_s), 0) / 3600 FROM usage_hour)         AS driving_h,
        (SELECT coalesce(sum(idling_s), 0) / 3600 FROM usage_hour)          AS idling_h,
-       (SELECT coalesce(sum(parked_s), 0) / 3600 FROM usage_hour)          AS parked_h,
-       (SELECT coalesce(sum(offline_s), 0) / 3600 FROM usage_hour)         AS offline_h,
+       (SELECT coalesce(sum(extract(epoch FROM ended_at - started_at)), 0) / 3600
+           FROM segment WHERE state = 'parked')                            AS parked_h,
+       (SELECT coalesce(sum(extract(epoch FROM ended_at - started_at)), 0) / 3600
+           FROM segment WHERE state = 'offline')                           AS offline_h,
        (SELECT coalesce(sum(away_s), 0) / 3600 FROM usage_hour)            AS away_h,
        (SELECT coalesce(sum(co2e_kg), 0) FROM usage_hour)                  AS co2e_kg,
        (SELECT count(*) FROM idle_interval)                                AS idle_intervals,

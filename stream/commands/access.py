@@ -23,6 +23,14 @@ reader = typer.Typer(no_args_is_help=True, help="Database roles that dashboards 
 def create(
     municipality: Annotated[str, typer.Argument(help="Whose vehicles the vendor may report.")],
     vendor: Annotated[str, typer.Argument(help="Name of the vendor.")],
+    history: Annotated[  # noqa: FBT002 - typer makes a flag of it
+        bool,
+        typer.Option(
+            "--history",
+            help="Also allow history, such as `replay` pushes: positions older than raw ones are "
+            "kept, in a range of time that each request declares.",
+        ),
+    ] = False,
 ) -> None:
     """Create a key and print it; it cannot be shown again."""
     if re.fullmatch(_VENDOR_PATTERN, vendor) is None:
@@ -31,7 +39,7 @@ def create(
         )
     try:
         made = with_connection(
-            lambda connection: store.create_key(connection, municipality, vendor)
+            lambda connection: store.create_key(connection, municipality, vendor, history=history)
         )
     except errors.ForeignKeyViolation:
         raise typer.BadParameter(
@@ -43,9 +51,16 @@ def create(
 @key.command("list")
 def list_() -> None:
     """List all keys by their first characters."""
-    table = Table("key", "municipality", "vendor", "created", "revoked")
-    for row in with_connection(store.list_keys):
-        table.add_row(*(str(value or "") for value in row))
+    table = Table("key", "municipality", "vendor", "history", "created", "revoked")
+    for prefix, municipality, vendor, history, created, revoked in with_connection(store.list_keys):
+        table.add_row(
+            prefix,
+            municipality,
+            vendor,
+            "yes" if history else "no",
+            str(created),
+            str(revoked or ""),
+        )
     Console().print(table)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
+    from schemas.history import HistoryRange
     from stream.replay.mapping import FieldMapping
     from stream.replay.reader import ReadCounts
     from stream.vendor import PushResult
@@ -36,7 +37,8 @@ def replay(  # noqa: PLR0913, PLR0917 - each is an option of the command
         str,
         typer.Option(
             envvar="FLEETPULSE_VENDOR_KEY",
-            help="A key from `fleetpulse key create`: it says whose vehicles these are.",
+            help="A key from `fleetpulse key create`: it says whose vehicles these are. Of "
+            "positions older than 90 days, one made with --history.",
         ),
     ] = "",
     mapping: Annotated[
@@ -74,6 +76,15 @@ def replay(  # noqa: PLR0913, PLR0917 - each is an option of the command
             min=0, help="Multiple of real time: 1 is live, 60 an hour a minute, 0 all out."
         ),
     ] = 0.0,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SINCE/UNTIL",
+            help="Range of time that is history, such as 2024-01-01/2024-06-30: what is older than "
+            "positions are kept, and outside of it, becomes a dead letter. Without it, what the "
+            "files say is taken. The key must allow it.",
+        ),
+    ] = None,
     dry_run: Annotated[  # noqa: FBT002 - typer makes a flag of it
         bool, typer.Option("--dry-run", help="Only read the files and say what is in them.")
     ] = False,
@@ -82,6 +93,7 @@ def replay(  # noqa: PLR0913, PLR0917 - each is an option of the command
 
     Example: fleetpulse replay cabs.csv.gz --mapping cabspotting --key fp_...
     """
+    from schemas.history import HistoryRange
     from stream.replay.mapping import ReplayError, load_mapping
     from stream.replay.push import check_files
     from stream.replay.reader import ReadCounts
@@ -105,11 +117,23 @@ def replay(  # noqa: PLR0913, PLR0917 - each is an option of the command
         )
     try:
         declared = load_mapping(mapping, overrides)
+        history_range = None if history is None else HistoryRange.parse(history)
         if dry_run:
             vehicles = check_files(files, declared, counts)
             console.print(f"{vehicles:,} vehicles; {_read(counts)}", highlight=False)
             return
-        result = asyncio.run(_push(files, declared, counts, console, url=url, key=key, speed=speed))
+        result = asyncio.run(
+            _push(
+                files,
+                declared,
+                counts,
+                console,
+                url=url,
+                key=key,
+                speed=speed,
+                history=history_range,
+            )
+        )
     except (ReplayError, VendorError, ValueError) as error:
         console.print(f"[red]{error}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -128,6 +152,7 @@ async def _push(  # noqa: PLR0913 - the options of the command
     url: str,
     key: str,
     speed: float,
+    history: HistoryRange | None,
 ) -> PushResult:
     from stream.replay.push import push_files
     from stream.vendor import GIVE_UP_AFTER_S, VendorClient
@@ -153,7 +178,13 @@ async def _push(  # noqa: PLR0913 - the options of the command
 
         async with VendorClient(url, key, give_up_after_s=GIVE_UP_AFTER_S) as client:
             return await push_files(
-                files, mapping, client, speed=speed, counts=counts, progress=tell
+                files,
+                mapping,
+                client,
+                speed=speed,
+                history=history,
+                counts=counts,
+                progress=tell,
             )
 
 

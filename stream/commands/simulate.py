@@ -23,8 +23,8 @@ def simulate(  # noqa: PLR0913, PLR0917 - each is an option of the command
         list[str] | None,
         typer.Option(
             metavar="MUNICIPALITY=KEY",
-            help="A key from `fleetpulse key create`, for each municipality. Without any key, "
-            "nothing is pushed.",
+            help="A key from `fleetpulse key create`, for each municipality; of days more than "
+            "three months ago one made with --history. Without any key, nothing is pushed.",
         ),
     ] = None,
     municipality: Annotated[

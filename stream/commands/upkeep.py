@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from infra.database.outbox import prune as prune_rows
+from schemas.rules import FIX_KEPT_DAYS
 from stream.commands.database import with_connection
 
 
 def prune(
     fix_days: Annotated[
         int, typer.Option(min=1, help="Days that raw positions, and studies of people, are kept.")
-    ] = 90,
+    ] = FIX_KEPT_DAYS,
 ) -> None:
     """Delete what is past its time; run it daily, by cron for example."""
     deleted = with_connection(lambda connection: prune_rows(connection, fix_days=fix_days))

@@ -30,11 +30,13 @@ from infra.database.keys import create_key
 from infra.database.planning import request_plan
 from infra.database.pool import Pool
 from schemas.fleet import Municipality
+from schemas.history import HistoryRange
 from schemas.plan import PlacementPlan, PlanTrigger
 from stream.calendars import CalendarKeeper
 from stream.commands.plan_awaited import NoPlanError, plan_of
 from stream.demo import followed, latency
 from stream.demo.stack import Stack
+from stream.history import range_to_declare
 from stream.simulator.config import SimulationConfig
 from stream.simulator.simulation import SimulatedDay, SimulatedFleet, Simulation, simulate
 from stream.vendor import VendorClient
@@ -126,7 +128,7 @@ class Play:
             await CalendarKeeper().keep(connection)
             for one in fleet.municipalities:
                 keys[one.municipality_id] = await create_key(
-                    connection, one.municipality_id, _VENDOR
+                    connection, one.municipality_id, _VENDOR, history=True
                 )
         self._console.print(
             f"{len(fleet.municipalities)} municipalities, {len(fleet.depots)} depots, "
@@ -164,7 +166,7 @@ class Play:
         for municipality_id, key in keys.items():
             events = [event for whose, event in fixes if whose == municipality_id]
             async with VendorClient(self._stack.ingest_url, key) as vendor:
-                result = await vendor.push(events)
+                result = await vendor.push(events, history=_history(fixes))
             self._accepted += result.accepted
             if result.rejected:
                 raise DemoFailedError(f"the gateway rejects our own fixes: {result.reasons}")
@@ -199,7 +201,9 @@ class Play:
     async def _push_portion(
         self, client: VendorClient, whose: str, portion: Sequence[tuple[str, dict[str, Any]]]
     ) -> None:
-        result = await client.push([event for owner, event in portion if owner == whose])
+        result = await client.push(
+            [event for owner, event in portion if owner == whose], history=_history(portion)
+        )
         self._accepted += result.accepted
 
     def _committed(self) -> int:
@@ -292,3 +296,7 @@ class Play:
             )
             progress.update(plans, completed=len(await self._plans()))
             await asyncio.sleep(_POLL_S)
+
+
+def _history(fixes: Sequence[tuple[str, dict[str, Any]]]) -> HistoryRange | None:
+    return range_to_declare(datetime.fromisoformat(event["recorded_at"]) for _, event in fixes)

@@ -18,8 +18,10 @@ from infra.database.keys import KeyHolder
 from infra.database.pool import make_pool
 from infra.settings import Settings
 from schemas.fix import NativeFix
+from schemas.history import HEADER, HistoryRange
 from stream.health import add_probes
 from stream.ingest.gateway import BusyError, Gateway, UnavailableError
+from stream.ingest.history import PARAMETER, declared_history
 from stream.ingest.keys import Keys
 from stream.ingest.requests import (
     MAX_EVENTS,
@@ -39,6 +41,7 @@ _log: Final = structlog.get_logger(__name__)
 _bearer = HTTPBearer(auto_error=False, description="The vendor's key: `fleetpulse key create`")
 
 _BODY: Final = {
+    "parameters": [PARAMETER],
     "requestBody": {
         "required": True,
         "description": f"One event, or an array of at most {MAX_EVENTS:,}.",
@@ -66,7 +69,7 @@ _BODY: Final = {
                 ],
             }
         },
-    }
+    },
 }
 
 
@@ -142,10 +145,12 @@ def make_app(settings: Settings) -> FastAPI:
         openapi_extra=_BODY,
         responses={
             401: {"model": Refusal, "description": "No valid key"},
+            403: {"model": Refusal, "description": "The key does not allow to push history"},
             413: {"model": Refusal, "description": "Body or array too large"},
             422: {
                 "model": Answer | Refusal,
-                "description": "Nothing in the request could be accepted, or it is not JSON",
+                "description": "Nothing in the request could be accepted, it is not JSON, or the "
+                "declared range of history is none",
             },
             429: {
                 "model": Refusal,
@@ -160,19 +165,22 @@ def make_app(settings: Settings) -> FastAPI:
     )
     async def events(request: Request, sender: _Sender) -> Response:
         """Take events of one vendor's vehicles in one municipality."""
+        history = declared_history(request.headers.get(HEADER), sender)
         body = await _body(request, settings.max_request_bytes)
         gateway: Gateway = app.state.gateway
-        return await _take(gateway, sender, body)
+        return await _take(gateway, sender, body, history)
 
     return app
 
 
-async def _take(gateway: Gateway, sender: KeyHolder, body: bytes) -> Response:
+async def _take(
+    gateway: Gateway, sender: KeyHolder, body: bytes, history: HistoryRange | None
+) -> Response:
     """Hand the good events of a body to Kafka, and say what became of each of the others."""
     began = time.monotonic()
     try:
         good, rejected = parse(body)
-        await gateway.accept(sender, good)
+        await gateway.accept(sender, good, history)
     except UnreadableError as error:
         raise HTTPException(422, str(error)) from error
     except TooManyError as error:

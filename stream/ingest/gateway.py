@@ -26,6 +26,7 @@ from infra.database.keys import KeyHolder
 from infra.kafka import Topics, producer_options
 from infra.settings import Settings
 from schemas.fix import NativeFix
+from schemas.history import HistoryRange
 from schemas.ids import scoped
 
 MAX_FIXES_PER_MESSAGE: Final = 2_000
@@ -44,6 +45,9 @@ _STOP_LIMIT_S: Final = 5.0
 _ACK_SECONDS: Final = Histogram("fleetpulse_ingest_ack_seconds", "Time until Kafka had a message")
 _log: Final = structlog.get_logger(__name__)
 
+_Place = tuple[int, KeyHolder, HistoryRange | None]
+"""What the fixes of one message share: partition, key holder and declared range of history."""
+
 
 class BusyError(RuntimeError):
     """Too many fixes wait for Kafka; the vendor should come back in a moment."""
@@ -55,7 +59,7 @@ class UnavailableError(RuntimeError):
 
 @dataclass(slots=True)
 class _Gathering:
-    """The message that is being filled for one partition and one key holder."""
+    """The message that is being filled for one place."""
 
     received_at: datetime
     sent: asyncio.Future[None]
@@ -73,7 +77,7 @@ class Gateway:
         self._renewing: asyncio.Task[None] | None = None
         self._partitioner = DefaultPartitioner()
         self._partitions: list[int] = []
-        self._gathering: dict[tuple[int, KeyHolder], _Gathering] = {}
+        self._gathering: dict[_Place, _Gathering] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self.problem: str | None = "not connected to Kafka yet"
@@ -141,8 +145,15 @@ class Gateway:
             self.problem = f"kafka: {error!r}"
         return self.problem
 
-    async def accept(self, holder: KeyHolder, fixes: Sequence[NativeFix]) -> None:
+    async def accept(
+        self,
+        holder: KeyHolder,
+        fixes: Sequence[NativeFix],
+        history: HistoryRange | None = None,
+    ) -> None:
         """Return when Kafka has acknowledged every fix with `acks=all`.
+
+        `history` is the range that the holder has declared, if any: the worker judges by it.
 
         Raises `BusyError` when too much waits already, and `UnavailableError` when Kafka refuses
         or does not answer; then some of the fixes may still have arrived, so send them again.
@@ -155,7 +166,7 @@ class Gateway:
             )
         self._waiting += len(fixes)
         try:
-            sent = {self._gather(holder, fix) for fix in fixes}
+            sent = {self._gather(holder, history, fix) for fix in fixes}
             # Not gather(): who gives up would cancel a message that others wait for as well.
             await asyncio.wait(sent)
         finally:
@@ -166,10 +177,12 @@ class Gateway:
                 raise UnavailableError(self.problem) from error
         self.problem = None
 
-    def _gather(self, holder: KeyHolder, fix: NativeFix) -> asyncio.Future[None]:
+    def _gather(
+        self, holder: KeyHolder, history: HistoryRange | None, fix: NativeFix
+    ) -> asyncio.Future[None]:
         vehicle_id = scoped(holder.municipality_id, fix.vehicle_id)
         partition = self._partitioner(vehicle_id.encode(), self._partitions, self._partitions)
-        place = (partition, holder)
+        place = (partition, holder, history)
         gathering = self._gathering.get(place)
         if gathering is None:
             loop = asyncio.get_running_loop()
@@ -188,7 +201,7 @@ class Gateway:
             self._flush(place, gathering)
         return gathering.sent
 
-    def _flush(self, place: tuple[int, KeyHolder], gathering: _Gathering) -> None:
+    def _flush(self, place: _Place, gathering: _Gathering) -> None:
         """Send a message, unless it has gone already because it was full."""
         if self._gathering.get(place) is not gathering:
             return
@@ -197,13 +210,17 @@ class Gateway:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send(self, place: tuple[int, KeyHolder], gathering: _Gathering) -> None:
-        partition, holder = place
+    async def _send(self, place: _Place, gathering: _Gathering) -> None:
+        partition, holder, history = place
+        declared = {}
+        if history is not None:
+            declared = {"history_since": history.since, "history_until": history.until}
         value = orjson.dumps(
             {
                 "municipality_id": holder.municipality_id,
                 "vendor": holder.vendor,
                 "received_at": gathering.received_at,
+                **declared,
                 "fixes": gathering.fixes,
             }
         )

@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from schemas.history import HistoryRange
+from stream.history import range_to_declare
 from stream.replay.mapping import FieldMapping
 from stream.replay.reader import Event, ReadCounts, read_events
 from stream.vendor import PushResult, VendorClient, in_time
@@ -23,6 +25,7 @@ async def push_files(  # noqa: PLR0913 - files, how to read them, where to and h
     client: VendorClient,
     *,
     speed: float = 0.0,
+    history: HistoryRange | None = None,
     counts: ReadCounts | None = None,
     progress: Progress | None = None,
 ) -> PushResult:
@@ -31,6 +34,9 @@ async def push_files(  # noqa: PLR0913 - files, how to read them, where to and h
     At speed 0 events go out as they are read, in the order of the files, and never are all in
     memory. At a multiple of real time they are first read whole and put in order of device time,
     since files are often sorted by vehicle.
+
+    `history` is the range that is declared to be history. Without it each portion of events that
+    reaches back further than live ones may declares its own.
 
     Raises `ReplayError` for files that cannot be read as the mapping says, and
     `stream.vendor.VendorError` when the gateway refuses or stays away. What was pushed until then
@@ -43,7 +49,8 @@ async def push_files(  # noqa: PLR0913 - files, how to read them, where to and h
     total = PushResult()
     first = 0
     async for portion in in_time(events, _recorded_at, speed=speed, size=PORTION_EVENTS):
-        total.add(await client.push(_as_sent(portion), first_index=first))
+        declared = history or range_to_declare(map(_recorded_at, portion))
+        total.add(await client.push(_as_sent(portion), first_index=first, history=declared))
         first += len(portion)
         if progress is not None:
             progress(total, counts)

@@ -15,6 +15,7 @@ from infra.database import entering
 from infra.database.pool import make_pool
 from infra.settings import Settings
 from stream.calendars import CalendarKeeper
+from stream.history import range_to_declare
 from stream.simulator.simulation import SimulatedFleet
 from stream.vendor import GIVE_UP_AFTER_S, PushResult, VendorClient, in_time
 
@@ -78,9 +79,12 @@ async def _push(
     clients: Mapping[str, VendorClient],
     total: PushResult,
 ) -> None:
+    history = range_to_declare(map(_recorded_at, portion))
     results = await asyncio.gather(
         *(
-            client.push([event for whose, event in portion if whose == municipality_id])
+            client.push(
+                [event for whose, event in portion if whose == municipality_id], history=history
+            )
             for municipality_id, client in clients.items()
         )
     )

@@ -113,12 +113,17 @@ class Batch:
         ]
         # Of an unknown municipality everything is a suspect, and nothing is good.
         ahead_s = np.array([-np.inf if one is None else one.max_future_s for one in rules])
+        age_days = np.array([0.0 if one is None else one.max_age_days for one in rules])
+        since_us, until_us = columns.history_us()
         suspect = suspects(
             lat=columns.floats["lat"],
             lon=columns.floats["lon"],
             recorded_us=columns.recorded_us,
             received_us=columns.received_us,
             max_future_s=ahead_s[columns.message],
+            max_age_days=age_days[columns.message],
+            history_since_us=since_us[columns.message],
+            history_until_us=until_us[columns.message],
         )
         if suspect.any():
             for index in np.flatnonzero(suspect).tolist():
@@ -162,7 +167,7 @@ class Batch:
             if municipality is None:
                 self.writes.letters.append(_unknown_municipality(item))
                 continue
-            wrong = fault(fix, item.arrival.received_at, municipality.rules)
+            wrong = fault(fix, item.arrival.received_at, municipality.rules, item.history)
             if wrong is None:
                 yield item
             else:
@@ -227,7 +232,7 @@ def _measured(columns: Columns, begins: lane.Mask, fleet: Fleet) -> Measured:
     # Vehicles are in order of id, so that those of a municipality stand together.
     municipality = np.array([names[name] for name in whose])[columns.vehicle]
     cuts = [*np.flatnonzero(np.diff(municipality, prepend=-1)).tolist(), len(columns)]
-    legs = Measured([], [], [], [], [])
+    legs = Measured([], [], [], [], [], [])
     for start, end in pairwise(cuts):
         part = slice(start, end)
         rules = fleet.municipalities[whose[columns.vehicle[start]]].rules

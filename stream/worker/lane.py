@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from processors.arrivals import Arrival
 from processors.trackers import Tracker
 from schemas.fix import MAX_FIXES_PER_BATCH, Fix
+from schemas.history import HistoryRange
 from schemas.ids import MUNICIPALITY_PATTERN, SCOPED_PATTERN, municipality_of
 from stream.worker.records import Item, Record
 
@@ -49,6 +50,10 @@ _BOUNDS: Final = {
     "accuracy_m": (0.0, np.finfo(np.float64).max),
 }
 """As in `schemas.fix`."""
+
+_NO_HISTORY: Final = HistoryRange(
+    datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+)
 
 Mask = NDArray[np.bool_]
 
@@ -80,6 +85,8 @@ class _Envelope(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     vendor: str
     received_at: str
     fixes: list[Report]
+    history_since: str | None = None
+    history_until: str | None = None
 
 
 _decoder: Final = msgspec.json.Decoder(_Envelope)
@@ -93,6 +100,7 @@ class Message:
     municipality_id: str
     vendor: str
     received_at: datetime
+    history: HistoryRange | None
 
 
 @dataclass(slots=True, eq=False)
@@ -168,12 +176,23 @@ class Columns:
         """Return when some of the fixes were received."""
         return [self.messages[index].received_at for index in self.message[which].tolist()]
 
+    def history_us(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return of each message from when and until when it declares history, in microseconds.
+
+        Of one that declares none the end is before the start.
+        """
+        bounds = [one.history or _NO_HISTORY for one in self.messages]
+        since = _microseconds([since.isoformat() for since, _ in bounds])
+        return since, _microseconds([until.isoformat() for _, until in bounds])
+
     def item(self, index: int) -> Item:
         """Return one of the fixes as what the slower way of a single fix takes."""
         report: Report = self.reports[index]
         message = self.messages[self.message[index]]
         arrival = Arrival(report.as_fix(), message.received_at)
-        return Item(arrival, message.vendor, message.record, int(self.number[index]))
+        return Item(
+            arrival, message.vendor, message.record, int(self.number[index]), message.history
+        )
 
 
 def decode(records: Sequence[Record]) -> tuple[Columns | None, list[Record]]:
@@ -216,9 +235,11 @@ def _plain(record: Record) -> tuple[Message, list[Report], list[str]] | None:
         batch = _decoder.decode(record.value)
         fixes = batch.fixes
         written = [fix.recorded_at for fix in fixes]
-        if not (_are_plain(written) and _are_plain([batch.received_at])):
+        declared = [one for one in (batch.history_since, batch.history_until) if one is not None]
+        if not (_are_plain(written) and _are_plain([batch.received_at, *declared])):
             return None
         received_at = datetime.fromisoformat(batch.received_at)
+        history = HistoryRange(*map(datetime.fromisoformat, declared)) if declared else None
         for fix, recorded_at in zip(fixes, map(datetime.fromisoformat, written), strict=True):
             fix.recorded_at = recorded_at
     except (ValueError, TypeError, RecursionError):  # no JSON, not of these types, no such day
@@ -227,9 +248,11 @@ def _plain(record: Record) -> tuple[Message, list[Report], list[str]] | None:
         0 < len(fixes) <= MAX_FIXES_PER_BATCH
         and _MUNICIPALITY.fullmatch(batch.municipality_id)
         and 0 < len(batch.vendor) <= _VENDOR_LENGTH
+        and (history is None or history.since <= history.until)
     ):
         return None
-    return Message(record, batch.municipality_id, batch.vendor, received_at), fixes, written
+    message = Message(record, batch.municipality_id, batch.vendor, received_at, history)
+    return message, fixes, written
 
 
 def _are_plain(instants: list[str]) -> bool:

@@ -20,8 +20,10 @@ from infra.database import checkpoints
 from infra.database import fixes as fix_store
 from infra.database.tables import Row
 from processors.arrivals import Arrival, precedence, resolve
-from processors.vehicle import Folding, VehicleState, checkpoint_due
+from processors.stretches import measured
+from processors.vehicle import Folding, VehicleState
 from schemas.dead_letters import DeadLetterReason
+from schemas.fix import Reported
 from stream.worker import metrics, rows
 from stream.worker.fold import AT_ONCE, STATE, Known, VehicleFold, dump
 from stream.worker.recent import Recent
@@ -192,9 +194,7 @@ class _Change:
         waiting, latest = dict(self.touched), max(self.touched)
         agreed = False
         while True:
-            checkpoint = None
-            if checkpoint_due(at or self.known.first_recorded_at) <= self.known.last_recorded_at:
-                checkpoint = await checkpoints.next_checkpoint(connection, vehicle_id, after=at)
+            checkpoint = await checkpoints.next_checkpoint(connection, vehicle_id, after=at)
             page = await fix_store.read_fixes(
                 connection,
                 vehicle_id,
@@ -234,22 +234,29 @@ class _Change:
 
     def _take(self, folding: Folding, page: Sequence[Row], more: Sequence[Arrival]) -> None:
         """Fold a page of stored fixes together with what is new in it, and note what to write."""
-        stored = {row[1]: rows.stored_arrival(row) for row in page}
-        merged = {at: arrival for at, (arrival, _) in stored.items()}
+        stored = {row[1]: row for row in page}
         changed = {arrival.fix.recorded_at: arrival for arrival in more}
         changed |= {at: self.earlier.pop(at)[0] for at in stored if at in self.earlier}
-        merged |= changed
-        quarantine = folding.take([merged[at].fix for at in sorted(merged)])
+        merged: dict[datetime, Reported] = {at: rows.stored_fix(row) for at, row in stored.items()}
+        merged |= {at: arrival.fix for at, arrival in changed.items()}
+        fixes = [merged[at] for at in sorted(merged)]
+        quarantine = folding.take(fixes, measured(fixes, self.fold.rules))
+        known = {at: rows.quarantine(row) for at, row in stored.items()}
         undecided = folding.undecided
-        if undecided is not None and undecided in stored:
-            reason = stored[undecided][1]
+        if undecided is not None:
+            reason = known.get(undecided)
             if reason is not None:  # as long as the fixes after it have not told
                 quarantine[undecided] = reason
-        self.fold.writes.changed_fixes += [
-            rows.fix_row(self.fold.vehicle.vehicle_id, arrival, quarantine.get(at))
-            for at, arrival in sorted(merged.items())
-            if at in changed or stored[at][1] != quarantine.get(at)
-        ]
+        vehicle_id = self.fold.vehicle.vehicle_id
+        for at in sorted(merged):
+            if at in changed:
+                row = rows.fix_row(vehicle_id, changed[at], quarantine.get(at))
+            elif known[at] != quarantine.get(at):
+                arrival, _ = rows.stored_arrival(stored[at])
+                row = rows.fix_row(vehicle_id, arrival, quarantine.get(at))
+            else:
+                continue
+            self.fold.writes.changed_fixes.append(row)
         metrics.FIXES_FOLDED_AGAIN.inc(len(merged))
 
 

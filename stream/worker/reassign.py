@@ -43,7 +43,13 @@ from schemas.fleet import Assignment
 from stream.worker import rows
 from stream.worker.fold import AT_ONCE, STATE, Ground, Known, Writes, flush
 from stream.worker.recompute import already_said, fold_stored
-from stream.worker.records import Item, Record, conflict_letter, item_letter
+from stream.worker.records import (
+    Item,
+    Record,
+    as_taken,
+    conflict_letter,
+    item_letter,
+)
 
 _ORIGIN: Final = "tracker_assignment"
 """Stands for the topic in letters of fixes that were stored; the revision is their offset."""
@@ -247,7 +253,7 @@ class _Reassignment:
             writes.letters.append(conflict_letter(item, vehicle_id))
             return
         wrong = self.trackers[fix.vehicle_id].unassigned(fix.recorded_at)
-        writes.letters.append(item_letter(item, *wrong))
+        writes.letters.append(item_letter(as_taken(item), *wrong))
 
     async def _take_letters(self, senders: Collection[str]) -> None:
         """Take up letters of the changed stretches of time that count now."""

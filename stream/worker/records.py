@@ -18,6 +18,7 @@ from processors.arrivals import Arrival
 from schemas.dead_letters import DeadLetterReason
 from schemas.events import DeadLetter
 from schemas.fix import Fix, FixBatch
+from schemas.history import HistoryRange
 from schemas.ids import MUNICIPALITY_PATTERN, municipality_of
 
 _FIX: Final = TypeAdapter(Fix)
@@ -46,6 +47,8 @@ class Item(NamedTuple):
     record: Record
     number: int | None
     """Its position within its message, from 0; None for a bare fix."""
+    history: HistoryRange | None = None
+    """The range of history that its message declares."""
 
 
 @dataclass(slots=True)
@@ -80,8 +83,9 @@ def _decode(record: Record, into: Decoded) -> None:
         _decode_one_by_one(record, value, error, into)
         return
     received_at, vendor, own = batch.received_at, batch.vendor, f"{batch.municipality_id}/"
+    history = batch.history
     for index, fix in enumerate(batch.fixes):
-        item = Item(Arrival(fix.discreet(), received_at), vendor, record, index)
+        item = Item(Arrival(fix.discreet(), received_at), vendor, record, index, history)
         if fix.vehicle_id.startswith(own):
             into.items.append(item)
         else:
@@ -133,7 +137,9 @@ def _take_loose(
     if envelope is None:
         into.items.append(Item(Arrival(fix, record.received_at), "kafka", record, index))
         return
-    item = Item(Arrival(fix, envelope.received_at), envelope.vendor, record, index)
+    item = Item(
+        Arrival(fix, envelope.received_at), envelope.vendor, record, index, envelope.history
+    )
     if municipality_of(fix.vehicle_id) == envelope.municipality_id:
         into.items.append(item)
     else:
@@ -199,14 +205,18 @@ def item_letter(
 ) -> Letter:
     """Return the dead letter of one fix, sent for a municipality; by default its vehicle's.
 
-    Its message says that municipality, so that a foreign vehicle is refused when replayed, too.
+    Its message says that municipality, so that a foreign vehicle is refused when replayed, too, and
+    the range of history that was declared.
     """
     fix = item.arrival.fix
     sender = municipality_id or municipality_of(fix.vehicle_id)
+    since, until = item.history or (None, None)
     message = FixBatch(
         municipality_id=sender,
         vendor=item.vendor,
         received_at=item.arrival.received_at,
+        history_since=since,
+        history_until=until,
         fixes=(fix,),
     )
     return letter(
@@ -219,10 +229,19 @@ def item_letter(
     )
 
 
+def as_taken(item: Item) -> Item:
+    """Return the item of a fix that was taken, with a range of history by which it is once more.
+
+    What was declared is not stored with a fix. However old it is, it is no fault of its clock.
+    """
+    at = item.arrival.fix.recorded_at
+    return item._replace(history=HistoryRange(at, at))
+
+
 def conflict_letter(item: Item, vehicle_id: str) -> Letter:
     """Return the dead letter of a fix that another one of its vehicle and instant came before."""
     return item_letter(
-        item,
+        as_taken(item),
         DeadLetterReason.CONFLICTING_FIX,
         f"another fix of {vehicle_id} at {item.arrival.fix.recorded_at.isoformat()} says "
         "something else, or is of another tracker, and comes first in our order; send one fix an "
@@ -249,7 +268,7 @@ def _declared(message: bytes) -> tuple[str | None, str | None]:
 
 def _alone(envelope: FixBatch, loose: Any) -> bytes:
     """Return one item of a batch as a message of its own."""
-    shell = envelope.model_dump(mode="json", exclude={"fixes"})
+    shell = envelope.model_dump(mode="json", exclude={"fixes"}, exclude_none=True)
     return orjson.dumps({**shell, "fixes": [loose]})
 
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from infra.database.stream import event_id
@@ -52,6 +53,31 @@ def fix_row(vehicle_id: str, arrival: Arrival, quarantine: str | None) -> Row:
         quarantine,
         None if fix.vehicle_id == vehicle_id else fix.vehicle_id,
     )
+
+
+class StoredFix(NamedTuple):
+    """What the fold reads of a row of `fix`: as `schemas.fix.Reported` has it."""
+
+    recorded_at: datetime
+    lat: float | None
+    lon: float | None
+    speed_mps: float | None
+    ignition: bool | None
+    odometer_m: float | None
+
+
+_reported = itemgetter(1, 3, 4, 5, 7, 8)
+
+
+def stored_fix(row: Row) -> StoredFix:
+    """Return what the fold reads of a row of `fix`: quicker than all that it says."""
+    return StoredFix._make(_reported(row))
+
+
+def quarantine(row: Row) -> str | None:
+    """Return why the timeline leaves a row of `fix` out, None where it counts."""
+    reason: str | None = row[12]
+    return reason
 
 
 def stored_arrival(row: Row) -> tuple[Arrival, str | None]:

@@ -78,14 +78,18 @@ def in_order(fixes: Iterable[Fix]) -> list[Fix]:
 
 
 async def new_key(
-    settings: Settings, municipality_id: str = "syddjurs", vendor: str = "tracker-co"
+    settings: Settings,
+    municipality_id: str = "syddjurs",
+    vendor: str = "tracker-co",
+    *,
+    history: bool = False,
 ) -> str:
     """Create a vendor's key, as `fleetpulse key create` does."""
     async with (
         open_pool(settings.database_url.get_secret_value()) as pool,
         pool.connection() as connection,
     ):
-        return await create_key(connection, municipality_id, vendor)
+        return await create_key(connection, municipality_id, vendor, history=history)
 
 
 @asynccontextmanager

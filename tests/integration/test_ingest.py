@@ -407,6 +407,7 @@ def _check_openapi(document: Mapping[str, Any]) -> None:
     assert answers == {
         "202": ["Answer"],
         "401": ["Refusal"],
+        "403": ["Refusal"],
         "413": ["Refusal"],
         "422": ["Answer", "Refusal"],
         "429": ["Refusal"],

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from infra.database.pool import Pool
+from processors.checkpoints import LEGS
 from schemas.fix import Fix
 from stream.worker.recent import KEPT_AT_MOST
 from stream.worker.writer import Writer
@@ -84,6 +85,46 @@ def test_a_late_fix_folds_again_no_more_than_the_hours_around_it(
             before = _folded_again()
             await _write(pool, fixes, [late])
             assert 0 < _folded_again() - before <= PER_DAY / 2 + 2
+            assert (await derived(pool), await fetch(pool, CHECKPOINTS)) == expected
+
+    asyncio.run(main())
+
+
+def seconds(count: int) -> list[Fix]:
+    """Return a fix each second: half an hour out and back, and as long at the depot."""
+    fixes = []
+    for number in range(count):
+        phase = number % 3600
+        steps = max(0, 900 - abs(phase - 900))
+        fixes.append(
+            Fix(
+                vehicle_id=CAR,
+                recorded_at=START + timedelta(seconds=number),
+                lat=56.3 + 0.0001 * steps + 0.00001 * (number * number % 7),
+                lon=10.4,
+                ignition=phase < 1800,
+            )
+        )
+    return fixes
+
+
+@pytest.mark.parametrize(("missing", "differs_s"), [(6_000, 0), (7_800, 3_000)])
+def test_a_late_fix_of_a_vehicle_that_reports_each_second_folds_again_some_hundreds(
+    database_url: str, missing: int, differs_s: int
+) -> None:
+    """One of the yard; and one on the road, where the metres of its hour and trip differ then."""
+
+    async def main() -> None:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+            fixes = seconds(4 * 3600)
+            await _write(pool, fixes[:7_000], fixes[7_000:])
+            expected = await derived(pool), await fetch(pool, CHECKPOINTS)
+            await empty(pool)
+            late = fixes.pop(missing)
+            before = _folded_again()
+            await _write(pool, fixes[:7_000], fixes[7_000:], [late])
+            assert 0 < _folded_again() - before <= 2 * 2 * LEGS + differs_s
             assert (await derived(pool), await fetch(pool, CHECKPOINTS)) == expected
 
     asyncio.run(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from infra.database.pool import Pool
+from processors.usage import BY_HOUR_AT_MOST
 from tests.stream_harness import fetch
 
 _TILES: Final = """
@@ -15,14 +16,37 @@ _TILES: Final = """
     WHERE before IS NOT NULL AND before <> started_at
     UNION ALL SELECT vehicle_id, started_at, ended_at FROM segment WHERE ended_at <= started_at"""
 
-_SUMS: Final = """
+_UNTOLD: Final = f"""
+    SELECT g.vehicle_id, g.state::text AS state, h.hour FROM segment g
+    CROSS JOIN LATERAL generate_series(
+        date_trunc('hour', g.started_at + INTERVAL '1 hour' - INTERVAL '1 microsecond'),
+        g.ended_at - INTERVAL '1 hour', '1 hour') AS h (hour)
+    LEFT JOIN usage_hour u ON u.vehicle_id = g.vehicle_id AND u.hour = h.hour
+    WHERE g.ended_at - g.started_at > INTERVAL '{BY_HOUR_AT_MOST.days} days'
+        AND g.state IN ('parked', 'offline') AND u.hour IS NULL"""
+"""Hours without a row, wholly within a long segment: that alone says what they were."""
+
+_LOST: Final = f"""
+    SELECT untold.vehicle_id, untold.hour FROM ({_UNTOLD}) untold
+    CROSS JOIN LATERAL (
+        SELECT max(recorded_at) FILTER (WHERE recorded_at <= hour) AS before,
+            min(recorded_at) FILTER (WHERE recorded_at >= hour + INTERVAL '1 hour') AS after,
+            count(*) FILTER (WHERE recorded_at > hour
+                AND recorded_at < hour + INTERVAL '1 hour') AS within
+        FROM fix WHERE fix.vehicle_id = untold.vehicle_id AND quarantine IS NULL) around
+    WHERE within > 0 OR after - before <= INTERVAL '{BY_HOUR_AT_MOST.days} days'"""
+
+_SUMS: Final = f"""
     SELECT vehicle_id, state, segments.s, hours.s FROM (
         SELECT vehicle_id, state, sum(extract(epoch FROM ended_at - started_at)) AS s
         FROM segment GROUP BY 1, 2) segments
     FULL JOIN (
-        SELECT vehicle_id, state, sum(s) AS s FROM usage_hour, LATERAL (VALUES
-            ('driving', driving_s), ('idling', idling_s), ('parked', parked_s),
-            ('offline', offline_s)) AS v (state, s) GROUP BY 1, 2) hours
+        SELECT vehicle_id, state, sum(s) AS s FROM (
+            SELECT vehicle_id, state, s FROM usage_hour, LATERAL (VALUES
+                ('driving', driving_s), ('idling', idling_s), ('parked', parked_s),
+                ('offline', offline_s)) AS v (state, s)
+            UNION ALL SELECT vehicle_id, state, 3600 FROM ({_UNTOLD}) untold) told
+        GROUP BY 1, 2) hours
     USING (vehicle_id, state)
     WHERE coalesce(segments.s, 0) <> coalesce(hours.s, 0)"""
 
@@ -69,6 +93,7 @@ _TRIPS: Final = """
 FAULTS: Final = {
     "segments leave a gap or overlap": _TILES,
     "hours do not add up to segments": _SUMS,
+    "an hour that is part of no long silence has no row": _LOST,
     "an hour has more than 3600 s, or less than none": _FULL_HOURS,
     "segments do not reach from the first to the last fix that counts": _SPANS,
     "a state does not reach from the first to the last fix": _STATES,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ from processors.places import Places
 from processors.round_trips import RoundTrip
 from processors.segments import Segment, SegmentState
 from processors.trips import Trip
-from processors.usage import UsageHour
+from processors.usage import BY_HOUR_AT_MOST, UsageHour
 from processors.vehicle import VehicleState, advance
 from schemas.fix import Fix
 from schemas.fleet import Depot
@@ -41,6 +41,7 @@ from tests.scenario.round_trip_reference import (
 CABS = Path(__file__).resolve().parents[2] / "../shared/data/cabs/cabs.csv.gz"
 _RULES = Rules()
 _START = datetime(2026, 3, 2, 6, 30, tzinfo=UTC)
+_HOUR = timedelta(hours=1)
 _STEP_DEG = 0.0004  # 44 m north: more than noise, five of them leave a standstill
 _NONE_OR = (None, True, False)
 _DEPOTS = (
@@ -76,6 +77,8 @@ def journeys(draw: st.DrawFn) -> list[Fix]:
     at, north, east, odometer_m = _START, 0.0, 0.0, 5000.0
     reads = draw(st.sampled_from(((None,), (None, 1.0, 1.0, 1.0), (1.0,), (1.0, 1.0, -3.0, 0.0))))
     discreet = draw(st.sampled_from(((False,), (False,) * 7 + (True,))))
+    # A month exactly, a second more, and from here on to any minute of an hour.
+    months = draw(st.sampled_from(((), (), (2_678_400, 2_678_401, 2_682_000, 3_457_200))))
     for _ in range(draw(st.integers(1, 40))):
         read = draw(st.sampled_from(reads))
         private = draw(st.sampled_from(discreet))
@@ -93,7 +96,9 @@ def journeys(draw: st.DrawFn) -> list[Fix]:
         )
         at += timedelta(
             seconds=draw(
-                st.sampled_from((0.5, 5, 10, 15, 20, 29, 30, 60, 90, 180, 600, 3600, 3601, 9000))
+                st.sampled_from(
+                    (0.5, 5, 10, 15, 20, 29, 30, 60, 90, 180, 600, 3600, 3601, 9000, *months)
+                )
             )
         )
         moves = draw(st.sampled_from((0, 0, 0, 0.1, -0.3, 1, -1, 2, 4, -5, 9, 400)))
@@ -277,12 +282,32 @@ def _tiles(rows: _Rows, fixes: list[Fix]) -> None:
         SegmentState.OFFLINE: sum((hour.offline for hour in rows.hours), timedelta()),
     }
     by_segments = dict.fromkeys(SegmentState, timedelta())
+    told = {one.hour for one in rows.hours}
     for one in rows.segments:
         by_segments[one.state] += one.ended_at - one.started_at
+        by_hours[one.state] += _HOUR * len(_untold(one, told, counted))
     assert by_hours == by_segments
     assert sum(hour.trip_count for hour in rows.hours) == len(rows.trips)
     driven_m = sum(one.distance_m for one in rows.segments if one.state is SegmentState.DRIVING)
     assert sum(hour.distance_m for hour in rows.hours) == pytest.approx(driven_m)
+
+
+def _untold(segment: Segment, told: Container[datetime], counted: list[Fix]) -> list[datetime]:
+    """Return the hours within a segment that have no row: none but those of a long silence."""
+    hour = segment.started_at.replace(minute=0, second=0, microsecond=0)
+    if hour < segment.started_at:
+        hour += _HOUR
+    untold = []
+    while hour + _HOUR <= segment.ended_at:
+        if hour not in told:
+            untold.append(hour)
+            before = max(fix.recorded_at for fix in counted if fix.recorded_at <= hour)
+            after = min(fix.recorded_at for fix in counted if fix.recorded_at > hour)
+            assert hour + _HOUR <= after
+            assert after - before > BY_HOUR_AT_MOST
+            assert segment.state in {SegmentState.PARKED, SegmentState.OFFLINE}
+        hour += _HOUR
+    return untold
 
 
 @settings(max_examples=examples(400), deadline=None)

@@ -151,6 +151,13 @@ def values(draw: st.DrawFn) -> bytes:
         ("received_at", draw(_mostly('"2026-03-01T00:00:00Z"', _INSTANTS))),
         ("fixes", "[" + ",".join(batch) + "]"),
     ]
+    if draw(st.integers(0, 3)) == 0:
+        usual = ("2025-01-01T00:00:00Z", "2026-02-02T06:00:00Z")
+        fields += [
+            (name, draw(_mostly(f'"{at}"', _INSTANTS)))
+            for name, at in zip(("history_since", "history_until"), usual, strict=True)
+            if draw(st.integers(0, 15))
+        ]
     if draw(st.integers(0, 20)) == 0:
         fields.append(draw(st.sampled_from((("x", "1"), ("vendor", '"w"'), ("fixes", "[]")))))
     value = _joined(draw(st.permutations(fields)))
@@ -184,6 +191,7 @@ def _exactly(item: Item) -> tuple[Any, ...]:
             for name, value in sorted(fix.items())
         ],
         repr(item.arrival.received_at),
+        repr(item.history),
         item.vendor,
         item.record.offset,
         item.number,
@@ -269,6 +277,17 @@ EVERYTHING = (
 )
 
 
+ODD_INSTANTS = {
+    "old": "1980-01-06T00:00:00Z",
+    "future": "2026-04-06T00:00:00Z",
+    "at the limit": "2025-12-01T00:00:00Z",
+    "beyond the limit": "2025-11-30T23:59:59.999999Z",
+    "within the range": "2024-06-30T00:00:00Z",
+    "beyond the range": "2024-06-30T00:00:01Z",
+}
+ODDITIES = ("island", "text", *ODD_INSTANTS)
+
+
 @st.composite
 def drives(draw: st.DrawFn) -> list[bytes]:
     """Return messages of two vehicles that mostly drive on, with all that may come between."""
@@ -288,13 +307,11 @@ def drives(draw: st.DrawFn) -> list[bytes]:
                 ("speed_mps", draw(st.sampled_from(("null", "0", "9.5")))),
                 ("ignition", draw(st.sampled_from(("null", "true", "false")))),
             ]
-            odd = draw(st.sampled_from(("",) * 12 + ("island", "old", "future", "text")))
+            odd = draw(st.sampled_from(("",) * 12 + ODDITIES))
             if odd == "island":
                 fields[2:4] = [("lat", "0"), ("lon", "0.0")]
-            elif odd == "old":
-                fields[1] = ("recorded_at", '"1980-01-06T00:00:00Z"')
-            elif odd == "future":
-                fields[1] = ("recorded_at", '"2026-04-06T00:00:00Z"')
+            elif odd in ODD_INSTANTS:
+                fields[1] = ("recorded_at", f'"{ODD_INSTANTS[odd]}"')
             elif odd == "text":
                 fields[3] = ("lon", '"10.4"')
             batch.append(_joined(fields))
@@ -304,6 +321,11 @@ def drives(draw: st.DrawFn) -> list[bytes]:
             ("received_at", '"2026-03-01T00:00:00Z"'),
             ("fixes", f"[{','.join(batch)}]"),
         ]
+        if draw(st.booleans()):
+            envelope += [
+                ("history_since", '"2024-01-01T00:00:00Z"'),
+                ("history_until", '"2024-06-30T00:00:00Z"'),
+            ]
         found.append(_joined(envelope).replace("syddjurs/", _whose(envelope)).encode())
         if draw(st.integers(0, 5)) == 0:
             found.append(found[-1])

@@ -20,6 +20,7 @@ from stream.worker.fold import dump
 from tests.property.examples import examples
 from tests.property.outages import outages
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _START = datetime(2026, 2, 2, 5, 40, tzinfo=UTC)
 _STEP_DEG = 0.00009  # 10 m
 _DEPOTS = (
@@ -77,7 +78,7 @@ def measured(fixes: Sequence[Fix], rules: Rules) -> Measured:
         lat=column("lat"),
         lon=column("lon"),
         recorded_us=np.array(
-            [(fix.recorded_at - _START) // timedelta(microseconds=1) for fix in fixes], np.int64
+            [(fix.recorded_at - _EPOCH) // timedelta(microseconds=1) for fix in fixes], np.int64
         ),
         speed_mps=column("speed_mps"),
         ignition=np.array([-1 if fix.ignition is None else fix.ignition for fix in fixes], np.int8),

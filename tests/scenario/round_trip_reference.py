@@ -28,6 +28,7 @@ LEAST_M: Final = 100.0
 LONGEST: Final = timedelta(hours=10)
 SPLIT_STOP: Final = timedelta(minutes=45)
 HOUR: Final = timedelta(hours=1)
+LONGEST_BY_HOUR: Final = timedelta(days=31)
 
 _WGS84: Final = Geod(ellps="WGS84")
 
@@ -227,8 +228,12 @@ def hours(
             away = here is None or here != there or metres_between(place, end_place) > TRIP_START_M
         else:
             away = here is None
+        is_silence = end - begun > LONGEST_BY_HOUR and segment.state != "driving"
         while start < end:
             until = min(end, _hour(start) + HOUR)
+            if is_silence and until - start == HOUR:  # the segment alone tells
+                start = until
+                continue
             hour = result.setdefault(_hour(start), ReferenceHour({}))
             spent = hour.lengths.get(segment.state, timedelta())
             hour.lengths[segment.state] = spent + (until - start)

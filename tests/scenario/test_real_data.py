@@ -100,7 +100,7 @@ def enter(settings: Settings) -> str:
                 "INSERT INTO municipality (municipality_id, name, timezone) "
                 "VALUES ('recorded', 'Recorded', 'UTC')"
             )
-            return await create_key(connection, "recorded", "replay")
+            return await create_key(connection, "recorded", "replay", history=True)
 
     return asyncio.run(main())
 
