@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import structlog
 from prometheus_client import Counter
 
-from stream.outages import Fault, is_session_lost, judge
+from stream.outages import is_away
 
 FAULTS: Final = Counter(
     "fleetpulse_background_faults_total", "Faults in work beside the stream, by task", ["task"]
@@ -55,7 +55,7 @@ def guarded(task: str, **concerned: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _is_away(error):
+        if is_away(error):
             raise
         count_fault(task, error, **concerned)
 
@@ -83,7 +83,7 @@ async def in_parts(
     try:
         return await work(items)
     except Exception as error:
-        if _is_away(error):
+        if is_away(error):
             raise
         if len(items) == 1:
             count_fault(task, error, **concerned(items[0]))
@@ -92,11 +92,6 @@ async def in_parts(
     return sum(
         [await in_parts(task, part, work, concerned) for part in (items[:middle], items[middle:])]
     )
-
-
-def _is_away(error: BaseException) -> bool:
-    fault = judge(error)
-    return fault is Fault.OUTAGE or (fault is Fault.SESSION and is_session_lost(error))
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

@@ -21,14 +21,19 @@ class Fault(Enum):
     """The work itself: it fails again, however often it is tried."""
 
 
-_OUTAGES: Final = frozenset(
+_BUSY: Final = frozenset(
     {
-        "25006",  # read-only transaction: a standby that is about to be promoted
         "40001",  # serialization failure
         "40P01",  # deadlock
+        "55P03",  # lock not available: somebody holds it for long
+    }
+)
+_OUTAGES: Final = frozenset(
+    {
+        "0A000",  # feature not supported: a plan of before a migration
+        "25006",  # read-only transaction: a standby that is about to be promoted
         "53100",  # disk full
         "53300",  # too many connections
-        "55P03",  # lock not available: somebody holds it for long
         "57P02",  # crash shutdown: another session's fault
         "57P03",  # cannot connect now
         "57P04",  # database dropped
@@ -59,11 +64,21 @@ def judge(error: BaseException) -> Fault:
     if not isinstance(error, psycopg.Error):
         return Fault.WORK
     state = error.sqlstate
-    if state in _OUTAGES or (state is not None and state[:2] in _OUTAGE_CLASSES):
+    if state in _OUTAGES | _BUSY or (state is not None and state[:2] in _OUTAGE_CLASSES):
         return Fault.OUTAGE
     return Fault.SESSION
 
 
 def is_session_lost(error: BaseException) -> bool:
-    """Return whether a `SESSION` fault is that of a connection which ended, by whomever."""
+    """Return whether an error is that of a connection which ended, by whomever."""
     return isinstance(error, psycopg.Error) and error.sqlstate in {None, "57P01"}
+
+
+def is_away(error: BaseException) -> bool:
+    """Return whether an error says that database or broker cannot be used by anybody now.
+
+    Not so where somebody else holds what this work wants: other work may go on.
+    """
+    if isinstance(error, psycopg.Error) and error.sqlstate in _BUSY:
+        return False
+    return judge(error) is Fault.OUTAGE or is_session_lost(error)

@@ -128,8 +128,8 @@ async def find_silent(  # noqa: PLR0913 - each bounds what is silent
     gap: timedelta,
     at_most: timedelta,
     unwritten_for: timedelta,
-    after: str,
     limit: int,
+    after: str = "",
 ) -> dict[str, datetime]:
     """Return vehicles without a fix for longer than a gap whose rows end an hour ago or more.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from psycopg import AsyncConnection
@@ -23,6 +24,7 @@ from processors.arrivals import Arrival, precedence, resolve
 from processors.vehicle import Folding, VehicleState, checkpoint_due
 from stream.worker import metrics, rows
 from stream.worker.fold import AT_ONCE, STATE, Known, VehicleFold, dump
+from stream.worker.heartbeat import kept_alive
 from stream.worker.recent import Recent
 from stream.worker.records import Item, conflict_letter, item_letter
 
@@ -42,7 +44,7 @@ async def take(
     if known is not None and arrivals[0].fix.recorded_at <= known.last_recorded_at:
         await _late(fold, connection, known, arrivals, items)
     else:
-        _onward(fold, known, arrivals)
+        await kept_alive(connection, partial(_onward, fold, known, arrivals))
 
 
 def _onward(fold: VehicleFold, known: Known | None, arrivals: Sequence[Arrival]) -> None:
@@ -206,7 +208,8 @@ class _Change:
             at = checkpoint[0] if whole and checkpoint is not None else page[-1][1] if page else at
             here = [one for one in waiting if at_end or (at is not None and one <= at)]
             more = [waiting.pop(one) for one in here]
-            self._take(folding, page, [*more, *newer] if at_end else more)
+            now = [*more, *newer] if at_end else more
+            await kept_alive(connection, partial(self._take, folding, page, now))
             if at_end:
                 break
             if checkpoint is not None and at == checkpoint[0] and at >= latest:

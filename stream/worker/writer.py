@@ -11,13 +11,13 @@ import asyncio
 import time
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import psycopg
 import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
-from pydantic import ValidationError
 
 from infra.database import stream as progress
 from infra.database import timeline as store
@@ -26,12 +26,15 @@ from infra.database.fleet import add_unregistered, load_fleet
 from infra.database.pool import Pool
 from infra.database.stream import Letter, Partition, ProgressLostError
 from infra.kafka import Held, Topics
+from stream.outages import Fault, judge
 from stream.worker import late, metrics
 from stream.worker.batch import Batch, Place, place_of
 from stream.worker.fold import STATE, Ground, Known, flush
+from stream.worker.heartbeat import kept_alive, waited_for
 from stream.worker.records import Record, letter
 
 _FLEET_KEPT_S: Final = 30.0
+_ERROR_LIMIT: Final = 1_500
 _log: Final = structlog.get_logger(__name__)
 
 Ask = Callable[[Sequence[Partition]], Awaitable[Mapping[tuple[str, int], Held]]]
@@ -57,10 +60,6 @@ class Hole(NamedTuple):
 
 class StaleCacheError(RuntimeError):
     """A vehicle's state, or who is in which vehicle, is newer in the database than in our cache."""
-
-
-class MasterDataError(RuntimeError):
-    """What is stored of municipalities, depots or vehicles breaks the schema."""
 
 
 class Writer:
@@ -92,6 +91,19 @@ class Writer:
     def refuse(self, record: Record, error: Exception) -> None:
         """Have a record that fails on its own written as a dead letter instead."""
         self._refused[place_of(record)] = error
+
+    def is_refused(self, record: Record) -> bool:
+        """Return whether a record is to be written as a dead letter."""
+        return place_of(record) in self._refused
+
+    async def probe(self, records: Sequence[Record]) -> None:
+        """Write, on another connection, as little as can be of these records' partitions.
+
+        Raises whatever hinders it: then the records are not why they cannot be written.
+        """
+        partitions = {Partition(record.topic, record.partition) for record in records}
+        async with self._pool.connection() as connection, connection.transaction():
+            await progress.probe_progress(connection, sorted(partitions))
 
     async def start_at(self, partitions: Sequence[Partition], ask: Ask) -> dict[Partition, int]:
         """Return where to read newly assigned partitions from, and forget what we knew.
@@ -162,7 +174,10 @@ class Writer:
         try:
             async with self._pool.connection() as connection, connection.transaction():
                 await self._know_positions(connection, records)
-                batch = await self._folded_ahead(records) or self._begin(records, self._expected)
+                batch = await self._folded_ahead(connection, records)
+                if batch is None:
+                    begin = partial(self._begin, records, dict(self._expected))
+                    batch = await kept_alive(connection, begin)
                 metrics.RECORDS_SKIPPED.inc(len(records) - len(batch.records))
                 if not batch.records:
                     return 0
@@ -218,11 +233,13 @@ class Writer:
 
         return asyncio.create_task(asyncio.to_thread(fold))
 
-    async def _folded_ahead(self, records: Sequence[Record]) -> Batch | None:
+    async def _folded_ahead(
+        self, connection: AsyncConnection[TupleRow], records: Sequence[Record]
+    ) -> Batch | None:
         """Return what was folded ahead of these records; raises what that raised."""
         if self._ahead is None or self._ahead[0] is not records:
             return None
-        return await self._ahead[1]
+        return await waited_for(connection, self._ahead[1])
 
     async def _know_positions(
         self, connection: AsyncConnection[TupleRow], records: Sequence[Record]
@@ -262,13 +279,11 @@ class Writer:
         if (
             ground is not None
             and not self._fleet_is_old()
-            and ground.fleet.municipalities.keys() >= set(municipalities)
+            and ground.fleet.municipalities.keys() | ground.fleet.unreadable.keys()
+            >= set(municipalities)
         ):
             return ground
-        try:
-            fleet = await load_fleet(connection)
-        except ValidationError as error:
-            raise MasterDataError(f"master data cannot be read, mend it: {error}") from error
+        fleet = await load_fleet(connection, strict=False)
         if ground is not None and ground.fleet.tracker_revision != fleet.tracker_revision:
             # A vehicle may have lost its state and begun anew since, at a version that we know.
             self._known.clear()
@@ -283,7 +298,7 @@ class Writer:
         ground = batch.ground
         if ground is None:
             ground = await self._current_ground(connection, batch.municipalities)
-            batch.share_out(ground)
+            await kept_alive(connection, partial(batch.share_out, ground))
         vehicles = batch.waiting.keys() | batch.writes.states.keys()
         unseen = vehicles - ground.fleet.vehicles.keys() - self._known.keys()
         if unseen:
@@ -294,7 +309,9 @@ class Writer:
         # Only now: who changed an assignment of these vehicles has committed, or comes after us.
         if await trackers.read_revision(connection) != ground.fleet.tracker_revision:
             raise StaleCacheError("trackers were assigned to other vehicles")
-        batch.fold_onward(known, vehicles - known.keys(), self._topics)
+        if batch.waiting:
+            new = vehicles - known.keys()
+            await kept_alive(connection, partial(batch.fold_onward, known, new, self._topics))
         for vehicle_id, share in batch.waiting.items():
             fold = ground.fold(vehicle_id, self._topics, batch.writes)
             await late.take(fold, connection, known.get(vehicle_id), batch.items_of(share))
@@ -328,12 +345,14 @@ def _of_a_state(violation: psycopg.errors.UniqueViolation) -> bool:
 
 def unprocessable(record: Record, error: Exception) -> Letter:
     """Return the dead letter of a record that fails on its own, through a fault of ours."""
-    return letter(
-        record,
-        "unprocessable",
-        f"{type(error).__name__}: {error}; a fault of this program: report it, and replay this "
-        "letter once it is mended",
-    )
+    if judge(error) is Fault.SESSION:
+        what = "the database ended our session or statement over it each time, and took others"
+    else:
+        what = "a fault of this program"
+    # An error may cite what no text in the database may hold, such as half a surrogate pair.
+    name = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
+    detail = f"{name[:_ERROR_LIMIT]}; {what}: report it, and replay this letter once it is mended"
+    return letter(record, "unprocessable", detail)
 
 
 def _gap(partition: Partition, expected: int, found: int) -> OffsetGapError:
