@@ -31,20 +31,31 @@ from stream.worker.records import Item, conflict_letter, item_letter
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+def take_onward(fold: VehicleFold, known: Known | None, items: Sequence[Item]) -> bool:
+    """Fold a vehicle's items unless any is late; return whether it was done."""
+    if known is not None and known.last_recorded_at >= min(
+        item.arrival.fix.recorded_at for item in items
+    ):
+        return False
+    _onward(fold, known, _resolved(fold, items))
+    return True
+
+
 async def take(
     fold: VehicleFold,
     connection: AsyncConnection[TupleRow],
-    known: Known | None,
+    known: Known,
     items: Sequence[Item],
 ) -> None:
-    """Fold a vehicle's items, in the order of their arrival, into what the batch writes."""
+    """Fold a vehicle's items, some of them late, in the order of their arrival."""
+    await _late(fold, connection, known, _resolved(fold, items), items)
+
+
+def _resolved(fold: VehicleFold, items: Sequence[Item]) -> list[Arrival]:
+    """Return what counts of some items, in order of time; the others become dead letters."""
     counting, lost = resolve(item.arrival for item in items)
     _conflicting(fold, lost, items)
-    arrivals = [counting[at] for at in sorted(counting)]
-    if known is not None and arrivals[0].fix.recorded_at <= known.last_recorded_at:
-        await _late(fold, connection, known, arrivals, items)
-    else:
-        await kept_alive(connection, partial(_onward, fold, known, arrivals))
+    return [counting[at] for at in sorted(counting)]
 
 
 def _onward(fold: VehicleFold, known: Known | None, arrivals: Sequence[Arrival]) -> None:

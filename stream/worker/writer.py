@@ -29,9 +29,9 @@ from infra.kafka import Held, Topics
 from stream.outages import Fault, judge
 from stream.worker import late, metrics
 from stream.worker.batch import Batch, Place, place_of
-from stream.worker.fold import STATE, Ground, Known, flush
+from stream.worker.fold import STATE, Ground, Known, VehicleFold, flush
 from stream.worker.heartbeat import kept_alive, waited_for
-from stream.worker.records import Record, letter
+from stream.worker.records import Item, Record, letter
 
 _FLEET_KEPT_S: Final = 30.0
 _ERROR_LIMIT: Final = 1_500
@@ -311,10 +311,21 @@ class Writer:
             raise StaleCacheError("trackers were assigned to other vehicles")
         if batch.waiting:
             new = vehicles - known.keys()
-            await kept_alive(connection, partial(batch.fold_onward, known, new, self._topics))
+            onward = partial(self._fold_onward, batch, ground, known, new)
+            for fold, items in await kept_alive(connection, onward):
+                await late.take(fold, connection, known[fold.vehicle.vehicle_id], items)
+
+    def _fold_onward(
+        self, batch: Batch, ground: Ground, known: Mapping[str, Known], new: Collection[str]
+    ) -> list[tuple[VehicleFold, list[Item]]]:
+        """Fold all that only goes on; return what is late, with the fold of its vehicle."""
+        batch.fold_onward(known, new, self._topics)
+        behind = []
         for vehicle_id, share in batch.waiting.items():
-            fold = ground.fold(vehicle_id, self._topics, batch.writes)
-            await late.take(fold, connection, known.get(vehicle_id), batch.items_of(share))
+            fold, items = ground.fold(vehicle_id, self._topics, batch.writes), batch.items_of(share)
+            if not late.take_onward(fold, known.get(vehicle_id), items):
+                behind.append((fold, items))
+        return behind
 
     async def _states(
         self, connection: AsyncConnection[TupleRow], vehicle_ids: Collection[str]
