@@ -87,10 +87,16 @@ async def _work(pool: Pool, settings: KafkaSettings, stop: asyncio.Event) -> Non
 
 async def _publish(pool: Pool, producer: AIOKafkaProducer, stop: asyncio.Event) -> None:
     """Publish until `stop` is set. Raises a `KafkaError` that this producer cannot get over."""
+    patient = True
     while not stop.is_set():
         try:
-            if not await publish_once(pool, producer):
+            count = await publish_once(pool, producer, patient=patient)
+            patient = True
+            if not count:
                 await pause(stop, _POLL_S)
+        except TimeoutError as away:
+            patient = False
+            await _wait_for(away, stop)
         except KafkaError as away:
             if not away.retriable:
                 raise
@@ -135,19 +141,23 @@ async def _producer(settings: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
             _log.warning("producer given up with what it held", limit_s=STOP_LIMIT_S)
 
 
-async def publish_once(pool: Pool, producer: AIOKafkaProducer) -> int:
+async def publish_once(pool: Pool, producer: AIOKafkaProducer, *, patient: bool = True) -> int:
     """Publish the oldest waiting messages; return how many there were.
 
     They are marked as published when the broker has acknowledged them; after a failure in between
     they are sent again, with the same ids. Those that it does not take within ten seconds while it
-    answers otherwise are set apart. Raises what they failed with where it does not answer.
+    answers otherwise are set apart. Raises what they failed with where it does not answer, and
+    `TimeoutError` where it was late with all of them, if `patient`: it may have been away just now.
     """
     async with pool.connection() as connection, connection.transaction():
         messages = await take_unpublished(connection, _AT_ONCE)
         if not messages:
             return 0
         failures = await _send(producer, messages)
-        if failures and not await _answers(producer):
+        late = len(failures) == len(messages) and all(
+            isinstance(error, TimeoutError) for error in failures.values()
+        )
+        if failures and ((late and patient) or not await _answers(producer)):
             raise next(iter(failures.values()))
         published = [one for one in messages if one.message_id not in failures]
         await mark_published(connection, [message.message_id for message in published])
@@ -226,6 +236,10 @@ class _Portion:
         try:
             async with asyncio.timeout(_TOPIC_LIMIT_S):
                 await self._producer.partitions_for(topic)
+        except TimeoutError:
+            absent = TimeoutError(f"topic {topic} was not found within {_TOPIC_LIMIT_S:g} s")
+            self._failures.update((message.message_id, absent) for message in messages)
+            return
         except Exception as error:  # noqa: BLE001 - whatever it is, this topic takes nothing
             self._failures.update((message.message_id, error) for message in messages)
             return
