@@ -30,7 +30,6 @@ _BUSY: Final = frozenset(
 )
 _OUTAGES: Final = frozenset(
     {
-        "0A000",  # feature not supported: a plan of before a migration
         "25006",  # read-only transaction: a standby that is about to be promoted
         "53100",  # disk full
         "53300",  # too many connections
@@ -44,8 +43,13 @@ _OUTAGE_CLASSES: Final = frozenset(
         "08",  # connection exception
         "28",  # invalid authorization
         "3D",  # invalid catalog name: no such database
-        "42",  # the schema or our rights in it are not what this program needs
         "58",  # system error, such as input and output
+    }
+)
+_SCHEMA_CLASSES: Final = frozenset(
+    {
+        "0A",  # feature not supported, such as a prepared plan of before a migration
+        "42",  # the schema, or our rights in it, are not what this program needs
     }
 )
 """Codes of PostgreSQL's appendix A, "PostgreSQL Error Codes". A class is the first two letters."""
@@ -64,7 +68,8 @@ def judge(error: BaseException) -> Fault:
     if not isinstance(error, psycopg.Error):
         return Fault.WORK
     state = error.sqlstate
-    if state in _OUTAGES | _BUSY or (state is not None and state[:2] in _OUTAGE_CLASSES):
+    classes = _OUTAGE_CLASSES | _SCHEMA_CLASSES
+    if state in _OUTAGES | _BUSY or (state is not None and state[:2] in classes):
         return Fault.OUTAGE
     return Fault.SESSION
 
@@ -77,8 +82,10 @@ def is_session_lost(error: BaseException) -> bool:
 def is_away(error: BaseException) -> bool:
     """Return whether an error says that database or broker cannot be used by anybody now.
 
-    Not so where somebody else holds what this work wants: other work may go on.
+    Not so where somebody else holds what this work wants, or only this work lacks a table: other
+    work may go on.
     """
-    if isinstance(error, psycopg.Error) and error.sqlstate in _BUSY:
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    if state is not None and (state in _BUSY or state[:2] in _SCHEMA_CLASSES):
         return False
     return judge(error) is Fault.OUTAGE or is_session_lost(error)
