@@ -28,6 +28,7 @@ from infra.database.pool import Pool
 from infra.database.stream import Partition
 from infra.kafka import Topics, held, ssl_context
 from infra.settings import KafkaSettings, Settings
+from stream.worker import tolerant_records
 from stream.worker.commit import RETRY_FIRST_S, RETRY_LONGEST_S, Committer
 from stream.worker.reread import read_again
 from stream.worker.writer import Ask, OffsetGapError, Writer
@@ -131,6 +132,7 @@ class WorkerApp(faust.App):
 
 def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
     """Return the app of one worker. Call it in the event loop that will run it."""
+    tolerant_records.install()
     topics = Topics.named(settings.kafka.topic_prefix)
     app = WorkerApp(
         f"{settings.kafka.topic_prefix}-worker",

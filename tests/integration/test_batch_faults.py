@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer import message_accumulator
+from aiokafka.producer import producer as producer_module
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from structlog.testing import capture_logs
 
 from infra.database.pool import Pool
@@ -317,3 +320,55 @@ def test_a_timestamp_that_is_no_instant_costs_no_neighbour(
     expected = ["syddjurs/bare1", *(f"syddjurs/v{number}" for number in range(9))]
     assert vehicles == [(one,) for one in expected]
     assert letters == [("bad-envelope", 4)]
+
+
+class _RawName(str):
+    """A name of a header that is no text on the wire."""
+
+    __slots__ = ()
+
+    def encode(self, *_: Any) -> bytes:
+        """Return bytes that are not UTF-8."""
+        return b"\xff\xfe"
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "snappy", "lz4", "zstd"])
+def test_headers_and_compression_of_any_kind_cost_nobody_his_rows(
+    settings: Settings,
+    guardian: Guardian,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compression: str | None,
+) -> None:
+    topics = Topics.named(settings.kafka.topic_prefix)
+    values = [message([report(f"syddjurs/v{number}")]) for number in range(5)]
+    # The quick builder insists on text.
+    for module in (message_accumulator, producer_module):
+        monkeypatch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+
+    async def prepare() -> None:
+        await create_topics(settings.kafka)
+        async with (
+            open_pool(settings.database_url.get_secret_value()) as pool,
+            AIOKafkaProducer(
+                **client_options(settings.kafka), acks="all", compression_type=compression
+            ) as producer,
+        ):
+            await enter_municipality(pool)
+            for number, value in enumerate(values):
+                headers = [(_RawName("name"), b"value")] if number == 2 else []
+                await producer.send(topics.fixes, value, partition=0, headers=headers)
+            await producer.flush()
+
+    async def rows() -> list[tuple[Any, ...]]:
+        async with open_pool(settings.database_url.get_secret_value()) as pool:
+            return await fetch(pool, ROWS)
+
+    asyncio.run(prepare())
+    with Service("worker", settings, guardian, tmp_path) as worker:
+        wait_for(
+            lambda: len(asyncio.run(rows())) == len(values),
+            limit_s=60,
+            what="all are rows",
+            who=(worker,),
+        )
