@@ -7,22 +7,20 @@ left behind: the next round, and the others, go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
-import psycopg
 import structlog
-from aiokafka.errors import KafkaError
 from prometheus_client import Counter
-from psycopg_pool import PoolTimeout
+
+from stream.outages import is_away
 
 FAULTS: Final = Counter(
     "fleetpulse_background_faults_total", "Faults in work beside the stream, by task", ["task"]
 )
-AWAY: Final = (psycopg.OperationalError, PoolTimeout, KafkaError, OSError)
-"""What is raised while database or broker is away: waited for, no fault of ours."""
 _log: Final = structlog.get_logger(__name__)
+Item = TypeVar("Item")
 
 
 async def repeat(
@@ -30,27 +28,70 @@ async def repeat(
 ) -> None:
     """Do `work` every `every_s` seconds until `stop` is set, whatever it raises."""
     while not stop.is_set():
-        try:
-            with guarded(task):
-                await work()
-        except AWAY as away:
-            _log.warning("background task waits", task=task, reason=repr(away), retry_s=every_s)
+        await attempt(task, work, retry_s=every_s)
         await pause(stop, every_s)
 
 
+async def attempt(task: str, work: Callable[[], Awaitable[object]], *, retry_s: float) -> bool:
+    """Do `work` once and return whether it succeeded; log why not, and count what is a fault.
+
+    `retry_s` is only told: when it is done again.
+    """
+    try:
+        with guarded(task):
+            await work()
+            return True
+    except Exception as away:  # noqa: BLE001 - what `guarded` lets pass is an outage
+        _log.warning("background task waits", task=task, reason=repr(away), retry_s=retry_s)
+    return False
+
+
 @contextmanager
-def guarded(task: str, **concerned: str) -> Iterator[None]:
-    """Log and count any fault inside, but let pass on that database or broker is away.
+def guarded(task: str, **concerned: object) -> Iterator[None]:
+    """Log and count any fault inside, but let pass that database or broker is away.
 
     `concerned` names in the log whom the fault concerns, such as `vehicle_id`.
     """
     try:
         yield
-    except AWAY:
-        raise
-    except Exception:  # noqa: BLE001 - one fault must not stop the others; it is told and counted
-        FAULTS.labels(task).inc()
-        _log.exception("background fault", task=task, **concerned)
+    except Exception as error:
+        if is_away(error):
+            raise
+        count_fault(task, error, **concerned)
+
+
+def count_fault(task: str, error: BaseException, **concerned: object) -> None:
+    """Log and count one fault."""
+    FAULTS.labels(task).inc()
+    _log.error("background fault", task=task, exc_info=error, **concerned)
+
+
+async def in_parts(
+    task: str,
+    items: Sequence[Item],
+    work: Callable[[Sequence[Item]], Awaitable[int]],
+    concerned: Callable[[Item], dict[str, object]],
+) -> int:
+    """Do `work` on all items at once; on ever smaller parts where it fails.
+
+    So that an item which fails alone is left behind, named by `concerned`, and all others are
+    done. Each call of `work` must do all of its items or none, as a transaction does. Returns
+    the sum of what `work` returned. Raises only that database or broker is away.
+    """
+    if not items:
+        return 0
+    try:
+        return await work(items)
+    except Exception as error:
+        if is_away(error):
+            raise
+        if len(items) == 1:
+            count_fault(task, error, **concerned(items[0]))
+            return 0
+    middle = len(items) // 2
+    return sum(
+        [await in_parts(task, part, work, concerned) for part in (items[:middle], items[middle:])]
+    )
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from infra.database import calendar as store
-from infra.database.fleet import load_municipalities
+from infra.database.fleet import load_municipalities, load_readable_municipalities
 from infra.database.pool import Pool
 from processors.calendar import calendar_days, days_off, whole_years
 from schemas.calendar import Calendar
 from schemas.demand import PlacementInputs
 from schemas.fleet import Municipality
+from stream.background import guarded
 
 
 def holidays_around(calendar: Calendar, rows: PlacementInputs) -> tuple[date, ...]:
@@ -50,7 +51,18 @@ class CalendarKeeper:
         async with pool.connection() as connection, connection.transaction():
             if not await store.try_to_lock_calendars(connection):
                 return 0
-            return await self._keep(connection)
+            # Whoever looks after master data says which municipalities cannot be read.
+            municipalities, _ = await load_readable_municipalities(connection)
+            spans = await store.read_spans(connection)
+            digests = await store.read_digests(connection)
+            written = 0
+            for whose in spans.keys() & municipalities.keys():
+                with guarded("calendars", municipality_id=whose):
+                    async with connection.transaction():
+                        written += await self._keep(
+                            connection, municipalities[whose], spans[whose], digests.get(whose)
+                        )
+            return written
 
     async def keep(self, connection: AsyncConnection[TupleRow]) -> int:
         """Write what has to be, in the caller's transaction.
@@ -58,24 +70,32 @@ class CalendarKeeper:
         Waits while another is at it, who cannot see yet what the caller has entered.
         """
         await store.lock_calendars(connection)
-        return await self._keep(connection)
-
-    async def _keep(self, connection: AsyncConnection[TupleRow]) -> int:
-        spans = await store.read_spans(connection)
         municipalities = await load_municipalities(connection)
         digests = await store.read_digests(connection)
-        written = 0
-        for whose, (earliest, latest) in spans.items():
-            one = municipalities[whose]
-            first, last = whole_years(earliest, latest, ZoneInfo(one.timezone))
-            if self._seen.get(whose) == (one, first, last, digests.get(whose)):
-                continue
-            days, digest = await asyncio.to_thread(_rows, one, first, last)
-            if digests.get(whose) != digest:
-                await store.replace_calendar(connection, whose, days, digest)
-                written += 1
-            self._seen[whose] = (one, first, last, digest)
-        return written
+        return sum(
+            [
+                await self._keep(connection, municipalities[whose], span, digests.get(whose))
+                for whose, span in (await store.read_spans(connection)).items()
+            ]
+        )
+
+    async def _keep(
+        self,
+        connection: AsyncConnection[TupleRow],
+        one: Municipality,
+        span: tuple[datetime, datetime],
+        kept: str | None,
+    ) -> int:
+        """Write one municipality's rows if they have to be; return how often: 0 or 1."""
+        whose = one.municipality_id
+        first, last = whole_years(*span, ZoneInfo(one.timezone))
+        if self._seen.get(whose) == (one, first, last, kept):
+            return 0
+        days, digest = await asyncio.to_thread(_rows, one, first, last)
+        if kept != digest:
+            await store.replace_calendar(connection, whose, days, digest)
+        self._seen[whose] = (one, first, last, digest)
+        return int(kept != digest)
 
 
 def _rows(one: Municipality, first: date, last: date) -> tuple[list[store.DayRow], str]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import REGISTRY
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
@@ -160,6 +161,12 @@ async def enter_municipality(pool: Pool, municipality_id: str = "syddjurs") -> N
             "consumption_per_km, home_depot_id) VALUES (%s, %s, 'A', 'car', 'petrol', 0.06, %s)",
             [f"{municipality_id}/a", municipality_id, f"{municipality_id}/depot"],
         )
+
+
+def faults(task: str) -> float:
+    """Return how many faults of a background task this process has counted."""
+    name = "fleetpulse_background_faults_total"
+    return REGISTRY.get_sample_value(name, {"task": task}) or 0.0
 
 
 async def empty(pool: Pool) -> None:

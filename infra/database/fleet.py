@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
+from pydantic import BaseModel, ValidationError
 
 from infra.database.trackers import load_assignments
 from schemas.fleet import Assignment, Depot, Home, Municipality, Vehicle
 from schemas.ids import local_part, municipality_of
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class MasterDataError(RuntimeError):
+    """What is stored of a municipality, depot or vehicle breaks the schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +36,17 @@ class Fleet:
     """Of trackers that were ever assigned, by the id that they send, in order of time."""
     tracker_revision: int
     """Grows with each change of an assignment."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Why a municipality or vehicle is left out, by id: what is stored of it breaks the schema."""
     _unknown: dict[str, Vehicle] = field(default_factory=dict, repr=False, compare=False)
 
     def vehicle(self, vehicle_id: str) -> Vehicle:
-        """Return a vehicle; one that nobody has entered is of unknown type and consumption."""
+        """Return a vehicle; one that nobody has entered is of unknown type and consumption.
+
+        Raises `MasterDataError` for one that cannot be read.
+        """
+        if vehicle_id in self.unreadable:
+            raise MasterDataError(self.unreadable[vehicle_id])
         known = self.vehicles.get(vehicle_id) or self._unknown.get(vehicle_id)
         if known is None:
             known = self._unknown[vehicle_id] = Vehicle(
@@ -43,27 +57,35 @@ class Fleet:
         return known
 
 
-async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:
+async def load_fleet(connection: AsyncConnection[TupleRow], *, strict: bool = True) -> Fleet:
     """Read the master data.
 
     Raises `pydantic.ValidationError` when what is stored breaks the schema, such as a rule of a
-    municipality that does not exist.
+    municipality that does not exist. Unless `strict`: then the municipality, or the vehicle, is
+    left out and named in `unreadable`, and the others are read. A depot is its municipality's.
     """
-    municipalities = await load_municipalities(connection)
+    unreadable: dict[str, str] | None = None if strict else {}
+    municipalities = await _read_municipalities(connection, unreadable)
     depots: defaultdict[str, list[Depot]] = defaultdict(list)
     for row in await _rows(
         connection,
         "SELECT depot_id, municipality_id, name, lat, lon, radius_m, polygon, capacity, "
         "charger_count FROM depot ORDER BY depot_id",
     ):
-        depots[row["municipality_id"]].append(Depot(**row))
-    vehicles = await _rows(
+        depot = _parsed(Depot, row, row["municipality_id"], unreadable)
+        if depot is not None:
+            depots[row["municipality_id"]].append(depot)
+    vehicles: dict[str, Vehicle] = {}
+    for row in await _rows(
         connection,
         "SELECT vehicle_id, municipality_id, name, vehicle_type, energy_source, "
         "consumption_per_km, yearly_cost_dkk, range_km, seats, home_depot_id, lease_ends_on, "
         "locked_until, in_service_until "
         "FROM vehicle",
-    )
+    ):
+        vehicle = _parsed(Vehicle, row, row["vehicle_id"], unreadable)
+        if vehicle is not None:
+            vehicles[vehicle.vehicle_id] = vehicle
     homes: defaultdict[str, list[Home]] = defaultdict(list)
     for row in await _rows(
         connection,
@@ -73,27 +95,67 @@ async def load_fleet(connection: AsyncConnection[TupleRow]) -> Fleet:
         homes[row["vehicle_id"]].append(Home(row["depot_id"], row["since"], row["until"]))
     tracker_revision, trackers = await load_assignments(connection)
     return Fleet(
-        municipalities,
+        {whose: row for whose, row in municipalities.items() if whose not in (unreadable or ())},
         {municipality_id: tuple(rows) for municipality_id, rows in depots.items()},
-        {row["vehicle_id"]: Vehicle(**row) for row in vehicles},
+        vehicles,
         {vehicle_id: tuple(rows) for vehicle_id, rows in homes.items()},
         trackers,
         tracker_revision,
+        unreadable or {},
     )
 
 
-async def load_municipalities(connection: AsyncConnection[TupleRow]) -> dict[str, Municipality]:
-    """Read the municipalities alone, by id. Raises as `load_fleet` does."""
-    rows = await _rows(
+async def load_municipalities(
+    connection: AsyncConnection[TupleRow], only: str | None = None
+) -> dict[str, Municipality]:
+    """Read the municipalities alone, or one of them, by id. Raises as `load_fleet` does."""
+    return await _read_municipalities(connection, None, only)
+
+
+async def load_readable_municipalities(
+    connection: AsyncConnection[TupleRow],
+) -> tuple[dict[str, Municipality], dict[str, str]]:
+    """Read the municipalities that can be read, by id, and why the others cannot."""
+    unreadable: dict[str, str] = {}
+    return await _read_municipalities(connection, unreadable), unreadable
+
+
+async def _read_municipalities(
+    connection: AsyncConnection[TupleRow],
+    unreadable: dict[str, str] | None,
+    only: str | None = None,
+) -> dict[str, Municipality]:
+    read: dict[str, Municipality] = {}
+    for row in await _rows(
         connection,
-        "SELECT municipality_id, name, timezone, rules, calendar, planning FROM municipality",
-    )
-    return {row["municipality_id"]: Municipality(**row) for row in rows}
+        "SELECT municipality_id, name, timezone, rules, calendar, planning FROM municipality "
+        "WHERE %s::text IS NULL OR municipality_id = %s",
+        [only, only],
+    ):
+        municipality = _parsed(Municipality, row, row["municipality_id"], unreadable)
+        if municipality is not None:
+            read[municipality.municipality_id] = municipality
+    return read
 
 
-async def _rows(connection: AsyncConnection[TupleRow], query: str) -> list[dict[str, Any]]:
+def _parsed(
+    model: type[Model], row: dict[str, Any], whose: str, unreadable: dict[str, str] | None
+) -> Model | None:
+    """Return a row as a model, or None after it was noted whose it is and what is wrong."""
+    try:
+        return model(**row)
+    except ValidationError as error:
+        if unreadable is None:
+            raise
+        unreadable[whose] = f"master data of {whose} cannot be read, correct them: {error}"
+        return None
+
+
+async def _rows(
+    connection: AsyncConnection[TupleRow], query: str, given: Sequence[Any] = ()
+) -> list[dict[str, Any]]:
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(query)
+        await cursor.execute(query, given)
         return await cursor.fetchall()
 
 

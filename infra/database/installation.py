@@ -54,8 +54,9 @@ async def read_backlog(connection: AsyncConnection[TupleRow]) -> Backlog:
             "SELECT set_config('statement_timeout', %s, true)", [str(_STATEMENT_LIMIT_MS)]
         )
         waiting = await connection.execute(
-            "SELECT count(*), (SELECT created_at FROM outbox WHERE published_at IS NULL "
-            "ORDER BY position LIMIT 1) FROM outbox WHERE published_at IS NULL"
+            "SELECT count(*), (SELECT created_at FROM outbox "
+            "WHERE published_at IS NULL AND retry_at IS NULL ORDER BY position LIMIT 1) "
+            "FROM outbox WHERE published_at IS NULL AND retry_at IS NULL"
         )
         row = await waiting.fetchone()
         letters = await connection.execute(_LETTERS, [_VENDORS_NAMED, OTHER_VENDORS])

@@ -31,7 +31,8 @@ def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None 
     Connections are checked before use, so that a restarted server costs a retry, not an error.
     With `silence_s`, the server ends a transaction whose owner has been silent for so long, and
     a statement that takes longer than a minute: a worker that hangs, or whose machine is gone,
-    must not hold the rows that its successor needs. One that hangs within a statement no
+    must not hold the rows that its successor needs. Nobody waits for a lock for longer than
+    half of that minute. One that hangs within a statement no
     timeout reaches: see `infra.database.hung`.
     """
 
@@ -43,6 +44,8 @@ def make_pool(settings: Settings, *, max_size: int = 4, silence_s: float | None 
             for name, limit_s in (
                 ("idle_in_transaction_session_timeout", silence_s),
                 ("statement_timeout", statement_s),
+                # A statement that runs out of time is slow itself: it did not wait for others.
+                ("lock_timeout", statement_s / 2),
             ):
                 await connection.execute(
                     "SELECT set_config(%s, %s, false)", [name, f"{limit_s * 1000:.0f}ms"]

@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
+from infra.database.outbox import encode
 from schemas.events import DeadLetter
 
 NAMESPACE: Final = uuid.UUID("6f6f8f0e-5b0c-4b6e-9d43-0d0a3f4b7c11")
@@ -89,11 +90,31 @@ async def advance_progress(
             )
 
 
+async def probe_progress(
+    connection: AsyncConnection[TupleRow], partitions: Sequence[Partition]
+) -> None:
+    """Write the progress of partitions as it is: succeeds where the database takes writes at all.
+
+    Waits two seconds at most for whoever is moving it. Raises the errors of psycopg. Call it in a
+    transaction: only its commit tells.
+    """
+    await connection.execute("SET LOCAL lock_timeout = '2s'")
+    for partition in sorted(partitions):
+        await connection.execute(
+            "UPDATE stream_progress SET updated_at = updated_at "
+            "WHERE topic = %s AND partition = %s",
+            [partition.topic, partition.partition],
+        )
+
+
 async def put_outbox(
     connection: AsyncConnection[TupleRow],
     messages: Sequence[tuple[uuid.UUID, str, str, dict[str, Any]]],
 ) -> None:
-    """Queue messages (id, topic, key, payload) for the relay; a known id is not queued again."""
+    """Queue messages (id, topic, key, payload) for the relay; a known id is not queued again.
+
+    What is too long for a message of Kafka is queued without its largest parts.
+    """
     if not messages:
         return
     ids, topics, keys, payloads = zip(*messages, strict=True)
@@ -101,7 +122,12 @@ async def put_outbox(
         "INSERT INTO outbox (message_id, topic, key, payload) "  # positions in the given order
         "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::jsonb[]) "
         "ON CONFLICT (message_id) DO NOTHING",
-        [list(ids), list(topics), list(keys), [Jsonb(payload) for payload in payloads]],
+        [
+            list(ids),
+            list(topics),
+            list(keys),
+            [Jsonb(payload, dumps=encode) for payload in payloads],
+        ],
     )
 
 

@@ -110,7 +110,8 @@ CROSS JOIN LATERAL (
                      (v.in_service_until + 1)::timestamp AT TIME ZONE m.timezone,
                      s.last_recorded_at + %(gap)s + INTERVAL '1 hour') END) AS until
 ) AS asked
-WHERE v.municipality_id = %(municipality_id)s
+WHERE v.municipality_id = %(municipality_id)s AND s.vehicle_id > %(after)s
+  AND NOT starts_with(s.state, '{"timeline":null')
   AND s.last_recorded_at < asked.until - %(gap)s
   AND s.written_at < now() - %(unwritten_for)s
   AND coalesce(g.ended_at, s.last_recorded_at) <= asked.until - INTERVAL '1 hour'
@@ -128,8 +129,12 @@ async def find_silent(  # noqa: PLR0913 - each bounds what is silent
     at_most: timedelta,
     unwritten_for: timedelta,
     limit: int,
+    after: str = "",
 ) -> dict[str, datetime]:
     """Return vehicles without a fix for longer than a gap whose rows end an hour ago or more.
+
+    In order of id, `limit` at most of those `after` an id. One that was only ever in private mode
+    has no timeline to write on, and is left out.
 
     With each the instant until which rows are wanted: for `at_most` after the last fix, and of one
     that is retired until its last day's end, or an hour and a gap after its last fix. Vehicles
@@ -141,6 +146,7 @@ async def find_silent(  # noqa: PLR0913 - each bounds what is silent
         "gap": gap,
         "at_most": at_most,
         "unwritten_for": unwritten_for,
+        "after": after,
         "limit": limit,
     }
     cursor = await connection.execute(_SILENT, given)

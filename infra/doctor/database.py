@@ -192,7 +192,7 @@ async def _waiting(connection: AsyncConnection[TupleRow]) -> list[Finding]:
     (outbox,) = await _rows(
         connection,
         "SELECT count(*) AS waiting, extract(epoch FROM now() - min(created_at)) AS oldest_s "
-        "FROM outbox WHERE published_at IS NULL",
+        "FROM outbox WHERE published_at IS NULL AND retry_at IS NULL",
     )
     if outbox["waiting"] and outbox["oldest_s"] > _OUTBOX_S:
         findings.append(

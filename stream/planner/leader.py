@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
-import psycopg
 import structlog
 from prometheus_client import Counter
 
@@ -32,7 +31,9 @@ from infra.kafka import Topics
 from infra.settings import PlannerSettings, Settings
 from schemas.demand import PlacementInputs
 from schemas.plan import PlanTrigger
+from stream.background import count_fault, guarded
 from stream.calendars import holidays_around
+from stream.outages import is_away
 from stream.planner.news import News
 from stream.planner.outcomes import reckon
 from stream.planner.schedule import SCHEDULE_ZONE, last_fire, next_fire
@@ -83,16 +84,27 @@ class Leader:
         self._cancelled: Tally[str] = Tally()
 
     async def run(self) -> None:
-        """Look at requests, schedule, demand, fleets and alerts, again and again."""
+        """Look at requests, schedule, demand, fleets and alerts, again and again.
+
+        A fault of any of them is logged and counted, and the others go on. Raises only that the
+        database is away.
+        """
         while True:
             self._news.arrived.clear()
-            await self._answer_requests()
-            standings = await read_standings(self._connection)
-            now = await database_now(self._connection)
-            await self._follow_up(now)
-            await self._signs.look([one.municipality_id for one in standings])
-            if not await self._plan_most_urgent(standings, now):
+            planned = False
+            until_fire_s = TICK_S
+            with guarded("planner-requests"):
+                await self._answer_requests()
+            with guarded("planner"):
+                now = await database_now(self._connection)
+                with guarded("planner-follow-up"):
+                    await self._follow_up(now)
+                standings = await read_standings(self._connection)
+                with guarded("planner-signals"):
+                    await self._signs.look([one.municipality_id for one in standings])
+                planned = await self._plan_most_urgent(standings, now)
                 until_fire_s = (next_fire(self._rules.schedule, now) - now).total_seconds()
+            if not planned:
                 # Not positive in the hour that a wall clock goes through twice.
                 await self._wait(min(TICK_S, until_fire_s) if until_fire_s > 0 else TICK_S)
 
@@ -131,18 +143,17 @@ class Leader:
         """Let no municipality's own fault stop the others; a database away is not its fault."""
         try:
             return await work
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise
-        except Exception as error:  # noqa: BLE001 - logged, counted, answered and tried again
+        except Exception as error:
+            if is_away(error):
+                raise
             PLAN_FAILURES.inc()
-            _log.exception(
-                "no plan could be made",
-                municipality_id=municipality_id,
-                retry_in_s=_FAILURE_REST_S,
+            count_fault(
+                "planner", error, municipality_id=municipality_id, retry_in_s=_FAILURE_REST_S
             )
             self._rests_until[municipality_id] = self._clock() + _FAILURE_REST_S
             if requests:
-                await refuse_requests(self._connection, requests, f"failed: {error!r}")
+                with guarded("planner-requests", municipality_id=municipality_id):
+                    await refuse_requests(self._connection, requests, f"failed: {error!r}")
             return False
 
     async def _answer_requests(self) -> None:
@@ -232,7 +243,7 @@ class Leader:
             self._connection, municipality_id, self._rules.horizon_days, self._rules.policy
         )
         if inputs.policy.forecast:
-            found = await load_municipalities(self._connection)
+            found = await load_municipalities(self._connection, municipality_id)
             off = holidays_around(found[municipality_id].calendar, inputs)
             inputs = inputs.model_copy(update={"holidays": off})
         return _Basis(inputs, digests.get(municipality_id, ""))

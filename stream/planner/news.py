@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from infra.kafka import Topics, client_options
 from infra.settings import Settings
 from schemas.events import RoundTripEnded
+from stream.background import count_fault
+from stream.outages import is_away
 
 _BACKOFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 _log: Final = structlog.get_logger(__name__)
@@ -47,7 +48,7 @@ class News:
 
 
 async def listen(settings: Settings, news: News) -> None:
-    """Turn ended round trips into news; keep trying while the broker is away."""
+    """Turn ended round trips into news; keep trying, whatever is raised."""
     failures = 0
     while True:
         try:
@@ -56,10 +57,13 @@ async def listen(settings: Settings, news: News) -> None:
                 news.of(None)  # what came while nobody listened
                 async for message in consumer:
                     news.of(_municipality_of(message))
-        except (KafkaError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - counted if it is no outage, and tried again
             wait_s = backoff_s(failures)
             failures += 1
-            _log.warning("broker away", error=repr(error), retry_in_s=wait_s)
+            if is_away(error):
+                _log.warning("broker away", error=repr(error), retry_in_s=wait_s)
+            else:
+                count_fault("planner-listens", error, retry_in_s=wait_s)
             await asyncio.sleep(wait_s)
 
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-import psycopg
 import structlog
 from prometheus_client import Counter
 
@@ -23,6 +22,7 @@ from infra.database.follow_up import (
 from infra.database.pool import Connection
 from optimizer.followup import follow_up, week_bounds, whole_weeks
 from schemas.plan import PlacementPlan
+from stream.background import guarded
 
 OUTCOMES: Final = Counter("fleetpulse_plan_outcomes", "Weeks of plans that were reckoned anew")
 _log: Final = structlog.get_logger(__name__)
@@ -31,17 +31,13 @@ _log: Final = structlog.get_logger(__name__)
 async def reckon(connection: Connection, now: datetime, weeks_again: int) -> int:
     """Reckon the weeks that are over and not reckoned, and the last ones again, of every plan.
 
-    Return how many are new or have changed. A plan that cannot be followed up is logged and does
-    not stop the others. Raises `psycopg.OperationalError` while the database is away.
+    Return how many are new or have changed. A plan that cannot be followed up is logged, counted
+    and tried again the next time, and does not stop the others. Raises that the database is away.
     """
     changed = 0
     for followed in await read_followed(connection):
-        try:
+        with guarded("planner-follow-up", plan_id=str(followed.plan_id)):
             changed += await _reckon_one(connection, followed, now, weeks_again)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise
-        except Exception:  # noqa: BLE001 - logged, and tried again the next time
-            _log.exception("plan could not be followed up", plan_id=str(followed.plan_id))
     OUTCOMES.inc(changed)
     return changed
 

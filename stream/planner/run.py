@@ -10,13 +10,14 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Final
 
-import psycopg
 import structlog
 from prometheus_client import Gauge
 
 from infra.database.planning import connect, try_to_lead
 from infra.database.pool import Connection
 from infra.settings import Settings
+from stream.background import count_fault
+from stream.outages import is_away
 from stream.planner.installation import exporting
 from stream.planner.leader import TICK_S, Leader
 from stream.planner.news import News, backoff_s, listen
@@ -30,9 +31,9 @@ async def run_planner(settings: Settings, stop: asyncio.Event) -> None:
     """Plan until told to stop.
 
     A database or broker that is away is waited for. A solve that is underway when told to stop
-    is cancelled, and nothing of it is stored. Raises `ValueError` for a schedule that is no cron
-    expression or never comes; any other error that gets out of here is a defect and ends the
-    process.
+    is cancelled, and nothing of it is stored. A fault of ours is logged and counted, and what
+    failed is begun again. Raises `ValueError` for a schedule that is no cron expression or that
+    never comes.
     """
     schedule = settings.planner.schedule
     try:
@@ -59,7 +60,7 @@ async def run_planner(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _lead(settings: Settings, news: News) -> None:
-    """Wait for leadership and use it; keep trying while the database is away."""
+    """Wait for leadership and use it; keep trying, whatever is raised."""
     failures = 0
     while True:
         try:
@@ -71,11 +72,14 @@ async def _lead(settings: Settings, news: News) -> None:
                 news.of(None)
                 async with exporting(settings):
                     await Leader(settings, connection, news).run()
-        except (psycopg.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - counted if it is no outage, and tried again
             LEADER.set(0)
             wait_s = backoff_s(failures)
             failures += 1
-            _log.warning("database away or refusing", error=repr(error), retry_in_s=wait_s)
+            if is_away(error):
+                _log.warning("database away or refusing", error=repr(error), retry_in_s=wait_s)
+            else:
+                count_fault("planner-leads", error, retry_in_s=wait_s)
             await asyncio.sleep(wait_s)
         finally:
             LEADER.set(0)

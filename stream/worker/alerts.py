@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -23,33 +24,63 @@ from processors.alerts import (
 )
 from schemas.alerts import AlertKind, AlertRaised, AlertResolved
 from schemas.fleet import Municipality
+from stream.background import guarded, in_parts
 
 RAISED: Final = Counter("fleetpulse_alerts_raised", "Alerts raised", ["kind"])
 RESOLVED: Final = Counter("fleetpulse_alerts_resolved", "Alerts that are over", ["kind"])
+_TASK: Final = "alerts"
 
 
 async def look(pool: Pool, topics: Topics) -> int:
     """Judge all municipalities in one transaction; return how many alerts were raised or resolved.
 
-    Does nothing while another watcher is at it: rows, events and lock end together.
+    Does nothing while another watcher is at it: rows, events and lock end together. A municipality,
+    or an alert, that fails is left behind, named and counted, and the others are judged.
     """
     changes: list[AlertRaised | AlertResolved] = []
     async with pool.connection() as connection, connection.transaction():
         if not await store.try_to_watch(connection):
             return 0
-        fleet = await load_fleet(connection)
+        fleet = await load_fleet(connection, strict=False)
         for municipality_id, at in (await newest_fixes(connection)).items():
             municipality = fleet.municipalities.get(municipality_id)
-            if municipality is not None:  # else it was entered a moment ago
-                changes += await _judge(connection, municipality, at, topics)
+            if municipality is None:  # entered a moment ago, or unreadable
+                continue
+            with guarded(_TASK, municipality_id=municipality_id):
+                async with connection.transaction():
+                    judged = await _judge(connection, municipality, at)
+                changes += await _store(connection, judged, topics)
     for one in changes:
         counter = RAISED if isinstance(one, AlertRaised) else RESOLVED
         counter.labels(one.kind.value).inc()
     return len(changes)
 
 
+async def _store(
+    connection: Connection, changes: Sequence[AlertRaised | AlertResolved], topics: Topics
+) -> list[AlertRaised | AlertResolved]:
+    """Write the alerts that can be written, and return them."""
+    stored: list[AlertRaised | AlertResolved] = []
+
+    async def store_part(part: Sequence[AlertRaised | AlertResolved]) -> int:
+        async with connection.transaction():
+            await store.store(
+                connection,
+                [one for one in part if isinstance(one, AlertRaised)],
+                [one for one in part if isinstance(one, AlertResolved)],
+                topics.alerts,
+            )
+        stored.extend(part)
+        return len(part)
+
+    await in_parts(
+        _TASK, changes, store_part, lambda one: {"alert": one.kind.value, "whose": one.subject_id}
+    )
+    return stored
+
+
 async def _judge(
-    connection: Connection, municipality: Municipality, at: datetime, topics: Topics
+    connection: Connection, municipality: Municipality, at: datetime
 ) -> list[AlertRaised | AlertResolved]:
     whose, rules = municipality.municipality_id, municipality.rules
     observed = await store.observe(
@@ -105,7 +136,6 @@ async def _judge(
                 resolution=one.reason,
             )
         )
-    await store.store(connection, raised, resolved, topics.alerts)
     return [*raised, *resolved]
 
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from functools import partial
-from itertools import zip_longest
 from typing import Any, Final
 
 import faust
@@ -30,13 +28,11 @@ from infra.database.pool import Pool
 from infra.database.stream import Partition
 from infra.kafka import Topics, held, ssl_context
 from infra.settings import KafkaSettings, Settings
-from stream.worker.records import Record
-from stream.worker.writer import Ask, MasterDataError, OffsetGapError, Writer
+from stream.worker import tolerant_records
+from stream.worker.commit import RETRY_FIRST_S, RETRY_LONGEST_S, Committer
+from stream.worker.reread import read_again
+from stream.worker.writer import Ask, OffsetGapError, Writer
 
-_BATCH_BYTES: Final = 2_000_000
-"""Most of message values in one transaction: some ten thousand fixes."""
-_RETRY_FIRST_S: Final = 0.1
-_RETRY_LONGEST_S: Final = 5.0
 _NEVER_S: Final = 86_400.0
 _STOP_LIMIT_S: Final = 10.0
 _log: Final = structlog.get_logger(__name__)
@@ -119,7 +115,7 @@ class WorkerApp(faust.App):
 
     async def starting_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return where to read from; waits for database and broker, ends the worker on a gap."""
-        delay_s = _RETRY_FIRST_S
+        delay_s = RETRY_FIRST_S
         while True:
             try:
                 return await self.writer.start_at(partitions, self.ask)
@@ -131,75 +127,12 @@ class WorkerApp(faust.App):
                 self.health.problem = f"no positions yet: {away!r}"
                 _log.warning("no positions yet", reason=str(away), retry_s=delay_s)
                 await asyncio.sleep(delay_s)
-                delay_s = min(2 * delay_s, _RETRY_LONGEST_S)
-
-
-class _Committer:
-    """Has records written whatever happens: waits for the database, sets poison aside."""
-
-    def __init__(self, writer: Writer, health: Health, ask: Ask) -> None:
-        self._writer = writer
-        self._ask = ask
-        self._health = health
-
-    async def commit(self, records: Sequence[Record], following: Sequence[Record] = ()) -> None:
-        """Return once the records are in the database, as rows or as dead letters.
-
-        Those that follow are prepared meanwhile.
-        """
-        delay_s = _RETRY_FIRST_S
-        while True:
-            try:
-                await self._writer.write(records, following)
-            except OffsetGapError as gap:
-                if not await self._passable(gap):
-                    _log.critical("the worker stops", reason=str(gap))
-                    self._health.end(gap)
-                    await asyncio.Event().wait()  # until it is gone: nothing is acknowledged
-            except (psycopg.DataError, psycopg.IntegrityError) as error:
-                await self._set_aside(records, error)
-                return
-            except (psycopg.Error, PoolTimeout, OSError, MasterDataError) as away:
-                self._health.problem = f"database: {away}"
-                _log.warning("batch waits for the database", reason=str(away), retry_s=delay_s)
-                await asyncio.sleep(delay_s)
-                delay_s = min(2 * delay_s, _RETRY_LONGEST_S)
-            except Exception as error:  # noqa: BLE001 - one bad record must not stop its partition
-                await self._set_aside(records, error)
-                return
-            else:
-                self._health.problem = None
-                return
-
-    async def _passable(self, gap: OffsetGapError) -> bool:
-        """Return whether the stream goes on beyond a gap; waits for the broker to say so."""
-        while gap.hole is not None:
-            try:
-                passable = await self._writer.nothing_lost(gap.hole, self._ask)
-            except (KafkaError, OSError) as away:
-                self._health.problem = f"kafka: {away!r}"
-                _log.warning("a gap waits for the broker", reason=repr(away))
-                await asyncio.sleep(_RETRY_LONGEST_S)
-                continue
-            if passable:
-                _log.info("offsets without records", **gap.hole._asdict())
-            return passable
-        return False
-
-    async def _set_aside(self, records: Sequence[Record], error: Exception) -> None:
-        """Write each record by itself; the one that fails alone becomes a dead letter."""
-        if len(records) > 1:
-            _log.error("batch fails; its records are tried one by one", exc_info=error)
-            for record in records:
-                await self.commit([record])
-            return
-        _log.error("record becomes a dead letter", offset=records[0].offset, exc_info=error)
-        self._writer.refuse(records[0], error)
-        await self.commit(records)
+                delay_s = min(2 * delay_s, RETRY_LONGEST_S)
 
 
 def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
     """Return the app of one worker. Call it in the event loop that will run it."""
+    tolerant_records.install()
     topics = Topics.named(settings.kafka.topic_prefix)
     app = WorkerApp(
         f"{settings.kafka.topic_prefix}-worker",
@@ -225,7 +158,7 @@ def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
     app.health = health
     app.ask = partial(held, settings.kafka)
     app.writer = Writer(pool, topics)
-    committer = _Committer(app.writer, health, app.ask)
+    committer = Committer(app.writer, health, app.ask, partial(read_again, settings.kafka))
     channel = app.topic(
         topics.fixes,
         key_type=bytes,
@@ -239,9 +172,7 @@ def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
         async for events in stream.take_events(
             settings.worker_batch_messages, within=settings.worker_batch_wait_ms / 1000
         ):
-            portions = _portions([_record(event.message) for event in events])
-            for records, following in zip_longest(portions, portions[1:], fillvalue=()):
-                await committer.commit(records, following)
+            await committer.take([event.message for event in events])
 
     return app
 
@@ -256,31 +187,6 @@ def _credentials(settings: KafkaSettings) -> Any:
             mechanism=settings.sasl_mechanism,
         )
     return SSLCredentials(context) if context is not None else None
-
-
-def _record(message: Any) -> Record:
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.key,
-        message.value,
-        datetime.fromtimestamp(message.timestamp, UTC),
-    )
-
-
-def _portions(records: Sequence[Record]) -> list[list[Record]]:
-    """Cut records into portions of at most so many bytes, at least one record each."""
-    portions: list[list[Record]] = []
-    size = 0
-    for record in records:
-        length = len(record.value or b"")
-        if not portions or size + length > _BATCH_BYTES:
-            portions.append([])
-            size = 0
-        portions[-1].append(record)
-        size += length
-    return portions
 
 
 @contextlib.asynccontextmanager

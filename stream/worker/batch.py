@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from operator import add
+from typing import Final
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from stream.worker.records import Item, Record, item_letter
 from stream.worker.records import decode as decode_items
 
 Place = tuple[Partition, int]
+_REASON_LIMIT: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -165,7 +167,7 @@ class Batch:
             fix = item.arrival.fix
             municipality = fleet.municipalities.get(municipality_of(fix.vehicle_id))
             if municipality is None:
-                self.writes.letters.append(_unknown_municipality(item))
+                self.writes.letters.append(_unknown_municipality(item, fleet))
                 continue
             wrong = fault(fix, item.arrival.received_at, municipality.rules, item.history)
             if wrong is None:
@@ -285,10 +287,8 @@ def _encoded(columns: Columns, which: lane.Mask, quarantine: Mapping[int, str]) 
     )
 
 
-def _unknown_municipality(item: Item) -> Letter:
-    return item_letter(
-        item,
-        DeadLetterReason.UNKNOWN_MUNICIPALITY,
-        f"no municipality {municipality_of(item.arrival.fix.vehicle_id)} is entered; enter it and "
-        "replay this letter",
-    )
+def _unknown_municipality(item: Item, fleet: Fleet) -> Letter:
+    whose = municipality_of(item.arrival.fix.vehicle_id)
+    reason = fleet.unreadable.get(whose, f"no municipality {whose} is entered")
+    detail = f"{reason[:_REASON_LIMIT]}; enter it and replay this letter"
+    return item_letter(item, DeadLetterReason.UNKNOWN_MUNICIPALITY, detail)

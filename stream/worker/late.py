@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from psycopg import AsyncConnection
@@ -26,26 +27,38 @@ from schemas.dead_letters import DeadLetterReason
 from schemas.fix import Reported
 from stream.worker import metrics, rows
 from stream.worker.fold import AT_ONCE, STATE, Known, VehicleFold, dump
+from stream.worker.heartbeat import kept_alive
 from stream.worker.recent import Recent
 from stream.worker.records import Item, conflict_letter, item_letter
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+def take_onward(fold: VehicleFold, known: Known | None, items: Sequence[Item]) -> bool:
+    """Fold a vehicle's items unless any is late; return whether it was done."""
+    if known is not None and known.last_recorded_at >= min(
+        item.arrival.fix.recorded_at for item in items
+    ):
+        return False
+    _onward(fold, known, _resolved(fold, items))
+    return True
+
+
 async def take(
     fold: VehicleFold,
     connection: AsyncConnection[TupleRow],
-    known: Known | None,
+    known: Known,
     items: Sequence[Item],
 ) -> None:
-    """Fold a vehicle's items, in the order of their arrival, into what the batch writes."""
+    """Fold a vehicle's items, some of them late, in the order of their arrival."""
+    await _late(fold, connection, known, _resolved(fold, items), items)
+
+
+def _resolved(fold: VehicleFold, items: Sequence[Item]) -> list[Arrival]:
+    """Return what counts of some items, in order of time; the others become dead letters."""
     counting, lost = resolve(item.arrival for item in items)
     _conflicting(fold, lost, items)
-    arrivals = [counting[at] for at in sorted(counting)]
-    if known is not None and arrivals[0].fix.recorded_at <= known.last_recorded_at:
-        await _late(fold, connection, known, arrivals, items)
-    else:
-        _onward(fold, known, arrivals)
+    return [counting[at] for at in sorted(counting)]
 
 
 def _onward(fold: VehicleFold, known: Known | None, arrivals: Sequence[Arrival]) -> None:
@@ -207,7 +220,8 @@ class _Change:
             at = checkpoint[0] if whole and checkpoint is not None else page[-1][1] if page else at
             here = [one for one in waiting if at_end or (at is not None and one <= at)]
             more = [waiting.pop(one) for one in here]
-            self._take(folding, page, [*more, *newer] if at_end else more)
+            now = [*more, *newer] if at_end else more
+            await kept_alive(connection, partial(self._take, folding, page, now))
             if at_end:
                 break
             if checkpoint is not None and at == checkpoint[0] and at >= latest:

@@ -23,6 +23,14 @@ FIXES_FOLDED_AGAIN: Final = Counter("fleetpulse_fixes_folded_again", "Fixes fold
 RECORDS_SKIPPED: Final = Counter(
     "fleetpulse_records_skipped", "Records delivered again and recognised by their offset"
 )
+RECORDS_READ_AGAIN: Final = Counter(
+    "fleetpulse_records_read_again", "Records that were read again, as they had not been delivered"
+)
+BATCH_FAULTS: Final = Counter(
+    "fleetpulse_batch_faults",
+    "Batches that failed by their own fault, or over which the database ended our session",
+    ["fault"],
+)
 CACHE_DROPS: Final = Counter("fleetpulse_cache_drops", "Times another worker was ahead of us")
 DEAD_LETTERS: Final = Counter("fleetpulse_dead_letters", "Dead letters written", ["reason"])
 for _reason in DeadLetterReason:  # a rise from nothing is one too, and Prometheus sees it from 0

@@ -29,14 +29,14 @@ _MUNICIPALITY: Final = re.compile(MUNICIPALITY_PATTERN.strip("^$"), re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A message as Kafka delivered it; `received_at` is the broker's time of it."""
+    """A message as Kafka delivered it; `received_at` is the broker's time of it, if it can be."""
 
     topic: str
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
-    received_at: datetime
+    received_at: datetime | None
 
 
 class Item(NamedTuple):
@@ -135,6 +135,17 @@ def _take_loose(
         return
     fix = fix.discreet()
     if envelope is None:
+        if record.received_at is None:
+            # Any instant of ours would be another one when the record is read again.
+            detail = (
+                "the Kafka timestamp of the message is no instant from 1970 to 9999, so that it is "
+                "unknown when the fix was received; replay this letter, or produce it with a "
+                "timestamp in milliseconds since 1970"
+            )
+            into.letters.append(
+                letter(record, DeadLetterReason.BAD_ENVELOPE, detail, vehicle_id=fix.vehicle_id)
+            )
+            return
         into.items.append(Item(Arrival(fix, record.received_at), "kafka", record, index))
         return
     item = Item(

@@ -18,8 +18,8 @@ from stream.worker.watch import watch
 
 _COLLECT: Final = (50_000, 20, 50)
 _STOP_LIMIT_S: Final = 10.0
-_CONNECTIONS: Final = 5
-"""For the stream, the outbox, the watch, hung sessions and the probe: none waits for another's."""
+_CONNECTIONS: Final = 6
+"""For stream, outbox (two), watch, hung sessions and probe: none waits for another's."""
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:

@@ -7,51 +7,98 @@ is being caught up with. Only derived rows are written, never a state: the late 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from infra.database import timeline as store
-from infra.database.fleet import load_fleet, newest_fixes
+from infra.database.fleet import MasterDataError, load_fleet, newest_fixes
 from infra.database.pool import Pool
 from infra.kafka import Topics
+from schemas.fleet import Municipality
+from stream.background import count_fault, guarded, in_parts
 from stream.worker.fold import STATE, Ground, Known, Writes, flush
 
 SILENT_AT_MOST: Final = timedelta(days=7)
 """A vehicle that is gone for longer is not written on: it would fill the tables with nothing."""
 _AT_ONCE: Final = 500
+_TASK: Final = "silence"
 
 
 async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta) -> int:
-    """Write on the rows of silent vehicles in one transaction; return how many there were.
+    """Write on the rows of silent vehicles; return how many there were.
 
-    Safe beside the workers that own them: states are locked while their rows are written.
+    Vehicles are written some hundred in a transaction. One that fails is left behind, named and
+    counted, and the others are written without it. Safe beside the workers that own them: states
+    are locked while their rows are written.
     """
-    async with pool.connection() as connection, connection.transaction():
-        fleet = await load_fleet(connection)
-        untils: dict[str, datetime] = {}
-        for municipality_id, until in (await newest_fixes(connection)).items():
-            municipality = fleet.municipalities.get(municipality_id)
-            if municipality is None:  # entered a moment ago
-                continue
-            untils |= await store.find_silent(
+    async with pool.connection() as connection:
+        fleet = await load_fleet(connection, strict=False)
+        newest = await newest_fixes(connection)
+    for concerned, reason in fleet.unreadable.items():
+        count_fault("master-data", MasterDataError(reason), concerned=concerned)
+    ground = Ground(fleet)
+    count = 0
+    for municipality_id, until in newest.items():
+        municipality = fleet.municipalities.get(municipality_id)
+        if municipality is None:  # entered a moment ago, or unreadable
+            continue
+        with guarded(_TASK, municipality_id=municipality_id):
+            count += await _settle_municipality(
+                pool, topics, ground, municipality, until, unwritten_for
+            )
+    return count
+
+
+async def _settle_municipality(  # noqa: PLR0913, PLR0917 - what is known, and what bounds silence
+    pool: Pool,
+    topics: Topics,
+    ground: Ground,
+    municipality: Municipality,
+    until: datetime,
+    unwritten_for: timedelta,
+) -> int:
+    count, after = 0, ""
+    while True:
+        async with pool.connection() as connection:
+            untils = await store.find_silent(
                 connection,
-                municipality_id,
+                municipality.municipality_id,
                 until=until,
                 gap=timedelta(seconds=municipality.rules.gap_s),
                 at_most=SILENT_AT_MOST,
                 unwritten_for=unwritten_for,
+                after=after,
                 limit=_AT_ONCE,
             )
+        if not untils:
+            return count
+        after = list(untils)[-1]  # in the database's order, not in ours
+
+        async def settle(
+            vehicle_ids: Sequence[str], untils: Mapping[str, datetime] = untils
+        ) -> int:
+            return await _settle(pool, topics, ground, {one: untils[one] for one in vehicle_ids})
+
+        count += await in_parts(
+            _TASK, list(untils), settle, lambda vehicle_id: {"vehicle_id": vehicle_id}
+        )
+
+
+async def _settle(
+    pool: Pool, topics: Topics, ground: Ground, untils: Mapping[str, datetime]
+) -> int:
+    """Write on the rows of these vehicles in one transaction; return of how many."""
+    writes = Writes()
+    count = 0
+    async with pool.connection() as connection, connection.transaction():
         # All at once, in the order in which the writer locks them: no circle of waiting.
         await store.lock_states(connection, list(untils))
-        writes, ground = Writes(), Ground(fleet)
-        count = 0
         for stored in await store.read_states(connection, list(untils)):
-            vehicle = fleet.vehicle(stored.vehicle_id)
-            rules = fleet.municipalities[vehicle.municipality_id].rules
+            fold = ground.fold(stored.vehicle_id, topics, writes)
             until = untils[stored.vehicle_id]
             # Looked at once more: a fix may have come while we waited for the lock.
-            if (until - stored.last_recorded_at).total_seconds() <= rules.gap_s:
+            if (until - stored.last_recorded_at).total_seconds() <= fold.rules.gap_s:
                 continue
             known = Known(
                 stored.version,
@@ -59,7 +106,9 @@ async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta)
                 stored.last_recorded_at,
                 STATE.validate_json(stored.state),
             )
-            ground.fold(stored.vehicle_id, topics, writes).silent(known, until)
+            if known.state.timeline is None:  # a late fix was private, and nothing else is left
+                continue
+            fold.silent(known, until)
             count += 1
         await flush(connection, writes, topics)
     return count

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
-import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
-from pydantic import ValidationError
 
 from infra.database.pool import Pool
 from infra.kafka import Topics
+from stream.background import attempt, pause
 from stream.calendars import CalendarKeeper
 from stream.worker.alerts import look
 from stream.worker.silence import settle_silent
@@ -23,19 +23,22 @@ _log: Final = structlog.get_logger(__name__)
 
 
 async def watch(pool: Pool, topics: Topics, every_s: float, stop: asyncio.Event) -> None:
-    """Look again and again until `stop` is set; wait while the database is away."""
+    """Look again and again until `stop` is set; wait while the database is away.
+
+    Whatever one of the three raises, the others are looked after.
+    """
     calendars = CalendarKeeper()
+
+    async def keep_calendars() -> None:
+        if written := await calendars.look(pool):
+            _log.info("calendars written", municipalities=written)
+
+    tasks: dict[str, Callable[[], Awaitable[object]]] = {
+        "calendars": keep_calendars,
+        "silence": partial(settle_silent, pool, topics, unwritten_for=_UNWRITTEN_FOR),
+        "alerts": partial(look, pool, topics),
+    }
     while not stop.is_set():
-        try:
-            if written := await calendars.look(pool):
-                _log.info("calendars written", municipalities=written)
-            await settle_silent(pool, topics, unwritten_for=_UNWRITTEN_FOR)
-            await look(pool, topics)
-        except (psycopg.Error, PoolTimeout, OSError) as away:
-            _log.warning("calendars, silence and alerts wait", reason=repr(away), retry_s=every_s)
-        except ValidationError as error:
-            _log.error("master data cannot be read, mend it", reason=str(error), retry_s=every_s)
-        try:
-            await asyncio.wait_for(stop.wait(), every_s)
-        except TimeoutError:
-            continue
+        for task, work in tasks.items():
+            await attempt(task, work, retry_s=every_s)
+        await pause(stop, every_s)

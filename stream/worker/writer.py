@@ -11,13 +11,13 @@ import asyncio
 import time
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import psycopg
 import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
-from pydantic import ValidationError
 
 from infra.database import stream as progress
 from infra.database import timeline as store
@@ -27,12 +27,15 @@ from infra.database.pool import Pool
 from infra.database.stream import Letter, Partition, ProgressLostError
 from infra.kafka import Held, Topics
 from schemas.dead_letters import DeadLetterReason
+from stream.outages import Fault, judge
 from stream.worker import late, metrics
 from stream.worker.batch import Batch, Place, place_of
-from stream.worker.fold import STATE, Ground, Known, flush
-from stream.worker.records import Record, letter
+from stream.worker.fold import STATE, Ground, Known, VehicleFold, flush
+from stream.worker.heartbeat import kept_alive, waited_for
+from stream.worker.records import Item, Record, letter
 
 _FLEET_KEPT_S: Final = 30.0
+_ERROR_LIMIT: Final = 1_500
 _log: Final = structlog.get_logger(__name__)
 
 Ask = Callable[[Sequence[Partition]], Awaitable[Mapping[tuple[str, int], Held]]]
@@ -58,10 +61,6 @@ class Hole(NamedTuple):
 
 class StaleCacheError(RuntimeError):
     """A vehicle's state, or who is in which vehicle, is newer in the database than in our cache."""
-
-
-class MasterDataError(RuntimeError):
-    """What is stored of municipalities, depots or vehicles breaks the schema."""
 
 
 class Writer:
@@ -93,6 +92,19 @@ class Writer:
     def refuse(self, record: Record, error: Exception) -> None:
         """Have a record that fails on its own written as a dead letter instead."""
         self._refused[place_of(record)] = error
+
+    def is_refused(self, record: Record) -> bool:
+        """Return whether a record is to be written as a dead letter."""
+        return place_of(record) in self._refused
+
+    async def probe(self, records: Sequence[Record]) -> None:
+        """Write, on another connection, as little as can be of these records' partitions.
+
+        Raises whatever hinders it: then the records are not why they cannot be written.
+        """
+        partitions = {Partition(record.topic, record.partition) for record in records}
+        async with self._pool.connection() as connection, connection.transaction():
+            await progress.probe_progress(connection, sorted(partitions))
 
     async def start_at(self, partitions: Sequence[Partition], ask: Ask) -> dict[Partition, int]:
         """Return where to read newly assigned partitions from, and forget what we knew.
@@ -163,7 +175,10 @@ class Writer:
         try:
             async with self._pool.connection() as connection, connection.transaction():
                 await self._know_positions(connection, records)
-                batch = await self._folded_ahead(records) or self._begin(records, self._expected)
+                batch = await self._folded_ahead(connection, records)
+                if batch is None:
+                    begin = partial(self._begin, records, dict(self._expected))
+                    batch = await kept_alive(connection, begin)
                 metrics.RECORDS_SKIPPED.inc(len(records) - len(batch.records))
                 if not batch.records:
                     return 0
@@ -219,11 +234,13 @@ class Writer:
 
         return asyncio.create_task(asyncio.to_thread(fold))
 
-    async def _folded_ahead(self, records: Sequence[Record]) -> Batch | None:
+    async def _folded_ahead(
+        self, connection: AsyncConnection[TupleRow], records: Sequence[Record]
+    ) -> Batch | None:
         """Return what was folded ahead of these records; raises what that raised."""
         if self._ahead is None or self._ahead[0] is not records:
             return None
-        return await self._ahead[1]
+        return await waited_for(connection, self._ahead[1])
 
     async def _know_positions(
         self, connection: AsyncConnection[TupleRow], records: Sequence[Record]
@@ -263,13 +280,11 @@ class Writer:
         if (
             ground is not None
             and not self._fleet_is_old()
-            and ground.fleet.municipalities.keys() >= set(municipalities)
+            and ground.fleet.municipalities.keys() | ground.fleet.unreadable.keys()
+            >= set(municipalities)
         ):
             return ground
-        try:
-            fleet = await load_fleet(connection)
-        except ValidationError as error:
-            raise MasterDataError(f"master data cannot be read, mend it: {error}") from error
+        fleet = await load_fleet(connection, strict=False)
         if ground is not None and ground.fleet.tracker_revision != fleet.tracker_revision:
             # A vehicle may have lost its state and begun anew since, at a version that we know.
             self._known.clear()
@@ -284,7 +299,7 @@ class Writer:
         ground = batch.ground
         if ground is None:
             ground = await self._current_ground(connection, batch.municipalities)
-            batch.share_out(ground)
+            await kept_alive(connection, partial(batch.share_out, ground))
         vehicles = batch.waiting.keys() | batch.writes.states.keys()
         unseen = vehicles - ground.fleet.vehicles.keys() - self._known.keys()
         if unseen:
@@ -295,10 +310,23 @@ class Writer:
         # Only now: who changed an assignment of these vehicles has committed, or comes after us.
         if await trackers.read_revision(connection) != ground.fleet.tracker_revision:
             raise StaleCacheError("trackers were assigned to other vehicles")
-        batch.fold_onward(known, vehicles - known.keys(), self._topics)
+        if batch.waiting:
+            new = vehicles - known.keys()
+            onward = partial(self._fold_onward, batch, ground, known, new)
+            for fold, items in await kept_alive(connection, onward):
+                await late.take(fold, connection, known[fold.vehicle.vehicle_id], items)
+
+    def _fold_onward(
+        self, batch: Batch, ground: Ground, known: Mapping[str, Known], new: Collection[str]
+    ) -> list[tuple[VehicleFold, list[Item]]]:
+        """Fold all that only goes on; return what is late, with the fold of its vehicle."""
+        batch.fold_onward(known, new, self._topics)
+        behind = []
         for vehicle_id, share in batch.waiting.items():
-            fold = ground.fold(vehicle_id, self._topics, batch.writes)
-            await late.take(fold, connection, known.get(vehicle_id), batch.items_of(share))
+            fold, items = ground.fold(vehicle_id, self._topics, batch.writes), batch.items_of(share)
+            if not late.take_onward(fold, known.get(vehicle_id), items):
+                behind.append((fold, items))
+        return behind
 
     async def _states(
         self, connection: AsyncConnection[TupleRow], vehicle_ids: Collection[str]
@@ -329,12 +357,14 @@ def _of_a_state(violation: psycopg.errors.UniqueViolation) -> bool:
 
 def unprocessable(record: Record, error: Exception) -> Letter:
     """Return the dead letter of a record that fails on its own, through a fault of ours."""
-    return letter(
-        record,
-        DeadLetterReason.UNPROCESSABLE,
-        f"{type(error).__name__}: {error}; a fault of this program: report it, and replay this "
-        "letter once it is mended",
-    )
+    if judge(error) is Fault.SESSION:
+        what = "the database ended our session or statement over it each time, and took others"
+    else:
+        what = "a fault of this program"
+    # An error may cite what no text in the database may hold, such as half a surrogate pair.
+    name = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
+    detail = f"{name[:_ERROR_LIMIT]}; {what}: report it, and replay this letter once it is mended"
+    return letter(record, DeadLetterReason.UNPROCESSABLE, detail)
 
 
 def _gap(partition: Partition, expected: int, found: int) -> OffsetGapError:
@@ -355,6 +385,8 @@ def _measure(batch: Batch, began: float) -> None:
     for received_at, count in batch.received.items():
         metrics.push_to_row(now - received_at.timestamp(), count)
     for record in {Partition(one.topic, one.partition): one for one in batch.records}.values():
-        metrics.COMMITTED.labels(record.topic, record.partition).set(record.received_at.timestamp())
+        if record.received_at is not None:
+            at = record.received_at.timestamp()
+            metrics.COMMITTED.labels(record.topic, record.partition).set(at)
     for reason, count in batch.writes.count_quarantined().items():
         metrics.FIXES_QUARANTINED.labels(reason).inc(count)

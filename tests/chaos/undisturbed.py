@@ -12,6 +12,7 @@ from infra.database.stream import Partition
 from infra.kafka import Held, Topics, client_options, held
 from infra.settings import Settings
 from stream.worker.records import Record
+from stream.worker.reread import record_of
 from stream.worker.silence import settle_silent
 from stream.worker.writer import Writer
 from tests.stream_harness import DERIVED, fetch, open_pool
@@ -36,8 +37,6 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 async def read_records(settings: Settings) -> list[Record]:
     """Return all that the broker holds of the fix topic, as a worker would be given it."""
-    from stream.worker.app import _record  # noqa: PLC0415 - exactly what a worker does
-
     topic = Topics.named(settings.kafka.topic_prefix).fixes
     places = [(topic, number) for number in range(settings.kafka.partitions)]
     ends = await held(settings.kafka, places)
@@ -53,7 +52,7 @@ async def read_records(settings: Settings) -> list[Record]:
         for place in assigned:
             while await consumer.position(place) < ends[place.topic, place.partition].end:
                 for messages in (await consumer.getmany(timeout_ms=1000)).values():
-                    records += [_record(message) for message in messages]
+                    records += [record_of(message, message.timestamp) for message in messages]
     finally:
         await consumer.stop()
     return sorted(records, key=lambda record: (record.partition, record.offset))

@@ -14,7 +14,10 @@ from typing import Any, Final
 import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from prometheus_client import REGISTRY
 from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
 from structlog.testing import capture_logs
 
 from infra.database.outbox import take_unpublished
@@ -28,6 +31,7 @@ from infra.settings import Settings
 from schemas.events import DeadLetter
 from stream.relay import publish_once, relay
 from stream.worker.writer import Writer
+from tests.apache_kafka.broker import ApacheKafka
 from tests.processes import process_of_broker, until, with_broker
 from tests.stream_harness import Log, fetch, open_pool
 
@@ -351,5 +355,176 @@ def test_a_relay_that_loses_its_database_waits_and_goes_on(settings: Settings) -
                     await until(published, "the relay goes on")
             assert {one["event"] for one in logs} == {"outbox waits"}
         assert await records(settings, topic) == sent
+
+    asyncio.run(scenario())
+
+
+def large_plan(size: int) -> dict[str, Any]:
+    """Return a document like a plan's of a town with very many vehicles."""
+    placement = {f"syddjurs/{number}": "syddjurs/town-hall" for number in range(size)}
+    return {
+        "type": "placement-plan",
+        "plan_id": str(uuid.uuid4()),
+        "municipality_id": "syddjurs",
+        "status": "optimal",
+        "placement": placement,
+        "vehicle_ids": sorted(placement),
+        "explanation": "in words",
+    }
+
+
+async def leave(pool: Pool, topic: str, payload: dict[str, Any]) -> uuid.UUID:
+    """Leave a message in the outbox as it is, as an older version of us did; return its id."""
+    message_id = uuid.uuid4()
+    async with pool.connection() as connection:
+        await connection.execute(
+            "INSERT INTO outbox (message_id, topic, key, payload) VALUES (%s, %s, 'k', %s)",
+            [message_id, topic, Jsonb(payload)],
+        )
+    return message_id
+
+
+@pytest.mark.parametrize("written", ["by us", "by an older version"])
+def test_a_plan_too_long_for_a_message_is_shortened_and_holds_up_nothing(
+    settings: Settings, written: str
+) -> None:
+    topics = Topics.named(settings.kafka.topic_prefix)
+    plan = large_plan(40_000)
+    assert len(json.dumps(plan)) > 2**21
+
+    async def scenario() -> None:
+        async with opened(settings) as pool:
+            if written == "by us":
+                async with pool.connection() as connection:
+                    await put_outbox(connection, [(uuid.uuid4(), topics.plans, "syddjurs", plan)])
+                ((length,),) = await fetch(pool, "SELECT length(payload::text) FROM outbox")
+                assert length < 2**20
+            else:
+                await leave(pool, topics.plans, plan)
+            others = await queue(pool, topics.trips, 3)
+            async with relaying(pool, settings):
+
+                async def empty() -> bool:
+                    return not await waiting(pool)
+
+                await until(empty, "all are published", limit_s=8)
+            assert await records(settings, topics.trips) == others
+            ((_, payload, _),) = await records(settings, topics.plans)
+            assert payload["plan_id"] == plan["plan_id"]
+            assert payload["vehicle_ids"] == plan["vehicle_ids"]
+            assert payload["explanation"] == plan["explanation"]
+            assert payload["left_out"] == ["placement"]
+            assert "table plan" in payload["left_out_reason"]
+
+    asyncio.run(scenario())
+
+
+async def tried_by_themselves(pool: Pool, ids: set[uuid.UUID]) -> None:
+    """Wait until these messages, and no others, were each refused by itself."""
+
+    async def told() -> bool:
+        apart = await fetch(
+            pool,
+            "SELECT message_id FROM outbox WHERE published_at IS NULL AND attempts > 0 "
+            "AND refusal <> '' AND retry_at > now()",
+        )
+        return {one for (one,) in apart} == ids
+
+    await until(told, "each was tried by itself", limit_s=40)
+
+
+def test_what_kafka_refuses_by_itself_is_set_apart(settings: Settings) -> None:
+    """A topic that cannot be, and good messages behind it."""
+    topics = Topics.named(settings.kafka.topic_prefix)
+
+    async def scenario() -> None:
+        async with opened(settings) as pool:
+            bad = {await leave(pool, "no/such topic", {"n": n}) for n in range(3)}
+            others = await queue(pool, topics.trips, 3)
+            before = refused("no/such topic")
+            async with relaying(pool, settings):
+
+                async def behind() -> bool:
+                    return await waiting(pool) == len(bad)
+
+                await until(behind, "the others are published")
+                others += await queue(pool, topics.trips, 3, first=3)
+                await until(behind, "so are those that come later")
+                await tried_by_themselves(pool, bad)
+            assert refused("no/such topic") >= before + 3
+            assert await records(settings, topics.trips) == others
+
+    asyncio.run(scenario())
+
+
+def refused(topic: str) -> float:
+    """Return how often Kafka has refused a message of a topic sent by itself."""
+    name = "fleetpulse_outbox_refused_total"
+    return REGISTRY.get_sample_value(name, {"topic": topic}) or 0.0
+
+
+@pytest.mark.kafka
+def test_what_was_refused_goes_out_when_it_may(
+    database_url: str, apache_kafka: ApacheKafka
+) -> None:
+    """Its topic was not there; the embedded broker would have made it."""
+    settings = with_broker(database_url, apache_kafka.bootstrap_servers, idempotence=True)
+    topics = Topics.named(settings.kafka.topic_prefix)
+    missing = f"{topics.trips}.missing"
+
+    async def scenario() -> None:
+        async with opened(settings) as pool:
+            bad = await leave(pool, missing, {"n": 2})
+            others = await queue(pool, topics.trips, 3)
+            async with relaying(pool, settings):
+                await tried_by_themselves(pool, {bad})
+                assert await waiting(pool) == 1
+                admin = AIOKafkaAdminClient(**client_options(settings.kafka))
+                await admin.start()
+                await admin.create_topics([NewTopic(missing, 1, 1)])
+                await admin.close()
+
+                async def over() -> bool:
+                    return not await waiting(pool)
+
+                await until(over, "what may be published now is", limit_s=60)
+            assert await records(settings, topics.trips) == others
+            ((_, payload, _),) = await records(settings, missing)
+            assert payload == {"n": 2}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.kafka
+def test_what_is_too_long_for_its_topic_is_set_apart_alone(
+    database_url: str, apache_kafka: ApacheKafka
+) -> None:
+    """The broker refuses a batch for one of its messages: the others of it go out."""
+    settings = with_broker(database_url, apache_kafka.bootstrap_servers, idempotence=True)
+    topics = Topics.named(settings.kafka.topic_prefix)
+
+    async def scenario() -> None:
+        admin = AIOKafkaAdminClient(**client_options(settings.kafka))
+        await admin.start()
+        narrow = {"max.message.bytes": "2000"}
+        await admin.create_topics([NewTopic(topics.trips, 1, 1, topic_configs=narrow)])
+        await admin.close()
+        async with opened(settings) as pool:
+            sent = await queue(pool, topics.trips, 30)
+            bad = await leave(pool, topics.trips, {"text": "x" * 3000})
+            sent += await queue(pool, topics.trips, 30, first=30)
+            others = await queue(pool, topics.plans, 3)
+            async with relaying(pool, settings):
+
+                async def behind() -> bool:
+                    return await waiting(pool) == 1
+
+                await until(behind, "the others are published", limit_s=40)
+            assert await fetch(
+                pool, "SELECT message_id FROM outbox WHERE published_at IS NULL AND refusal <> ''"
+            ) == [(bad,)]
+            published = await records(settings, topics.trips)
+            assert {one[2] for one in published} == {one[2] for one in sent}
+            assert await records(settings, topics.plans) == others
 
     asyncio.run(scenario())
