@@ -76,6 +76,11 @@ class EmbeddedBroker:
             return False
         return True
 
+    @property
+    def child(self) -> Child:
+        """The server's process."""
+        return self._child
+
     def stop(self) -> None:
         """Stop the broker."""
         self._child.stop()

@@ -265,12 +265,8 @@ class ApacheKafka:
             configuration.touch(mode=0o600)
             configuration.write_text(_properties(home, ports, self._certificates))
             self._format(java, configuration)
-            child = Child(
-                "kafka",
-                [*java, "kafka.Kafka", str(configuration)],
-                guardian=self._guardian,
-                directory=home,
-            )
+            self._java, self._home = java, home
+            child = self._run_server()
             try:
                 child.wait_until(
                     lambda child=child: _STARTED in child.log.read_text(errors="replace"),  # type: ignore[misc]
@@ -284,6 +280,38 @@ class ApacheKafka:
             else:
                 return child, ports[0]
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _run_server(self) -> Child:
+        return Child(
+            "kafka",
+            [*self._java, "kafka.Kafka", str(self._home / "server.properties")],
+            guardian=self._guardian,
+            directory=self._home,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Return the broker's process id."""
+        return self._child.process.pid
+
+    def kill(self) -> None:
+        """Kill the broker; what it holds stays on disk."""
+        self._child.process.kill()
+        self._child.process.wait()
+
+    def wipe(self) -> None:
+        """Delete what a killed broker holds, so that it comes back as another cluster."""
+        shutil.rmtree(self._home / "data")
+        self._format(self._java, self._home / "server.properties")
+
+    def start_again(self) -> None:
+        """Start a killed broker again, on the same port."""
+        child = self._child = self._run_server()
+        before = child.log.read_text(errors="replace").count(_STARTED)
+        child.wait_until(
+            lambda: child.log.read_text(errors="replace").count(_STARTED) > before,
+            limit_s=_START_LIMIT_S,
+        )
 
     def _format(self, java: list[str], configuration: Path) -> None:
         """Prepare the storage, the user included."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 from infra.database.stream import Partition
 from infra.kafka import Held
@@ -55,9 +56,7 @@ class Stream:
         return steps
 
 
-def test_records_that_wait_in_our_partition_have_the_consumer_rebuilt_and_then_the_process_end() -> (
-    None
-):
+def test_records_that_wait_have_the_consumer_rebuilt_and_then_the_process_end() -> None:
     stream = Stream()
     stream.ends = {OURS: 7}
     steps = stream.look_for(60)
@@ -118,7 +117,7 @@ def test_a_group_that_lets_nobody_in_is_left_within_a_minute_and_ever_more_patie
         assert {step for _, step in steps} == {Step.NEW_GROUP}
         times = [0.0, *(at_s for at_s, _ in steps)]
         assert times[1] <= 60
-        waits = [after - before for before, after in zip(times, times[1:], strict=False)]
+        waits = [after - before for before, after in pairwise(times)]
         assert waits == sorted(waits)
         assert len(steps) <= 6
 
