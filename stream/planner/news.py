@@ -52,6 +52,8 @@ async def listen(settings: Settings, news: News) -> None:
     while True:
         try:
             async with _consumer(settings) as consumer:
+                if failures:
+                    _log.info("broker answers again", failures=failures)
                 failures = 0
                 news.of(None)  # what came while nobody listened
                 async for message in consumer:
@@ -59,7 +61,8 @@ async def listen(settings: Settings, news: News) -> None:
         except (KafkaError, OSError) as error:
             wait_s = backoff_s(failures)
             failures += 1
-            _log.warning("broker away", error=repr(error), retry_in_s=wait_s)
+            if failures == 1:
+                _log.warning("broker away", error=repr(error))
             await asyncio.sleep(wait_s)
 
 

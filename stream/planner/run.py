@@ -63,6 +63,8 @@ async def _lead(settings: Settings, news: News) -> None:
     while True:
         try:
             async with await connect(settings) as connection:
+                if failures:
+                    _log.info("database answers again", failures=failures)
                 failures = 0
                 await _wait_to_lead(connection)
                 LEADER.set(1)
@@ -73,7 +75,8 @@ async def _lead(settings: Settings, news: News) -> None:
             LEADER.set(0)
             wait_s = backoff_s(failures)
             failures += 1
-            _log.warning("database away or refusing", error=repr(error), retry_in_s=wait_s)
+            if failures == 1:
+                _log.warning("database away or refusing", error=repr(error))
             await asyncio.sleep(wait_s)
         finally:
             LEADER.set(0)

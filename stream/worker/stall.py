@@ -26,6 +26,8 @@ _BUSY_LIMIT_S: Final = 300.0
 _GROUP_LIMIT_S: Final = 30.0
 _GROUP_MARGIN_S: Final = 10.0
 _MOST_PATIENCE: Final = 64
+_FROZEN_FOR_S: Final = 45.0
+"""Nothing takes so long from one look to the next, a new app between them included."""
 
 
 class Step(Enum):
@@ -85,7 +87,7 @@ class StallDetector:
 
     def judge(self, look: Look) -> Verdict:
         """Return what follows from a look, given those before."""
-        if self._last_at_s is not None and look.at_s - self._last_at_s > 4 * LOOK_EVERY_S:
+        if self._last_at_s is not None and look.at_s - self._last_at_s > _FROZEN_FOR_S:
             self.forget()  # we stood still ourselves, and all that we measured with us
         self._last_at_s = look.at_s
         self._measure(look)

@@ -86,7 +86,6 @@ class StallWatchdog:
         while not stop.is_set():
             state = await self._read()
             if state is not None:
-                self._detector.forget()
                 self.problem = "no partitions assigned yet"
                 return state.generation
             await pause(stop, _RETRY_S)
@@ -98,16 +97,15 @@ class StallWatchdog:
         Raises `StalledError` when that has not helped, and `ClusterReplacedError`.
         """
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
             before = self._progress
             state = await self._read()
-            if state is None:
-                continue
-            if state.generation != generation:
-                _log.info("the workers change to a new consumer group", number=state.generation)
-                return
-            if await self._look(app, before, state):
-                return
+            if state is not None:
+                if state.generation != generation:
+                    _log.info("the workers change to a new consumer group", number=state.generation)
+                    return
+                if await self._look(app, before, state):
+                    return
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _look(self, app: Watched, before: Mapping[Partition, int], state: TopicState) -> bool:
         """Take one look; return whether the app must be built anew."""

@@ -195,3 +195,42 @@ def test_a_cluster_that_comes_back_as_another_one_ends_the_worker_until_somebody
     with Service("worker", installation, guardian, tmp_path) as worker:
         wait_for_count(installation, len(messages) - half, [worker])
     assert_rows_are_undisturbed(installation, messages)
+
+
+def test_a_group_that_never_lets_the_worker_in_is_left_for_a_new_one(
+    installation: Settings, guardian: Guardian, tmp_path: Path
+) -> None:
+    """Here because a stranger sits in it who speaks of no assignment that we know."""
+    messages = messages_of(10)
+    stranger = (
+        "import asyncio, sys, aiokafka\n"
+        "async def main():\n"
+        "    consumer = aiokafka.AIOKafkaConsumer(sys.argv[1], bootstrap_servers=sys.argv[2],\n"
+        "        group_id=sys.argv[3], session_timeout_ms=6000,\n"
+        "        partition_assignment_strategy=[aiokafka.coordinator.assignors.range."
+        "RangePartitionAssignor])\n"
+        "    await consumer.start()\n"
+        "    while not consumer.assignment(): await asyncio.sleep(0.1)\n"
+        "    print('sits in the group', flush=True)\n"
+        "    await asyncio.sleep(1000)\n"
+        "import aiokafka.coordinator.assignors.range\n"
+        "asyncio.run(main())\n"
+    )
+    topic = Topics.named(installation.kafka.topic_prefix).fixes
+    group = f"{installation.kafka.topic_prefix}-worker"
+    occupant = Child(
+        "stranger",
+        [sys.executable, "-c", stranger, topic, installation.kafka.bootstrap_servers, group],
+        guardian=guardian,
+        directory=tmp_path,
+        env=environment(installation),
+    )
+    with ExitStack() as stack:
+        stack.callback(occupant.stop)
+        occupant.wait_until(lambda: "sits in" in occupant.log.read_text(), limit_s=30)
+        produce(installation, messages)
+        worker = stack.enter_context(Service("worker", installation, guardian, tmp_path))
+        wait_for_count(installation, len(messages), [worker])
+        assert "step=new-group" in worker.child.log.read_text()
+        assert worker.child.process.poll() is None
+    assert_rows_are_undisturbed(installation, messages)

@@ -100,8 +100,8 @@ def test_a_demo_ends_at_once_with_the_last_lines_of_a_worker_that_died(base: Pat
 @contextmanager
 def small_disk(directory: Path, size: str) -> Iterator[None]:
     """Mount a file system of so many bytes; skip where we may not."""
-    mount = shutil.which("mount")
-    if mount is None or os.geteuid() != 0:
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or umount is None or os.geteuid() != 0:
         pytest.skip("only root can mount a small file system")
     done = subprocess.run(
         [mount, "-t", "tmpfs", "-o", f"size={size},mode=0711", "tmpfs", str(directory)],
@@ -114,7 +114,7 @@ def small_disk(directory: Path, size: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+        subprocess.run([umount, "--lazy", str(directory)], check=True)
 
 
 def test_a_full_disk_ends_the_demo_within_a_minute(base: Path) -> None:
