@@ -50,7 +50,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             make_pool(settings, max_size=_CONNECTIONS, silence_s=silence_s)
         )
         stream = _Stream(settings, pool)
-        problem = first_of(stream.problem, partial(database_problem, pool))
+        problem = first_of(partial(database_problem, pool), stream.problem)
         await stack.enter_async_context(
             probes(problem, settings.metrics_host, settings.metrics_port)
         )

@@ -33,6 +33,14 @@ _ANSWERS_IN_S = 5.0
 """The checks take two seconds at most; the rest is for a machine that has other things to do."""
 
 
+@pytest.fixture
+def installation(database_url: str, tansu: EmbeddedBroker) -> Settings:
+    """Return an installation with topics on the embedded broker."""
+    settings = with_broker(database_url, tansu.bootstrap_servers, idempotence=False)
+    asyncio.run(create_topics(settings.kafka))
+    return settings
+
+
 @contextmanager
 def frozen(process: psutil.Process) -> Iterator[None]:
     """Stop a process and its children as a machine that stands still does."""
@@ -87,10 +95,9 @@ def assert_calm(service: Service, waiting: str) -> None:
 
 @pytest.mark.parametrize("command", ["worker", "planner"])
 def test_a_frozen_database_is_told_in_time_and_again_and_again(
-    settings: Settings, guardian: Guardian, tmp_path: Path, server_url: str, command: str
+    installation: Settings, guardian: Guardian, tmp_path: Path, server_url: str, command: str
 ) -> None:
-    asyncio.run(create_topics(settings.kafka))
-    with Service(command, settings, guardian, tmp_path) as service:
+    with Service(command, installation, guardian, tmp_path) as service:
         service.wait_ready()
         with frozen(postmaster(server_url)):
             for _ in range(8):
@@ -100,13 +107,13 @@ def test_a_frozen_database_is_told_in_time_and_again_and_again(
 
 @pytest.mark.parametrize("command", ["worker", "planner"])
 def test_a_socket_that_never_answers_is_told_in_time(
-    settings: Settings, guardian: Guardian, tmp_path: Path, command: str
+    installation: Settings, guardian: Guardian, tmp_path: Path, command: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         deaf = Settings(
             database_url=f"postgresql://nobody@127.0.0.1:{port}/nothing",
-            kafka=settings.kafka,
+            kafka=installation.kafka,
         )
         with Service(command, deaf, guardian, tmp_path) as service:
             wait_for(lambda: is_up(service), limit_s=30, what="it serves its probes")
@@ -154,13 +161,12 @@ def test_workers_and_planner_wait_for_a_broker_that_comes_later(
 
 
 def test_a_worker_waits_for_a_database_that_comes_later(
-    settings: Settings, guardian: Guardian, tmp_path: Path, server_url: str
+    installation: Settings, guardian: Guardian, tmp_path: Path, server_url: str
 ) -> None:
-    asyncio.run(create_topics(settings.kafka))
-    database = conninfo_to_dict(settings.conninfo)["dbname"]
+    database = conninfo_to_dict(installation.conninfo)["dbname"]
     with psycopg.connect(server_url, autocommit=True) as server:
         server.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
-        with Service("worker", settings, guardian, tmp_path) as worker:
+        with Service("worker", installation, guardian, tmp_path) as worker:
             wait_for(lambda: is_up(worker), limit_s=30, what="it is up")
             assert "database" in reason(worker)
             time.sleep(8)  # several tries
