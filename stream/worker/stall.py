@@ -17,7 +17,7 @@ from infra.database.stream import Partition
 from infra.kafka import Held
 
 LOOK_EVERY_S: Final = 5.0
-"""From one look to the next; look by look the limits below are passed."""
+"""From one look to the next."""
 _NOT_READY_AFTER_S: Final = 10.0
 _STALLED_AFTER_S: Final = 18.0
 """Records wait so long in a partition of ours, and we are not busy: we are stuck."""
@@ -76,9 +76,14 @@ class StallDetector:
         self._unowned_limit_s = max(_GROUP_LIMIT_S, 2 * session_timeout_s) + _GROUP_MARGIN_S
         self._patience = 1
         self._rebuilds = 0
+        self._was_let_in = False
         self._last_at_s: float | None = None
         self._joining_since_s: float | None = None
         self._standing: dict[Partition, tuple[int, float]] = {}
+
+    def begin(self) -> None:
+        """Note that a new consumer joins: until it is let in, the worker is not ready."""
+        self._was_let_in = False
 
     def forget(self) -> None:
         """Begin to measure anew: servers were away, or the worker begins anew itself."""
@@ -112,12 +117,15 @@ class StallDetector:
                 self._standing[partition] = (offset, known[1] if known and same else look.at_s)
         if look.owned is not None:
             self._joining_since_s = None
+            self._was_let_in = True
         elif self._joining_since_s is None:
             self._joining_since_s = look.at_s
 
     def _judge_joining(self, look: Look) -> Verdict:
         waited_s = look.at_s - (self._joining_since_s or look.at_s)
-        problem = f"no partitions assigned yet, for {waited_s:.0f} s"
+        problem = f"no partitions assigned for {waited_s:.0f} s"
+        if self._was_let_in and waited_s < _NOT_READY_AFTER_S:
+            return Verdict()  # a rebalance
         if waited_s < self._joining_limit_s * self._patience:
             return Verdict(problem)
         self._be_patient()

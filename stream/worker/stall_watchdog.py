@@ -74,6 +74,7 @@ class StallWatchdog:
         self._ask_database = BoundedCheck(self._read_state, _LIMIT_S)
         self._ask_cluster = BoundedCheck(partial(read_cluster_id, self._kafka), _LIMIT_S)
         self._ask_held = BoundedCheck(self._read_held, 2 * _LIMIT_S)
+        self._to_ask: list[Partition] = []
         self._beyond: frozenset[Partition] = frozenset()
         self._away: str | None = None
         self.problem: str | None = "starting"
@@ -86,6 +87,7 @@ class StallWatchdog:
         while not stop.is_set():
             state = await self._read()
             if state is not None:
+                self._detector.begin()
                 self.problem = "no partitions assigned yet"
                 return state.generation
             await pause(stop, _RETRY_S)
@@ -105,7 +107,8 @@ class StallWatchdog:
                     return
                 if await self._look(app, before, state):
                     return
-            await asyncio.sleep(LOOK_EVERY_S)
+            joining = app.owned_partitions() is None
+            await asyncio.sleep(_RETRY_S if joining else LOOK_EVERY_S)
 
     async def _look(self, app: Watched, before: Mapping[Partition, int], state: TopicState) -> bool:
         """Take one look; return whether the app must be built anew."""

@@ -222,6 +222,7 @@ class ApacheKafka:
 
     def __init__(self, user: User | None = None) -> None:
         self.user = user
+        self._cluster_id = secrets.token_hex(11)
 
     def __enter__(self) -> Self:
         jars = fetch()
@@ -299,9 +300,11 @@ class ApacheKafka:
         self._child.process.kill()
         self._child.process.wait()
 
-    def wipe(self) -> None:
-        """Delete what a killed broker holds, so that it comes back as another cluster."""
+    def wipe(self, *, same_id: bool) -> None:
+        """Delete what a killed broker holds; it comes back empty, as another cluster or not."""
         shutil.rmtree(self._home / "data")
+        if not same_id:
+            self._cluster_id = secrets.token_hex(11)
         self._format(self._java, self._home / "server.properties")
 
     def start_again(self) -> None:
@@ -315,8 +318,7 @@ class ApacheKafka:
 
     def _format(self, java: list[str], configuration: Path) -> None:
         """Prepare the storage, the user included."""
-        cluster = secrets.token_hex(11)
-        command = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}"]
+        command = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster_id}"]
         if self.user is not None:
             command.append(
                 f"--add-scram=SCRAM-SHA-512=[name={self.user.name},password={self.user.password}]"

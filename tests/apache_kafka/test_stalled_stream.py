@@ -165,19 +165,20 @@ def test_a_partition_for_which_no_fetch_is_sent_is_fetched_again(
     assert_rows_are_undisturbed(installation, messages)
 
 
-def test_a_cluster_that_comes_back_as_another_one_ends_the_worker_until_somebody_decides(
-    installation: Settings, broker: ApacheKafka, guardian: Guardian, tmp_path: Path
+@pytest.mark.parametrize("same_id", [False, True], ids=["other-id", "same-id"])
+def test_a_cluster_that_comes_back_empty_ends_the_worker_until_somebody_decides(
+    installation: Settings, broker: ApacheKafka, guardian: Guardian, tmp_path: Path, same_id: bool
 ) -> None:
     """What the new cluster holds at low offsets must not pass for what was processed before."""
-    messages = messages_of(20)
-    half = len(messages) // 2
+    messages = messages_of(20)[:12]
+    half = 8
     topic = Topics.named(installation.kafka.topic_prefix).fixes
     with Service("worker", installation, guardian, tmp_path) as worker:
         produce(installation, messages[:half])
         wait_for_count(installation, half, [worker])
         wait_for(worker.is_ready, limit_s=30, what="it knows the cluster", who=[worker])
         broker.kill()
-        broker.wipe()
+        broker.wipe(same_id=same_id)
         broker.start_again()
         asyncio.run(create_topics(installation.kafka))
         produce(installation, messages[half:])

@@ -122,6 +122,24 @@ def test_a_group_that_lets_nobody_in_is_left_within_a_minute_and_ever_more_patie
         assert len(steps) <= 6
 
 
+def test_a_rebalance_does_not_make_a_worker_unready_that_was_let_in_before() -> None:
+    stream = Stream(owned=None)
+    stream.look_for(5)
+    assert stream.problem is not None
+    stream.owned = frozenset({OURS})
+    stream.look_for(5)
+    stream.owned = None
+    stream.look_for(10)
+    assert stream.problem is None
+    stream.look_for(10)
+    assert stream.problem is not None
+    stream.owned = frozenset({OURS})
+    stream.detector.begin()
+    stream.owned = None
+    stream.look_for(5)
+    assert stream.problem is not None
+
+
 def test_a_session_that_runs_out_is_waited_for_before_a_group_is_left() -> None:
     stream = Stream(owned=None, session_s=45)
     assert stream.look_for(45) == []
