@@ -167,7 +167,12 @@ def test_a_partition_for_which_no_fetch_is_sent_is_fetched_again(
 
 @pytest.mark.parametrize("same_id", [False, True], ids=["other-id", "same-id"])
 def test_a_cluster_that_comes_back_empty_ends_the_worker_until_somebody_decides(
-    installation: Settings, broker: ApacheKafka, guardian: Guardian, tmp_path: Path, same_id: bool
+    installation: Settings,
+    broker: ApacheKafka,
+    guardian: Guardian,
+    tmp_path: Path,
+    *,
+    same_id: bool,
 ) -> None:
     """What the new cluster holds at low offsets must not pass for what was processed before."""
     messages = messages_of(20)[:12]
