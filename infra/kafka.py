@@ -122,6 +122,20 @@ async def create_topics(settings: KafkaSettings) -> None:
         await admin.close()
 
 
+async def read_cluster_id(settings: KafkaSettings) -> str:
+    """Return the id of the cluster that answers: another one after its disks were wiped.
+
+    Raises `aiokafka.errors.KafkaError` when none does. It waits as long as the broker keeps it
+    waiting: give it a limit.
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        await admin.start()
+        return str((await admin.describe_cluster())["cluster_id"])
+    finally:
+        await admin.close()
+
+
 class Held(NamedTuple):
     """What a broker holds of a partition: from `earliest` on, the next record will be `end`."""
 

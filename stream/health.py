@@ -7,15 +7,21 @@ import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final
+from weakref import WeakKeyDictionary, ref
 
 import psycopg
 import uvicorn
+from aiokafka.errors import KafkaError
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from psycopg_pool import PoolTimeout
 
 from infra.database.pool import Pool
+from infra.kafka import read_cluster_id
+from infra.settings import KafkaSettings
+from stream.bounded_check import BoundedCheck
 
 Problem = Callable[[], Awaitable[str | None]]
 """Says why the process is not ready, or None."""
@@ -24,17 +30,60 @@ READY: Final = Gauge(
     "fleetpulse_ready", "1 if the last answer of /readyz was ready, else 0; NaN before it is asked"
 )
 READY.set(math.nan)
-_DATABASE_LIMIT_S: Final = 2.0
+_LIMIT_S: Final = 2.0
+"""Of a whole check: who probes a process waits no longer than some seconds."""
+
+
+_database_checks: Final[WeakKeyDictionary[Pool, BoundedCheck[None]]] = WeakKeyDictionary()
 
 
 async def database_problem(pool: Pool) -> str | None:
-    """Return why the database cannot be used, or None: it answers and knows our tables."""
+    """Return why the database cannot be used, or None: it answers and knows our tables.
+
+    Returns within two seconds, and uses one connection of the pool at most, also while the
+    database takes questions and never answers.
+    """
+    check = _database_checks.get(pool)
+    if check is None:
+        # Only weakly: the check must not keep the pool that it is found by.
+        check = BoundedCheck(partial(_ask_database, ref(pool)), _LIMIT_S)
+        _database_checks[pool] = check
     try:
-        async with pool.connection(timeout=_DATABASE_LIMIT_S) as connection:
-            await connection.execute("SELECT 1 FROM plan LIMIT 1")
-    except (psycopg.Error, PoolTimeout) as away:
+        await check()
+    except (psycopg.Error, PoolTimeout, OSError) as away:
         return f"database: {away}"
     return None
+
+
+async def _ask_database(reference: ref[Pool]) -> None:
+    pool = reference()
+    if pool is not None:
+        async with pool.connection(timeout=_LIMIT_S) as connection:
+            await connection.execute("SELECT 1 FROM plan LIMIT 1")
+
+
+def broker_check(settings: KafkaSettings) -> Problem:
+    """Return a check of the broker, which says within two seconds why it cannot be used."""
+    check = BoundedCheck(partial(read_cluster_id, settings), _LIMIT_S)
+
+    async def problem() -> str | None:
+        try:
+            await check()
+        except (KafkaError, OSError) as away:
+            return f"kafka: {away}"
+        return None
+
+    return problem
+
+
+def first_of(*problems: Problem) -> Problem:
+    """Return a check that asks all of these at once and tells the first one's problem."""
+
+    async def problem() -> str | None:
+        answers = await asyncio.gather(*(ask() for ask in problems))
+        return next((answer for answer in answers if answer is not None), None)
+
+    return problem
 
 
 def add_probes(app: FastAPI, problem: Problem) -> None:

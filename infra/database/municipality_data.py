@@ -19,7 +19,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 SHARED: Final = frozenset(
-    {"alembic_version", "service_role", "stream_progress", "tracker_revision"}
+    {"alembic_version", "consumer_group", "service_role", "stream_progress", "tracker_revision"}
 )
 """Tables of the installation, in which nothing is anybody's."""
 

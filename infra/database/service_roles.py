@@ -54,6 +54,7 @@ WRITES: Final[Mapping[Service, Mapping[str, str]]] = {
             ),
             _ALL,
         ),
+        "consumer_group": "SELECT, INSERT, UPDATE",
         "dead_letter": "SELECT, INSERT, UPDATE",
         # Vehicles that nobody has entered are noted when they are first seen.
         "vehicle": "SELECT, INSERT",

@@ -142,6 +142,11 @@ class EmbeddedPostgres:
             return False
         return True
 
+    @property
+    def child(self) -> Child:
+        """The server's process."""
+        return self._child
+
     def stop(self) -> None:
         """Stop the server; open connections are cut."""
         self._child.stop(how=signal.SIGINT)

@@ -62,13 +62,20 @@ class Child:
         lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join(lines[-_TAIL_LINES:])
 
+    def ended(self) -> str | None:
+        """Return how the child ended, with the end of its log; None while it runs."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        return f"{self.name} ended {how}:\n{self.tail()}"
+
     def wait_until(self, ready: Callable[[], bool], *, limit_s: float) -> None:
         """Wait until `ready()`. Raises `ChildFailedError` when the child ends or time runs out."""
         deadline = time.monotonic() + limit_s
         while not ready():
-            code = self.process.poll()
-            if code is not None:
-                raise ChildFailedError(f"{self.name} ended with code {code}:\n{self.tail()}")
+            if (end := self.ended()) is not None:
+                raise ChildFailedError(end)
             if time.monotonic() > deadline:
                 raise ChildFailedError(
                     f"{self.name} was not ready within {limit_s:g} s:\n{self.tail()}"

@@ -8,6 +8,7 @@ from typing import Self
 from infra.embedded.directory import Account, make_run_directory
 from infra.embedded.guardian import Guardian
 from infra.embedded.postgres import EmbeddedPostgres
+from infra.embedded.process import Child
 from infra.embedded.tansu import EmbeddedBroker
 
 
@@ -33,6 +34,11 @@ class EmbeddedServers:
             self.guardian.close()
             raise
         return self
+
+    @property
+    def children(self) -> tuple[Child, Child]:
+        """The processes of broker and database."""
+        return self.broker.child, self.postgres.child
 
     def __exit__(self, *_: object) -> None:
         try:

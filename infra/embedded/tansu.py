@@ -37,12 +37,12 @@ def _program(directory: Path) -> Path:
 
 
 class EmbeddedBroker:
-    """A running broker. What it holds is gone when it stops."""
+    """A running broker, on a free port unless one is given. What it holds is gone when it stops."""
 
-    def __init__(self, directory: Path, guardian: Guardian) -> None:
+    def __init__(self, directory: Path, guardian: Guardian, port: int | None = None) -> None:
         program = _program(directory)
         for attempt in range(1, _START_TRIES + 1):
-            self._port = free_port()
+            self._port = port or free_port()
             address = f"tcp://127.0.0.1:{self._port}"
             self._child = Child(
                 "broker",
@@ -75,6 +75,11 @@ class EmbeddedBroker:
         except OSError:
             return False
         return True
+
+    @property
+    def child(self) -> Child:
+        """The server's process."""
+        return self._child
 
     def stop(self) -> None:
         """Stop the broker."""

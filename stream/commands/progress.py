@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from infra.database.consumer_group import reset_progress
 from infra.kafka import Topics
 from infra.lag import Lag, Progress, read_all_progress, read_lag
 from infra.settings import Settings
@@ -101,3 +102,13 @@ def set_(
             f"{topic}[{partition}] has no progress; see `fleetpulse progress show`"
         )
     typer.echo(f"{topic}[{partition}] continues at {offset}")
+
+
+@progress.command("reset")
+def reset(topic: Annotated[str, typer.Argument()]) -> None:
+    """Begin a topic at its earliest records, after the Kafka cluster or the topic was replaced.
+
+    What Kafka still holds is read again, and recognised where it was processed before.
+    """
+    count = with_connection(lambda connection: reset_progress(connection, topic))
+    typer.echo(f"{topic}: {count} partitions begin at their earliest record")

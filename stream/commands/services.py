@@ -48,26 +48,27 @@ def ingest(
 def worker() -> None:
     """Turn fixes into timelines, trips and usage; start as many as there are partitions."""
     from stream.worker.run import run_worker
+    from stream.worker.stall_watchdog import ClusterReplacedError, StalledError
     from stream.worker.writer import OffsetGapError
 
     settings = Settings()
     try:
         process.run(lambda stop: run_worker(settings, stop))
-    except OffsetGapError:  # has been logged with its remedy
+    except (ClusterReplacedError, OffsetGapError, StalledError):  # has been logged, and why
         raise typer.Exit(1) from None
 
 
 def planner() -> None:
     """Propose where vehicles should stand: on schedule, on drift and on request."""
     from infra.database.pool import make_pool
-    from stream.health import database_problem, probes
+    from stream.health import broker_check, database_problem, first_of, probes
     from stream.planner.run import run_planner
 
     settings = Settings()
 
     async def main(stop: asyncio.Event) -> None:
         async with make_pool(settings, max_size=1) as pool:
-            problem = partial(database_problem, pool)
+            problem = first_of(partial(database_problem, pool), broker_check(settings.kafka))
             async with probes(problem, settings.metrics_host, settings.metrics_port):
                 await run_planner(settings, stop)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -94,6 +95,7 @@ class Play:
         self._pool = pool
         self._console = console
         self._accepted = 0
+        self._counted = 0
         self._rejected: list[str] = []
 
     async def run(self, wanted: SimulationConfig) -> Played:
@@ -119,7 +121,7 @@ class Play:
                 return await self._push(fleet, keys, progress, pushed)
             finally:
                 watching.cancel()
-                progress.update(rows, total=self._accepted, completed=self._committed())
+                progress.update(rows, total=self._accepted, completed=await self._committed())
 
     async def _enter(self, fleet: SimulatedFleet) -> dict[str, str]:
         keys = {}
@@ -206,8 +208,20 @@ class Play:
         )
         self._accepted += result.accepted
 
-    def _committed(self) -> int:
-        """Return how many fixes the workers have committed, by their own count."""
+    async def _committed(self) -> int:
+        """Return how many fixes the workers have committed, by their own count.
+
+        Where one was started again, its count began anew, and the rows are counted.
+        """
+        if not self._stack.restarts:
+            with contextlib.suppress(OSError):  # it has ended, and may be started again
+                self._counted = await asyncio.to_thread(self._count_of_workers)
+            return self._counted
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute("SELECT count(*) FROM fix")
+            return int((await cursor.fetchone() or (0,))[0])
+
+    def _count_of_workers(self) -> int:
         total = 0.0
         for url in self._stack.worker_urls:
             with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:  # noqa: S310
@@ -223,7 +237,7 @@ class Play:
     async def _drained(self) -> None:
         """Wait until every accepted fix is in a row or a dead letter."""
         deadline = time.monotonic() + _DRAIN_LIMIT_S
-        while (committed := await asyncio.to_thread(self._committed)) < self._accepted:
+        while (committed := await self._committed()) < self._accepted:
             if time.monotonic() > deadline:
                 raise DemoFailedError(
                     f"{self._accepted - committed} of {self._accepted} accepted fixes are not in "
@@ -291,9 +305,7 @@ class Play:
 
     async def _watch(self, progress: Progress, rows: TaskID, plans: TaskID) -> None:
         while True:
-            progress.update(
-                rows, completed=await asyncio.to_thread(self._committed), total=self._accepted
-            )
+            progress.update(rows, completed=await self._committed(), total=self._accepted)
             progress.update(plans, completed=len(await self._plans()))
             await asyncio.sleep(_POLL_S)
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from infra.database.pool import Pool, make_pool
 from infra.database.readers import grant_reader
@@ -21,6 +22,7 @@ from stream.demo.followed import show_followed
 from stream.demo.play import DemoFailedError, Play, Played, config
 from stream.demo.stack import ChildFailedError, Stack
 from stream.demo.studies import study
+from stream.demo.supervisor import Supervisor
 from stream.vendor import VendorError
 
 _READER: Final = "fleetpulse_reader"
@@ -58,7 +60,10 @@ def run_demo(fleet: Fleet) -> None:
 
         async def main(stop: asyncio.Event) -> None:
             async with _pool(stack) as pool:
-                await _unless_stopped(_play(stack, pool, console, fleet), stop)
+                playing = Supervisor(stack, console, restart=False).guard(
+                    _play(stack, pool, console, fleet)
+                )
+                await _unless_stopped(playing, stop)
 
         _run(main, console)
     console.print(
@@ -75,14 +80,22 @@ def run_up(fleet: Fleet | None) -> None:
 
         async def main(stop: asyncio.Event) -> None:
             async with _pool(stack) as pool:
-                if fleet is not None:
-                    await _unless_stopped(_play(stack, pool, console, fleet), stop)
-                if not stop.is_set():
-                    await _show_doors(stack, pool, console)
-                    await stop.wait()
+                work = _play_and_stay(stack, pool, console, fleet, stop)
+                await Supervisor(stack, console, restart=True).guard(work)
 
         _run(main, console)
     console.print("stopped; nothing is left")
+
+
+async def _play_and_stay(
+    stack: Stack, pool: Pool, console: Console, fleet: Fleet | None, stop: asyncio.Event
+) -> None:
+    """Play with the fleet, if there is one; then say where the doors are until asked to stop."""
+    if fleet is not None:
+        await _unless_stopped(_play(stack, pool, console, fleet), stop)
+    if not stop.is_set():
+        await _show_doors(stack, pool, console)
+        await stop.wait()
 
 
 @contextlib.contextmanager
@@ -95,7 +108,7 @@ def _stack(console: Console, fleet: Fleet | None) -> Iterator[Stack]:
             stack = exits.enter_context(Stack(workers=1, partitions=4, extra=_hurry(fleet)))
             kept = exits.pop_all()
     except ChildFailedError as error:
-        console.print(f"[red]{error}[/]", highlight=False)
+        console.print(f"[red]{escape(str(error))}[/]", highlight=False)
         raise typer.Exit(1) from None
     with kept:
         yield stack
@@ -110,6 +123,9 @@ async def _pool(stack: Stack) -> AsyncIterator[Pool]:
 def _run(main: Callable[[asyncio.Event], Awaitable[None]], console: Console) -> None:
     try:
         process.run(main)
+    except ChildFailedError as error:
+        console.print(f"[red]{escape(str(error))}[/]", highlight=False)
+        raise typer.Exit(1) from None
     except (DemoFailedError, VendorError) as error:
         console.print(f"[red]the loop did not close:[/] {error}", highlight=False)
         raise typer.Exit(1) from None

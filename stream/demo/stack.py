@@ -8,8 +8,9 @@ import secrets
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from http import HTTPStatus
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -46,6 +47,9 @@ class Stack:
         self.ingest_url = ""
         self.worker_urls: list[str] = []
         self.children: dict[str, Child] = {}
+        self.restarts = 0
+        """How often a service was started again: its counters then began anew."""
+        self._starts: dict[str, Callable[[], Child]] = {}
         self._role_urls: dict[Service, str] = {}
 
     def __enter__(self) -> Self:
@@ -76,9 +80,9 @@ class Stack:
         ports = {"ingest": free_port(), "planner": free_port()}
         ports |= {f"worker-{number}": free_port() for number in range(1, self._workers + 1)}
         for name, port in ports.items():
-            child = self._start(name, port)
-            self.children[name] = child
-            exits.callback(child.stop)
+            self._starts[name] = partial(self._start, name, port)
+            self.children[name] = self._starts[name]()
+            exits.callback(lambda name=name: self.children[name].stop())  # type: ignore[misc]
         for name, port in ports.items():
             url = f"http://127.0.0.1:{port}"
             self.children[name].wait_until(lambda url=url: is_ready(url), limit_s=_READY_LIMIT_S)  # type: ignore[misc]
@@ -86,6 +90,11 @@ class Stack:
         self.worker_urls = [
             f"http://127.0.0.1:{port}" for name, port in ports.items() if name.startswith("worker")
         ]
+
+    def start_again(self, name: str) -> None:
+        """Start a service that has ended, where it was."""
+        self.restarts += 1
+        self.children[name] = self._starts[name]()
 
     async def _make_service_roles(self) -> dict[Service, str]:
         """Make a role for each service, as an installation has; return how each connects."""

@@ -53,6 +53,8 @@ async def listen(settings: Settings, news: News) -> None:
     while True:
         try:
             async with _consumer(settings) as consumer:
+                if failures:
+                    _log.info("broker answers again", failures=failures)
                 failures = 0
                 news.of(None)  # what came while nobody listened
                 async for message in consumer:
@@ -60,10 +62,10 @@ async def listen(settings: Settings, news: News) -> None:
         except Exception as error:  # noqa: BLE001 - counted if it is no outage, and tried again
             wait_s = backoff_s(failures)
             failures += 1
-            if is_away(error):
-                _log.warning("broker away", error=repr(error), retry_in_s=wait_s)
-            else:
+            if not is_away(error):
                 count_fault("planner-listens", error, retry_in_s=wait_s)
+            elif failures == 1:
+                _log.warning("broker away", error=repr(error))
             await asyncio.sleep(wait_s)
 
 

@@ -65,6 +65,8 @@ async def _lead(settings: Settings, news: News) -> None:
     while True:
         try:
             async with await connect(settings) as connection:
+                if failures:
+                    _log.info("database answers again", failures=failures)
                 failures = 0
                 await _wait_to_lead(connection)
                 LEADER.set(1)
@@ -76,10 +78,10 @@ async def _lead(settings: Settings, news: News) -> None:
             LEADER.set(0)
             wait_s = backoff_s(failures)
             failures += 1
-            if is_away(error):
-                _log.warning("database away or refusing", error=repr(error), retry_in_s=wait_s)
-            else:
+            if not is_away(error):
                 count_fault("planner-leads", error, retry_in_s=wait_s)
+            elif failures == 1:
+                _log.warning("database away or refusing", error=repr(error))
             await asyncio.sleep(wait_s)
         finally:
             LEADER.set(0)

@@ -39,18 +39,25 @@ _log: Final = structlog.get_logger(__name__)
 
 
 class Health:
-    """What the worker says of itself: ready, or why not; and what ended it."""
+    """What the worker says of itself: ready, or what it waits for; and what ended it."""
 
     def __init__(self) -> None:
-        self.problem: str | None = "no partitions assigned yet"
+        self.problem: str | None = None
         self.fatal: Exception | None = None
         self.ended = asyncio.Event()
+        self.is_writing = False
+        self.is_stuck = False
+        """Faust did not stop when it was asked to: its threads may go on."""
 
     def end(self, error: Exception) -> None:
         """Stop the worker, loudly."""
         self.problem = str(error)
         self.fatal = error
         self.ended.set()
+
+
+class StreamCrashedError(RuntimeError):
+    """Faust crashed; its reason is the cause."""
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -113,6 +120,22 @@ class WorkerApp(faust.App):
     def _create_directories(self) -> None:
         """Create none: Faust's tables, which would live there, are not used."""
 
+    def owned_partitions(self) -> frozenset[Partition] | None:
+        """Return the partitions that the group gives us; None while it has not let us in."""
+        thread = getattr(self._consumer, "_thread", None)
+        consumer = getattr(thread, "_consumer", None)
+        if consumer is None or consumer._subscription.reassignment_in_progress:  # noqa: SLF001 - not told otherwise
+            return None
+        return frozenset(Partition(place.topic, place.partition) for place in consumer.assignment())
+
+    def is_busy(self) -> bool:
+        """Return whether a batch is being written."""
+        return self.health.is_writing
+
+    def waits_for(self) -> str | None:
+        """Return what the app says that it waits for, such as the database."""
+        return self.health.problem
+
     async def starting_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return where to read from; waits for database and broker, ends the worker on a gap."""
         delay_s = RETRY_FIRST_S
@@ -124,18 +147,23 @@ class WorkerApp(faust.App):
                 self.health.end(gap)
                 await asyncio.Event().wait()
             except (psycopg.Error, PoolTimeout, KafkaError, OSError) as away:
+                if self.health.problem is None:
+                    _log.warning("no positions yet", reason=repr(away))
                 self.health.problem = f"no positions yet: {away!r}"
-                _log.warning("no positions yet", reason=str(away), retry_s=delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_LONGEST_S)
 
 
-def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
-    """Return the app of one worker. Call it in the event loop that will run it."""
+def make_app(settings: Settings, pool: Pool, health: Health, generation: int = 0) -> WorkerApp:
+    """Return the app of one worker, in the consumer group of this generation.
+
+    Call it in the event loop that will run it.
+    """
     tolerant_records.install()
     topics = Topics.named(settings.kafka.topic_prefix)
+    group = f"{settings.kafka.topic_prefix}-worker"
     app = WorkerApp(
-        f"{settings.kafka.topic_prefix}-worker",
+        f"{group}-{generation}" if generation else group,
         broker=[
             f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")
         ],
@@ -172,7 +200,11 @@ def make_app(settings: Settings, pool: Pool, health: Health) -> WorkerApp:
         async for events in stream.take_events(
             settings.worker_batch_messages, within=settings.worker_batch_wait_ms / 1000
         ):
-            await committer.take([event.message for event in events])
+            health.is_writing = True
+            try:
+                await committer.take([event.message for event in events])
+            finally:
+                health.is_writing = False
 
     return app
 
@@ -208,6 +240,7 @@ async def running(app: WorkerApp) -> AsyncIterator[None]:
                 await app.stop()
         except TimeoutError:
             # What is committed is in the database; the rest will be delivered again.
+            app.health.is_stuck = True
             _log.warning("the stream did not stop in time", limit_s=_STOP_LIMIT_S)
 
 
@@ -220,4 +253,6 @@ async def _live(app: WorkerApp) -> None:
         return
     while not app.crashed:  # noqa: ASYNC110 - Faust offers no event for it
         await asyncio.sleep(0.2)
-    app.health.end(RuntimeError(f"the stream crashed: {app.crash_reason!r}"))
+    crash = StreamCrashedError(f"the stream crashed: {app.crash_reason!r}")
+    crash.__cause__ = app.crash_reason
+    app.health.end(crash)

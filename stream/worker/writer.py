@@ -126,7 +126,8 @@ class Writer:
                     f"{partition.topic}[{partition.partition}] ends at offset {end}, "
                     f"but {offset} records of it were processed: this is another topic of the "
                     "same name; set FLEETPULSE_KAFKA_TOPIC_PREFIX, or, where the broker was "
-                    "replaced, move the progress with `fleetpulse progress set`"
+                    "replaced and what it held is given up: "
+                    f"fleetpulse progress reset {partition.topic}"
                 )
         if missing := set(partitions) - stored.keys():
             starts = {partition: held[partition].earliest for partition in missing}

@@ -222,6 +222,7 @@ class ApacheKafka:
 
     def __init__(self, user: User | None = None) -> None:
         self.user = user
+        self._cluster_id = secrets.token_hex(11)
 
     def __enter__(self) -> Self:
         jars = fetch()
@@ -265,12 +266,8 @@ class ApacheKafka:
             configuration.touch(mode=0o600)
             configuration.write_text(_properties(home, ports, self._certificates))
             self._format(java, configuration)
-            child = Child(
-                "kafka",
-                [*java, "kafka.Kafka", str(configuration)],
-                guardian=self._guardian,
-                directory=home,
-            )
+            self._java, self._home = java, home
+            child = self._run_server()
             try:
                 child.wait_until(
                     lambda child=child: _STARTED in child.log.read_text(errors="replace"),  # type: ignore[misc]
@@ -285,10 +282,43 @@ class ApacheKafka:
                 return child, ports[0]
         raise AssertionError("unreachable: the last try returns or raises")
 
+    def _run_server(self) -> Child:
+        return Child(
+            "kafka",
+            [*self._java, "kafka.Kafka", str(self._home / "server.properties")],
+            guardian=self._guardian,
+            directory=self._home,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Return the broker's process id."""
+        return self._child.process.pid
+
+    def kill(self) -> None:
+        """Kill the broker; what it holds stays on disk."""
+        self._child.process.kill()
+        self._child.process.wait()
+
+    def wipe(self, *, same_id: bool) -> None:
+        """Delete what a killed broker holds; it comes back empty, as another cluster or not."""
+        shutil.rmtree(self._home / "data")
+        if not same_id:
+            self._cluster_id = secrets.token_hex(11)
+        self._format(self._java, self._home / "server.properties")
+
+    def start_again(self) -> None:
+        """Start a killed broker again, on the same port."""
+        child = self._child = self._run_server()
+        before = child.log.read_text(errors="replace").count(_STARTED)
+        child.wait_until(
+            lambda: child.log.read_text(errors="replace").count(_STARTED) > before,
+            limit_s=_START_LIMIT_S,
+        )
+
     def _format(self, java: list[str], configuration: Path) -> None:
         """Prepare the storage, the user included."""
-        cluster = secrets.token_hex(11)
-        command = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}"]
+        command = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster_id}"]
         if self.user is not None:
             command.append(
                 f"--add-scram=SCRAM-SHA-512=[name={self.user.name},password={self.user.password}]"
