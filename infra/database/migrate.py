@@ -16,7 +16,7 @@ from infra.database.service_roles import Service, grant_statements
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 _LOCK_ID: Final = 7_300_021  # any constant: all migrating processes must agree on it
 
-# A revision may have added a view: readers that there are may read it from now on.
+# A revision may have added a relation: readers that there are may read it from now on.
 _RENEW_READERS: Final = """
 DO $$
 DECLARE reader_role name;
@@ -26,6 +26,7 @@ BEGIN
         JOIN pg_catalog.pg_roles ON rolname = role_name
     LOOP
         EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA reader TO %I', reader_role);
+        EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA reader TO %I', reader_role);
     END LOOP;
 END $$
 """
