@@ -86,6 +86,69 @@ CREATE VIEW tenants.plan_move AS
 SELECT p.municipality_id, t.* FROM public.plan_move t JOIN public.plan p USING (plan_id);
 """
 
+# As in 0016 but for one line: trips of a vehicle do not overlap, so that those of a day are the last
+# one that has begun before it and what follows. A function computes all columns, asked for or not.
+_SECONDS = (
+    "(SELECT coalesce(sum(extract(epoch FROM upper(x) - lower(x))), 0) FROM unnest({}) AS x) AS {}"
+)
+_PARTS = {
+    "available_s": "w.available",
+    "used_available_s": "w.available * u.used",
+    "away_available_s": "w.available * a.away",
+    "used_s": "u.used",
+    "away_s": "a.away",
+}
+UTILISATION = f"""
+CREATE OR REPLACE VIEW utilisation_day AS
+WITH span AS MATERIALIZED (SELECT municipality_id, until FROM observed_span)
+SELECT v.municipality_id, v.vehicle_id, d.started_at AS day, d.local_day, d.week, d.month,
+       d.holiday, {", ".join(_SECONDS.format(part, name) for name, part in _PARTS.items())},
+       h.driving_s, h.idling_s, h.distance_m, h.trip_count, h.trip_count > 0 AS is_used
+FROM vehicle v
+JOIN vehicle_state s USING (vehicle_id)
+JOIN span o USING (municipality_id)
+JOIN local_day d ON d.municipality_id = v.municipality_id
+    AND d.ended_at > s.first_recorded_at AND d.started_at < greatest(o.until, s.last_recorded_at)
+    AND (d.local_day <= coalesce(v.in_service_until, 'infinity')
+         OR d.started_at <= s.last_recorded_at)
+-- By its key for each vehicle and day: as an ordinary join, whole years would be read.
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN v.in_service_until < d.local_day THEN '{{}}'
+                ELSE c.during * tstzmultirange(tstzrange(
+                    s.first_recorded_at, greatest(o.until, s.last_recorded_at)))
+           END AS available
+    FROM available_time c
+    WHERE c.municipality_id = v.municipality_id AND c.vehicle_type = v.vehicle_type
+      AND c.local_day = d.local_day
+    OFFSET 0
+) w
+-- On the left of joins that cannot lose a row: a query that does not ask for them skips them.
+LEFT JOIN LATERAL (
+    SELECT coalesce(range_agg(tstzrange(t.started_at, t.ended_at)), '{{}}')
+               * tstzmultirange(tstzrange(d.started_at, d.ended_at)) AS used
+    FROM trip t
+    WHERE t.vehicle_id = v.vehicle_id AND t.started_at < d.ended_at
+      AND t.started_at >= coalesce((
+          SELECT max(p.started_at) FROM trip p
+          WHERE p.vehicle_id = v.vehicle_id AND p.started_at <= d.started_at), d.started_at)
+      AND tstzrange(t.started_at, t.ended_at) && tstzrange(d.started_at, d.ended_at)
+) u ON true
+LEFT JOIN LATERAL (
+    SELECT coalesce(range_agg(tstzrange(r.started_at, r.ended_at)), '{{}}')
+               * tstzmultirange(tstzrange(d.started_at, d.ended_at)) AS away
+    FROM away_time r
+    WHERE r.vehicle_id = v.vehicle_id
+      AND tstzrange(r.started_at, r.ended_at) && tstzrange(d.started_at, d.ended_at)
+) a ON true
+LEFT JOIN LATERAL (
+    SELECT coalesce(sum(n.driving_s), 0) AS driving_s, coalesce(sum(n.idling_s), 0) AS idling_s,
+           coalesce(sum(n.distance_m), 0) AS distance_m,
+           coalesce(sum(n.trip_count), 0) AS trip_count
+    FROM usage_hour n
+    WHERE n.vehicle_id = v.vehicle_id AND n.hour >= d.started_at AND n.hour < d.ended_at
+) h ON true;
+"""
+
 # A rollup is summed up from its parts that lie within the range: bounds on the bucket itself are
 # an expression of a zone, which neither an index nor a chunk knows.
 LONGEST = {"day": "2 days", "week": "9 days", "month": "33 days"}
@@ -177,6 +240,7 @@ def _publish_rollup(bucket: str) -> None:
 def upgrade() -> None:
     """Put a function in the place of each view that readers have."""
     op.execute(SCHEMA)
+    op.execute(UTILISATION)
     connection = op.get_bind()
     timescale.choose(connection).usage_parts(("away_s",))
     for name, time in OF_MUNICIPALITIES.items():
