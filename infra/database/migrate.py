@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, pool, text
 
+from infra.database import exposure
 from infra.database.service_roles import Service, grant_statements
 
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
@@ -36,7 +37,8 @@ def migrate(conninfo: str, revision: str = "head") -> None:
     """Apply all pending revisions, or those up to one, in one transaction.
 
     An advisory lock makes a second process wait and then find nothing to do; the server frees it
-    when the holder dies. Raises `sqlalchemy.exc.DBAPIError` when the database refuses.
+    when the holder dies. A superuser also closes what the server tells everybody
+    (`infra.database.exposure`). Raises `sqlalchemy.exc.DBAPIError` when the database refuses.
     """
     engine = create_engine(
         "postgresql+psycopg://",
@@ -51,6 +53,7 @@ def migrate(conninfo: str, revision: str = "head") -> None:
         command.upgrade(config, revision)
         connection.execute(text(_RENEW_READERS))
         _renew_service_roles(connection)
+        exposure.close(connection)
 
 
 def newest_revision() -> str:

@@ -37,6 +37,11 @@ _SETTINGS: Final = {
     "enable_sort": "on",
     "enable_material": "on",
     "enable_memoize": "on",
+    "seq_page_cost": "1",
+    "random_page_cost": "1.1",
+    "cpu_tuple_cost": "0.01",
+    "cpu_index_tuple_cost": "0.005",
+    "cpu_operator_cost": "0.0025",
     "jit": "off",
 }
 
@@ -98,7 +103,7 @@ def publish(
         f"CREATE VIEW reader.{name} AS SELECT * FROM reader.{name}"
         + ("()" if time is None else "('-infinity', 'infinity')"),
     ):
-        connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
 def columns(connection: Connection, relation: str) -> list[str]:
