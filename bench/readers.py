@@ -1,10 +1,10 @@
 """What it costs that a reader learns nothing of others: each panel, three ways, in one run.
 
-`python -m bench.readers` fills one of three municipalities' years on an embedded PostgreSQL and asks
-what a dashboard asks when it opens, for 28 days and for the year: through the security-barrier
-views that readers had until revision 0019, through the functions that they have now, and as plain
-SQL of an owner in a database that holds this municipality only. Processor time of the backend, the
-least of several tries; with `--json` one flat object.
+`python -m bench.readers` enters a year of three municipalities on an embedded PostgreSQL and asks
+what a dashboard of one of them asks when it opens, for 28 days and for the year: through the
+security-barrier views that readers had until revision 0019, through the functions that they have
+now, and as plain SQL of an owner in a database that holds this municipality only. Processor time
+of the backend, the least of several tries; with `--json` one flat object.
 """
 
 from __future__ import annotations

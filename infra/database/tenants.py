@@ -55,11 +55,15 @@ DECLARE
         SELECT a.municipality_id FROM public.reader_access a WHERE a.role_name = session_user);
     own_vehicles text[];
 BEGIN
-    {vehicles}
+    {bounds}{vehicles}
     RETURN QUERY {query};
 END $body$
 """
 
+# TimescaleDB reckons with bounds, and not with infinite ones.
+_BOUNDS: Final = """since := greatest(since, '0001-01-01 00:00:00+00');
+    until := least(until, '9999-12-31 00:00:00+00');
+    """
 # By their ids and not by the range of ids that begin alike: text is ordered as the database's
 # locale has it. A key that begins with the vehicle is then asked once for each, within the time.
 _VEHICLES: Final = """own_vehicles := ARRAY(
@@ -79,14 +83,14 @@ def publish(
     """Let readers have `tenants.<name>` as `reader.<name>`, in place of what had that name.
 
     With a column `time`, the function takes the first and the last instant that it may have, both
-    included, and the view shows all time. `query` is asked instead where bounds do not reach below
+    included, null for none, and the view shows all time. `query` is asked instead where bounds do not reach below
     the sums of a view: $1 and $2 are the instants, `own_vehicles` and `own_municipalities` arrays.
     `migrate` gives readers their rights on it.
     """
     own = f"t.{key} = ANY ({_OWN[key]})"
     if query is None:
         within = "" if time is None else f" AND t.{time} BETWEEN $1 AND $2"
-        query = f"SELECT t.* FROM tenants.{name} t WHERE {own}{within}"  # noqa: S608 - ours
+        query = f"SELECT t.* FROM tenants.{name} t WHERE {own}{within}"
     parameters = "" if time is None else "since timestamptz, until timestamptz"
     for statement in (
         f"DROP VIEW IF EXISTS reader.{name}",
@@ -96,6 +100,7 @@ def publish(
             parameters=parameters,
             rows=_NO_TIME if time is None else _OVER_TIME,
             settings="\n    ".join(f"SET {key} = {value}" for key, value in _SETTINGS.items()),
+            bounds="" if time is None else _BOUNDS,
             vehicles=_VEHICLES if "own_vehicles" in query else "",
             query=query,
         ),

@@ -229,21 +229,20 @@ MORE_VEHICLES, MORE_ROWS = 200, 150
 GROWN: Final = {
     "segment": (
         "INSERT INTO segment (vehicle_id, started_at, ended_at, state, distance_m, moved, "
-        "start_lat, start_lon, end_lat, end_lon, is_open) SELECT vehicle_id, at, at + interval '9 min', "
+        "start_lat, start_lon, end_lat, end_lon, is_open) "
+        "SELECT vehicle_id, at, at + interval '9 min', "
         "'parked', 0, false, 0, 0, 0, 0, false"
     ),
     "trip": (
         "INSERT INTO trip (vehicle_id, started_at, ended_at, distance_m, driving_s, idling_s, "
-        "start_lat, start_lon, end_lat, end_lon, is_open) SELECT vehicle_id, at, at + interval '9 min', 0, 0, "
-        "0, 0, 0, 0, 0, false"
+        "start_lat, start_lon, end_lat, end_lon, is_open) "
+        "SELECT vehicle_id, at, at + interval '9 min', 0, 0, 0, 0, 0, 0, 0, false"
     ),
     "round_trip": (
         "INSERT INTO round_trip (vehicle_id, started_at, ended_at, kind, distance_m, trip_count, "
         "is_open) SELECT vehicle_id, at, at + interval '9 min', 'complete', 0, 1, false"
     ),
-    "usage_hour": (
-        "INSERT INTO usage_hour SELECT vehicle_id, at, 0, 0, 3600, 0, 0, 0, 0, 0, 0"
-    ),
+    "usage_hour": ("INSERT INTO usage_hour SELECT vehicle_id, at, 0, 0, 3600, 0, 0, 0, 0, 0, 0"),
 }
 
 
@@ -390,9 +389,7 @@ def test_a_role_that_may_not_close_it_migrates_and_is_told_what_is_open(
         )
         superuser.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, owner))
         stack.callback(
-            lambda: superuser.execute(
-                sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(owner)
-            )
+            lambda: superuser.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(owner))
         )
         owners_url = re.sub(r"//[^@]+@", f"//{name}:{PASSWORD.replace(' ', '%20')}@", url)
         migrate(owners_url)

@@ -86,8 +86,8 @@ CREATE VIEW tenants.plan_move AS
 SELECT p.municipality_id, t.* FROM public.plan_move t JOIN public.plan p USING (plan_id);
 """
 
-# As in 0016 but for one line: trips of a vehicle do not overlap, so that those of a day are the last
-# one that has begun before it and what follows. A function computes all columns, asked for or not.
+# As in 0016 but for the trips: a vehicle's do not overlap, so that those of a day are the last one
+# that has begun before it and what follows. A function computes all columns, asked for or not.
 _SECONDS = (
     "(SELECT coalesce(sum(extract(epoch FROM upper(x) - lower(x))), 0) FROM unnest({}) AS x) AS {}"
 )
@@ -221,7 +221,7 @@ def _show(name: str, *, coarse: bool) -> None:
         else wanted.get(column, f"t.{column}")
         for column in tenants.columns(connection, f"reader.{name}")
     )
-    op.execute(f"CREATE VIEW tenants.{name} AS SELECT {shown} FROM public.{name} t")  # noqa: S608
+    op.execute(f"CREATE VIEW tenants.{name} AS SELECT {shown} FROM public.{name} t")
 
 
 def _publish_rollup(bucket: str) -> None:
@@ -257,10 +257,8 @@ def upgrade() -> None:
     for name in ("plan", "plan_move"):
         tenants.publish(connection, name)
     shown = ", ".join(f"t.{one}" for one in tenants.columns(connection, "reader.km_precision"))
-    op.execute(f"CREATE VIEW tenants.km_precision AS SELECT {shown} FROM public.km_precision t")  # noqa: S608
-    tenants.publish(
-        connection, "km_precision", key="vehicle_id", time="month", query=KM_PRECISION
-    )
+    op.execute(f"CREATE VIEW tenants.km_precision AS SELECT {shown} FROM public.km_precision t")
+    tenants.publish(connection, "km_precision", key="vehicle_id", time="month", query=KM_PRECISION)
 
 
 def downgrade() -> None:
