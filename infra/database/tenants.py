@@ -83,8 +83,9 @@ def publish(
     """Let readers have `tenants.<name>` as `reader.<name>`, in place of what had that name.
 
     With a column `time`, the function takes the first and the last instant that it may have, both
-    included, null for none, and the view shows all time. `query` is asked instead where bounds do not reach below
-    the sums of a view: $1 and $2 are the instants, `own_vehicles` and `own_municipalities` arrays.
+    included, null for none, and the view shows all time. `query` is asked instead where bounds do
+    not reach below the sums of a view: `$1` and `$2` are the instants, `own_vehicles` and
+    `own_municipalities` arrays.
     `migrate` gives readers their rights on it.
     """
     own = f"t.{key} = ANY ({_OWN[key]})"
