@@ -120,6 +120,15 @@ def test_a_role_that_may_not_close_it_migrates_and_is_told_what_is_open(
         )
         owners_url = re.sub(r"//[^@]+@", f"//{name}:{PASSWORD.replace(' ', '%20')}@", url)
         migrate(owners_url)
+        with psycopg.connect(owners_url, autocommit=True) as connection:
+            for municipality in ("a", "b"):
+                connection.execute(
+                    "INSERT INTO municipality (municipality_id, name) VALUES (%s, 'M')",
+                    [municipality],
+                )
+            connection.execute("INSERT INTO reader_access VALUES (session_user, 'a')")
+            rows = connection.execute("SELECT municipality_id FROM reader.municipality")
+            assert rows.fetchall() == [("a",)]
         left = [one for one in ask_exposures(owners_url) if one.closable]
         assert "everybody may read pg_stat_activity" in {one.what for one in left}
         for one in left:
