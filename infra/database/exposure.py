@@ -2,7 +2,8 @@
 
 How many rows a table has, which relations are being written to and who else is there are in views
 and functions of the server that every role may use. No right can be taken from one role alone, so
-that they are taken from all and given to `pg_monitor`, whose members watch over a server.
+that they are taken from all and given to `pg_read_all_stats`,
+whose members watch over a server.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ WITH kept AS (
       AND attname NOT IN ('relpages', 'reltuples', 'relallvisible', 'relallfrozen')
 )
 SELECT 'everybody may read ' || name AS what, true AS closable,
-       format('REVOKE SELECT ON %1$s FROM PUBLIC; GRANT SELECT ON %1$s TO pg_monitor', name)
+       format('REVOKE SELECT ON %1$s FROM PUBLIC; GRANT SELECT ON %1$s TO pg_read_all_stats', name)
            || CASE name WHEN 'pg_class'
               THEN format('; GRANT SELECT (%s) ON pg_class TO PUBLIC', columns) ELSE '' END
            AS command
@@ -38,7 +39,7 @@ WHERE c.relkind IN ('r', 'v', 'm') AND n.nspname <> 'information_schema'
 UNION ALL
 SELECT 'everybody may call ' || name, true,
        format('REVOKE EXECUTE ON FUNCTION %1$s FROM PUBLIC; '
-              'GRANT EXECUTE ON FUNCTION %1$s TO pg_monitor', name)
+              'GRANT EXECUTE ON FUNCTION %1$s TO pg_read_all_stats', name)
 FROM pg_proc p, LATERAL (SELECT p.oid::regprocedure::text) AS called (name)
 WHERE p.prokind = 'f'
   AND (p.proname ~ '^pg_stat_(get|have|statements)' OR p.proname IN (
@@ -50,8 +51,8 @@ WHERE p.prokind = 'f'
               WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')
 UNION ALL
 SELECT 'everybody may use schema ' || nspname, true,
-       format('REVOKE USAGE ON SCHEMA %1$I FROM PUBLIC; GRANT USAGE ON SCHEMA %1$I TO pg_monitor',
-              nspname)
+       format('REVOKE USAGE ON SCHEMA %1$I FROM PUBLIC; '
+              'GRANT USAGE ON SCHEMA %1$I TO pg_read_all_stats', nspname)
 FROM pg_namespace n
 WHERE nspname IN ('_timescaledb_cache', '_timescaledb_catalog', '_timescaledb_config',
                   '_timescaledb_internal', 'timescaledb_experimental', 'timescaledb_information')
@@ -86,10 +87,11 @@ async def exposures(connection: AsyncConnection[TupleRow]) -> list[Exposure]:
         return await cursor.fetchall()
 
 
-def close(connection: Connection) -> None:
-    """Close what is open in this database; do nothing for a role that is no superuser."""
+def close(connection: Connection) -> bool:
+    """Close what is open in this database; return False for a role that is no superuser."""
     if connection.execute(text("SELECT current_setting('is_superuser')")).scalar_one() != "on":
-        return
+        return False
     for _, closable, command in connection.execute(text(_EXPOSURES)).all():
         if closable:
             connection.execute(text(command))
+    return True

@@ -7,7 +7,7 @@ from alembic import op
 from infra.database import tenants, timescale
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 
