@@ -1,8 +1,10 @@
-"""A reader of one municipality, alone in a database and beside two others in another one."""
+"""A reader of one municipality, alone in a database and beside others; what plans tell it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
@@ -75,3 +77,33 @@ class Installations:
             + (sql.SQL("") if arguments is None else sql.SQL("('-infinity', 'infinity')"))
             for name, arguments in rows
         ]
+
+
+TOLD: Final = (
+    "Node Type",
+    "Relation Name",
+    "Function Name",
+    "Plan Rows",
+    "Plan Width",
+    "Startup Cost",
+    "Total Cost",
+    "Actual Rows",
+    "Actual Loops",
+)
+
+
+def told(plan: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what a plan tells of rows, node by node."""
+    removed = [(key, plan[key]) for key in sorted(plan) if key.startswith("Rows Removed")]
+    return (
+        *(plan.get(key) for key in TOLD),
+        *removed,
+        *(told(below) for below in plan.get("Plans", ())),
+    )
+
+
+def explain(connection: Connection, query: sql.Composable) -> tuple[Any, ...]:
+    options = sql.SQL("EXPLAIN (ANALYZE, VERBOSE, BUFFERS, TIMING OFF, SUMMARY OFF, FORMAT JSON) ")
+    row = connection.execute(options + query).fetchone()
+    assert row is not None
+    return told(row[0][0]["Plan"])

@@ -19,7 +19,7 @@ from psycopg import sql
 
 from tests.databases import Databases
 from tests.sample_fleet import Connection, recent_start, role
-from tests.two_installations import OWN, Installations, connect, fill_all, grant
+from tests.two_installations import OWN, Installations, connect, explain, fill_all, grant
 
 COMPARED = (bool, int, float, Decimal, str, date, datetime, timedelta, UUID)
 
@@ -30,34 +30,6 @@ SETTINGS: Final[Mapping[str, Sequence[str]]] = {
     "no sequence": ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"),
     "nothing kept": ("enable_material", "enable_memoize", "enable_hashagg", "enable_sort"),
 }
-TOLD: Final = (
-    "Node Type",
-    "Relation Name",
-    "Function Name",
-    "Plan Rows",
-    "Plan Width",
-    "Startup Cost",
-    "Total Cost",
-    "Actual Rows",
-    "Actual Loops",
-)
-
-
-def told(plan: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what a plan tells of rows, node by node."""
-    removed = [(key, plan[key]) for key in sorted(plan) if key.startswith("Rows Removed")]
-    return (
-        *(plan.get(key) for key in TOLD),
-        *removed,
-        *(told(below) for below in plan.get("Plans", ())),
-    )
-
-
-def explain(connection: Connection, query: sql.Composable) -> tuple[Any, ...]:
-    options = sql.SQL("EXPLAIN (ANALYZE, VERBOSE, BUFFERS, TIMING OFF, SUMMARY OFF, FORMAT JSON) ")
-    row = connection.execute(options + query).fetchone()
-    assert row is not None
-    return told(row[0][0]["Plan"])
 
 
 def questions(sample: Mapping[str, Any]) -> list[sql.Composable]:
