@@ -40,11 +40,12 @@ laws: setup ## The laws on 50,000 examples, some half an hour; LAW_FACTOR=2 is w
 chaos: setup ## Fifty faults, poison and a hostile reader under load; CHAOS_ARGS="--broker apache"
 	.venv/bin/python -m tests.chaos $(CHAOS_ARGS)
 
-bench: setup ## Accuracy, throughput, late fixes and optimizer beside others'; BENCH_ARGS=--json
+bench: setup ## Accuracy, speed, late fixes, optimizer and readers beside others'; BENCH_ARGS=--json
 	.venv/bin/python -m bench.accuracy $(BENCH_ARGS)
 	.venv/bin/python -m bench.throughput $(BENCH_ARGS)
 	.venv/bin/python -m bench.late $(BENCH_ARGS)
 	.venv/bin/python -m bench.optimizer $(BENCH_ARGS)
+	.venv/bin/python -m bench.readers $(BENCH_ARGS)
 
 kafka: setup ## Tests against the real Apache Kafka; needs Java 17 and Maven
 	.venv/bin/python -m tests.apache_kafka.broker

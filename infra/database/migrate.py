@@ -11,12 +11,13 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, pool, text
 
-from infra.database.service_roles import Service, grant_statements
+from infra.database import exposure
+from infra.database.service_roles import Service, grant_statements, membership_statements
 
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 _LOCK_ID: Final = 7_300_021  # any constant: all migrating processes must agree on it
 
-# A revision may have added a view: readers that there are may read it from now on.
+# A revision may have added a relation: readers that there are may read it from now on.
 _RENEW_READERS: Final = """
 DO $$
 DECLARE reader_role name;
@@ -26,6 +27,7 @@ BEGIN
         JOIN pg_catalog.pg_roles ON rolname = role_name
     LOOP
         EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA reader TO %I', reader_role);
+        EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA reader TO %I', reader_role);
     END LOOP;
 END $$
 """
@@ -35,7 +37,8 @@ def migrate(conninfo: str, revision: str = "head") -> None:
     """Apply all pending revisions, or those up to one, in one transaction.
 
     An advisory lock makes a second process wait and then find nothing to do; the server frees it
-    when the holder dies. Raises `sqlalchemy.exc.DBAPIError` when the database refuses.
+    when the holder dies. A superuser also closes what the server tells everybody
+    (`infra.database.exposure`). Raises `sqlalchemy.exc.DBAPIError` when the database refuses.
     """
     engine = create_engine(
         "postgresql+psycopg://",
@@ -49,7 +52,7 @@ def migrate(conninfo: str, revision: str = "head") -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
         connection.execute(text(_RENEW_READERS))
-        _renew_service_roles(connection)
+        _renew_service_roles(connection, closed=exposure.close(connection))
 
 
 def newest_revision() -> str:
@@ -59,8 +62,11 @@ def newest_revision() -> str:
     return str(ScriptDirectory.from_config(config).get_current_head())
 
 
-def _renew_service_roles(connection: Connection) -> None:
-    """Give the roles of our services their rights again: a revision may have added a table."""
+def _renew_service_roles(connection: Connection, *, closed: bool) -> None:
+    """Give the roles of our services their rights again: a revision may have added a table.
+
+    What is closed to everybody stays open to the services that need it.
+    """
     if connection.execute(text("SELECT to_regclass('public.service_role')")).scalar() is None:
         return  # migrated up to an older revision
     roles = connection.execute(
@@ -70,5 +76,8 @@ def _renew_service_roles(connection: Connection) -> None:
         )
     )
     for service, role_name in roles.all():
-        for statement in grant_statements(Service(service), role_name):
+        statements = grant_statements(Service(service), role_name)
+        if closed:
+            statements += membership_statements(Service(service), role_name)
+        for statement in statements:
             connection.execute(text(statement.as_string(None)))

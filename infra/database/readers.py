@@ -1,6 +1,7 @@
 """Readers of dashboards: database roles that see their own municipalities and nothing else (law 4).
 
-What a reader may see is decided by the views of schema `reader` and the rows of `reader_access`.
+What a reader may see is decided by the functions of schema `reader` (`infra.database.tenants`) and
+the rows of `reader_access`.
 Everything here grants on that schema only.
 """
 
@@ -40,7 +41,8 @@ SELECT reason FROM (
     UNION ALL
     SELECT r.oid, 'may read or write ' || c.oid::regclass
     FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE r.rolname = %(role)s AND c.relkind IN ('r', 'v', 'm', 'p', 'f') AND n.nspname = 'public'
+    WHERE r.rolname = %(role)s AND c.relkind IN ('r', 'v', 'm', 'p', 'f')
+      AND n.nspname IN ('public', 'tenants')
       AND (has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
            OR has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE'))
     UNION ALL
@@ -88,6 +90,7 @@ async def grant_reader(
         for statement in (
             "GRANT USAGE ON SCHEMA reader TO {}",
             "GRANT SELECT ON ALL TABLES IN SCHEMA reader TO {}",
+            "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA reader TO {}",
         ):
             await connection.execute(sql.SQL(statement).format(sql.Identifier(role_name)))
         await connection.execute(
@@ -121,6 +124,7 @@ async def revoke_reader(
         if await left.fetchone() is None and await _exists(connection, role_name):
             for statement in (
                 "REVOKE ALL ON ALL TABLES IN SCHEMA reader FROM {}",
+                "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA reader FROM {}",
                 "REVOKE ALL ON SCHEMA reader FROM {}",
             ):
                 await connection.execute(sql.SQL(statement).format(sql.Identifier(role_name)))

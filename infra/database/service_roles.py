@@ -79,8 +79,13 @@ READS_ALL: Final = frozenset({Service.WORKER, Service.PLANNER, Service.COMMANDS}
 WRITES_ALL: Final = frozenset({Service.COMMANDS})
 
 
-_SIGNALLING: Final = "pg_signal_backend, pg_read_all_stats"
-"""Workers end sessions that stand still, of the planner and of readers, too."""
+MEMBERSHIPS: Final[Mapping[Service, str]] = {
+    Service.WORKER: "pg_signal_backend, pg_read_all_stats",
+    Service.PLANNER: "pg_read_all_stats",
+    Service.COMMANDS: "pg_read_all_stats",
+}
+"""Who leads and what waits is in views that are closed to all others (`infra.database.exposure`).
+Workers end sessions that stand still, of the planner and of readers, too."""
 
 
 class ServiceRoleRefusedError(ValueError):
@@ -173,13 +178,23 @@ async def grant_service_role(
     )
     for statement in grant_statements(service, role_name):
         await connection.execute(statement)
-    if await _may_grant_signalling(connection):
-        change = "GRANT {} TO {}" if service is Service.WORKER else "REVOKE {} FROM {}"
-        await connection.execute(sql.SQL(change).format(sql.SQL(_SIGNALLING), role))
+    if await _may_grant_memberships(connection):
+        for statement in membership_statements(service, role_name):
+            await connection.execute(statement)
 
 
-async def _may_grant_signalling(connection: AsyncConnection[TupleRow]) -> bool:
-    """Return whether we may let a role end the sessions of others."""
+def membership_statements(service: Service, role_name: str) -> list[sql.Composed]:
+    """Return what makes a role a member of the server's own roles that its service needs."""
+    role = sql.Identifier(role_name)
+    statements = [sql.SQL("REVOKE pg_signal_backend, pg_read_all_stats FROM {}").format(role)]
+    if service in MEMBERSHIPS:
+        powers = sql.SQL(MEMBERSHIPS[service])
+        statements.append(sql.SQL("GRANT {} TO {}").format(powers, role))
+    return statements
+
+
+async def _may_grant_memberships(connection: AsyncConnection[TupleRow]) -> bool:
+    """Return whether we may let a role see, and end, the sessions of others."""
     cursor = await connection.execute(
         "SELECT bool_and(pg_has_role(rolname, 'MEMBER WITH ADMIN OPTION')) FROM pg_roles "
         "WHERE rolname IN ('pg_signal_backend', 'pg_read_all_stats')"

@@ -55,6 +55,13 @@ class TimeSeriesDatabase(Protocol):
         Views that rest on the rollups stay, and so do rights on them.
         """
 
+    def usage_parts(self, more: Sequence[str]) -> None:
+        """Create or replace `usage_part`: what the rollups are summed up from.
+
+        `since` is the instant from which a part counts, a column with an index or chunks: never
+        more than a day before the part's `local_day` begins, and before that day's end.
+        """
+
 
 class Timescale:
     """Hypertables, policies and continuous aggregates."""
@@ -100,8 +107,19 @@ class Timescale:
         """
         self._parts("usage_day_part_more", more)
         self._views("usage_day_part_more", more)
+        self._usage_parts("usage_day_part_more", more)
         self._run("DROP MATERIALIZED VIEW usage_day_part")
         self._run("ALTER MATERIALIZED VIEW usage_day_part_more RENAME TO usage_day_part")
+
+    def usage_parts(self, more: Sequence[str]) -> None:
+        """Create or replace the view of the continuous aggregate."""
+        self._usage_parts("usage_day_part", more)
+
+    def _usage_parts(self, parts: str, more: Sequence[str]) -> None:
+        self._run(
+            "CREATE OR REPLACE VIEW usage_part AS SELECT vehicle_id, utc_day AS since, local_day, "
+            f"{', '.join((*_MEASURES, *more))} FROM {parts}"
+        )
 
     def _parts(self, name: str, more: Sequence[str]) -> None:
         self._run(
@@ -158,6 +176,17 @@ class PlainPostgres:
                     f"{_sums(more)} FROM usage_hour GROUP BY 1, 2"
                 )
             )
+        self.usage_parts(more)
+
+    def usage_parts(self, more: Sequence[str]) -> None:
+        """Create or replace the view of the hours: a zone's days begin and end with one."""
+        self._connection.execute(
+            text(
+                "CREATE OR REPLACE VIEW usage_part AS SELECT vehicle_id, hour AS since, "
+                f"(hour AT TIME ZONE '{CALENDAR_TIMEZONE}')::date AS local_day, "
+                f"{', '.join((*_MEASURES, *more))} FROM usage_hour"
+            )
+        )
 
 
 def choose(connection: Connection) -> TimeSeriesDatabase:

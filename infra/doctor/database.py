@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, dict_row
 
+from infra.database.exposure import exposures
 from infra.database.service_roles import Service
 from infra.database.stream import Partition
 from infra.doctor.finding import Finding, fault, ok, warning
@@ -69,6 +70,7 @@ async def _look(connection: AsyncConnection[TupleRow], report: DatabaseReport) -
     }
     report.findings += await _timescale(connection)
     report.findings += await _roles(connection)
+    report.findings += await _catalogue(connection)
     report.findings += await _waiting(connection)
     report.data_directory = await _data_directory(connection)
 
@@ -184,6 +186,22 @@ async def _roles(connection: AsyncConnection[TupleRow]) -> list[Finding]:
             )
         )
     return findings or [ok("roles", "each service has its own, none is a superuser's")]
+
+
+async def _catalogue(connection: AsyncConnection[TupleRow]) -> list[Finding]:
+    """Look at what the server tells every reader of dashboards beside its own rows."""
+    exposed = await exposures(connection)
+    ours = [one for one in exposed if one.closable]
+    findings = [warning("catalogue", one.what, one.command) for one in exposed if not one.closable]
+    if ours:
+        findings.append(
+            warning(
+                "catalogue",
+                f"{len(ours)} things of the server tell readers of others: {ours[0].what}, ...",
+                "fleetpulse migrate, once as a superuser",
+            )
+        )
+    return findings or [ok("catalogue", "tells readers nothing of others")]
 
 
 async def _waiting(connection: AsyncConnection[TupleRow]) -> list[Finding]:

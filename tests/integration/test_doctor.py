@@ -66,6 +66,19 @@ def test_a_sound_installation_has_no_fault_and_each_finding_a_remedy(sound: Sett
         assert bool(finding.remedy) == (finding.level is not Level.OK), finding
 
 
+def test_what_readers_are_told_of_others_is_named_with_what_closes_it(sound: Settings) -> None:
+    def catalogue() -> list[Finding]:
+        findings = asyncio.run(examine(sound))
+        return [finding for finding in findings if finding.subject == "catalogue"]
+
+    assert "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC" in {one.remedy for one in catalogue()}
+    run(sound, "GRANT SELECT ON pg_locks TO PUBLIC")
+    [opened] = [one for one in catalogue() if "pg_locks" in one.text]
+    assert "fleetpulse migrate" in opened.remedy
+    migrate(sound.conninfo)
+    assert not [one for one in catalogue() if "pg_locks" in one.text]
+
+
 def test_missing_topics_and_tables_are_mended_by_migrate(
     settings: Settings, databases: Databases
 ) -> None:

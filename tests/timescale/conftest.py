@@ -103,7 +103,9 @@ def timescale(timescale_url: str) -> Iterator[Connection]:
     with psycopg.connect(timescale_url, autocommit=True, prepare_threshold=None) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
         yield connection
-        connection.execute("RESET ROLE")
+        # By name: in WebAssembly, RESET goes back to nobody.
+        owner = sql.Identifier(connection.info.user)
+        connection.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(owner))
         connection.execute("DEALLOCATE ALL")  # of other connections to the single session
         connection.execute("TRUNCATE municipality, fix, usage_hour CASCADE")
         connection.execute("CALL refresh_continuous_aggregate('usage_day_part', NULL, NULL)")

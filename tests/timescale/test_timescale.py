@@ -7,10 +7,8 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 import pytest
 from psycopg import errors, sql
-from psycopg.rows import TupleRow
 from pydantic import SecretStr
 from sqlalchemy import create_engine, pool, text
 from sqlalchemy.engine import make_url
@@ -19,22 +17,19 @@ from infra.database import trackers
 from infra.database.fixes import allow_old_fixes, put_fixes, revise_fixes
 from infra.database.migrate import migrate
 from infra.database.pool import make_pool
-from infra.database.readers import grant_reader
 from infra.database.timescale import PlainPostgres
-from infra.grafana.sql import TimeRange
 from infra.settings import Settings
-from tests.dashboard_queries import run, targets
-from tests.sample_fleet import IDLING_MIN, VEHICLES, Connection, fill, recent_start, role
+from tests.sample_fleet import IDLING_MIN, VEHICLES, Connection, fill, recent_start
+from tests.usage_story import (
+    AUTUMN,
+    BUCKETS,
+    SPRING,
+    drive_all_day,
+    refresh_by_policy,
+    rollup,
+)
 
 pytestmark = pytest.mark.timescale
-
-BUCKETS = {"usage_day": "day", "usage_week": "week", "usage_month": "month"}
-SPRING = datetime(2026, 3, 29, tzinfo=UTC)  # 23 hours in Copenhagen
-AUTUMN = datetime(2026, 10, 25, tzinfo=UTC)  # 25 hours
-MEASURES = (
-    "driving_s, idling_s, parked_s, offline_s, distance_m, trip_count, fuel_l, energy_kwh, "
-    "co2e_kg, away_s"
-)
 
 
 @pytest.fixture
@@ -47,43 +42,6 @@ def plain_rollups(timescale_url: str, timescale: Connection) -> Iterator[None]:
         PlainPostgres(connection).more_in_rollups(("away_s",))
     yield
     timescale.execute("DROP SCHEMA plain CASCADE")
-
-
-def drive_all_day(connection: Connection, start: datetime, hours: int, *, seed: int) -> None:
-    """Enter hours of two vehicles with whole numbers, which every order of adding sums alike."""
-    numbers = random.Random(seed)
-    with connection.cursor() as cursor:
-        for vehicle_id in ("a/1", "a/2"):
-            for hour in range(hours):
-                driving, idling = numbers.randrange(1800), numbers.randrange(1800)
-                cursor.execute(
-                    "INSERT INTO usage_hour VALUES (%s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s, %s)",
-                    [
-                        vehicle_id,
-                        start + timedelta(hours=hour),
-                        driving,
-                        idling,
-                        3600 - driving - idling,
-                        *(numbers.randrange(50_000) for _ in range(5)),
-                        numbers.randrange(3600),
-                    ],
-                )
-
-
-def rollup(connection: Connection, name: str, *, schema: str = "public") -> list[TupleRow]:
-    return connection.execute(
-        f"SELECT vehicle_id, {BUCKETS[name]}, {MEASURES} FROM {schema}.{name} ORDER BY 1, 2"
-    ).fetchall()
-
-
-def refresh_by_policy(connection: Connection) -> None:
-    """Run the refresh job as the scheduler would."""
-    job = connection.execute(
-        "SELECT job_id FROM timescaledb_information.jobs "
-        "WHERE proc_name = 'policy_refresh_continuous_aggregate'"
-    ).fetchone()
-    assert job is not None
-    connection.execute(sql.SQL("CALL run_job({})").format(sql.Literal(job[0])))
 
 
 def test_it_is_timescale_with_two_hypertables(timescale: Connection) -> None:
@@ -338,41 +296,6 @@ def test_the_constraints_hold_here_too(timescale: Connection) -> None:
         )
 
 
-def grant_access(url: str, name: str, municipality: str) -> None:
-    async def grant() -> None:
-        settings = Settings(database_url=SecretStr(url))
-        async with make_pool(settings, max_size=1) as connections:
-            await grant_reader(connections, name, [municipality], "only for the tests")
-
-    asyncio.run(grant())
-
-
-def test_a_reader_sees_its_own_rows_and_no_chunk(timescale_url: str, timescale: Connection) -> None:
-    for municipality in ("a", "b"):
-        fill(timescale, municipality, start=recent_start(3), days=3)
-    refresh_by_policy(timescale)  # partly materialised, partly computed
-
-    internals = timescale.execute(
-        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-        "WHERE n.nspname = '_timescaledb_internal' AND c.relkind IN ('r', 'v') "
-        "AND c.relname ~ '^_(hyper|materialized|partial|direct|compressed)'"
-    ).fetchall()
-    assert len(internals) >= 3
-    with role(timescale) as name:
-        grant_access(timescale_url, name, "a")
-        timescale.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(name)))
-        for view in ("vehicle", "segment", "trip", "usage_hour", *BUCKETS, "plan_move"):
-            assert timescale.execute(
-                f"SELECT DISTINCT municipality_id FROM reader.{view}"
-            ).fetchall() == [("a",)], view
-        for schema, relation in [*internals, ("public", "usage_day_part"), ("public", "fix")]:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                timescale.execute(
-                    sql.SQL("SELECT 1 FROM {}").format(sql.Identifier(schema, relation))
-                )
-        timescale.execute("RESET ROLE")
-
-
 def test_utilisation_and_occupancy_are_told_here_too(timescale: Connection) -> None:
     start = SPRING - timedelta(days=20)  # over two chunks of usage_hour, and a change of the clock
     fill(timescale, "a", start=start, days=25)
@@ -399,21 +322,3 @@ def test_utilisation_and_occupancy_are_told_here_too(timescale: Connection) -> N
     assert [(peak, at) for _, peak, at in peaks] == [
         (2, start + timedelta(days=day, hours=12)) for day in range(25)
     ]
-
-
-def test_every_dashboard_finds_here_what_is_there(
-    timescale_url: str, timescale: Connection
-) -> None:
-    start = recent_start(14)
-    for municipality in ("a", "b"):
-        fill(timescale, municipality, start=start, days=14)
-    refresh_by_policy(timescale)
-    shown = TimeRange(start - timedelta(hours=2), datetime.now(UTC))
-    with role(timescale) as name:
-        grant_access(timescale_url, name, "a")
-        timescale.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(name)))
-        timescale.execute("SET search_path = ''")
-        for title, target in targets():
-            assert run(timescale, target, shown), title
-        timescale.execute("SET search_path = public")
-        timescale.execute("RESET ROLE")
