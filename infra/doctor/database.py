@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, dict_row
 
+from infra.database.exposure import exposures
 from infra.database.service_roles import Service
 from infra.database.stream import Partition
 from infra.doctor.finding import Finding, fault, ok, warning
@@ -69,6 +70,10 @@ async def _look(connection: AsyncConnection[TupleRow], report: DatabaseReport) -
     }
     report.findings += await _timescale(connection)
     report.findings += await _roles(connection)
+    report.findings += [
+        warning("exposure", exposure.what, exposure.remedy)
+        for exposure in await exposures(connection)
+    ]
     report.findings += await _waiting(connection)
     report.data_directory = await _data_directory(connection)
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 from infra.database.pool import make_pool
 from infra.kafka import Topics
 from infra.settings import Settings
+from stream.background import repeat
 from stream.health import database_problem, probes
 from stream.relay import relay
 from stream.worker.app import Health, make_app, running
+from stream.worker.reader_guard import EVERY_S, guard_readers
 from stream.worker.successor import end_hung_sessions
 from stream.worker.watch import watch
 
 _COLLECT: Final = (50_000, 20, 50)
 _STOP_LIMIT_S: Final = 10.0
-_CONNECTIONS: Final = 5
-"""For the stream, the outbox, the watch, hung sessions and the probe: none waits for another's."""
+_CONNECTIONS: Final = 6
+"""For stream, outbox, watch, hung sessions, readers and probe: none waits for another's."""
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -50,6 +53,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             asyncio.create_task(relay(pool, settings.kafka, beside_stop)),
             asyncio.create_task(watch(pool, topics, settings.watch_every_s, beside_stop)),
             asyncio.create_task(end_hung_sessions(pool, silence_s, beside_stop)),
+            asyncio.create_task(
+                repeat("readers", partial(guard_readers, pool), EVERY_S, beside_stop)
+            ),
         ]
         try:
             async with running(make_app(settings, pool, health)):
