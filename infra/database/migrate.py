@@ -13,7 +13,7 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import OperationalError
 
-from infra.database.exposure import close_what_we_may
+from infra.database.powers import close_what_we_may
 from infra.database.service_roles import Service, grant_statements
 
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, dict_row
 
-from infra.database.exposure import exposures
+from infra.database.powers import exposures
 from infra.database.service_roles import Service
 from infra.database.stream import Partition
 from infra.doctor.finding import Finding, fault, ok, warning

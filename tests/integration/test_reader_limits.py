@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
-from infra.database.exposure import exposures
+from infra.database.powers import exposures
 from infra.database.locks import Lock, lock, try_lock
 from infra.database.migrate import migrate
 from infra.database.planning import somebody_leads, try_to_lead
