@@ -156,11 +156,11 @@ async def ask(settings: Settings, municipality_id: str = "m") -> uuid.UUID:
 
 
 def leaders(settings: Settings) -> int:
-    """Return how many connections hold an advisory lock."""
+    """Return how many sessions that are there lead: none or one."""
     return len(
         read(
             settings,
-            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted "
-            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            "SELECT 1 FROM planner_lead l JOIN pg_stat_activity a "
+            "ON a.pid = l.pid AND a.backend_start = l.session_start",
         )
     )

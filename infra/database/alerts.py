@@ -9,6 +9,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
+from infra.database.locks import Lock, try_lock
 from infra.database.pool import Connection
 from infra.database.stream import put_outbox
 from schemas.alerts import AlertKind, AlertRaised, AlertResolved
@@ -16,8 +17,6 @@ from schemas.fleet import EnergySource, VehicleType
 
 Subject = tuple[str, AlertKind]
 """A vehicle or depot and what is wrong with it."""
-
-_LOCK_ID: Final = 7_300_023  # any constant: all watchers must agree on it
 
 _OBSERVED: Final = """
 WITH seen AS (
@@ -114,9 +113,7 @@ ORDER BY v.vehicle_id
 
 async def try_to_watch(connection: Connection) -> bool:
     """Take the watcher's lock until the transaction ends; return whether we have it."""
-    cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK_ID])
-    row = await cursor.fetchone()
-    return row is not None and bool(row[0])
+    return await try_lock(connection, Lock.ALERTS)
 
 
 async def observe(

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
 
+from infra.database.locks import Lock, lock, try_lock
 from infra.database.pool import Connection
 
 Part = tuple[datetime, datetime]
 """From an instant until before another."""
-
-_LOCK_ID: Final = 7_300_031  # any constant: whoever keeps calendars must agree on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +28,12 @@ class DayRow:
 
 async def lock_calendars(connection: Connection) -> None:
     """Wait until nobody else keeps calendars, and shut them out until the transaction ends."""
-    await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
+    await lock(connection, Lock.CALENDARS)
 
 
 async def try_to_lock_calendars(connection: Connection) -> bool:
     """Shut others out until the transaction ends; return whether nobody else had done so."""
-    cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK_ID])
-    row = await cursor.fetchone()
-    return row is not None and bool(row[0])
+    return await try_lock(connection, Lock.CALENDARS)
 
 
 async def read_spans(connection: Connection) -> dict[str, tuple[datetime, datetime]]:

@@ -16,11 +16,13 @@ APPLICATION: Final = "fleetpulse"
 _WAITING: Final = sql.SQL("""
 SELECT a.pid, a.query_start, coalesce(c.bytes_processed, 0) AS copied, left(a.query, 80) AS query
 FROM pg_stat_activity a LEFT JOIN pg_stat_progress_copy c USING (pid)
-WHERE a.datname = current_database() AND a.usename = session_user
+WHERE a.datname = current_database()
+  AND (a.usename = session_user OR a.usename IN (SELECT role_name FROM service_role))
   AND starts_with(a.application_name, {ours})
   AND a.state = 'active' AND a.wait_event IN ('ClientRead', 'ClientWrite')
   AND (a.backend_xid IS NOT NULL
-       OR a.pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted))
+       OR EXISTS (SELECT 1 FROM planner_lead l
+                  WHERE l.pid = a.pid AND l.session_start = a.backend_start))
 """).format(ours=APPLICATION)
 
 
@@ -58,8 +60,9 @@ class HungSessions:
     async def look(self, connection: AsyncConnection[TupleRow]) -> list[Hung]:
         """End those that every look has found waiting for `silence_s`; return them.
 
-        Call it several times in that long. Of this role and database only; what holds neither
-        rows nor an advisory lock is left alone, and a COPY that gets on is another one each time.
+        Call it several times in that long. Of this role and those of our services only, in this
+        database; what holds neither
+        rows nor the planner's lead is left alone, and a COPY that gets on is another one each time.
         """
         now = self._clock()
         async with connection.cursor(row_factory=class_row(_Waiting)) as cursor:

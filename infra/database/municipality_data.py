@@ -19,7 +19,15 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 SHARED: Final = frozenset(
-    {"alembic_version", "consumer_group", "service_role", "stream_progress", "tracker_revision"}
+    {
+        "alembic_version",
+        "consumer_group",
+        "named_lock",
+        "planner_lead",
+        "service_role",
+        "stream_progress",
+        "tracker_revision",
+    }
 )
 """Tables of the installation, in which nothing is anybody's."""
 

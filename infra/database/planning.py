@@ -23,7 +23,11 @@ from schemas.demand import (
 )
 from schemas.plan import PlacementPlan
 
-_LEADER_LOCK_ID: Final = 7_300_022  # any constant: all planners must agree on it
+_LEADING: Final = (
+    "pg_stat_activity a WHERE a.pid = planner_lead.pid "
+    "AND a.backend_start = planner_lead.session_start AND a.datname = current_database()"
+)
+"""The session that `planner_lead` names, if it is there still: its pid alone may be another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +90,25 @@ async def connect(settings: Settings) -> Connection:
 
 
 async def try_to_lead(connection: Connection) -> bool:
-    """Return whether this connection holds the leader's lock; the server frees it with it."""
-    cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [_LEADER_LOCK_ID])
-    row = await cursor.fetchone()
-    return row is not None and bool(row[0])
+    """Return whether this connection's session leads: until it ends, no other one does.
+
+    The row says which session leads. It is not locked meanwhile: that would take a transaction, and
+    one that is open for days keeps the server from cleaning up.
+    """
+    async with connection.transaction():
+        # Locked first: who leads is then looked up after whoever took the lead a moment ago.
+        await connection.execute("SELECT FROM planner_lead FOR UPDATE")
+        cursor = await connection.execute(
+            "UPDATE planner_lead SET pid = mine.pid, session_start = mine.backend_start "
+            "FROM pg_stat_activity mine WHERE mine.pid = pg_backend_pid() AND NOT EXISTS ("
+            f"SELECT 1 FROM {_LEADING} AND a.pid <> mine.pid)"
+        )
+    return cursor.rowcount == 1
 
 
 async def somebody_leads(connection: Connection) -> bool:
-    """Return whether a planner holds the leader's lock on this database."""
-    cursor = await connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted "
-        "AND classid = 0 AND objid = %s AND database = ("
-        "SELECT oid FROM pg_database WHERE datname = current_database()))",
-        [_LEADER_LOCK_ID],
-    )
+    """Return whether a planner leads on this database."""
+    cursor = await connection.execute(f"SELECT EXISTS (SELECT 1 FROM planner_lead, {_LEADING})")
     row = await cursor.fetchone()
     return row is not None and bool(row[0])
 

@@ -20,6 +20,7 @@ STATEMENT_TIMEOUT_S: Final = 30
 """A dashboard's query that takes longer is cut: the stream writes to the same database."""
 
 _CONNECTION_LIMIT: Final = 10
+_TEMP_FILE_LIMIT: Final = "1GB"
 _ROLE_PATTERN: Final = r"[a-z_][a-z0-9_]{0,62}"
 
 # Each row of the answer is a reason why the role must not become, or stay, a reader.
@@ -160,6 +161,11 @@ async def _check_role(connection: AsyncConnection[TupleRow], role_name: str) -> 
         )
 
 
+async def _is_superuser(connection: AsyncConnection[TupleRow]) -> bool:
+    cursor = await connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    return await cursor.fetchone() == (True,)
+
+
 async def _configure(
     connection: AsyncConnection[TupleRow], role_name: str, password: str | None
 ) -> None:
@@ -174,6 +180,13 @@ async def _configure(
         sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(role),
         sql.SQL("ALTER ROLE {} SET timezone = 'UTC'").format(role),
     ]
+    if await _is_superuser(connection):
+        # Of all limits the one that a role cannot lift for itself.
+        statements.append(
+            sql.SQL("ALTER ROLE {} SET temp_file_limit = {}").format(
+                role, sql.Literal(_TEMP_FILE_LIMIT)
+            )
+        )
     if password is not None:
         # Hashed here, so that the server's log never holds the password itself.
         verifier = connection.pgconn.encrypt_password(

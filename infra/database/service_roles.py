@@ -56,12 +56,17 @@ WRITES: Final[Mapping[Service, Mapping[str, str]]] = {
         ),
         "consumer_group": "SELECT, INSERT, UPDATE",
         "dead_letter": "SELECT, INSERT, UPDATE",
+        # Whose sessions it may have to end.
+        "reader_access": "SELECT",
+        "service_role": "SELECT",
+        "named_lock": "SELECT, UPDATE",  # to lock a row takes the right to change it
         # Vehicles that nobody has entered are noted when they are first seen.
         "vehicle": "SELECT, INSERT",
         "vehicle_home": "SELECT, INSERT",
     },
     Service.PLANNER: {
         "outbox": "SELECT, INSERT",
+        "planner_lead": "SELECT, UPDATE",
         "plan": "SELECT, INSERT, UPDATE",
         "plan_move": "SELECT, INSERT",
         "plan_outcome": _ALL,

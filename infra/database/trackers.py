@@ -2,7 +2,7 @@
 
 Who changes an assignment and a batch that is folded by the one of before must not pass each other.
 They meet at the state of every vehicle that both touch; for what has no state to meet at, at one
-advisory lock, see `lock_out_newcomers`. A batch then compares revisions. See ADR 0012.
+lock, see `lock_out_newcomers`. A batch then compares revisions. See ADR 0012.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from uuid import UUID
 
 from psycopg import sql
 
+from infra.database.locks import Lock, lock
 from infra.database.pool import Connection
 from infra.database.tables import (
     CHECKPOINT,
@@ -30,7 +31,6 @@ from infra.database.tables import (
 from schemas.fleet import Assignment
 
 _NO_REVISION: Final = "tracker_revision has no row; restore the one that revision 0010 put there"
-_LOCK_ID: Final = 7_301_120_012
 _FIX_COLUMNS: Final = sql.SQL(", ").join(map(sql.Identifier, FIX.columns))
 _DERIVED: Final = (SEGMENT, TRIP, IDLE_INTERVAL, ROUND_TRIP, USAGE_HOUR, CHECKPOINT)
 
@@ -78,12 +78,12 @@ async def come_as_newcomer(connection: Connection) -> None:
     For a batch with a vehicle that may have no state yet, or with a fix that is of no vehicle. Call
     it before the states are locked.
     """
-    await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK_ID])
+    await lock(connection, Lock.NEWCOMERS, shared=True)
 
 
 async def lock_out_newcomers(connection: Connection) -> None:
     """Let one change of assignments go on at a time, and no newcomer beside it."""
-    await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
+    await lock(connection, Lock.NEWCOMERS)
 
 
 async def has_vehicle(connection: Connection, vehicle_id: str) -> bool:

@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, dict_row
 
 from infra.database.exposure import exposures
+from infra.database.powers import powers
 from infra.database.service_roles import Service
 from infra.database.stream import Partition
 from infra.doctor.finding import Finding, fault, ok, warning
@@ -71,6 +72,9 @@ async def _look(connection: AsyncConnection[TupleRow], report: DatabaseReport) -
     report.findings += await _timescale(connection)
     report.findings += await _roles(connection)
     report.findings += await _catalogue(connection)
+    report.findings += [
+        warning("powers", power.what, power.remedy) for power in await powers(connection)
+    ]
     report.findings += await _waiting(connection)
     report.data_directory = await _data_directory(connection)
 

@@ -14,10 +14,11 @@ from aiokafka.errors import KafkaError
 from infra.database.pool import Pool, make_pool
 from infra.kafka import Topics
 from infra.settings import Settings
-from stream.background import pause
+from stream.background import pause, repeat
 from stream.health import database_problem, first_of, probes
 from stream.relay import relay
 from stream.worker.app import Health, make_app, running
+from stream.worker.reader_guard import EVERY_S, guard_readers
 from stream.worker.stall_watchdog import (
     ClusterReplacedError,
     StalledError,
@@ -29,8 +30,8 @@ from stream.worker.watch import watch
 
 _COLLECT: Final = (50_000, 20, 50)
 _STOP_LIMIT_S: Final = 10.0
-_CONNECTIONS: Final = 7
-"""For stream, outbox (two), watch, hung sessions, watchdog, probe: none waits for another's."""
+_CONNECTIONS: Final = 8
+"""For stream, outbox (two), watch, hung sessions, readers, watchdog and probe: nobody waits."""
 _RETRY_S: Final = 2.0
 _log: Final = structlog.get_logger(__name__)
 
@@ -60,6 +61,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             asyncio.create_task(relay(pool, settings.kafka, beside_stop)),
             asyncio.create_task(watch(pool, topics, settings.watch_every_s, beside_stop)),
             asyncio.create_task(end_hung_sessions(pool, silence_s, beside_stop)),
+            asyncio.create_task(
+                repeat("readers", partial(guard_readers, pool), EVERY_S, beside_stop)
+            ),
         ]
         streaming = asyncio.create_task(stream.run(stop))
         try:

@@ -100,9 +100,12 @@ def test_who_waits_for_one_that_stopped_within_a_statement_gets_its_rows(
             assert result.ntuples == 1
 
 
-def test_so_is_one_whose_rows_others_skip_and_one_with_an_advisory_lock(database_url: str) -> None:
+def test_so_is_one_whose_rows_others_skip_and_one_that_leads(database_url: str) -> None:
     with holding(database_url) as stopped, session_of(database_url) as leader:
-        leader.execute("SELECT pg_advisory_lock(7)")
+        leader.execute(
+            "UPDATE planner_lead SET pid = pg_backend_pid(), session_start = ("
+            "SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())"
+        )
         leader.commit()
         for session in (stopped, leader):
             stop_within(database_url, session, LARGE)

@@ -94,6 +94,7 @@ def test_a_service_may_do_what_is_listed_and_nothing_else(
         assert kinds == expected, table
     assert listed.keys() <= allowed.keys()
     assert SECRET & allowed.keys() == SECRET & listed.keys()
+    assert "api_key" not in listed or service in {Service.INGEST, Service.COMMANDS}
     with as_role(database_url, role) as connection:
         for statement in (
             "CREATE TABLE public.mine (a int)",
