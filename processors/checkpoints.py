@@ -10,7 +10,7 @@ which is so long as some hundreds of such pairs.
 from __future__ import annotations
 
 from datetime import timedelta
-from math import frexp
+from math import frexp, ldexp
 from typing import Final
 
 import numpy as np
@@ -31,7 +31,7 @@ def is_due(before_s: float, at_s: float) -> bool:
     if at_s // _EVERY_S != before_s // _EVERY_S:
         return True
     _, exponent = frexp(at_s - before_s)
-    period_s = LEGS * 2.0**exponent
+    period_s = ldexp(LEGS, exponent)
     return period_s < _EVERY_S and at_s // period_s != before_s // period_s
 
 
@@ -43,7 +43,7 @@ def are_due(recorded_us: NDArray[np.int64]) -> NDArray[np.bool_]:
     at_s = recorded_us / 1e6
     before_s = np.concatenate((at_s[:1], at_s[:-1]))
     _, exponent = np.frexp(at_s - before_s)
-    period_s = LEGS * np.exp2(exponent)
+    period_s = np.ldexp(float(LEGS), exponent)
     due: NDArray[np.bool_] = (at_s // _EVERY_S != before_s // _EVERY_S) | (
         (period_s < _EVERY_S) & (at_s // period_s != before_s // period_s)
     )
