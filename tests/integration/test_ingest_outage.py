@@ -52,7 +52,7 @@ def test_what_was_answered_202_is_in_kafka_though_the_gateway_is_killed(
 
     async def scenario(service: Service) -> None:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as http:
-            pushing = asyncio.gather(*(push_on(Door(http, key), lane) for lane in range(40)))
+            pushing = asyncio.gather(*(push_on(Door(http, http, key), lane) for lane in range(40)))
 
             async def many() -> bool:
                 return len(accepted) > 150
