@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import Annotated
 
@@ -33,6 +34,9 @@ def ingest(
     from stream.ingest.app import running
 
     settings = Settings()
+    # These repeat at each try that somebody is away. The gateway says so itself, once.
+    for library in ("aiokafka", "psycopg.pool"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
     async def main(stop: asyncio.Event) -> None:
         vendors_port = settings.ingest_port if port is None else port

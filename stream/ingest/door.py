@@ -39,7 +39,7 @@ from stream.ingest.requests import (
 EVENTS_PATH: Final = "/v1/events"
 _AT_ONCE_BYTES: Final = 500_000
 """A body up to this is decoded within the loop, in a millisecond or two, if all is good."""
-_LOOKED_INTO_AT_ONCE_BYTES: Final = 8_192
+_LOOKED_INTO_AT_ONCE_BYTES: Final = 2_048
 _LOG_EVERY_S: Final = 10.0
 _MAX_LOGGED: Final = 1_000
 """Kinds of refusals that are told apart in so long a time."""

@@ -136,7 +136,7 @@ class Gateway:
             except (KafkaError, OSError) as away:
                 self.problem = f"kafka: {away!r}"
                 if not waits:
-                    _log.warning("waiting for Kafka", reason=repr(away), retry_s=_RETRY_S)
+                    _log.warning("waiting for Kafka", reason=self.problem, retry_s=_RETRY_S)
                 waits = True
                 await self._disconnect(producer)
                 self._tried.set()
@@ -148,16 +148,22 @@ class Gateway:
             old, self._producer = self._producer, producer
             self._use(partitions)
             self._tried.set()
-            if waits or old is not None:
-                _log.info("connected to Kafka")
             await self._disconnect(old)
             return
+
+    def _note(self, problem: str | None) -> None:
+        """Note how Kafka is; log when that changes, once."""
+        if problem is not None and self.problem is None:
+            _log.warning("Kafka does not take events", reason=problem)
+        elif problem is None and self.problem is not None:
+            _log.info("Kafka takes events")
+        self.problem = problem
 
     def _use(self, partitions: set[int]) -> None:
         if (now := sorted(partitions)) != self._partitions:
             self._partitions = now
             self._partition_of.clear()
-        self.problem = None
+        self._note(None)
 
     async def check(self) -> str | None:
         """Ask the broker for the topic; return what is wrong, or None."""
@@ -171,7 +177,7 @@ class Gateway:
                     raise KafkaConnectionError("no broker answers")
                 self._use(await producer.partitions_for(self._topic))
         except (KafkaError, TimeoutError) as error:
-            self.problem = f"kafka: {error!r}"
+            self._note(f"kafka: {error!r}")
         return self.problem
 
     async def accept(
@@ -202,9 +208,9 @@ class Gateway:
             self._waiting -= len(events)
         for message in sent:
             if (error := message.exception()) is not None:
-                self.problem = f"kafka: {error!r}"
+                self._note(f"kafka: {error!r}")
                 raise UnavailableError(self.problem) from error
-        self.problem = None
+        self._note(None)
 
     def _gather(
         self, holder: KeyHolder, history: HistoryRange | None, event: FixStruct

@@ -82,7 +82,10 @@ class Newcomers:
         Raises `RefusedError` 503 when the database cannot say which of too many are known.
         """
         known = self._known[holder.municipality_id]
-        missing = {event.vehicle_id for event in events if event.vehicle_id not in known}
+        in_order = dict.fromkeys(
+            event.vehicle_id for event in events if event.vehicle_id not in known
+        )
+        missing = in_order.keys()
         if not missing:
             return frozenset()
         day = self._day(key_prefix)
@@ -94,9 +97,11 @@ class Newcomers:
             self._take_unsure(day, to_ask)
             return frozenset(missing - to_ask)
         day.unsure.clear()
-        new = sorted(
-            local for local in to_ask if scoped(holder.municipality_id, local) not in found
-        )
+        new = [
+            local
+            for local in in_order
+            if local in to_ask and scoped(holder.municipality_id, local) not in found
+        ]
         room = max(0, self._most - day.new)
         taken, refused = new[:room], new[room:]
         day.new += len(taken)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import orjson
@@ -26,7 +26,9 @@ MAX_REQUEST_FAULTS: Final = 100
 MAX_VALUES: Final = 1_000_000
 """Most values of a body that is looked into: two hundred for each of the most events."""
 _EVENT: Final = TypeAdapter(NativeFix)
-_RAW: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_ONE: Final = msgspec.json.Decoder(msgspec.Raw)
+_MANY: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_T = TypeVar("_T")
 _TOO_DEEP: Final = "is nested too deeply; send a flat object"
 
 
@@ -112,7 +114,7 @@ def _refuse_too_many(count: int) -> None:
         raise TooManyError(f"{count} events in one request, limit {MAX_EVENTS}; send them in parts")
 
 
-def _split(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+def _split(body: bytes) -> Sequence[msgspec.Raw]:
     """Return the events of a body without a look into them."""
     values = body.count(b",") + 1
     if values > MAX_VALUES:
@@ -122,19 +124,21 @@ def _split(body: bytes) -> Sequence[bytes | msgspec.Raw]:
         )
     first = body.lstrip()[:1]
     if first == b"{":
-        raws: Sequence[bytes | msgspec.Raw] = [body.strip()]
-        if len(raws[0]) > MAX_BAD_EVENT_BYTES:
-            _unreadable_unless_json(body)
-        return raws
+        return [_decoded(_ONE, body)]
     if first != b"[":
         kind = type(_unreadable_unless_json(body)).__name__
         raise UnreadableError(f"the body is a {kind}; send one event as an object, or an array")
-    try:
-        raws = _RAW.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"the body is not JSON: {error}; send JSON in UTF-8") from error
+    raws = _decoded(_MANY, body)
     _refuse_too_many(len(raws))
     return raws
+
+
+def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    """Return parts of a body as they are written: nothing is made of them, whatever they hold."""
+    try:
+        return decoder.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(f"the body is not JSON: {error}; send JSON in UTF-8") from error
 
 
 def _unreadable_unless_json(text: bytes) -> Any:
@@ -144,7 +148,7 @@ def _unreadable_unless_json(text: bytes) -> Any:
         raise UnreadableError(f"the body is not JSON: {error}; send JSON in UTF-8") from error
 
 
-def _one_by_one(raws: Sequence[bytes | msgspec.Raw]) -> Parsed:
+def _one_by_one(raws: Sequence[msgspec.Raw]) -> Parsed:
     good: list[FixStruct] = []
     places: list[int] = []
     parsed = Parsed(good, places, len(raws))

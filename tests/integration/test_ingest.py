@@ -408,11 +408,11 @@ def _check_openapi(document: Mapping[str, Any]) -> None:
         status: sorted(_models(response["content"]["application/json"]["schema"]))
         for status, response in operation["responses"].items()
     }
-    refusals = ("400", "401", "403", "405", "408", "413", "415", "429", "431", "503")
-    assert answers == {
-        "202": ["Answer"],
-        "422": ["Answer", "Refusal"],
-        **dict.fromkeys(refusals, ["Refusal"]),
+    assert answers.pop("202") == ["Answer"]
+    assert answers.pop("422") == ["Answer", "Refusal"]
+    assert set(map(tuple, answers.values())) == {("Refusal",)}
+    assert answers.keys() == {
+        *("400", "401", "403", "405", "408", "413", "415", "429", "431", "503")
     }
 
 
