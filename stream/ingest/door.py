@@ -18,10 +18,10 @@ import structlog
 
 from infra.database.keys import SHOWN_CHARACTERS, KeyHolder, key_hash
 from infra.settings import Settings
-from schemas.history import HistoryRange
+from schemas.history import HEADER, HistoryRange
 from stream.ingest.bodies import Bodies
 from stream.ingest.gateway import BusyError, Gateway, UnavailableError
-from stream.ingest.history import HEADER, declared_history
+from stream.ingest.history import declared_history
 from stream.ingest.keys import Keys
 from stream.ingest.metrics import EVENTS, RECEIVED_BYTES, REFUSED, REQUEST_SECONDS
 from stream.ingest.newcomers import Newcomers
