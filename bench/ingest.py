@@ -22,7 +22,7 @@ import psycopg
 
 from bench import traffic
 from bench.installation import PARTITIONS, Bench, Cpu
-from bench.load import Load, Traffic, push
+from bench.load import HOSTILE_REQUESTS, Load, Traffic, answer_beside, push
 from infra.database.keys import create_key
 from infra.database.migrate import migrate
 from infra.database.pool import make_pool
@@ -100,6 +100,28 @@ def door(bench: Bench, seconds: float) -> dict[str, float]:
     return figures
 
 
+def hostile(bench: Bench) -> dict[str, float]:
+    """Return how long others wait while bodies of 7 MB with unknown fields are looked into."""
+    _report("hostile requests")
+    settings = bench.settings("bench-hostile")
+    key = asyncio.run(make_key(settings))
+    ours, url = bench.start("ingest", settings)
+    try:
+        ours.wait_until(partial(is_ready, url), limit_s=60)
+        process = psutil.Process(ours.process.pid)
+        before_mb = process.memory_info().rss / 1e6
+        before_s = cpu_s(ours)
+        took_s = asyncio.run(answer_beside(int(url.rpartition(":")[2]), key))
+        return {
+            "hostile_health_max_ms": 1e3 * max(took_s),
+            "hostile_cpu_s_per_request": (cpu_s(ours) - before_s) / HOSTILE_REQUESTS,
+            "hostile_rss_before_mb": before_mb,
+            "hostile_rss_after_mb": process.memory_info().rss / 1e6,
+        }
+    finally:
+        ours.stop()
+
+
 def _listens(port: int) -> bool:
     with socket.socket() as asking:
         return asking.connect_ex(("127.0.0.1", port)) == 0
@@ -169,7 +191,12 @@ def run(seconds: float) -> dict[str, float]:
                 "INSERT INTO municipality (municipality_id, name) VALUES (%s, 'Bench')",
                 [traffic.MUNICIPALITY],
             )
-        return {**door(bench, seconds), **whole_path(bench, seconds), "partitions": PARTITIONS}
+        return {
+            **door(bench, seconds),
+            **hostile(bench),
+            **whole_path(bench, seconds),
+            "partitions": PARTITIONS,
+        }
 
 
 def _report(what: str) -> None:

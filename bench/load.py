@@ -14,6 +14,8 @@ import orjson
 from bench import traffic
 
 CONNECTIONS: Final = 20
+HOSTILE_REQUESTS: Final = 10
+_HEALTH_EVERY_S: Final = 0.01
 _ACCEPTED: Final = b"HTTP/1.1 202 "
 _VEHICLES: Final = 500
 
@@ -52,12 +54,16 @@ class Traffic:
         return [{**fix, "vehicle_id": fix["vehicle_id"].partition("/")[2]} for fix in events]
 
     def _request(self, events: Sequence[dict[str, Any]]) -> bytes:
-        body = orjson.dumps(events)
-        head = (
-            f"POST /v1/events HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {self._key}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode() + body
+        return _request(self._key, events)
+
+
+def _request(key: str, document: object) -> bytes:
+    body = orjson.dumps(document)
+    head = (
+        f"POST /v1/events HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 async def push(port: int, requests: Sequence[bytes], batch: int) -> Load:
@@ -86,3 +92,37 @@ async def _connection(port: int, waiting: Iterator[bytes], load: Load) -> None:
             load.requests += 1
     finally:
         writer.close()
+
+
+async def answer_beside(port: int, key: str) -> list[float]:
+    """Push hostile requests, two at a time; return how long each /healthz meanwhile took.
+
+    By turns an event of 550,000 unknown fields, and 5,000 events of 100 each.
+    """
+    fields = {f"f{number}": 0 for number in range(550_000)}
+    accident = [{f"f{number}": 0 for number in range(100)}] * 5_000
+    waiting = iter([_request(key, fields), _request(key, accident)] * (HOSTILE_REQUESTS // 2))
+    took_s: list[float] = []
+
+    async def pushes() -> None:
+        for request in waiting:
+            await _ask(port, request)
+
+    async def asks() -> None:
+        while True:
+            began = time.perf_counter()
+            await _ask(port, b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+            took_s.append(time.perf_counter() - began)
+            await asyncio.sleep(_HEALTH_EVERY_S)
+
+    asking = asyncio.create_task(asks())
+    await asyncio.gather(pushes(), pushes())
+    asking.cancel()
+    return took_s
+
+
+async def _ask(port: int, request: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.close()

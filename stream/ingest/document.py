@@ -64,19 +64,12 @@ def openapi(max_request_bytes: int) -> dict[str, Any]:
                     "security": [{"key": []}],
                     "parameters": [
                         PARAMETER,
-                        {
-                            "name": "Content-Encoding",
-                            "in": "header",
-                            "required": False,
-                            "schema": {"type": "string", "enum": ["identity", "gzip"]},
-                            "description": "`gzip` for a packed body: one member, and as long "
-                            "unpacked as a plain one may be",
-                        },
                     ],
                     "requestBody": {
                         "required": True,
                         "description": f"One event, or an array of at most {MAX_EVENTS:,}; "
-                        f"{max_request_bytes:,} bytes at most.",
+                        f"{max_request_bytes:,} bytes at most, plain or, with `Content-Encoding: "
+                        "gzip`, as one member of gzip, before and after it is unpacked.",
                         "content": {"application/json": {"schema": body, "example": _EXAMPLE}},
                     },
                     "responses": {
