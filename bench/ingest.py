@@ -151,6 +151,9 @@ def whole_path(bench: Bench, seconds: float) -> dict[str, float]:
                 _wait_for_rows(worker_url, done, worker)
             taken = bench.cpu(worker.process.pid).since(before).over(load.fixes)
             at_door = (cpu_s(ingest) - ingest_before) / load.fixes
+            stored = bench.number("SELECT count(*) FROM fix")
+            if stored != done:
+                raise RuntimeError(f"{stored} of {done} events are rows, the others dead letters")
             figures |= _of_path(batch, at_door, taken)
         finally:
             ingest.stop()

@@ -40,6 +40,7 @@ EVENTS_PATH: Final = "/v1/events"
 _AT_ONCE_BYTES: Final = 500_000
 """A body up to this is decoded within the loop, in a millisecond or two, if all is good."""
 _LOOKED_INTO_AT_ONCE_BYTES: Final = 2_048
+_READY_FOR_S: Final = 1.0
 _LOG_EVERY_S: Final = 10.0
 _MAX_LOGGED: Final = 1_000
 """Kinds of refusals that are told apart in so long a time."""
@@ -84,6 +85,9 @@ class Door:
         self._senders: dict[bytes, _Sender] = {}
         # One at a time: while a body is looked into, there is one core for everything else.
         self._parser = ThreadPoolExecutor(1, "parser")
+        self._asking = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._ready = False
         self._logged: dict[tuple[str, str], float] = {}
 
     def close(self) -> None:
@@ -105,12 +109,23 @@ class Door:
                 await _refuse_method(send, b"GET, HEAD")
             elif path == "/healthz":
                 await _answer(send, 200, b'{"status":"alive"}')
-            elif await self._problem() is None:
+            elif await self._is_ready():
                 await _answer(send, 200, b'{"status":"ready"}')
             else:  # why, says the operators' port
                 await _answer(send, 503, b'{"status":"not ready"}')
         else:
             await _answer(send, 404, _detail(f"there is no {path[:100]} here; POST {EVENTS_PATH}"))
+
+    async def _is_ready(self) -> bool:
+        """Return whether events are taken; anybody may ask, so that we ask once a second at most.
+
+        The database and Kafka are asked for it.
+        """
+        async with self._asking:
+            if time.monotonic() - self._asked_at > _READY_FOR_S:
+                self._ready = await self._problem() is None
+                self._asked_at = time.monotonic()
+            return self._ready
 
     async def _events(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()

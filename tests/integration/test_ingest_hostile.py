@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,6 +15,7 @@ import structlog
 
 from infra.settings import Settings
 from stream.ingest import connections
+from stream.ingest.gateway import Gateway
 from tests.integration.ingest_door import (
     WRONG_KEY,
     Door,
@@ -302,6 +304,30 @@ def test_the_vendors_port_serves_nothing_but_what_vendors_need(installation: Set
             ready = await gateway.http.get("/readyz")
             assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
             assert (await gateway.admin.get("/docs/")).status_code == 404
+
+    asyncio.run(scenario())
+
+
+def test_who_asks_again_and_again_whether_we_are_ready_asks_kafka_once_a_second(
+    installation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    check = Gateway.check
+
+    async def counted(gateway: Gateway) -> str | None:
+        nonlocal asked
+        asked += 1
+        return await check(gateway)
+
+    monkeypatch.setattr(Gateway, "check", counted)
+
+    async def scenario() -> None:
+        async with door(installation) as gateway:
+            began = time.monotonic()
+            for _ in range(5):
+                answers = await asyncio.gather(*(gateway.http.get("/readyz") for _ in range(20)))
+                assert {one.status_code for one in answers} == {200}
+            assert asked <= 1 + (time.monotonic() - began)
 
     asyncio.run(scenario())
 
