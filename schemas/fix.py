@@ -122,7 +122,8 @@ _POSITION_OR_PRIVATE: Final[dict[str, Any]] = {
 class NativeFix(_Report):
     """One event of the native format, as a vendor pushes it to `POST /v1/events`.
 
-    A value has the type that its field declares: no number as text, no `1` or `"yes"` for true.
+    `lat` and `lon` are both required unless `private_mode` is true. A value has the type that its
+    field declares: no number as text, no `1` or `"yes"` for true.
     """
 
     model_config = ConfigDict(strict=True, json_schema_extra=_POSITION_OR_PRIVATE)

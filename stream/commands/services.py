@@ -37,6 +37,8 @@ def ingest(
     # These repeat at each try that somebody is away. The gateway says so itself, once.
     for library in ("aiokafka", "psycopg.pool"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    # Anybody can send what is no HTTP, as often as he likes.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
     async def main(stop: asyncio.Event) -> None:
         vendors_port = settings.ingest_port if port is None else port

@@ -59,8 +59,8 @@ async def running(
             await gateway.start()
             await keys.refresh()
             yield Ports(vendors, admin)
-        await gateway.stop()
     finally:
+        await gateway.stop()
         door.close()
         await pool.close()
 

@@ -23,17 +23,20 @@ _EXAMPLE: Final = [
         "ignition": True,
     }
 ]
+_CLOSED: Final = {
+    400: "What was sent is no HTTP",
+    408: "The request took too long to come",
+    431: "The headers are too long",
+}
+"""Before there is a request that could be answered in JSON."""
 _REFUSALS: Final = {
-    400: "No HTTP, or the connection broke off within the body",
     401: "No valid key",
     403: "The key does not allow to push history",
     405: "Another method than POST",
-    408: "The request took too long to come",
     413: "Body or array too large, as it comes or unpacked",
     415: "Content-Encoding is another than gzip",
     429: "The key sends more events a second than it may, or too much waits for Kafka: send the "
     "same again after `Retry-After` seconds",
-    431: "The headers are too long",
     503: "Kafka does not answer, or a key or many vehicles that are not known yet cannot be looked "
     f"up: send the same again after `Retry-After` seconds, such as {RETRY_AFTER_S}",
 }
@@ -83,6 +86,7 @@ def openapi(max_request_bytes: int) -> dict[str, Any]:
                             str(status): _response(why, _reference(Refusal))
                             for status, why in _REFUSALS.items()
                         },
+                        **{str(status): {"description": why} for status, why in _CLOSED.items()},
                     },
                 }
             },

@@ -60,8 +60,9 @@ def _operation(operation: Mapping[str, Any]) -> Iterator[str]:
         yield f"<pre>{escape(example)}</pre>"
     yield "<table><tr><th>answer<th>when<th>with"
     for status, response in operation["responses"].items():
-        schema = response["content"]["application/json"]["schema"]
-        yield f"<tr><td>{status}<td>{_prose(response['description'])}<td>{_kind(schema)}"
+        content = response.get("content", {}).get("application/json", {})
+        kind = _kind(content.get("schema", {}))
+        yield f"<tr><td>{status}<td>{_prose(response['description'])}<td>{kind}"
     yield "</table>"
 
 

@@ -25,6 +25,8 @@ MAX_EVENT_FAULTS: Final = 10
 MAX_REQUEST_FAULTS: Final = 100
 MAX_VALUES: Final = 1_000_000
 """Most values of a body that is looked into: two hundred for each of the most events."""
+_SHOWN: Final = 100
+"""Characters of a field's name, or of its value, that are told."""
 _EVENT: Final = TypeAdapter(NativeFix)
 _ONE: Final = msgspec.json.Decoder(msgspec.Raw)
 _MANY: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -184,7 +186,7 @@ def _faults(error: ValidationError, event: Any) -> Iterator[tuple[str, str]]:
     faults = error.errors(include_url=False)
     for fault in faults:
         if fault["type"] != NO_POSITION:
-            yield ".".join(map(str, fault["loc"])), _reason(fault)
+            yield ".".join(map(str, fault["loc"]))[:_SHOWN], _reason(fault)
     if not any(map(_is_too_deep, faults)):
         for name in _missing_position(event):
             yield name, "is missing, and private_mode is not true"
@@ -206,9 +208,10 @@ def _reason(fault: Any) -> str:
     if fault["type"] == "missing":
         return "is missing"
     if fault["type"] == "timezone_aware":
-        return f"{fault['input']!r} has no offset from UTC; send for example 2026-01-31T08:00:00Z"
+        written = fault["input"][:_SHOWN]
+        return f"{written!r} has no offset from UTC; send for example 2026-01-31T08:00:00Z"
     if fault["type"] == "extra_forbidden":
         return "is not a field of this event; see /docs for those that are"
     if _is_too_deep(fault):
         return _TOO_DEEP
-    return f"{fault['msg']}, got {str(fault['input'])[:100]!r}"
+    return f"{fault['msg']}, got {str(fault['input'])[:_SHOWN]!r}"

@@ -60,6 +60,13 @@ def test_an_event_that_is_long_and_not_good_is_not_looked_into() -> None:
     assert [one.field for one in parse(body({**at_limit, "z": 0})).rejected] == [""]
 
 
+def test_little_is_repeated_of_what_was_sent() -> None:
+    (rejected,) = parse(body({**GOOD, "n" * 2_000: 0})).rejected
+    assert rejected.field == "n" * 100
+    (rejected,) = parse(body({**GOOD, "lat": "x" * 2_000})).rejected
+    assert len(rejected.reason) < 250
+
+
 def test_a_good_event_is_good_however_much_space_is_in_it() -> None:
     spacious = json.dumps([GOOD]).encode().replace(b",", b"," + b" " * 5_000)
     assert len(parse(spacious).good) == 1
