@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 
 from infra.database.pool import make_pool
 from infra.settings import Settings
-from stream.health import add_probes, operators_app, serving
+from stream.health import Problem, add_probes, first_of, operators_app, serving
 from stream.ingest.connections import connections
 from stream.ingest.document import openapi
 from stream.ingest.door import Door
@@ -45,10 +45,11 @@ async def running(
     gateway, keys = Gateway(settings), Keys(pool)
     newcomers = Newcomers(pool, settings.max_new_vehicles_per_day)
 
-    async def problem() -> str | None:
+    async def of_keys() -> str | None:
         await keys.refresh(allowed_age_s=1.0)
-        return keys.problem or await gateway.check()
+        return keys.problem
 
+    problem = first_of(of_keys, gateway.check)
     door = Door(settings, keys, gateway, newcomers, problem)
     await pool.open()
     try:
@@ -74,7 +75,7 @@ async def _admin(app: FastAPI, host: str, port: int | None) -> AsyncIterator[int
         yield actual
 
 
-def operators(settings: Settings, problem: Any) -> FastAPI:
+def operators(settings: Settings, problem: Problem) -> FastAPI:
     """Return what operators ask: probes with reasons, metrics, and the vendors' documentation."""
     app = operators_app("fleetpulse ingest, for operators")
     add_probes(app, problem)

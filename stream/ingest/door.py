@@ -214,15 +214,17 @@ class Door:
         if accepted == parsed.count:
             return 202, b'{"accepted":%d,"rejected":[]}' % accepted
         sender.rejected.inc(parsed.count - accepted)
-        first = parsed.rejected[0]
+        first = parsed.rejected[0]  # its reason shows the value, which may be a position
         if not accepted:
             REFUSED.labels(sender.prefix, "no-good-event").inc()
         self._log_refusal(
             sender.prefix,
             "events",
-            f"event {first.index}, {first.field}: {first.reason}",
+            "events are rejected",
             vendor=sender.holder.vendor,
-            rejected=parsed.count - accepted,
+            count=parsed.count - accepted,
+            first_index=first.index,
+            first_field=first.field,
         )
         answer = Answer(accepted=accepted, rejected=parsed.rejected, untold=parsed.untold or None)
         return 202 if accepted else 422, answer.model_dump_json(exclude_none=True).encode()
