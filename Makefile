@@ -43,6 +43,7 @@ chaos: setup ## Fifty faults, poison and a hostile reader under load; CHAOS_ARGS
 bench: setup ## Accuracy, speed, late fixes, optimizer and readers beside others'; BENCH_ARGS=--json
 	.venv/bin/python -m bench.accuracy $(BENCH_ARGS)
 	.venv/bin/python -m bench.throughput $(BENCH_ARGS)
+	.venv/bin/python -m bench.ingest $(BENCH_ARGS)
 	.venv/bin/python -m bench.late $(BENCH_ARGS)
 	.venv/bin/python -m bench.optimizer $(BENCH_ARGS)
 	.venv/bin/python -m bench.readers $(BENCH_ARGS)

@@ -81,6 +81,8 @@ class Bench:
         """Return the settings of an installation of its own, with topics of this prefix."""
         return Settings(
             database_url=SecretStr(self.url),
+            max_events_per_s=1e9,
+            max_new_vehicles_per_day=1_000_000,
             kafka=KafkaSettings(
                 bootstrap_servers=self.servers.broker.bootstrap_servers,
                 idempotence=False,
@@ -95,7 +97,8 @@ class Bench:
     def start(self, command: str, settings: Settings) -> tuple[Child, str]:
         """Start a process of ours and return it with its address; it may not be ready yet."""
         port = free_port()
-        ports = {"FLEETPULSE_METRICS_PORT": str(port), "FLEETPULSE_INGEST_PORT": str(port)}
+        admin_port = free_port() if command == "ingest" else port
+        ports = {"FLEETPULSE_ADMIN_PORT": str(admin_port), "FLEETPULSE_INGEST_PORT": str(port)}
         return self.child(
             f"{command}-{port}",
             ["-m", "stream.cli", command],

@@ -200,7 +200,25 @@ class Settings(BaseSettings):
     travel: TravelSettings = Field(default_factory=TravelSettings)
     ingest_host: str = "127.0.0.1"
     ingest_port: int = Field(default=8000, ge=0, le=65535)
-    max_request_bytes: int = Field(default=8_000_000, ge=1_000)
+    ingest_max_connections: int = Field(
+        default=2_000,
+        ge=1,
+        description="Of vendors at once; beyond it the one that is idle for longest is closed",
+    )
+    max_request_bytes: int = Field(
+        default=8_000_000, ge=1_000, description="Of a body, as it comes and unpacked"
+    )
+    max_events_per_s: float = Field(
+        default=20_000.0,
+        gt=0,
+        description="Of one key at one ingest process; a minute's worth may come at once",
+    )
+    max_new_vehicles_per_day: int = Field(
+        default=1_000,
+        ge=0,
+        description="That one key may bring to one ingest process in a day (UTC): of ids that no "
+        "municipality has entered and no worker has seen",
+    )
     coalesce_ms: float = Field(
         default=5.0, ge=0, description="How long the gateway gathers fixes into one message"
     )
@@ -209,9 +227,13 @@ class Settings(BaseSettings):
     watch_every_s: float = Field(
         default=300.0, gt=0, description="How often workers look for silent vehicles and alerts"
     )
-    metrics_host: str = "127.0.0.1"
-    metrics_port: int | None = Field(
-        default=None, ge=0, le=65535, description="Serve /metrics and /readyz of worker or planner"
+    admin_host: str = "127.0.0.1"
+    admin_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Serve /metrics and /readyz of ingest, worker or planner, for operators; of "
+        "ingest also /docs and /openapi.json",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = Field(default=False, description="Log JSON lines, for a log collector")

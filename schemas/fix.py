@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, Protocol, Self
+from typing import Annotated, Any, Final, Literal, Protocol, Self
 
+import msgspec
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from schemas.history import HistoryRange
 from schemas.ids import LocalId, MunicipalityId, ScopedId
@@ -30,6 +32,25 @@ def _in_utc(at: datetime) -> datetime:
 
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """An aware instant, normalised to UTC. A time without an offset is refused."""
+
+
+def _of_rfc3339(value: Any) -> Any:
+    """Return an instant that is written as RFC 3339 has it, to the nearest microsecond."""
+    if not isinstance(value, str):
+        return value
+    try:
+        at = msgspec.convert(value, datetime)
+    except msgspec.ValidationError:
+        raise PydanticCustomError(
+            "rfc3339", "is no instant as RFC 3339 writes it; send for example 2026-01-31T08:00:00Z"
+        ) from None
+    if at.tzinfo is None:
+        raise PydanticKnownError("timezone_aware")
+    return at
+
+
+PushedDatetime = Annotated[AwareDatetime, BeforeValidator(_of_rfc3339), AfterValidator(_in_utc)]
+"""As `UtcDatetime`, but text in one way only: `date-time` of RFC 3339, as OpenAPI declares it."""
 
 MAX_FIXES_PER_BATCH = 10_000
 """Most fixes in one Kafka message; keeps a message well below the broker's 1 MiB default."""
@@ -87,9 +108,27 @@ class _Report(BaseModel):
         return self.model_copy(update=dict.fromkeys(_TELLS_THE_PLACE))
 
 
-class NativeFix(_Report):
-    """One event of the native format, as a vendor pushes it to `POST /v1/events`."""
+_POSITION_OR_PRIVATE: Final[dict[str, Any]] = {
+    "anyOf": [
+        {
+            "required": ["lat", "lon"],
+            "properties": {"lat": {"type": "number"}, "lon": {"type": "number"}},
+        },
+        {"required": ["private_mode"], "properties": {"private_mode": {"const": True}}},
+    ]
+}
 
+
+class NativeFix(_Report):
+    """One event of the native format, as a vendor pushes it to `POST /v1/events`.
+
+    `lat` and `lon` are both required unless `private_mode` is true. A value has the type that its
+    field declares: no number as text, no `1` or `"yes"` for true.
+    """
+
+    model_config = ConfigDict(strict=True, json_schema_extra=_POSITION_OR_PRIVATE)
+
+    recorded_at: PushedDatetime = Field(description="Device time of the position, with offset")
     type: Literal["fix"] = Field(default="fix", description="Kind of event")
     vehicle_id: LocalId = Field(description="The vehicle's id within the municipality")
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
 import psycopg
@@ -35,6 +35,10 @@ _LIMIT_S: Final = 2.0
 
 
 _database_checks: Final[WeakKeyDictionary[Pool, BoundedCheck[None]]] = WeakKeyDictionary()
+_KEEP_ALIVE_S: Final = 60
+_SHUTDOWN_S: Final = 15
+"""For requests that are under way: longer than Kafka is waited for, shorter than supervisors do."""
+_BACKLOG: Final = 2_048
 
 
 async def database_problem(pool: Pool) -> str | None:
@@ -86,6 +90,13 @@ def first_of(*problems: Problem) -> Problem:
     return problem
 
 
+def operators_app(title: str) -> FastAPI:
+    """Return an application without pages: FastAPI's load scripts from the internet."""
+    return FastAPI(
+        title=title, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
+
+
 def add_probes(app: FastAPI, problem: Problem) -> None:
     """Add the probes to an application."""
 
@@ -120,14 +131,31 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, host: str, port: int) -> AsyncIterator[int]:
+async def serving(
+    app: Callable[..., Any],
+    host: str,
+    port: int,
+    connection: type[asyncio.Protocol] | None = None,
+) -> AsyncIterator[int]:
     """Serve an application beside other work in this loop; yields the port.
 
-    Raises `OSError` when the address is taken.
+    `connection` is what uvicorn makes of each connection, unless its own will do. Raises `OSError`
+    when the address is taken.
     """
-    listener = socket.create_server((host, port), reuse_port=False)
+    listener = socket.create_server((host, port), reuse_port=False, backlog=_BACKLOG)
     server = _Server(
-        uvicorn.Config(app, log_config=None, lifespan="on", access_log=False, timeout_keep_alive=30)
+        uvicorn.Config(
+            app,
+            http=connection or "httptools",
+            ws="none",
+            log_config=None,
+            lifespan="off",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
+            backlog=_BACKLOG,
+        )
     )
     task = asyncio.create_task(server.serve([listener]))
     try:
@@ -149,7 +177,7 @@ async def probes(problem: Problem, host: str, port: int | None) -> AsyncIterator
     if port is None:
         yield None
         return
-    app = FastAPI(title="fleetpulse probes")
+    app = operators_app("fleetpulse probes")
     add_probes(app, problem)
     async with serving(app, host, port) as actual:
         yield actual

@@ -16,12 +16,16 @@ _PARENT_POLL_S: Final = 0.2
 Result = TypeVar("Result")
 
 
-def run(main: Callable[[asyncio.Event], Awaitable[Result]]) -> Result:
+def run(
+    main: Callable[[asyncio.Event], Awaitable[Result]],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Result:
     """Run `main(stop)` in an event loop; Ctrl-C and SIGTERM set `stop`, a second one kills.
 
-    Raises whatever `main` raises.
+    `loop_factory` makes the loop, unless asyncio's own will do. Raises whatever `main` raises.
     """
-    return asyncio.run(_run(main))
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(_run(main))
 
 
 async def _run(main: Callable[[asyncio.Event], Awaitable[Result]]) -> Result:

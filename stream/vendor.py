@@ -116,7 +116,7 @@ class _Tally:
         """Count the answer to a batch."""
         faults = answer["rejected"]
         self._accepted += answer["accepted"]
-        self._rejected += len({fault["index"] for fault in faults})
+        self._rejected += len(batch.events) - answer["accepted"]  # not every fault is told
         for fault in faults[:SHOWN_REASONS]:
             index = batch.indices[fault["index"]]
             place = f"event {index}" + (f", {fault['field']}" if fault["field"] else "")

@@ -53,6 +53,8 @@ class Service:
     ) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
+        admin_port = free_port() if command == "ingest" else port
+        self.admin_url = f"http://127.0.0.1:{admin_port}"
         self.child = Child(
             f"{command}-{port}",
             [sys.executable, "-m", "stream.cli", command],
@@ -60,7 +62,7 @@ class Service:
             directory=directory,
             env=environment(
                 settings,
-                FLEETPULSE_METRICS_PORT=str(port),
+                FLEETPULSE_ADMIN_PORT=str(admin_port),
                 FLEETPULSE_INGEST_PORT=str(port),
                 **extra,
             ),

@@ -11,7 +11,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 _PREFIX: Final = "fp_"
-_SHOWN: Final = 9
+SHOWN_CHARACTERS: Final = 9
+"""Of a key, in logs, metrics and lists; 36 of its 256 random bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ async def create_key(
     await connection.execute(
         "INSERT INTO api_key (key_hash, key_prefix, municipality_id, vendor, may_push_history) "
         "VALUES (%s, %s, %s, %s, %s)",
-        [key_hash(key), key[:_SHOWN], municipality_id, vendor, history],
+        [key_hash(key), key[:SHOWN_CHARACTERS], municipality_id, vendor, history],
     )
     return key
 

@@ -80,6 +80,12 @@ WRITES: Final[Mapping[Service, Mapping[str, str]]] = {
 }
 """What each may do beyond reading: privileges by table. Tables without a line are only read."""
 
+READS_COLUMN: Final[Mapping[Service, Mapping[str, str]]] = {
+    # Which ids are known: the gateway limits new ones (ADR 0026).
+    Service.INGEST: {"vehicle": "vehicle_id", "tracker_assignment": "tracker_id"},
+}
+"""Who reads one column of a table, and nothing else of it."""
+
 READS_ALL: Final = frozenset({Service.WORKER, Service.PLANNER, Service.COMMANDS})
 WRITES_ALL: Final = frozenset({Service.COMMANDS})
 
@@ -115,6 +121,12 @@ def grant_statements(service: Service, role_name: str) -> list[sql.Composed]:
         statements.append(
             sql.SQL("GRANT {} ON {} TO {}").format(
                 sql.SQL(privileges), sql.Identifier("public", table), role
+            )
+        )
+    for table, column in READS_COLUMN.get(service, {}).items():
+        statements.append(
+            sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(
+                sql.Identifier(column), sql.Identifier("public", table), role
             )
         )
     return statements

@@ -59,7 +59,7 @@ async def _why_none(pool: Pool, municipality_id: str, request_id: UUID, limit_s:
     reason = (
         "a planner leads, and is not through with it; give a longer --timeout"
         if leads
-        else "no planner leads: is one running? Its /readyz (FLEETPULSE_METRICS_PORT) says what it "
+        else "no planner leads: is one running? Its /readyz (FLEETPULSE_ADMIN_PORT) says what it "
         "waits for, `fleetpulse planner` starts one"
     )
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import Annotated
 
@@ -27,22 +28,27 @@ def ingest(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
 ) -> None:
-    """Serve POST /v1/events for the vendors, with /docs, /healthz, /readyz and /metrics."""
-    from stream.health import serving
-    from stream.ingest.app import make_app
+    """Serve POST /v1/events for the vendors; /docs and /metrics on FLEETPULSE_ADMIN_PORT."""
+    import uvloop
+
+    from stream.ingest.app import running
 
     settings = Settings()
+    # These repeat at each try that somebody is away. The gateway says so itself, once.
+    for library in ("aiokafka", "psycopg.pool"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    # Anybody can send what is no HTTP, as often as he likes.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
     async def main(stop: asyncio.Event) -> None:
-        async with serving(
-            make_app(settings),
-            host or settings.ingest_host,
-            settings.ingest_port if port is None else port,
-        ) as actual:
-            typer.echo(f"ingest listens on port {actual}", err=True)
+        vendors_port = settings.ingest_port if port is None else port
+        async with running(
+            settings, host or settings.ingest_host, vendors_port, settings.admin_port
+        ) as ports:
+            typer.echo(f"ingest listens on port {ports.vendors}", err=True)
             await stop.wait()
 
-    process.run(main)
+    process.run(main, uvloop.new_event_loop)
 
 
 def worker() -> None:
@@ -69,7 +75,7 @@ def planner() -> None:
     async def main(stop: asyncio.Event) -> None:
         async with make_pool(settings, max_size=1) as pool:
             problem = first_of(partial(database_problem, pool), broker_check(settings.kafka))
-            async with probes(problem, settings.metrics_host, settings.metrics_port):
+            async with probes(problem, settings.admin_host, settings.admin_port):
                 await run_planner(settings, stop)
 
     process.run(main)

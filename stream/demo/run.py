@@ -178,7 +178,8 @@ async def _show_doors(stack: Stack, pool: Pool, console: Console) -> None:
         await grant_reader(pool, _READER, municipalities, password)
     url = stack.settings.database_url.get_secret_value()
     console.print(f"\n[bold]Running[/] until Ctrl-C, in {stack.servers.directory}")
-    console.print(f"ingest     {stack.ingest_url}/docs", highlight=False)
+    console.print(f"ingest     {stack.ingest_url}/v1/events", highlight=False)
+    console.print(f"           {stack.documentation_url}", highlight=False)
     console.print(f"kafka      {stack.settings.kafka.bootstrap_servers}", highlight=False)
     console.print(f"database   {url}", highlight=False, soft_wrap=True)
     if municipalities:

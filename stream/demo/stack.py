@@ -45,6 +45,7 @@ class Stack:
         self.settings: Settings
         self.servers: EmbeddedServers
         self.ingest_url = ""
+        self.documentation_url = ""
         self.worker_urls: list[str] = []
         self.children: dict[str, Child] = {}
         self.restarts = 0
@@ -79,14 +80,17 @@ class Stack:
         """Start all, then wait for each: they start side by side."""
         ports = {"ingest": free_port(), "planner": free_port()}
         ports |= {f"worker-{number}": free_port() for number in range(1, self._workers + 1)}
+        ingest_admin = free_port()
         for name, port in ports.items():
-            self._starts[name] = partial(self._start, name, port)
+            admin_port = ingest_admin if name == "ingest" else port
+            self._starts[name] = partial(self._start, name, port, admin_port)
             self.children[name] = self._starts[name]()
             exits.callback(lambda name=name: self.children[name].stop())  # type: ignore[misc]
         for name, port in ports.items():
             url = f"http://127.0.0.1:{port}"
             self.children[name].wait_until(lambda url=url: is_ready(url), limit_s=_READY_LIMIT_S)  # type: ignore[misc]
         self.ingest_url = f"http://127.0.0.1:{ports['ingest']}"
+        self.documentation_url = f"http://127.0.0.1:{ingest_admin}/docs"
         self.worker_urls = [
             f"http://127.0.0.1:{port}" for name, port in ports.items() if name.startswith("worker")
         ]
@@ -108,24 +112,24 @@ class Stack:
                 urls[service] = owner._replace(netloc=address).geturl()
         return urls
 
-    def _start(self, name: str, port: int) -> Child:
+    def _start(self, name: str, port: int, admin_port: int) -> Child:
         command = name.partition("-")[0]
         return Child(
             name,
             [sys.executable, "-m", "stream.cli", command],
             guardian=self.servers.guardian,
             directory=self.servers.directory,
-            env=self._environment(port)
+            env=self._environment(port, admin_port)
             | {"FLEETPULSE_DATABASE_URL": self._role_urls[Service(command)]},
         )
 
-    def _environment(self, port: int) -> dict[str, str]:
+    def _environment(self, port: int, admin_port: int) -> dict[str, str]:
         """Return our environment with settings of this installation only.
 
         What the user has set for another installation must not leak into this one.
         """
         inherited = {name: value for name, value in os.environ.items() if not _is_ours(name)}
-        ports = {"FLEETPULSE_INGEST_PORT": str(port), "FLEETPULSE_METRICS_PORT": str(port)}
+        ports = {"FLEETPULSE_INGEST_PORT": str(port), "FLEETPULSE_ADMIN_PORT": str(admin_port)}
         return {**inherited, **as_environment(self.settings), **ports, **self._extra}
 
 

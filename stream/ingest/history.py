@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import HTTPException
-
 from infra.database.keys import KeyHolder
 from schemas.history import HEADER, HistoryRange
+from stream.ingest.refusals import RefusedError
 
 PARAMETER: Final[dict[str, Any]] = {
     "name": HEADER,
@@ -25,17 +24,18 @@ PARAMETER: Final[dict[str, Any]] = {
 def declared_history(value: str | None, sender: KeyHolder) -> HistoryRange | None:
     """Return the range that a request declares by the value of its header, None without one.
 
-    Raises `HTTPException`: 422 for a value that is no range, 403 where the key does not allow it.
+    Raises `RefusedError`: 422 for a value that is no range, 403 where the key does not allow it.
     """
     if value is None:
         return None
     try:
         history = HistoryRange.parse(value)
     except ValueError as error:
-        raise HTTPException(422, f"{HEADER}: {error}") from error
+        raise RefusedError(422, "history", f"{HEADER}: {error}") from error
     if not sender.may_push_history:
-        raise HTTPException(
+        raise RefusedError(
             403,
+            "history",
             f"{HEADER}: {history} is declared, but this key of {sender.vendor} for "
             f"{sender.municipality_id} pushes live events only; leave the header out, or ask for a "
             "key that was made with `fleetpulse key create ... --history`",

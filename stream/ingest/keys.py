@@ -10,7 +10,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
-from infra.database.keys import KeyHolder, key_hash, valid_keys
+from infra.database.keys import KeyHolder, valid_keys
 from infra.database.pool import Pool
 
 REFRESH_S: Final = 10.0
@@ -32,9 +32,8 @@ class Keys:
         self._reading: asyncio.Task[None] | None = None
         self.problem: str | None = "keys not read yet"
 
-    async def holder(self, key: str) -> KeyHolder | None:
-        """Return whom the key speaks for; None for a key that is unknown or revoked."""
-        hashed = key_hash(key)
+    async def holder(self, hashed: bytes) -> KeyHolder | None:
+        """Return whom the key of a hash speaks for; None for one that is unknown or revoked."""
         found = self._holders.get(hashed)
         # A key that was made a moment ago is looked for at once, though not on every request.
         allowed_age_s = REFRESH_S if found is not None else _UNKNOWN_REFRESH_S

@@ -52,9 +52,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         )
         stream = _Stream(settings, pool)
         problem = first_of(partial(database_problem, pool), stream.problem)
-        await stack.enter_async_context(
-            probes(problem, settings.metrics_host, settings.metrics_port)
-        )
+        await stack.enter_async_context(probes(problem, settings.admin_host, settings.admin_port))
         beside_stop = asyncio.Event()
         topics = Topics.named(settings.kafka.topic_prefix)
         beside = [

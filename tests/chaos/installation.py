@@ -104,7 +104,7 @@ class Installation:
     def _start(self, name: str, port: int) -> None:
         env = environment(
             self.settings,
-            FLEETPULSE_METRICS_PORT=str(port),
+            FLEETPULSE_ADMIN_PORT=str(free_port() if name == "ingest" else port),
             FLEETPULSE_INGEST_PORT=str(port),
             # Rows that no fix brings about are settled by us, in both databases, at the end.
             FLEETPULSE_WATCH_EVERY_S="86400",

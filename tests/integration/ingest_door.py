@@ -16,8 +16,7 @@ from infra.database.keys import create_key
 from infra.kafka import Topics, client_options, held
 from infra.settings import Settings
 from schemas.fix import Fix, FixBatch
-from stream.health import serving
-from stream.ingest.app import make_app
+from stream.ingest.app import running
 from tests.stream_harness import open_pool
 
 START: Final = datetime(2026, 2, 2, 5, 0, tzinfo=UTC)
@@ -30,6 +29,7 @@ class Door:
     """A running gateway and the key of a vendor of Syddjurs."""
 
     http: httpx.AsyncClient
+    admin: httpx.AsyncClient
     key: str
 
     async def push(self, events: object, *, key: str | None = None) -> httpx.Response:
@@ -45,8 +45,8 @@ class Door:
         )
 
     async def readiness(self) -> tuple[int, str]:
-        """Return what the gateway says of itself: status and reason."""
-        answer = await self.http.get("/readyz")
+        """Return what the gateway tells operators of itself: status and reason."""
+        answer = await self.admin.get("/readyz")
         return answer.status_code, answer.json().get("reason", "")
 
 
@@ -97,10 +97,11 @@ async def door(settings: Settings, key: str | None = None) -> AsyncIterator[Door
     """Run a gateway, with a key that it knows from its start."""
     given_key = key or await new_key(settings)
     async with (
-        serving(make_app(settings), "127.0.0.1", 0) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+        running(settings, "127.0.0.1", 0, 0) as ports,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.vendors}", timeout=30) as http,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.admin}", timeout=30) as admin,
     ):
-        yield Door(http, given_key)
+        yield Door(http, admin, given_key)
 
 
 async def messages(settings: Settings) -> list[FixBatch]:

@@ -20,6 +20,7 @@ from infra.embedded.guardian import Guardian
 from infra.settings import Settings
 from schemas.fix import NativeFix
 from schemas.ids import municipality_of
+from stream.ingest.events import FixStruct
 from stream.ingest.gateway import MAX_FIXES_PER_MESSAGE, Gateway
 from stream.ingest.requests import MAX_EVENTS, parse
 from tests.integration.ingest_door import (
@@ -347,7 +348,7 @@ def test_a_sender_that_gives_up_does_not_take_others_with_it(installation: Setti
         await gateway.start()
         try:
             impatient, staying = (
-                asyncio.create_task(gateway.accept(holder, [NativeFix(**event(second=second))]))
+                asyncio.create_task(gateway.accept(holder, [_accepted(event(second=second))]))
                 for second in range(2)
             )
             await asyncio.sleep(0)  # both wait for the same message now
@@ -360,6 +361,10 @@ def test_a_sender_that_gives_up_does_not_take_others_with_it(installation: Setti
     asyncio.run(scenario())
 
 
+def _accepted(sent: Event) -> FixStruct:
+    return FixStruct.of(NativeFix(**sent))
+
+
 def test_probes_metrics_and_documentation_answer(installation: Settings) -> None:
     vendor = f"vendor-{uuid.uuid4().hex[:8]}"
 
@@ -370,16 +375,17 @@ def test_probes_metrics_and_documentation_answer(installation: Settings) -> None
             assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
             assert await gateway.readiness() == (200, "")
             await gateway.push([event(), event("car-2"), event(lat=91, lon=181)])
-            metrics = (await gateway.http.get("/metrics")).text
-            for fate, count in (("accepted", 2), ("rejected", 1)):
-                line = (
-                    f'fleetpulse_ingest_events_total{{fate="{fate}",vendor="{vendor}"}} {count}.0'
-                )
+            metrics = (await gateway.admin.get("/metrics")).text
+            for outcome, count in (("accepted", 2), ("rejected", 1)):
+                labels = f'outcome="{outcome}",vendor="{vendor}"'
+                line = f"fleetpulse_ingest_events_total{{{labels}}} {count}.0"
                 assert line in metrics.splitlines()
-            docs = await gateway.http.get("/docs")
+            docs = await gateway.admin.get("/docs")
             assert docs.status_code == 200
             assert "/openapi.json" in docs.text
-            _check_openapi((await gateway.http.get("/openapi.json")).json())
+            assert "<script" not in docs.text
+            assert "//" not in docs.text.replace("://", "")
+            _check_openapi((await gateway.admin.get("/openapi.json")).json())
 
     asyncio.run(scenario())
 
@@ -390,29 +396,23 @@ def _check_openapi(document: Mapping[str, Any]) -> None:
     (name,) = scheme
     declared = document["components"]["securitySchemes"][name]
     assert (declared["type"], declared["scheme"]) == ("http", "bearer")
-    native = NativeFix.model_json_schema()
-    for field in native["properties"].values():
-        if field.get("default", "") is None:  # FastAPI leaves such a default out
-            del field["default"]
+    assert document["components"]["schemas"]["NativeFix"] == NativeFix.model_json_schema()
+    native = {"$ref": "#/components/schemas/NativeFix"}
     body = operation["requestBody"]["content"]["application/json"]
     single, array = body["schema"]["anyOf"]
     assert single == native
     assert (array["type"], array["items"], array["maxItems"]) == ("array", native, MAX_EVENTS)
-    good, rejected = parse(json.dumps(body["example"]).encode())
-    assert (len(good), rejected) == (len(body["example"]), [])
+    parsed = parse(json.dumps(body["example"]).encode())
+    assert (len(parsed.good), parsed.rejected) == (len(body["example"]), [])
     answers = {
         status: sorted(_models(response["content"]["application/json"]["schema"]))
         for status, response in operation["responses"].items()
+        if "content" in response
     }
-    assert answers == {
-        "202": ["Answer"],
-        "401": ["Refusal"],
-        "403": ["Refusal"],
-        "413": ["Refusal"],
-        "422": ["Answer", "Refusal"],
-        "429": ["Refusal"],
-        "503": ["Refusal"],
-    }
+    assert answers.pop("202") == ["Answer"]
+    assert answers.pop("422") == ["Answer", "Refusal"]
+    assert set(map(tuple, answers.values())) == {("Refusal",)}
+    assert answers.keys() == {*("401", "403", "405", "413", "415", "429", "503")}
 
 
 def _models(schema: Mapping[str, Any]) -> list[str]:

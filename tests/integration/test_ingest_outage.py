@@ -52,7 +52,7 @@ def test_what_was_answered_202_is_in_kafka_though_the_gateway_is_killed(
 
     async def scenario(service: Service) -> None:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as http:
-            pushing = asyncio.gather(*(push_on(Door(http, key), lane) for lane in range(40)))
+            pushing = asyncio.gather(*(push_on(Door(http, http, key), lane) for lane in range(40)))
 
             async def many() -> bool:
                 return len(accepted) > 150
@@ -169,6 +169,80 @@ def test_when_its_broker_is_back_the_gateway_accepts_again(
     finally:
         for broker in brokers:
             broker.stop()
+
+
+def test_it_waits_for_kafka_and_the_database_and_says_so_once(
+    database_url: str,
+    server_url: str,
+    guardian: Guardian,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = free_port()
+    monkeypatch.setattr("infra.embedded.tansu.free_port", lambda: port)
+    settings = with_broker(database_url, f"127.0.0.1:{port}", idempotence=False)
+
+    async def key_before() -> str:
+        async with open_pool(database_url) as pool:
+            await enter_municipality(pool)
+        return await new_key(settings)
+
+    async def push(http: httpx.AsyncClient) -> httpx.Response:
+        return await http.post("/v1/events", json=event())
+
+    async def scenario(service: Service, stack: AsyncExitStack) -> None:
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(
+                base_url=service.url, timeout=30, headers={"Authorization": f"Bearer {key}"}
+            )
+        )
+
+        async def says(status: int, reason: str) -> bool:
+            answer = await http.get(f"{service.admin_url}/readyz")
+            return answer.status_code == status and reason in answer.json().get("reason", "")
+
+        await until(lambda: says(503, "database: "), "waits for the database")
+        assert (await http.get("/healthz")).status_code == 200
+        assert (await http.get("/readyz")).json() == {"status": "not ready"}
+        refused = await push(http)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        let_in(settings, server_url, allowed=True)
+        await until(lambda: says(503, "kafka: "), "waits for Kafka")
+        refused = await push(http)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert "kafka" in refused.json()["detail"]
+        await asyncio.sleep(2.5)  # some tries later
+        broker = await asyncio.to_thread(EmbeddedBroker, tmp_path, guardian)
+        stack.callback(broker.stop)
+        await create_topics(settings.kafka)
+        await until(lambda: says(200, ""), "ready")
+        assert (await push(http)).status_code == 202
+
+    async def main(service: Service) -> None:
+        async with AsyncExitStack() as stack:
+            await asyncio.to_thread(service.child.wait_until, lambda: is_alive(service), limit_s=60)
+            await scenario(service, stack)
+
+    key = asyncio.run(key_before())
+    let_in(settings, server_url, allowed=False)
+    try:
+        with Service("ingest", settings, guardian, tmp_path) as service:
+            asyncio.run(main(service))
+            log = service.child.tail()
+    finally:
+        let_in(settings, server_url, allowed=True)
+    assert "Traceback" not in log
+    assert log.count("waiting for Kafka") == 1
+    assert log.count("keys not refreshed") == 1
+    assert len(log.splitlines()) <= 8, log
+
+
+def is_alive(service: Service) -> bool:
+    """Return whether a process answers at all."""
+    try:
+        return httpx.get(f"{service.url}/healthz", timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
 
 
 def let_in(settings: Settings, server_url: str, *, allowed: bool) -> None:

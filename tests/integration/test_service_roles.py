@@ -19,6 +19,7 @@ from infra.database.service_roles import (
     ServiceRoleRefusedError,
     grant_service_role,
 )
+from infra.database.vehicles_known import known_vehicles
 
 PASSWORD = "of-this-test-only"  # noqa: S105 - a role that lives as long as the test
 SECRET = {"api_key", "reader_access", "service_role"}
@@ -52,10 +53,14 @@ def grant(url: str, service: Service, role: str, password: str | None = PASSWORD
     asyncio.run(main())
 
 
-def as_role(url: str, role: str) -> Owner:
+def role_url(url: str, role: str) -> str:
     parts = urlsplit(url)
     address = f"{role}:{PASSWORD}@{parts.hostname}:{parts.port}"
-    return psycopg.connect(parts._replace(netloc=address).geturl(), autocommit=True)
+    return parts._replace(netloc=address).geturl()
+
+
+def as_role(url: str, role: str) -> Owner:
+    return psycopg.connect(role_url(url, role), autocommit=True)
 
 
 def rights(owner: Owner, role: str) -> dict[str, set[str]]:
@@ -115,6 +120,34 @@ def test_the_ingest_role_reads_keys_and_no_position(database_url: str, prefix: s
         for table in ("fix", "trip", "plan", "dead_letter", "reader_access"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(sql.SQL("SELECT 1 FROM {}").format(sql.Identifier(table)))
+
+
+def test_the_ingest_role_sees_which_vehicles_are_known_and_nothing_of_them(
+    owner: Owner, database_url: str, prefix: str
+) -> None:
+    role = prefix + "ingest"
+    grant(database_url, Service.INGEST, role)
+    owner.execute("INSERT INTO municipality (municipality_id, name) VALUES ('m', 'M')")
+    owner.execute(
+        "INSERT INTO vehicle (vehicle_id, municipality_id, name, registered) "
+        "VALUES ('m/reported', 'm', 'reported', false)"
+    )
+    owner.execute(
+        "INSERT INTO tracker_assignment (tracker_id, vehicle_id, since) "
+        "VALUES ('m/tracker', 'm/reported', '2026-01-01Z')"
+    )
+
+    async def ask() -> set[str]:
+        async with await psycopg.AsyncConnection.connect(
+            role_url(database_url, role)
+        ) as connection:
+            return await known_vehicles(connection, ["m/reported", "m/tracker", "m/invented"])
+
+    assert asyncio.run(ask()) == {"m/reported", "m/tracker"}
+    with as_role(database_url, role) as connection:
+        for query in ("SELECT * FROM vehicle", "SELECT name FROM vehicle"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(query)
 
 
 def test_migrate_gives_the_roles_rights_on_what_has_come(

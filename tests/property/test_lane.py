@@ -25,7 +25,7 @@ from tests.property.examples import examples
 from tests.stream_harness import RECEIVED_AT, TOPICS, Log, enter_municipality, fetch, open_pool
 
 _USUAL_INSTANT = '"2026-02-02T06:00:00Z"'
-_INSTANTS = (
+INSTANTS = (
     '"2026-02-02T06:00:00+00:00"',
     '"2026-02-02T06:00:00.5Z"',
     '"2026-02-02T06:00:00.123456+00:00"',
@@ -119,7 +119,7 @@ def fixes(draw: st.DrawFn) -> str:
     """Return the JSON of a fix, or of what somebody takes for one."""
     fields = [
         ("vehicle_id", draw(_mostly('"syddjurs/a"', _VEHICLES))),
-        ("recorded_at", draw(_mostly(_USUAL_INSTANT, _INSTANTS))),
+        ("recorded_at", draw(_mostly(_USUAL_INSTANT, INSTANTS))),
         ("lat", draw(_numbers(-90, 90))),
         ("lon", draw(_numbers(-180, 180))),
     ]
@@ -148,13 +148,13 @@ def values(draw: st.DrawFn) -> bytes:
     fields = [
         ("municipality_id", draw(_mostly('"syddjurs"', _MUNICIPALITIES))),
         ("vendor", draw(_mostly('"test"', _VENDORS))),
-        ("received_at", draw(_mostly('"2026-03-01T00:00:00Z"', _INSTANTS))),
+        ("received_at", draw(_mostly('"2026-03-01T00:00:00Z"', INSTANTS))),
         ("fixes", "[" + ",".join(batch) + "]"),
     ]
     if draw(st.integers(0, 3)) == 0:
         usual = ("2025-01-01T00:00:00Z", "2026-02-02T06:00:00Z")
         fields += [
-            (name, draw(_mostly(f'"{at}"', _INSTANTS)))
+            (name, draw(_mostly(f'"{at}"', INSTANTS)))
             for name, at in zip(("history_since", "history_until"), usual, strict=True)
             if draw(st.integers(0, 15))
         ]

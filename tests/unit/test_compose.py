@@ -192,8 +192,8 @@ def test_every_command_exists() -> None:
 def test_probes_ask_the_port_that_the_service_listens_on() -> None:
     for name, setting in (
         ("ingest", "FLEETPULSE_INGEST_PORT"),
-        ("worker", "FLEETPULSE_METRICS_PORT"),
-        ("planner", "FLEETPULSE_METRICS_PORT"),
+        ("worker", "FLEETPULSE_ADMIN_PORT"),
+        ("planner", "FLEETPULSE_ADMIN_PORT"),
     ):
         environment = OURS[name]["environment"]
         assert environment[setting.replace("PORT", "HOST")] == "0.0.0.0"  # noqa: S104
