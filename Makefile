@@ -4,10 +4,10 @@
 PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint laws bench chaos kafka lock clean
+.PHONY: help setup demo up test test-days lint laws bench chaos kafka lock clean
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
 
 setup: ## Create .venv with all that uv.lock names; PYTHON=... chooses the interpreter
 	@$(PYTHON) .ci/setup.py
@@ -21,6 +21,14 @@ up: setup ## Keep everything running on servers of its own, until Ctrl-C; UP_ARG
 
 test: setup ## Tests that need nothing but PyPI; TEST_ARGS="tests/unit -k name" selects
 	.venv/bin/pytest -n 4 --dist worksteal -m "not kafka and not timescale" $(TEST_ARGS)
+
+# Days that clocks change, holidays, ends of months and years, a leap day, each day of the week.
+DAYS ?= 2026-03-29 2025-10-26 2025-12-24 2025-12-25 2025-12-26 2025-12-31 2026-01-01 2026-04-05 \
+    2026-04-06 2026-02-28 2026-03-01 2026-03-02 2026-01-31 2026-02-01 2026-05-14 2026-05-25 2026-06-05 \
+    2026-07-04 2026-07-15 2026-08-31 2026-09-01 2026-09-30 2026-10-01 2026-10-05 2026-10-24 2026-10-25 \
+    2026-11-01 2026-11-27 2028-02-29 2028-12-31
+test-days: setup ## The tests that read a clock or a calendar, on thirty days; DAYS="2028-02-29 ..."
+	.venv/bin/python -m tests.on_days $(DAYS)
 
 lint: setup ## Style, format, types and the direction of imports
 	.venv/bin/ruff check --extend-exclude .cache

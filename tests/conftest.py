@@ -7,7 +7,9 @@ import signal
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
 from pydantic import SecretStr
 
 from infra.embedded.directory import Account, make_run_directory
@@ -17,10 +19,30 @@ from infra.embedded.tansu import EmbeddedBroker
 from infra.settings import KafkaSettings, Settings
 from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available
 from tests.databases import Databases
+from tests.days import DAY
+from tests.patience import patience
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts us in the background has us ignore interrupts, and all that we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Whether drawing examples is slow depends on who else is at work: that is no fault of a test.
+hypothesis.settings.register_profile("ours", suppress_health_check=[HealthCheck.too_slow])
+hypothesis.settings.load_profile("ours")
+
+
+def pytest_report_header() -> str:
+    """Say what repeats this run."""
+    return f"TEST_DAY={DAY}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give a test more time on a crowded machine, but none where time is not limited."""
+    limit_s = item.config.getoption("timeout")
+    if limit_s is None and item.get_closest_marker("timeout") is None:
+        limit_s = float(item.config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(limit_s * patience()))
 
 
 @pytest.hookimpl(trylast=True)  # when those that are not to run are gone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final
 
 import typer
@@ -12,18 +13,29 @@ _Days = Annotated[int, typer.Option(min=4, help="Days of driving to simulate.")]
 _Vehicles = Annotated[int, typer.Option(min=8, help="Vehicles in each of two municipalities.")]
 _Seed = Annotated[int, typer.Option(help="The same seed gives the same fleet and days.")]
 
+_LastDay = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], help="Last day of driving (default: yesterday)."),
+]
 
-def demo(days: _Days = _TWELVE_WEEKS, vehicles: _Vehicles = 10, seed: _Seed = 1) -> None:
+
+def demo(
+    days: _Days = _TWELVE_WEEKS,
+    vehicles: _Vehicles = 10,
+    seed: _Seed = 1,
+    last_day: _LastDay = None,
+) -> None:
     """Run the whole loop once on embedded servers, show what came of it, and leave nothing."""
     from stream.demo.run import Fleet, run_demo
 
-    run_demo(Fleet(days, vehicles, seed))
+    run_demo(Fleet(days, vehicles, seed, _day(last_day)))
 
 
 def up(
     days: _Days = _TWELVE_WEEKS,
     vehicles: _Vehicles = 10,
     seed: _Seed = 1,
+    last_day: _LastDay = None,
     empty: Annotated[  # noqa: FBT002 - typer makes a flag of it
         bool, typer.Option("--empty", help="Start without the simulated fleet.")
     ] = False,
@@ -31,4 +43,16 @@ def up(
     """Like demo, but keep everything running until Ctrl-C; what it holds is then gone."""
     from stream.demo.run import Fleet, run_up
 
-    run_up(None if empty else Fleet(days, vehicles, seed))
+    run_up(None if empty else Fleet(days, vehicles, seed, _day(last_day)))
+
+
+def _day(last_day: datetime | None) -> date:
+    """Return the last day of driving; it has to be over, since nothing comes from the future."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    if last_day is None:
+        return yesterday
+    if last_day.date() > yesterday:
+        raise typer.BadParameter(
+            f"--last-day {last_day:%Y-%m-%d} is not over; name one until {yesterday}"
+        )
+    return last_day.date()

@@ -8,7 +8,7 @@ import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -67,12 +67,11 @@ class Played:
     live_count: int
 
 
-def config(*, seed: int, days: int, vehicles: int) -> SimulationConfig:
-    """Return the demo's fleet: two municipalities, until yesterday, with demand that moves."""
-    start = datetime.now(UTC).date() - timedelta(days=days)
+def config(*, seed: int, days: int, vehicles: int, last_day: date) -> SimulationConfig:
+    """Return the demo's fleet: two municipalities, until a day, with demand that moves."""
     return SimulationConfig(
         seed=seed,
-        start=start,
+        start=last_day - timedelta(days=days - 1),
         days=days,
         municipalities=("syddjurs", "favrskov"),
         vehicles_per_municipality=vehicles,

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 import typer
@@ -35,6 +36,7 @@ class Fleet:
     days: int
     vehicles: int
     seed: int
+    last_day: date
 
 
 def _hurry(fleet: Fleet | None) -> dict[str, str]:
@@ -146,7 +148,9 @@ async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) 
 
 
 async def _play(stack: Stack, pool: Pool, console: Console, fleet: Fleet) -> None:
-    wanted = config(seed=fleet.seed, days=fleet.days, vehicles=fleet.vehicles)
+    wanted = config(
+        seed=fleet.seed, days=fleet.days, vehicles=fleet.vehicles, last_day=fleet.last_day
+    )
     played = await Play(stack, pool, console).run(wanted)
     report.show(await report.find(pool), console)
     await show_followed(stack.settings, console)

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.directory import Account, make_run_directory
+from tests.days import DAY
 from tests.leftovers import Place, wait_until_gone, working_in
 from tests.processes import wait_for
 
 pytestmark = pytest.mark.long
 
-SMALL = ("demo", "--days", "6", "--vehicles", "14")
-FOLLOWED = ("demo", "--days", "42", "--vehicles", "8")
+UNTIL = ("--last-day", DAY.isoformat())
+SMALL = ("demo", "--days", "6", "--vehicles", "14", *UNTIL)
+FOLLOWED = ("demo", "--days", "42", "--vehicles", "8", *UNTIL)
 """The fewest days of which a plan is carried out, and followed for whole weeks."""
 
 
@@ -107,7 +109,8 @@ def test_two_demos_side_by_side_both_close_the_loop_and_leave_nothing(base: Path
     # Six days are too few to keep a week back, and every plan says so.
     assert small.count("back-test No back-test: ") == small.count("Plan for ")
     assert "Follow-up" not in small
-    assert "back-test Fitted on 4" in followed
+    # How many weeks depends on the weekday of the last day, and on when the planner came to it.
+    assert re.search(r"back-test Fitted on [3-5]\.\d", followed)
     assert "Follow-up of syddjurs, accepted and carried out since " in followed
     weeks = re.findall(r"(\d+) of\s+(\d+)\s+moves\s+were\s+carried\s+out", followed)
     assert weeks
