@@ -96,6 +96,15 @@ class RetiredObservation:
     distance_km: float
 
 
+@dataclass(frozen=True, slots=True)
+class OtherVendorObservation:
+    """Fixes of a vehicle that wait, since their vendor is none of those that may report it."""
+
+    vehicle_id: str
+    vendors: tuple[str, ...]
+    fixes: int
+
+
 class Standing(Enum):
     """Where a figure is with regard to its limit."""
 
@@ -172,6 +181,20 @@ def judge_retired(retired: Sequence[RetiredObservation], rules: Rules) -> list[J
     return found
 
 
+def judge_other_vendors(waiting: Sequence[OtherVendorObservation]) -> list[Judgement]:
+    """Return which vehicles a vendor reports that is none of theirs: one fix is one too many."""
+    return [
+        Judgement(
+            (observed.vehicle_id, AlertKind.OTHER_VENDOR),
+            Standing.BEYOND,
+            f"{observed.fixes:,} fixes from {', '.join(observed.vendors)} wait, limit 0: no vendor "
+            "of this vehicle; allow it with fleetpulse vendor allow, or see what it sends with "
+            "fleetpulse dead-letters list --reason other-vendor",
+        )
+        for observed in waiting
+    ]
+
+
 def decide(  # noqa: PLR0913, PLR0917 - what is known, what was said, and when
     judgements: Iterable[Judgement],
     open_since: Mapping[Subject, datetime],
@@ -208,6 +231,8 @@ def decide(  # noqa: PLR0913, PLR0917 - what is known, what was said, and when
 def _why_not_judged(subject: Subject, retired: Mapping[str, date]) -> str:
     subject_id, kind = subject
     last_day = retired.get(subject_id)
+    if kind is AlertKind.OTHER_VENDOR:
+        return "no fix of another vendor waits any more"
     if kind is AlertKind.HEARD_AFTER_RETIREMENT:
         return "in service again" if last_day is None else f"not heard of after {last_day}"
     if last_day is not None:

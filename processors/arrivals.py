@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -34,14 +34,24 @@ _CONTENT: Final = (
 )
 
 
+class Receipt(NamedTuple):
+    """When a fix was received, and from whom; the vendor is None of what was stored without."""
+
+    received_at: datetime
+    vendor: str | None
+
+
 class Arrival(NamedTuple):
-    """A fix and when it was received; the earliest receipt where it came more than once.
+    """A fix, when it was received and from whom; the earliest receipt where it came more than once.
 
     The id of the fix is the one that was sent: its tracker's, which may be in another vehicle.
     """
 
     fix: Fix
     received_at: datetime
+    vendor: str | None = None
+    rank: int = 0
+    """The place of the vendor among those that may report this id: the first one counts."""
 
 
 def fault(
@@ -121,14 +131,39 @@ def precedence(fix: Fix) -> tuple[tuple[bool, float], ...]:
     )
 
 
-def _rank(fix: Fix) -> tuple[tuple[tuple[bool, float], ...], str]:
+def ranked(arrival: Arrival, vendors: Mapping[str, Sequence[str]]) -> Arrival:
+    """Return an arrival with the place of its vendor among those that may report its id.
+
+    Of a vendor that is none of them it is after all others; of what was stored without one, 0.
+    """
+    allowed = vendors.get(arrival.fix.vehicle_id, ())
+    if arrival.vendor is None or not allowed:
+        return arrival
+    rank = allowed.index(arrival.vendor) if arrival.vendor in allowed else len(allowed)
+    return arrival if rank == arrival.rank else arrival._replace(rank=rank)
+
+
+def _content(fix: Fix) -> tuple[tuple[tuple[bool, float], ...], str]:
     return precedence(fix), fix.vehicle_id
+
+
+def _origin(arrival: Arrival) -> tuple[int, bool, str]:
+    return arrival.rank, arrival.vendor is None, arrival.vendor or ""
+
+
+def _merged(arrival: Arrival, other: Arrival) -> Arrival:
+    """Return what is known of the same content that came twice: first vendor, first receipt."""
+    best, rest = sorted((other, arrival), key=_origin)  # the other one where both are alike
+    if best.received_at <= rest.received_at:
+        return best
+    return best._replace(received_at=rest.received_at)
 
 
 def resolve(arrivals: Iterable[Arrival]) -> tuple[dict[datetime, Arrival], list[Arrival]]:
     """Return for each instant the arrival that counts, and those that lost to another one.
 
-    Arrivals are of one vehicle. The same content again is neither: it keeps the earliest receipt.
+    Arrivals are of one vehicle. The same content again is neither: it keeps the earliest receipt
+    and the first vendor. Where two vendors contradict each other, the vehicle's first one counts.
     Where two trackers of a vehicle say the same, the smaller id counts: the other one's fix counts
     once it turns out that it was elsewhere.
     """
@@ -140,11 +175,10 @@ def resolve(arrivals: Iterable[Arrival]) -> tuple[dict[datetime, Arrival], list[
         if other is None:
             counting[instant] = arrival
             continue
-        ours, theirs = _rank(arrival.fix), _rank(other.fix)
+        ours, theirs = _content(arrival.fix), _content(other.fix)
         if ours == theirs:
-            if arrival.received_at < other.received_at:
-                counting[instant] = arrival
-        elif ours < theirs:
+            counting[instant] = _merged(arrival, other)
+        elif (arrival.rank, ours) < (other.rank, theirs):
             counting[instant] = arrival
             lost.append(other)
         else:

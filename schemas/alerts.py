@@ -20,6 +20,7 @@ class AlertKind(StrEnum):
     SILENT = "silent"
     ODOMETER_MISMATCH = "odometer-mismatch"
     HEARD_AFTER_RETIREMENT = "heard-after-retirement"
+    OTHER_VENDOR = "other-vendor"
     DEPOT_SHORT = "depot-short"
 
 

@@ -19,6 +19,8 @@ class DeadLetterReason(StrEnum):
     """The message is JSON, but neither a batch of fixes nor a fix."""
     BAD_ENVELOPE = "bad-envelope"
     """What surrounds the fixes of a batch is wrong."""
+    NO_ENVELOPE = "no-envelope"
+    """A fix without what the gateway puts around it: who sent it, and when it was received."""
     BAD_FIX = "bad-fix"
     """A fix breaks the schema."""
     FOREIGN_VEHICLE = "foreign-vehicle"

@@ -30,6 +30,7 @@ from stream.commands.service_role import service_role
 from stream.commands.simulate import simulate
 from stream.commands.study import study
 from stream.commands.tracker import tracker
+from stream.commands.vendor import vendor
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,6 +57,7 @@ app.command(rich_help_panel=FEED)(replay)
 app.add_typer(fleet, name="fleet", rich_help_panel=OPERATE)
 app.add_typer(municipality, name="municipality", rich_help_panel=OPERATE)
 app.add_typer(tracker, name="tracker", rich_help_panel=OPERATE)
+app.add_typer(vendor, name="vendor", rich_help_panel=OPERATE)
 app.add_typer(planning.plan, name="plan", rich_help_panel=OPERATE)
 app.add_typer(study, name="study", rich_help_panel=OPERATE)
 app.add_typer(alerts, name="alerts", rich_help_panel=OPERATE)

@@ -111,6 +111,20 @@ ORDER BY v.vehicle_id
 """
 
 
+# Of a tracker in the vehicle that it was in last; of an id that is no vehicle's nobody can be told.
+_OTHER_VENDORS: Final = """
+SELECT v.vehicle_id, array_agg(DISTINCT l.vendor ORDER BY l.vendor) AS vendors, count(*) AS fixes
+FROM dead_letter l
+LEFT JOIN LATERAL (
+    SELECT a.vehicle_id FROM tracker_assignment a WHERE a.tracker_id = l.vehicle_id
+    ORDER BY a.since DESC LIMIT 1) a ON true
+JOIN vehicle v ON v.vehicle_id = coalesce(a.vehicle_id, l.vehicle_id)
+WHERE l.reason = 'other-vendor' AND l.municipality_id = %(municipality_id)s
+  AND l.replayed_at IS NULL AND l.discarded_at IS NULL AND l.vendor IS NOT NULL
+GROUP BY v.vehicle_id ORDER BY v.vehicle_id
+"""
+
+
 async def try_to_watch(connection: Connection) -> bool:
     """Take the watcher's lock until the transaction ends; return whether we have it."""
     return await try_lock(connection, Lock.ALERTS)
@@ -148,6 +162,18 @@ async def observe_retired(
     given = {"municipality_id": municipality_id, "timezone": timezone, "until": until}
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_RETIRED, given)
+        return await cursor.fetchall()
+
+
+async def observe_other_vendors(
+    connection: Connection, municipality_id: str
+) -> list[dict[str, Any]]:
+    """Return what waits of vendors that may not report a municipality's vehicles.
+
+    Rows have the names of `processors.alerts.OtherVendorObservation`.
+    """
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_OTHER_VENDORS, {"municipality_id": municipality_id})
         return await cursor.fetchall()
 
 

@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow, dict_row
 from pydantic import BaseModel, ValidationError
 
 from infra.database.trackers import load_assignments
+from infra.database.vendors import load_vendors
 from schemas.fleet import Assignment, Depot, Home, Municipality, Vehicle
 from schemas.ids import local_part, municipality_of
 
@@ -35,9 +36,11 @@ class Fleet:
     trackers: Mapping[str, tuple[Assignment, ...]]
     """Of trackers that were ever assigned, by the id that they send, in order of time."""
     tracker_revision: int
-    """Grows with each change of an assignment."""
+    """Grows with each change of an assignment, or of the vendors that may report an id."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Why a municipality or vehicle is left out, by id: what is stored of it breaks the schema."""
+    vendors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Who may report a vehicle, by the id that is sent; the first one counts."""
     _unknown: dict[str, Vehicle] = field(default_factory=dict, repr=False, compare=False)
 
     def vehicle(self, vehicle_id: str) -> Vehicle:
@@ -102,6 +105,7 @@ async def load_fleet(connection: AsyncConnection[TupleRow], *, strict: bool = Tr
         trackers,
         tracker_revision,
         unreadable or {},
+        await load_vendors(connection),
     )
 
 

@@ -33,7 +33,7 @@ _SECRET: Final = ("api_key", "reader_access", "service_role")
 """Nobody reads these but who is named below."""
 
 WRITES: Final[Mapping[Service, Mapping[str, str]]] = {
-    Service.INGEST: {"api_key": "SELECT"},
+    Service.INGEST: {"api_key": "SELECT", "vehicle_vendor": "SELECT"},
     Service.WORKER: {
         **dict.fromkeys(
             (
@@ -59,6 +59,7 @@ WRITES: Final[Mapping[Service, Mapping[str, str]]] = {
         # Whose sessions it may have to end.
         "reader_access": "SELECT",
         "service_role": "SELECT",
+        "vehicle_vendor": "SELECT, INSERT",
         "named_lock": "SELECT, UPDATE",  # to lock a row takes the right to change it
         # Vehicles that nobody has entered are noted when they are first seen.
         "vehicle": "SELECT, INSERT",

@@ -45,6 +45,7 @@ FIX: Final = Table(
         "accuracy_m": "float8",
         "quarantine": "text",
         "tracker_id": "text",
+        "vendor": "text",
     },
     since="recorded_at",
 )

@@ -19,6 +19,7 @@ from stream.ingest.door import Door
 from stream.ingest.gateway import Gateway
 from stream.ingest.keys import Keys
 from stream.ingest.newcomers import Newcomers
+from stream.ingest.other_vendors import OtherVendors
 from stream.ingest.page import page
 
 _CONNECTIONS = 3
@@ -50,7 +51,7 @@ async def running(
         return keys.problem
 
     problem = first_of(of_keys, gateway.check)
-    door = Door(settings, keys, gateway, newcomers, problem)
+    door = Door(settings, keys, gateway, newcomers, OtherVendors(pool), problem)
     await pool.open()
     try:
         async with (

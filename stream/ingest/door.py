@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,15 +20,19 @@ from infra.database.keys import SHOWN_CHARACTERS, KeyHolder, key_hash
 from infra.settings import Settings
 from schemas.history import HEADER, HistoryRange
 from stream.ingest.bodies import Bodies
+from stream.ingest.events import FixStruct
 from stream.ingest.gateway import BusyError, Gateway, UnavailableError
 from stream.ingest.history import declared_history
 from stream.ingest.keys import Keys
 from stream.ingest.metrics import EVENTS, RECEIVED_BYTES, REFUSED, REQUEST_SECONDS
 from stream.ingest.newcomers import Newcomers
+from stream.ingest.other_vendors import OtherVendors
 from stream.ingest.rates import TokenBucket
 from stream.ingest.refusals import RefusedError, try_again
 from stream.ingest.requests import (
+    MAX_VEHICLES_TOLD,
     Answer,
+    KeptAside,
     Parsed,
     TooManyError,
     UnreadableError,
@@ -68,18 +72,20 @@ class _Sender:
 class Door:
     """The application on the vendors' port."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a part of its own that it puts together
         self,
         settings: Settings,
         keys: Keys,
         gateway: Gateway,
         newcomers: Newcomers,
+        other_vendors: OtherVendors,
         problem: Callable[[], Awaitable[str | None]],
     ) -> None:
         self._settings = settings
         self._keys = keys
         self._gateway = gateway
         self._newcomers = newcomers
+        self._other_vendors = other_vendors
         self._problem = problem
         self._bodies = Bodies(settings.max_request_bytes)
         self._senders: dict[bytes, _Sender] = {}
@@ -204,6 +210,7 @@ class Door:
         if strangers:
             good = self._without(strangers, parsed)
         accepted = len(good)
+        kept = await self._kept_aside(sender.holder, good)  # before Kafka has them: ids get scoped
         try:
             await self._gateway.accept(sender.holder, good, history)
         except BusyError as error:
@@ -211,8 +218,11 @@ class Door:
         except UnavailableError as error:
             raise try_again(503, "kafka-away", str(error)) from error
         sender.accepted.inc(accepted)
-        if accepted == parsed.count:
+        if accepted == parsed.count and kept is None:
             return 202, b'{"accepted":%d,"rejected":[]}' % accepted
+        if accepted == parsed.count:
+            answer = Answer(accepted=accepted, rejected=[], other_vendor=kept)
+            return 202, answer.model_dump_json(exclude_none=True).encode()
         sender.rejected.inc(parsed.count - accepted)
         first = parsed.rejected[0]  # its reason shows the value, which may be a position
         if not accepted:
@@ -226,8 +236,27 @@ class Door:
             first_index=first.index,
             first_field=first.field,
         )
-        answer = Answer(accepted=accepted, rejected=parsed.rejected, untold=parsed.untold or None)
+        answer = Answer(
+            accepted=accepted,
+            rejected=parsed.rejected,
+            untold=parsed.untold or None,
+            other_vendor=kept,
+        )
         return 202 if accepted else 422, answer.model_dump_json(exclude_none=True).encode()
+
+    async def _kept_aside(self, holder: KeyHolder, good: Sequence[FixStruct]) -> KeptAside | None:
+        """Return what is accepted and waits, since other vendors report its vehicles."""
+        vehicles = await self._other_vendors.of(holder, good)
+        if not vehicles:
+            return None
+        names = set(vehicles)
+        count = sum(event.vehicle_id in names for event in good)
+        return KeptAside(
+            events=count,
+            vehicles=vehicles[:MAX_VEHICLES_TOLD],
+            detail=f"{count} events of {len(vehicles)} vehicles wait: other vendors report these "
+            f"vehicles; ask the municipality to allow {holder.vendor} (fleetpulse vendor allow)",
+        )
 
     async def _parse(self, body: bytes) -> Parsed:
         """Return what a body holds; what takes long is done beside the loop."""

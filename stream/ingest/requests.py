@@ -23,6 +23,7 @@ MAX_BAD_EVENT_BYTES: Final = 4_096
 """A longer event that is not good is refused for its length; the longest good one has 600 bytes."""
 MAX_EVENT_FAULTS: Final = 10
 MAX_REQUEST_FAULTS: Final = 100
+MAX_VEHICLES_TOLD: Final = 10
 MAX_VALUES: Final = 1_000_000
 """Most values of a body that is looked into: two hundred for each of the most events."""
 _SHOWN: Final = 100
@@ -42,6 +43,14 @@ class Rejected(BaseModel):
     reason: str = Field(description="Value, limit and remedy")
 
 
+class KeptAside(BaseModel):
+    """Accepted events of vehicles that other vendors report: they wait for the municipality."""
+
+    events: int = Field(description="How many of the accepted ones")
+    vehicles: list[str] = Field(description=f"Whose they are: {MAX_VEHICLES_TOLD} ids at most")
+    detail: str = Field(description="Why, and what to do")
+
+
 class Answer(BaseModel):
     """What became of a request."""
 
@@ -53,6 +62,11 @@ class Answer(BaseModel):
     untold: int | None = Field(
         default=None,
         description="How many more faults there are; absent when there are none",
+    )
+    other_vendor: KeptAside | None = Field(
+        default=None,
+        description="Events that are kept until the municipality allows this vendor to report "
+        "their vehicles; absent when there are none",
     )
 
 

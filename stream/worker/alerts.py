@@ -16,10 +16,12 @@ from infra.kafka import Topics
 from processors.alerts import (
     DepotObservation,
     Observation,
+    OtherVendorObservation,
     RetiredObservation,
     decide,
     judge,
     judge_depots,
+    judge_other_vendors,
     judge_retired,
 )
 from schemas.alerts import AlertKind, AlertRaised, AlertResolved
@@ -93,6 +95,12 @@ async def _judge(
         *judge([Observation(**row) for row in observed], rules),
         *judge_depots([DepotObservation(**row) for row in depots], rules),
         *judge_retired(retired, rules),
+        *judge_other_vendors(
+            [
+                OtherVendorObservation(row["vehicle_id"], tuple(row["vendors"]), row["fixes"])
+                for row in await store.observe_other_vendors(connection, whose)
+            ]
+        ),
     ]
     open_alerts = await store.read_open(connection, whose)
     to_raise, to_resolve = decide(

@@ -89,12 +89,38 @@ class Batch:
         """Where the progress of each partition is after this batch."""
         return {partition: following for partition, (_, following) in self.moves.items()}
 
+    def first_vendors(self, ground: Ground) -> dict[str, str]:
+        """Return who is the first to report which ids that nobody has reported yet.
+
+        The first one in the stream: of messages as plain as of others. Of a municipality that is
+        not entered nothing is.
+        """
+        first: dict[str, tuple[int, str]] = {}
+
+        def note(vehicle_id: str, vendor: str, rank: int) -> None:
+            if vehicle_id in ground.vendors or (
+                municipality_of(vehicle_id) not in ground.fleet.municipalities
+            ):
+                return
+            first[vehicle_id] = min(first.get(vehicle_id, (rank, vendor)), (rank, vendor))
+
+        for item in self._items:
+            note(item.arrival.fix.vehicle_id, item.vendor, self._rank_of(item))
+        columns = self._columns
+        if columns is not None and not ground.vendors.keys() >= set(columns.vehicle_ids):
+            for vehicle_id, message in columns.senders():
+                note(vehicle_id, message.vendor, self._rank[place_of(message.record)])
+        return {vehicle_id: vendor for vehicle_id, (_, vendor) in first.items()}
+
     def share_out(self, ground: Ground) -> None:
         """Give each vehicle what is good; what is wrong by itself becomes a dead letter."""
         self.ground, fleet = ground, ground.fleet
         every: defaultdict[str, list[Item]] = defaultdict(list)
         for item in self._judged(self._items, fleet):
             fix = item.arrival.fix
+            if item.vendor not in ground.vendors.get(fix.vehicle_id, ()):
+                self.writes.letters.append(_other_vendor(item, ground))
+                continue
             tracker = ground.trackers.get(fix.vehicle_id)
             vehicle_id = fix.vehicle_id if tracker is None else tracker.vehicle_at(fix.recorded_at)
             if vehicle_id is None:
@@ -131,12 +157,7 @@ class Batch:
             for index in np.flatnonzero(suspect).tolist():
                 suspect[index] = not list(self._judged([columns.item(index)], fleet))
             columns = columns.only(~suspect)
-        if ground.trackers:
-            columns, of_none = columns.carried(ground.trackers)
-            if of_none is not None and of_none.any():
-                for index in np.flatnonzero(of_none).tolist():
-                    self._of_no_vehicle(columns.item(index), ground)
-                columns = columns.only(~of_none)
+        columns = self._of_vehicles(columns, ground)
         if not len(columns):
             self._columns = None
             return
@@ -160,6 +181,21 @@ class Batch:
                 share.items += other.items if other is not None else ()
                 share.items.sort(key=lambda item: (self._rank_of(item), item.number or 0))
             self.waiting[vehicle_id] = share
+
+    def _of_vehicles(self, columns: Columns, ground: Ground) -> Columns:
+        """Return the fixes by vehicle, without those of other vendors and of no vehicle."""
+        strangers = columns.of_other_vendors(ground.vendors)
+        if strangers is not None:
+            for index in np.flatnonzero(strangers).tolist():
+                self.writes.letters.append(_other_vendor(columns.item(index), ground))
+            columns = columns.only(~strangers)
+        if ground.trackers:
+            columns, of_none = columns.carried(ground.trackers)
+            if of_none is not None and of_none.any():
+                for index in np.flatnonzero(of_none).tolist():
+                    self._of_no_vehicle(columns.item(index), ground)
+                columns = columns.only(~of_none)
+        return columns
 
     def _judged(self, items: Sequence[Item], fleet: Fleet) -> Iterator[Item]:
         """Yield the items that are not wrong by themselves; those that are become dead letters."""
@@ -263,6 +299,7 @@ def _encoded(columns: Columns, which: lane.Mask, quarantine: Mapping[int, str]) 
         reasons[index] = reason.encode()
     floats = columns.floats
     ids = np.array([vehicle_id.encode() for vehicle_id in columns.vehicle_ids])
+    vendors = np.array([message.vendor.encode() for message in columns.messages])
     if columns.sender is None:
         trackers = np.zeros(len(columns), "S1")
     else:
@@ -283,6 +320,7 @@ def _encoded(columns: Columns, which: lane.Mask, quarantine: Mapping[int, str]) 
             float8(floats["accuracy_m"][which]),
             text(reasons[which]),
             text(trackers[which]),
+            text(vendors[columns.message[which]]),
         ]
     )
 
@@ -292,3 +330,16 @@ def _unknown_municipality(item: Item, fleet: Fleet) -> Letter:
     reason = fleet.unreadable.get(whose, f"no municipality {whose} is entered")
     detail = f"{reason[:_REASON_LIMIT]}; enter it and replay this letter"
     return item_letter(item, DeadLetterReason.UNKNOWN_MUNICIPALITY, detail)
+
+
+def _other_vendor(item: Item, ground: Ground) -> Letter:
+    vehicle_id = item.arrival.fix.vehicle_id
+    municipality_id, _, local_id = vehicle_id.partition("/")
+    return item_letter(
+        item,
+        DeadLetterReason.OTHER_VENDOR,
+        f"vendor {item.vendor} may not report {vehicle_id}: "
+        f"{', '.join(ground.vendors.get(vehicle_id, ())) or 'nobody'} may; if the municipality has "
+        f"changed or added a vendor: fleetpulse vendor allow {municipality_id} {item.vendor} "
+        f"{local_id}",
+    )

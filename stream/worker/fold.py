@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,7 +23,7 @@ from infra.database.stream import Letter
 from infra.database.tables import Row
 from infra.database.timeline import StoredState
 from infra.kafka import Topics
-from processors.arrivals import Arrival
+from processors.arrivals import Arrival, Receipt
 from processors.idle import idle_intervals
 from processors.places import Places
 from processors.repeats import STALE_POSITION
@@ -111,18 +111,20 @@ class VehicleFold:
     rules: Rules
     topics: Topics
     writes: Writes
+    vendors: Mapping[str, Sequence[str]]
+    """Who may report an id that is sent, the first one first."""
 
     def onward(
         self,
         known: Known | None,
         fixes: Sequence[Reported],
-        received: Sequence[datetime],
+        receipts: Sequence[Receipt],
         legs: Measured | None = None,
     ) -> dict[datetime, str]:
         """Fold fixes that follow the state, in order; return which are left out, and why.
 
-        `received` says when each was, `legs` are measured from them, if they are. Their own rows
-        are up to the caller.
+        `receipts` says when each was received and from whom, `legs` are measured from them, if
+        they are. Their own rows are up to the caller.
         """
         before = None if known is None else known.state
         state, changes = advance(before, fixes, self.depots, self.rules, legs)
@@ -137,7 +139,7 @@ class VehicleFold:
             before,
             last,
             fixes,
-            received,
+            receipts,
             changes.refused,
         )
         self.keep(known, state, first, fixes[-1].recorded_at, recent)
@@ -155,8 +157,8 @@ class VehicleFold:
         first = fixes[0].recorded_at
         self.write(changes, checkpoints_since=first)
         self.revise(changes)
-        received = [arrival.received_at for arrival in arrivals]
-        merged = Recent.after(None, recent.before, recent.since, fixes, received, changes.refused)
+        receipts = [Receipt(arrival.received_at, arrival.vendor) for arrival in arrivals]
+        merged = Recent.after(None, recent.before, recent.since, fixes, receipts, changes.refused)
         first = min(known.first_recorded_at, first)
         self.keep(known, state, first, fixes[-1].recorded_at, merged)
         return changes.refused
@@ -312,6 +314,8 @@ class Ground:
             for tracker_id, assignments in fleet.trackers.items()
         }
         """Those that were ever assigned, by the id that they send."""
+        self.vendors = dict(fleet.vendors)
+        """Who may report an id that is sent; grows as ids are seen for the first time."""
 
     def fold(self, vehicle_id: str, topics: Topics, writes: Writes) -> VehicleFold:
         """Return the fold of a vehicle of a municipality that is entered."""
@@ -323,6 +327,7 @@ class Ground:
             self.fleet.municipalities[vehicle.municipality_id].rules,
             topics,
             writes,
+            self.vendors,
         )
 
 

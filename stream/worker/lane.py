@@ -12,8 +12,8 @@ with the same values, and a message with anything else in it, right or wrong, is
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.arrivals import Arrival
+from processors.arrivals import Arrival, Receipt
 from processors.trackers import Tracker
 from schemas.fix import MAX_FIXES_PER_BATCH, Fix
 from schemas.history import HistoryRange
@@ -101,6 +101,11 @@ class Message:
     vendor: str
     received_at: datetime
     history: HistoryRange | None
+    receipt: Receipt = field(init=False)
+    """When it was received and from whom: one object for all of its fixes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "receipt", Receipt(self.received_at, self.vendor))
 
 
 @dataclass(slots=True, eq=False)
@@ -172,9 +177,33 @@ class Columns:
         carried = replace(self, vehicle_ids=list(vehicle_ids), vehicle=vehicle, sender=self.vehicle)
         return carried, of_none
 
-    def receipts(self, which: slice) -> list[datetime]:
-        """Return when some of the fixes were received."""
-        return [self.messages[index].received_at for index in self.message[which].tolist()]
+    def receipts(self, which: slice) -> list[Receipt]:
+        """Return when some of the fixes were received, and from whom."""
+        return [self.messages[index].receipt for index in self.message[which].tolist()]
+
+    def senders(self) -> Iterator[tuple[str, Message]]:
+        """Yield each id that is sent with each message that sends it. Call it before `carried`."""
+        pairs = np.unique(self.message * len(self.vehicle_ids) + self.vehicle)
+        for message, vehicle in zip(*np.divmod(pairs, len(self.vehicle_ids)), strict=True):
+            yield self.vehicle_ids[vehicle], self.messages[message]
+
+    def of_other_vendors(self, vendors: Mapping[str, Sequence[str]]) -> Mask | None:
+        """Return which fixes come from a vendor that may not report their id; None: no one.
+
+        `vendors` are those that may, by the id that is sent. Call it before `carried`.
+        """
+        names = dict.fromkeys(message.vendor for message in self.messages)
+        codes = {vendor: code for code, vendor in enumerate(names)}
+        allowed = np.zeros((len(self.vehicle_ids), len(codes)), bool)
+        for row, vehicle_id in enumerate(self.vehicle_ids):
+            for vendor in vendors.get(vehicle_id, ()):
+                if vendor in codes:
+                    allowed[row, codes[vendor]] = True
+        if allowed.all():
+            return None
+        of_message = np.array([codes[message.vendor] for message in self.messages])
+        mask: Mask = ~allowed[self.vehicle, of_message[self.message]]
+        return mask if mask.any() else None
 
     def history_us(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return of each message from when and until when it declares history, in microseconds.
@@ -189,7 +218,7 @@ class Columns:
         """Return one of the fixes as what the slower way of a single fix takes."""
         report: Report = self.reports[index]
         message = self.messages[self.message[index]]
-        arrival = Arrival(report.as_fix(), message.received_at)
+        arrival = Arrival(report.as_fix(), *message.receipt)
         return Item(
             arrival, message.vendor, message.record, int(self.number[index]), message.history
         )

@@ -20,7 +20,7 @@ from psycopg.rows import TupleRow
 from infra.database import checkpoints
 from infra.database import fixes as fix_store
 from infra.database.tables import Row
-from processors.arrivals import Arrival, precedence, resolve
+from processors.arrivals import Arrival, Receipt, precedence, ranked, resolve
 from processors.stretches import measured
 from processors.vehicle import Folding, VehicleState
 from schemas.dead_letters import DeadLetterReason
@@ -56,14 +56,15 @@ async def take(
 
 def _resolved(fold: VehicleFold, items: Sequence[Item]) -> list[Arrival]:
     """Return what counts of some items, in order of time; the others become dead letters."""
-    counting, lost = resolve(item.arrival for item in items)
+    counting, lost = resolve(ranked(item.arrival, fold.vendors) for item in items)
     _conflicting(fold, lost, items)
     return [counting[at] for at in sorted(counting)]
 
 
 def _onward(fold: VehicleFold, known: Known | None, arrivals: Sequence[Arrival]) -> None:
     fixes = [arrival.fix for arrival in arrivals]
-    refused = fold.onward(known, fixes, [arrival.received_at for arrival in arrivals])
+    receipts = [Receipt(arrival.received_at, arrival.vendor) for arrival in arrivals]
+    refused = fold.onward(known, fixes, receipts)
     fold.writes.fresh_fixes += [
         rows.fix_row(fold.vehicle.vehicle_id, arrival, refused.get(arrival.fix.recorded_at))
         for arrival in arrivals
@@ -160,12 +161,12 @@ def _news(
         if before is None:
             touched[at] = arrival
             continue
-        counting, lost = resolve((before, arrival))
+        counting, lost = resolve((ranked(before, fold.vendors), arrival))
         counts = counting[at]
         _conflicting(fold, lost, items)
         if precedence(before.fix) != precedence(counts.fix):
             touched[at] = counts
-        elif counts != before:
+        elif counts[:3] != before[:3]:
             earlier[at] = counts, quarantine
     return touched, earlier
 
@@ -286,7 +287,8 @@ def _conflicting(fold: VehicleFold, lost: Sequence[Arrival], items: Sequence[Ite
     for arrival in lost:
         at = arrival.fix.recorded_at
         occasion = next(item for item in items if item.arrival.fix.recorded_at == at)
-        counted = Item(arrival, occasion.vendor, occasion.record, occasion.number)
+        vendor = arrival.vendor or occasion.vendor
+        counted = Item(arrival, vendor, occasion.record, occasion.number)
         fold.writes.letters.append(conflict_letter(counted, fold.vehicle.vehicle_id))
 
 

@@ -26,8 +26,9 @@ from infra.database.dead_letters import mark_replayed
 from infra.database.fleet import load_fleet
 from infra.database.pool import Pool
 from infra.database.trackers import WaitingLetter
+from infra.database.vendors import load_vendors
 from infra.kafka import Topics
-from processors.arrivals import Arrival, resolve
+from processors.arrivals import Arrival, ranked, resolve
 from processors.trackers import (
     Span,
     Tracker,
@@ -129,6 +130,8 @@ class _Reassignment:
     spans: tuple[Span, ...] = ()
     trackers: Mapping[str, Tracker] = field(default_factory=dict)
     """As they are from now on."""
+    vendors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Who may report an id that is sent, the first one first."""
     known: dict[str, Known] = field(default_factory=dict)
     """States of the vehicles, of those that have one."""
     reach: dict[str, datetime | None] = field(default_factory=dict)
@@ -147,6 +150,7 @@ class _Reassignment:
         after = tell(before)
         await trackers.write_assignments(self.connection, self.tracker_id, after)
         self.revision = await trackers.read_revision(self.connection)
+        self.vendors = await load_vendors(self.connection)
         now = {**every, self.tracker_id: after}
         self.trackers = {one: Tracker(one, assignments) for one, assignments in now.items()}
         self.spans = changes(Tracker(self.tracker_id, before), self.trackers[self.tracker_id])
@@ -204,7 +208,7 @@ class _Reassignment:
             last,
             self.at_once,
         ):
-            arrivals = [rows.stored_arrival(row)[0] for row in page]
+            arrivals = [ranked(rows.stored_arrival(row)[0], self.vendors) for row in page]
             last = page[-1][1]
             self._note(whose, arrivals[0].fix.recorded_at)
             writes = Writes()
@@ -229,6 +233,7 @@ class _Reassignment:
             row[1]: rows.stored_arrival(row)[0]
             for row in await fix_store.read_fixes_at(self.connection, vehicle_id, sorted(instants))
         }
+        stored = {at: ranked(arrival, self.vendors) for at, arrival in stored.items()}
         counting, lost = resolve(chain(stored.values(), arrivals))
         for at, arrival in counting.items():
             if arrival is stored.get(at):
@@ -247,7 +252,9 @@ class _Reassignment:
         record = Record(
             _ORIGIN, 0, self.revision, fix.vehicle_id.encode(), None, arrival.received_at
         )
-        item = Item(arrival, _VENDOR, record, self.set_aside)
+        vendors = self.vendors.get(fix.vehicle_id, ())
+        vendor = arrival.vendor or (vendors[0] if vendors else _VENDOR)
+        item = Item(arrival, vendor, record, self.set_aside)
         self.set_aside += 1
         if vehicle_id is not None:
             writes.letters.append(conflict_letter(item, vehicle_id))
@@ -266,7 +273,8 @@ class _Reassignment:
                 batch = FixBatch.model_validate_json(letter.value)
                 for fix in batch.fixes:  # one: a letter is of one fix
                     if any(span.holds(fix.recorded_at) for span in self.spans):
-                        arrival = Arrival(fix.discreet(), batch.received_at)
+                        sent = Arrival(fix.discreet(), batch.received_at, batch.vendor)
+                        arrival = ranked(sent, self.vendors)
                         by_vehicle[self._vehicle_of(arrival)].append((letter, arrival))
             for vehicle_id, letters in by_vehicle.items():
                 await self._take_up(vehicle_id, letters)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from processors.arrivals import Arrival
+from processors.arrivals import Arrival, Receipt
 from processors.vehicle import VehicleState
 from schemas.fix import Fix, Reported
 from stream.worker.lane import Report
@@ -31,7 +31,7 @@ class Recent:
     before: VehicleState | None
     since: datetime | None
     reports: Sequence[Reported]
-    received: Sequence[datetime]
+    receipts: Sequence[Receipt]
     refused: Mapping[datetime, str]
     """Which of them the timeline leaves out, and why."""
 
@@ -42,19 +42,19 @@ class Recent:
         before: VehicleState | None,
         since: datetime | None,
         reports: Sequence[Reported],
-        received: Sequence[datetime],
+        receipts: Sequence[Receipt],
         refused: Mapping[datetime, str],
     ) -> Recent | None:
         """Return what is kept after further fixes: with those known, or alone, or none of them."""
         if len(reports) > KEPT_AT_MOST:
             return None
         if known is None or len(known.reports) + len(reports) > KEPT_AT_MOST:
-            return cls(before, since, reports, received, refused)
+            return cls(before, since, reports, receipts, refused)
         return cls(
             known.before,
             known.since,
             [*known.reports, *reports],
-            [*known.received, *received],
+            [*known.receipts, *receipts],
             {**known.refused, **refused},
         )
 
@@ -81,10 +81,10 @@ class Recent:
         """Return what is stored of these fixes, and why the timeline leaves one out."""
         return {
             report.recorded_at: (
-                Arrival(_as_fix(report), received_at),
+                Arrival(_as_fix(report), *receipt),
                 self.refused.get(report.recorded_at),
             )
-            for report, received_at in zip(self.reports, self.received, strict=True)
+            for report, receipt in zip(self.reports, self.receipts, strict=True)
         }
 
 

@@ -46,7 +46,7 @@ class Item(NamedTuple):
     vendor: str
     record: Record
     number: int | None
-    """Its position within its message, from 0; None for a bare fix."""
+    """Its position within its message, from 0; None where it is not known."""
     history: HistoryRange | None = None
     """The range of history that its message declares."""
 
@@ -62,7 +62,7 @@ class Decoded:
 def decode(records: Iterable[Record]) -> Decoded:
     """Return the fixes of some records, in order, and dead letters for what is no fix.
 
-    A record is a `FixBatch`, or a single bare `Fix` from a vendor that produces to Kafka itself.
+    A record is a `FixBatch`, as the gateway writes it.
     """
     decoded = Decoded()
     for record in records:
@@ -85,7 +85,7 @@ def _decode(record: Record, into: Decoded) -> None:
     received_at, vendor, own = batch.received_at, batch.vendor, f"{batch.municipality_id}/"
     history = batch.history
     for index, fix in enumerate(batch.fixes):
-        item = Item(Arrival(fix.discreet(), received_at), vendor, record, index, history)
+        item = Item(Arrival(fix.discreet(), received_at, vendor), vendor, record, index, history)
         if fix.vehicle_id.startswith(own):
             into.items.append(item)
         else:
@@ -93,7 +93,7 @@ def _decode(record: Record, into: Decoded) -> None:
 
 
 def _decode_one_by_one(record: Record, value: bytes, error: ValidationError, into: Decoded) -> None:
-    """Take what is good of a batch with bad fixes; or take the record as a bare fix."""
+    """Take what is good of a batch with bad fixes."""
     try:
         document = orjson.loads(value)
     except orjson.JSONDecodeError as fault:
@@ -102,7 +102,12 @@ def _decode_one_by_one(record: Record, value: bytes, error: ValidationError, int
         )
         return
     if isinstance(document, dict) and "fixes" not in document and "vehicle_id" in document:
-        _take_loose(record, None, document, None, into)
+        # Whoever may write to the topic would choose municipality, vendor and receipt.
+        detail = (
+            "the fix has no envelope, so that nobody vouches for its municipality and its receipt; "
+            "push it to POST /v1/events with a key"
+        )
+        into.letters.append(letter(record, DeadLetterReason.NO_ENVELOPE, detail))
         return
     if not isinstance(document, dict) or not isinstance(document.get("fixes"), list):
         into.letters.append(letter(record, DeadLetterReason.NOT_A_FIX, _explain(error)))
@@ -117,9 +122,7 @@ def _decode_one_by_one(record: Record, value: bytes, error: ValidationError, int
         _take_loose(record, index, loose, envelope, into)
 
 
-def _take_loose(
-    record: Record, index: int | None, loose: Any, envelope: FixBatch | None, into: Decoded
-) -> None:
+def _take_loose(record: Record, index: int, loose: Any, envelope: FixBatch, into: Decoded) -> None:
     try:
         fix = _FIX.validate_json(orjson.dumps(loose))
     except ValidationError as error:
@@ -129,27 +132,17 @@ def _take_loose(
                 DeadLetterReason.BAD_FIX,
                 _explain(error),
                 index=index,
-                value=None if envelope is None else _alone(envelope, loose),
+                value=_alone(envelope, loose),
             )
         )
         return
     fix = fix.discreet()
-    if envelope is None:
-        if record.received_at is None:
-            # Any instant of ours would be another one when the record is read again.
-            detail = (
-                "the Kafka timestamp of the message is no instant from 1970 to 9999, so that it is "
-                "unknown when the fix was received; replay this letter, or produce it with a "
-                "timestamp in milliseconds since 1970"
-            )
-            into.letters.append(
-                letter(record, DeadLetterReason.BAD_ENVELOPE, detail, vehicle_id=fix.vehicle_id)
-            )
-            return
-        into.items.append(Item(Arrival(fix, record.received_at), "kafka", record, index))
-        return
     item = Item(
-        Arrival(fix, envelope.received_at), envelope.vendor, record, index, envelope.history
+        Arrival(fix, envelope.received_at, envelope.vendor),
+        envelope.vendor,
+        record,
+        index,
+        envelope.history,
     )
     if municipality_of(fix.vehicle_id) == envelope.municipality_id:
         into.items.append(item)

@@ -52,6 +52,7 @@ def fix_row(vehicle_id: str, arrival: Arrival, quarantine: str | None) -> Row:
         fix.accuracy_m,
         quarantine,
         None if fix.vehicle_id == vehicle_id else fix.vehicle_id,
+        arrival.vendor,
     )
 
 
@@ -99,7 +100,7 @@ def stored_arrival(row: Row) -> tuple[Arrival, str | None]:
         soc_fraction=row[10],
         accuracy_m=row[11],
     )
-    return Arrival(fix, row[2]), row[12]
+    return Arrival(fix, row[2], row[14]), row[12]
 
 
 def segment_rows(

@@ -25,6 +25,7 @@ from infra.database import trackers
 from infra.database.fleet import add_unregistered, load_fleet
 from infra.database.pool import Pool
 from infra.database.stream import Letter, Partition, ProgressLostError
+from infra.database.vendors import register_first_vendors
 from infra.kafka import Held, Topics
 from schemas.dead_letters import DeadLetterReason
 from stream.outages import Fault, judge
@@ -228,7 +229,8 @@ class Writer:
 
         def fold() -> Batch:
             ahead = self._begin(following, expected)
-            if ahead.municipalities <= ground.fleet.municipalities.keys():
+            known_all = ahead.municipalities <= ground.fleet.municipalities.keys()
+            if known_all and not ahead.first_vendors(ground):
                 ahead.share_out(ground)
                 ahead.fold_onward(known, (), self._topics)
             return ahead
@@ -300,6 +302,8 @@ class Writer:
         ground = batch.ground
         if ground is None:
             ground = await self._current_ground(connection, batch.municipalities)
+            if first := batch.first_vendors(ground):
+                ground.vendors |= await register_first_vendors(connection, first)
             await kept_alive(connection, partial(batch.share_out, ground))
         vehicles = batch.waiting.keys() | batch.writes.states.keys()
         unseen = vehicles - ground.fleet.vehicles.keys() - self._known.keys()

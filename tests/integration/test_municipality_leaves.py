@@ -44,6 +44,7 @@ def _fill_the_rest(connection: Owner, whose: str) -> None:
     run, vehicle = connection.execute, f"{whose}/car-1"
     run("INSERT INTO fix VALUES (%s, %s, %s, 56, 10)", [vehicle, START, START])
     run("INSERT INTO vehicle_checkpoint VALUES (%s, %s, '{}')", [vehicle, START])
+    run("INSERT INTO vehicle_vendor VALUES (%s, 'vendor', 1)", [vehicle])
     run("INSERT INTO calendar_kept VALUES (%s, %s)", [whose, "0" * 64])
     run("INSERT INTO reader_access VALUES ('postgres', %s)", [whose])
     run(

@@ -170,7 +170,7 @@ def test_a_role_changes_its_service_and_loses_what_the_former_may(
     assert ends_sessions(owner, role)
     grant(database_url, Service.INGEST, role, password=None)
     assert not ends_sessions(owner, role)
-    assert rights(owner, role) == {"api_key": {"SELECT"}}
+    assert rights(owner, role) == {"api_key": {"SELECT"}, "vehicle_vendor": {"SELECT"}}
 
 
 @pytest.mark.parametrize("power", ["SUPERUSER", "CREATEROLE", "CREATEDB", "BYPASSRLS"])

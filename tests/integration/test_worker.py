@@ -273,8 +273,7 @@ def test_nonsense_becomes_dead_letters_and_stops_nothing(
     installation: Settings, guardian: Guardian, tmp_path: Path
 ) -> None:
     good = shift(1, fixes=20)
-    # The broker says when it was received: now.
-    bare = good[-1].model_copy(update={"recorded_at": datetime.now(UTC) - timedelta(minutes=1)})
+    bare = good[-1].model_copy(update={"recorded_at": good[-1].recorded_at + timedelta(seconds=9)})
     messages: Messages = [
         (0, b"\x00\xffnot json"),
         (0, b"[1, 2]"),
@@ -299,14 +298,19 @@ def test_nonsense_becomes_dead_letters_and_stops_nothing(
             letters = await fetch(
                 pool, "SELECT reason, record_offset FROM dead_letter ORDER BY record_offset"
             )
-            assert letters == [("not-json", 0), ("not-a-fix", 1), ("not-a-fix", 3)]
-            assert await fetch(pool, "SELECT count(*) FROM fix") == [(len(good) + 1,)]
+            assert letters == [
+                ("not-json", 0),
+                ("not-a-fix", 1),
+                ("not-a-fix", 3),
+                ("no-envelope", 4),
+            ]
+            assert await fetch(pool, "SELECT count(*) FROM fix") == [(len(good),)]
             published = await fetch(
                 pool,
                 "SELECT count(*), bool_and(topic = '" + topic + "') FROM outbox "
                 "WHERE payload ->> 'type' = 'dead-letter' AND published_at IS NOT NULL",
             )
-            assert published == [(3, True)]
+            assert published == [(4, True)]
 
     asyncio.run(main())
 

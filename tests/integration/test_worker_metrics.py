@@ -33,12 +33,12 @@ def _plain(fix: Fix) -> bytes:
     return message([fix])
 
 
-def _bare(fix: Fix) -> bytes:
-    """Return a message of a bare fix, which is taken by itself."""
-    return fix.model_dump_json(exclude_none=True).encode()
+def _odd(fix: Fix) -> bytes:
+    """Return a message with a blank before it, which is taken by itself."""
+    return b" " + message([fix])
 
 
-@pytest.mark.parametrize("form", [_plain, _bare])
+@pytest.mark.parametrize("form", [_plain, _odd])
 def test_left_out_fixes_are_counted_by_reason_and_the_last_record_is_dated(
     database_url: str, form: Callable[[Fix], bytes]
 ) -> None:

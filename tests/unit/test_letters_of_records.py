@@ -39,7 +39,7 @@ def _record(document: object) -> Record:
             "trackit",
             None,
         ),
-        ({**_FIX, "lat": 91}, "bad-fix", None, None),
+        ({**_FIX, "lat": 91}, "no-envelope", None, None),
         ([_FIX], "not-a-fix", None, None),
     ],
 )

@@ -22,8 +22,8 @@ from stream.planner import installation
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = ROOT / "infra" / "prometheus" / "rules.yml"
 BOUNDED_LABELS: Final = {
-    *("fate", "key", "kind", "municipality_id", "outcome", "partition", "reason", "status"),
-    *("task", "topic", "trigger", "vendor"),
+    *("fault", "key", "kind", "municipality_id", "outcome", "partition", "reason", "status"),
+    *("step", "task", "topic", "trigger", "vendor"),
 }
 """Of each there are few in an installation; never one a vehicle, fix or request."""
 _SUFFIXES: Final = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}

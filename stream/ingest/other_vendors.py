@@ -1,0 +1,70 @@
+"""Vehicles that another vendor reports: what the answer tells of them.
+
+The worker decides (ADR 31); this only tells the vendor at once. So nobody waits long for it, and
+while the database does not say, nothing is told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from infra.database.keys import KeyHolder
+from infra.database.pool import Pool
+from infra.database.vendors import VendorsOf, vendors_of
+from schemas.ids import scoped
+from stream.ingest.events import FixStruct
+
+ASK_AGAIN_S: Final = 60.0
+"""A vendor that was none of a vehicle's is looked up again after this: it may be one by now."""
+_ANSWER_LIMIT_S: Final = 1.0
+_MAX_REMEMBERED: Final = 1_000_000
+_log: Final = structlog.get_logger(__name__)
+
+
+class OtherVendors:
+    """Tells which vehicles of a request have vendors, and the sender is none of them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._own: dict[KeyHolder, set[str]] = {}
+        self._others: dict[KeyHolder, dict[str, float]] = {}
+        """Until when, by our clock, we remember that a vehicle has other vendors."""
+        self._asleep_until = 0.0
+
+    async def of(self, holder: KeyHolder, events: Sequence[FixStruct]) -> list[str]:
+        """Return the local ids, each once, of vehicles that the holder's vendor may not report."""
+        own = self._own.setdefault(holder, set())
+        others = self._others.setdefault(holder, {})
+        now = time.monotonic()
+        ids = dict.fromkeys(event.vehicle_id for event in events if event.vehicle_id not in own)
+        to_ask = [local for local in ids if others.get(local, 0.0) <= now]
+        if to_ask and now >= self._asleep_until:
+            vendors = await self._ask([scoped(holder.municipality_id, local) for local in to_ask])
+            for local in to_ask:
+                of_vehicle = vendors.get(scoped(holder.municipality_id, local))
+                if of_vehicle is None:
+                    others.pop(local, None)  # nobody has reported it yet, or nobody says
+                elif holder.vendor in of_vehicle:
+                    others.pop(local, None)
+                    own.add(local)
+                else:
+                    others[local] = now + ASK_AGAIN_S
+            if len(own) + len(others) > _MAX_REMEMBERED:
+                own.clear()
+                others.clear()
+        return [local for local in ids if others.get(local, 0.0) > now]
+
+    async def _ask(self, ids: Sequence[str]) -> VendorsOf:
+        try:
+            async with self._pool.connection(timeout=_ANSWER_LIMIT_S) as connection:
+                return await vendors_of(connection, ids)
+        except (psycopg.Error, PoolTimeout) as away:
+            self._asleep_until = time.monotonic() + ASK_AGAIN_S
+            _log.warning("vendors of vehicles are not told", reason=str(away), retry_s=ASK_AGAIN_S)
+            return {}
