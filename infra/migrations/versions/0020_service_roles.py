@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0026"
+revision = "0020"
 down_revision = "0019"
 branch_labels = None
 depends_on = None
@@ -26,4 +26,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: see revision 0001."""
-    raise NotImplementedError("revision 0026 has no downgrade: restore a backup instead")
+    raise NotImplementedError("revision 0020 has no downgrade: restore a backup instead")

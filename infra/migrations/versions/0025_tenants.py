@@ -6,8 +6,8 @@ from alembic import op
 
 from infra.database import tenants, timescale
 
-revision = "0021"
-down_revision = "0025"
+revision = "0025"
+down_revision = "0024"
 branch_labels = None
 depends_on = None
 
@@ -263,4 +263,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: see revision 0001."""
-    raise NotImplementedError("revision 0021 has no downgrade: restore a backup instead")
+    raise NotImplementedError("revision 0025 has no downgrade: restore a backup instead")

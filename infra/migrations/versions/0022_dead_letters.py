@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0023"
-down_revision = "0020"
+revision = "0022"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
@@ -58,4 +58,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: see revision 0001."""
-    raise NotImplementedError("revision 0023 has no downgrade: restore a backup instead")
+    raise NotImplementedError("revision 0022 has no downgrade: restore a backup instead")

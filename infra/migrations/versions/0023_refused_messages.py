@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0024"
-down_revision = "0023"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
@@ -34,4 +34,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: see revision 0001."""
-    raise NotImplementedError("revision 0024 has no downgrade: restore a backup instead")
+    raise NotImplementedError("revision 0023 has no downgrade: restore a backup instead")
