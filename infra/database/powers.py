@@ -6,11 +6,13 @@ the migrating role may do so; what is left open is told, each with what closes i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import InternalError
 
 
 class Power(NamedTuple):
@@ -45,14 +47,17 @@ _SERVER: Final = (
 def close_what_we_may(connection: Connection) -> None:
     """Close what the migrating role may close; what stays open `fleetpulse doctor` tells."""
     database = connection.execute(text("SELECT quote_ident(current_database())")).scalar_one()
-    owns = connection.execute(
+    is_open = connection.execute(
         text(
-            "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database "
-            "WHERE datname = current_database()"
+            "SELECT pg_has_role(datdba, 'USAGE') "
+            "AND has_database_privilege('public', datname, 'TEMPORARY') "
+            "FROM pg_database WHERE datname = current_database()"
         )
     ).scalar_one()
-    if owns:
-        connection.execute(text(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"))
+    if is_open:
+        # A server whose catalogue cannot be changed leaves it open, and `powers` tells of it.
+        with suppress(InternalError), connection.begin_nested():
+            connection.execute(text(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"))
     if connection.execute(text(_MAY_CLOSE)).scalar_one():
         for function in connection.execute(text(_FUNCTIONS)).scalars().all():
             connection.execute(text(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC"))
