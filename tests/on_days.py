@@ -19,7 +19,6 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 READ_A_CLOCK: Final = (
-    "tests/unit",
     "tests/dashboards",
     "tests/integration/test_alerts.py",
     "tests/integration/test_calendars.py",
