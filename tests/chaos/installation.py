@@ -19,6 +19,7 @@ import psycopg
 from pydantic import SecretStr
 
 from infra.database.migrate import migrate
+from infra.database.service_roles import Service, make_service_roles
 from infra.embedded.directory import Account
 from infra.embedded.guardian import Guardian
 from infra.embedded.postgres import EmbeddedPostgres
@@ -51,6 +52,7 @@ class Installation:
         self._watching = threading.Event()
         self.restarts = 0
         self.settings: Settings
+        self._role_urls: dict[Service, str] = {}
         self.ingest_url = ""
 
     def __enter__(self) -> Self:
@@ -73,6 +75,7 @@ class Installation:
             self.settings = Settings(database_url=SecretStr(self._postgres.url), kafka=kafka)
             migrate(self.settings.conninfo)
             asyncio.run(create_topics(kafka))
+            self._role_urls = asyncio.run(_make_service_roles(self.settings))
             self._start_services()
             supervisor = threading.Thread(target=self._supervise, name="supervisor")
             supervisor.start()
@@ -102,8 +105,10 @@ class Installation:
         self.ingest_url = f"http://127.0.0.1:{ports['ingest']}"
 
     def _start(self, name: str, port: int) -> None:
+        command = name.partition("-")[0]
         env = environment(
             self.settings,
+            FLEETPULSE_DATABASE_URL=self._role_urls[Service(command)],
             FLEETPULSE_ADMIN_PORT=str(free_port() if name == "ingest" else port),
             FLEETPULSE_INGEST_PORT=str(port),
             # Rows that no fix brings about are settled by us, in both databases, at the end.
@@ -112,7 +117,7 @@ class Installation:
         kwargs = {"env": env}
         child = Child(
             name,
-            [sys.executable, "-m", "stream.cli", name.partition("-")[0]],
+            [sys.executable, "-m", "stream.cli", command],
             guardian=self._guardian,
             directory=self._directory,
             **kwargs,
@@ -220,6 +225,10 @@ class Installation:
     def directory(self) -> Path:
         """Where the database's files are."""
         return self._directory
+
+
+async def _make_service_roles(settings: Settings) -> dict[Service, str]:
+    return await make_service_roles(settings.database_url.get_secret_value())
 
 
 def _works_in(process: psutil.Process, place: Path) -> bool:
