@@ -49,6 +49,7 @@ _POISONED_EVERY: Final = 5
 _BATCHES: Final = (50, 200, 500)
 """Events of a request: small ones keep the load up for longer."""
 _CALM_LIMIT_S: Final = 240.0
+_PAUSE_S: Final = 5.0
 _OUTBOX_LIMIT_S: Final = 60.0
 _GIVE_UP_S: Final = 300.0
 
@@ -147,6 +148,7 @@ def run(broker: str, arguments: argparse.Namespace, directory: Path, *, own_disk
                 except faults.DidNotHappenError as reason:
                     print(f"          {reason}", flush=True)
                     report.without_effect[fault.__name__] += 1
+                time.sleep(rng.uniform(0, _PAUSE_S))  # some faults fall on what the last one left
                 if number % _POISONED_EVERY == 0:
                     _until_calm(installation)
                     report.poison += asyncio.run(poison.produce(settings.kafka, rng))

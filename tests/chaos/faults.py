@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -218,13 +219,15 @@ def fill_the_disk(installation: Installation, rng: random.Random) -> None:
     """Leave the database no room on its disk for a while."""
     del rng
     path = installation.directory / "filling"
-    place = os.statvfs(installation.directory)
+    block = bytes(1 << 20)
     try:
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, place.f_bavail * place.f_frsize - 4096 * 16)
+        with path.open("wb", buffering=0) as file:
+            while True:  # to the last byte, whatever others write or free meanwhile
+                file.write(block)
+    except OSError as full:
+        if full.errno != errno.ENOSPC:
+            raise
         time.sleep(8)
-    except OSError as full:  # others have written meanwhile: it is full, or nearly so
-        raise DidNotHappenError("the disk could not be filled") from full
     finally:
         path.unlink(missing_ok=True)
 
