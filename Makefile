@@ -45,7 +45,8 @@ laws: setup ## The laws on 50,000 examples, some half an hour; LAW_FACTOR=2 is w
 	    tests/property/test_fold_equals_batch.py tests/property/test_late_windows.py \
 	    tests/property/test_stretches.py tests/property/test_lane.py $(TEST_ARGS)
 
-chaos: setup ## Fifty faults, poison and a hostile reader under load; CHAOS_ARGS="--broker apache"
+# Some ten minutes on Apache Kafka (Java 17, Maven) and as many on the embedded broker.
+chaos: setup ## Fifty faults, poison and a hostile reader under load; CHAOS_ARGS="--help"
 	.venv/bin/python -m tests.chaos $(CHAOS_ARGS)
 
 bench: setup ## Accuracy, speed, late fixes, optimizer and readers beside others'; BENCH_ARGS=--json

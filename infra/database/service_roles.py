@@ -8,9 +8,11 @@ may have added a table.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
@@ -199,6 +201,23 @@ async def grant_service_role(
     if await _may_grant_memberships(connection):
         for statement in membership_statements(service, role_name):
             await connection.execute(statement)
+
+
+async def make_service_roles(owner_url: str) -> dict[Service, str]:
+    """Make `fleetpulse_<service>` for every service, with new passwords; return their URLs.
+
+    `owner_url` is how the owner of our tables connects, who may create roles. Raises
+    `psycopg.OperationalError` where the database is away.
+    """
+    urls: dict[Service, str] = {}
+    owner = urlsplit(owner_url)
+    async with await AsyncConnection.connect(owner_url) as connection:
+        for service in Service:
+            name, password = f"fleetpulse_{service.value}", secrets.token_urlsafe(24)
+            await grant_service_role(connection, service, name, password)
+            address = f"{name}:{password}@{owner.hostname}:{owner.port}"
+            urls[service] = owner._replace(netloc=address).geturl()
+    return urls
 
 
 def membership_statements(service: Service, role_name: str) -> list[sql.Composed]:

@@ -10,6 +10,7 @@ Run as a program: `python guardian.py DIRECTORY`, process ids on standard input,
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,11 @@ class Guardian:
             )
         stdin.write(f"{pid} {psutil.Process(pid).create_time()!r}\n".encode())
         stdin.flush()
+
+    def outlive_exec(self) -> None:
+        """Go on guarding when this process replaces itself with another program."""
+        if self._process.stdin is not None:
+            os.set_inheritable(self._process.stdin.fileno(), True)
 
     def close(self) -> None:
         """Have everything stopped and removed, and wait until it is."""

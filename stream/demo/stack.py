@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sys
 import urllib.error
 import urllib.request
@@ -13,13 +12,11 @@ from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
 from typing import Final, Self
-from urllib.parse import urlsplit
 
-import psycopg
 from pydantic import SecretStr
 
 from infra.database.migrate import migrate
-from infra.database.service_roles import Service, grant_service_role
+from infra.database.service_roles import Service, make_service_roles
 from infra.embedded.process import Child, ChildFailedError, free_port
 from infra.embedded.servers import EmbeddedServers
 from infra.kafka import create_topics
@@ -68,7 +65,9 @@ class Stack:
             self.settings = Settings(database_url=SecretStr(self.servers.postgres.url), kafka=kafka)
             migrate(self.settings.database_url.get_secret_value())
             asyncio.run(create_topics(kafka))
-            self._role_urls = asyncio.run(self._make_service_roles())
+            self._role_urls = asyncio.run(
+                make_service_roles(self.settings.database_url.get_secret_value())
+            )
             self._start_services(exits)
             self._exits = exits.pop_all()
         return self
@@ -99,18 +98,6 @@ class Stack:
         """Start a service that has ended, where it was."""
         self.restarts += 1
         self.children[name] = self._starts[name]()
-
-    async def _make_service_roles(self) -> dict[Service, str]:
-        """Make a role for each service, as an installation has; return how each connects."""
-        urls: dict[Service, str] = {}
-        owner = urlsplit(self.settings.database_url.get_secret_value())
-        async with await psycopg.AsyncConnection.connect(owner.geturl()) as connection:
-            for service in Service:
-                name, password = f"fleetpulse_{service.value}", secrets.token_urlsafe(24)
-                await grant_service_role(connection, service, name, password)
-                address = f"{name}:{password}@{owner.hostname}:{owner.port}"
-                urls[service] = owner._replace(netloc=address).geturl()
-        return urls
 
     def _start(self, name: str, port: int, admin_port: int) -> Child:
         command = name.partition("-")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -17,11 +18,15 @@ from infra.database.hung import APPLICATION
 from tests.chaos.installation import SESSION_S, Installation
 
 Fault = Callable[[Installation, random.Random], None]
-_WITHIN_S: Final = 8.0
+_WITHIN_S: Final = 10.0
 _IN_TRANSACTION: Final = (
     "SELECT client_port FROM pg_stat_activity WHERE application_name = %s "
     "AND backend_xid IS NOT NULL AND client_port > 0"
 )
+
+
+class DidNotHappenError(RuntimeError):
+    """There was nothing to hurt: no transaction was open in time, or nobody answered."""
 
 
 def _worker(rng: random.Random) -> str:
@@ -46,7 +51,9 @@ def kill_worker_in_transaction(installation: Installation, rng: random.Random) -
     deadline = time.monotonic() + _WITHIN_S
     with (
         suppress(psycopg.Error),
-        psycopg.connect(installation.settings.conninfo, autocommit=True) as connection,
+        psycopg.connect(
+            installation.settings.conninfo, autocommit=True, connect_timeout=5
+        ) as connection,
     ):
         while time.monotonic() < deadline:
             for (port,) in connection.execute(_IN_TRANSACTION, [APPLICATION]).fetchall():
@@ -55,6 +62,7 @@ def kill_worker_in_transaction(installation: Installation, rng: random.Random) -
                         installation.kill(name)
                         return
             time.sleep(0.005)
+    raise DidNotHappenError(f"no worker was seen in a transaction for {_WITHIN_S:g} s")
 
 
 def _has_port(process: psutil.Process, port: int) -> bool:
@@ -117,9 +125,10 @@ def kill_database(installation: Installation, rng: random.Random) -> None:
 def crash_a_backend(installation: Installation, rng: random.Random) -> None:
     """Kill one session's process: the server ends all others and recovers."""
     backends = installation.family("postgres")[1:]
-    if backends:
-        with suppress(ProcessLookupError):
-            os.kill(rng.choice(backends).pid, signal.SIGKILL)
+    try:
+        os.kill(rng.choice(backends).pid, signal.SIGKILL)
+    except (IndexError, ProcessLookupError) as gone:
+        raise DidNotHappenError("the database server has no process to kill") from gone
 
 
 def restart_database(installation: Installation, rng: random.Random) -> None:
@@ -130,26 +139,34 @@ def restart_database(installation: Installation, rng: random.Random) -> None:
 
 def cut_connections(installation: Installation, rng: random.Random) -> None:
     """End all sessions of ours, several times."""
+    ended = 0
     for _ in range(rng.randint(1, 5)):
         with (
             suppress(psycopg.Error),
-            psycopg.connect(installation.settings.conninfo, autocommit=True) as connection,
+            psycopg.connect(
+                installation.settings.conninfo, autocommit=True, connect_timeout=5
+            ) as connection,
         ):
-            connection.execute(
+            ended += connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE starts_with(application_name, %s) AND pid <> pg_backend_pid()",
                 [APPLICATION],
-            )
+            ).rowcount
         time.sleep(rng.random())
+    if not ended:
+        raise DidNotHappenError("no session of ours was there to be ended")
 
 
 def lock_a_table(installation: Installation, rng: random.Random) -> None:
     """Hold a table that the stream writes, as somebody's ALTER TABLE would."""
     table = rng.choice(("trip", "segment", "vehicle_state", "stream_progress", "outbox"))
-    with suppress(psycopg.Error), psycopg.connect(installation.settings.conninfo) as connection:
-        connection.execute("SET lock_timeout = '8s'")
-        connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
-        time.sleep(3)
+    try:
+        with psycopg.connect(installation.settings.conninfo, connect_timeout=5) as connection:
+            connection.execute("SET lock_timeout = '8s'")
+            connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+            time.sleep(3)
+    except psycopg.Error as refused:
+        raise DidNotHappenError(f"{table} was not locked: {refused}") from refused
 
 
 def freeze_broker(installation: Installation, rng: random.Random) -> None:
@@ -202,13 +219,15 @@ def fill_the_disk(installation: Installation, rng: random.Random) -> None:
     """Leave the database no room on its disk for a while."""
     del rng
     path = installation.directory / "filling"
-    place = os.statvfs(installation.directory)
+    block = bytes(1 << 20)
     try:
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, place.f_bavail * place.f_frsize - 4096 * 16)
+        with path.open("wb", buffering=0) as file:
+            while True:  # to the last byte, whatever others write or free meanwhile
+                file.write(block)
+    except OSError as full:
+        if full.errno != errno.ENOSPC:
+            raise
         time.sleep(8)
-    except OSError:
-        time.sleep(1)
     finally:
         path.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -19,6 +19,7 @@ import psycopg
 from pydantic import SecretStr
 
 from infra.database.migrate import migrate
+from infra.database.service_roles import Service, make_service_roles
 from infra.embedded.directory import Account
 from infra.embedded.guardian import Guardian
 from infra.embedded.postgres import EmbeddedPostgres
@@ -33,6 +34,7 @@ SESSION_S: Final = 6.0
 """After so long in silence a worker loses its partitions, and its database sessions."""
 _SUPERVISOR_POLL_S: Final = 0.5
 _START_LIMIT_S: Final = 60.0
+_ORPHANS_S: Final = 3.0
 SERVICES: Final = ("ingest", "worker-1", "worker-2", "planner")
 
 
@@ -51,6 +53,7 @@ class Installation:
         self._watching = threading.Event()
         self.restarts = 0
         self.settings: Settings
+        self._role_urls: dict[Service, str] = {}
         self.ingest_url = ""
 
     def __enter__(self) -> Self:
@@ -73,6 +76,7 @@ class Installation:
             self.settings = Settings(database_url=SecretStr(self._postgres.url), kafka=kafka)
             migrate(self.settings.conninfo)
             asyncio.run(create_topics(kafka))
+            self._role_urls = asyncio.run(_make_service_roles(self.settings))
             self._start_services()
             supervisor = threading.Thread(target=self._supervise, name="supervisor")
             supervisor.start()
@@ -102,8 +106,10 @@ class Installation:
         self.ingest_url = f"http://127.0.0.1:{ports['ingest']}"
 
     def _start(self, name: str, port: int) -> None:
+        command = name.partition("-")[0]
         env = environment(
             self.settings,
+            FLEETPULSE_DATABASE_URL=self._role_urls[Service(command)],
             FLEETPULSE_ADMIN_PORT=str(free_port() if name == "ingest" else port),
             FLEETPULSE_INGEST_PORT=str(port),
             # Rows that no fix brings about are settled by us, in both databases, at the end.
@@ -112,7 +118,7 @@ class Installation:
         kwargs = {"env": env}
         child = Child(
             name,
-            [sys.executable, "-m", "stream.cli", name.partition("-")[0]],
+            [sys.executable, "-m", "stream.cli", command],
             guardian=self._guardian,
             directory=self._directory,
             **kwargs,
@@ -194,14 +200,21 @@ class Installation:
                     self._children[name] = (again, kwargs)
 
     def _end_orphans(self, name: str) -> None:
-        """Wait until the children of a killed database server are gone: they hold its files."""
+        """End the children of a killed database server, as a supervisor does: they hold its files.
+
+        Most end by themselves. One that counts for a reader does not look whether its server lives.
+        """
         if name != "postgres":
             return
         home = self._directory / "postgres"
-        deadline = time.monotonic() + _START_LIMIT_S
-        while time.monotonic() < deadline and any(
-            _works_in(process, home) for process in psutil.process_iter()
-        ):
+        began = time.monotonic()
+        while orphans := [one for one in psutil.process_iter() if _works_in(one, home)]:
+            if time.monotonic() > began + _START_LIMIT_S:
+                raise AssertionError(f"processes of a killed database remain: {orphans}")
+            if time.monotonic() > began + _ORPHANS_S:
+                for orphan in orphans:
+                    with suppress(psutil.NoSuchProcess):
+                        orphan.kill()
             time.sleep(0.1)
         (home / "data" / "postmaster.pid").unlink(missing_ok=True)
 
@@ -220,6 +233,10 @@ class Installation:
     def directory(self) -> Path:
         """Where the database's files are."""
         return self._directory
+
+
+async def _make_service_roles(settings: Settings) -> dict[Service, str]:
+    return await make_service_roles(settings.database_url.get_secret_value())
 
 
 def _works_in(process: psutil.Process, place: Path) -> bool:

@@ -7,11 +7,14 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import stamina
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from infra.kafka import Topics, client_options
 from infra.settings import KafkaSettings
 
+_LIMIT_S: Final = 120.0
 _IMPOSSIBLE_MS: Final = -1_000_000_000_000_000
 """A time of a record that Apache Kafka takes, and that no calendar has."""
 
@@ -56,7 +59,17 @@ def messages(rng: random.Random) -> list[tuple[bytes | None, int | None]]:
 
 
 async def produce(settings: KafkaSettings, rng: random.Random) -> int:
-    """Send all of them, each to a random partition; return how many the broker took."""
+    """Send all of them, each to a random partition; return how many the broker took.
+
+    Tried again while the broker is coming back; what it has then taken twice does no harm.
+    """
+    async for attempt in stamina.retry_context(on=KafkaError, attempts=None, timeout=_LIMIT_S):
+        with attempt:
+            return await _produce(settings, rng)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+async def _produce(settings: KafkaSettings, rng: random.Random) -> int:
     topic = Topics.named(settings.topic_prefix).fixes
     producer = AIOKafkaProducer(**client_options(settings), acks="all", request_timeout_ms=10_000)
     await producer.start()

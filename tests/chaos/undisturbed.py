@@ -21,7 +21,8 @@ LETTERS = (
     "SELECT dead_letter_id, reason, topic, partition, record_offset, item_index, message_value, "
     "municipality_id, vehicle_id FROM dead_letter ORDER BY 1"
 )
-SETTLED = (*DERIVED, LETTERS)
+VEHICLES = "SELECT vehicle_id, municipality_id FROM vehicle ORDER BY 1"
+SETTLED = (*DERIVED, LETTERS, VEHICLES)
 TABLES = (
     "fix",
     "segment",
@@ -31,6 +32,7 @@ TABLES = (
     "usage_hour",
     "vehicle_state",
     "dead_letter",
+    "vehicle",
 )
 Rows = dict[str, list[tuple[Any, ...]]]
 
