@@ -42,7 +42,7 @@ class Receipt(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """A fix, when it was received and from whom; the earliest receipt where it came more than once.
+    """A fix, when it was received and from whom; its earliest receipt if it came more than once.
 
     The id of the fix is the one that was sent: its tracker's, which may be in another vehicle.
     """
@@ -143,27 +143,31 @@ def ranked(arrival: Arrival, vendors: Mapping[str, Sequence[str]]) -> Arrival:
     return arrival if rank == arrival.rank else arrival._replace(rank=rank)
 
 
+def _order(arrival: Arrival) -> tuple[object, ...]:
+    """Return the key by which the arrivals of one instant are ordered; the smallest counts.
+
+    A total order: what counts is the same however the others come before it or after it, even
+    those that had lost and are forgotten (law 2).
+    """
+    return (
+        arrival.rank,
+        *_content(arrival.fix),
+        arrival.vendor is None,
+        arrival.vendor or "",
+        arrival.received_at,
+    )
+
+
 def _content(fix: Fix) -> tuple[tuple[tuple[bool, float], ...], str]:
     return precedence(fix), fix.vehicle_id
-
-
-def _origin(arrival: Arrival) -> tuple[int, bool, str]:
-    return arrival.rank, arrival.vendor is None, arrival.vendor or ""
-
-
-def _merged(arrival: Arrival, other: Arrival) -> Arrival:
-    """Return what is known of the same content that came twice: first vendor, first receipt."""
-    best, rest = sorted((other, arrival), key=_origin)  # the other one where both are alike
-    if best.received_at <= rest.received_at:
-        return best
-    return best._replace(received_at=rest.received_at)
 
 
 def resolve(arrivals: Iterable[Arrival]) -> tuple[dict[datetime, Arrival], list[Arrival]]:
     """Return for each instant the arrival that counts, and those that lost to another one.
 
-    Arrivals are of one vehicle. The same content again is neither: it keeps the earliest receipt
-    and the first vendor. Where two vendors contradict each other, the vehicle's first one counts.
+    Arrivals are of one vehicle. The same content again is neither: of its vendors the first one
+    counts, with its earliest receipt. Where two vendors contradict each other, the vehicle's first
+    one counts.
     Where two trackers of a vehicle say the same, the smaller id counts: the other one's fix counts
     once it turns out that it was elsewhere.
     """
@@ -175,12 +179,8 @@ def resolve(arrivals: Iterable[Arrival]) -> tuple[dict[datetime, Arrival], list[
         if other is None:
             counting[instant] = arrival
             continue
-        ours, theirs = _content(arrival.fix), _content(other.fix)
-        if ours == theirs:
-            counting[instant] = _merged(arrival, other)
-        elif (arrival.rank, ours) < (other.rank, theirs):
-            counting[instant] = arrival
-            lost.append(other)
-        else:
-            lost.append(arrival)
+        smaller, larger = sorted((other, arrival), key=_order)  # the other one if they are equal
+        counting[instant] = smaller
+        if _content(smaller.fix) != _content(larger.fix):
+            lost.append(larger)
     return counting, lost

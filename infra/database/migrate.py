@@ -21,6 +21,21 @@ _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 _LOCK_ID: Final = 7_300_021  # any constant: all migrating processes must agree on it
 _LOCK_TIMEOUT_S: Final = 5
 _TRIES: Final = 12
+# Who is no superuser sees and ends sessions of such roles only that it is a member of. It may make
+# itself one of those that it has made.
+_JOIN_READERS: Final = """
+DO $$
+DECLARE reader_role name;
+BEGIN
+    FOR reader_role IN
+        SELECT DISTINCT role_name FROM public.reader_access
+        JOIN pg_catalog.pg_roles ON rolname = role_name
+        WHERE NOT pg_has_role(rolname, 'USAGE') AND pg_has_role(rolname, 'MEMBER WITH ADMIN OPTION')
+    LOOP
+        EXECUTE format('GRANT %I TO CURRENT_USER', reader_role);
+    END LOOP;
+END $$
+"""
 _END_READERS: Final = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND xact_start IS NOT NULL
@@ -48,7 +63,8 @@ def migrate(conninfo: str, revision: str = "head") -> None:
 
     A lock makes a second process wait and then find nothing to do; the server frees it when the
     holder dies. A session of a dashboard reader that holds up a revision is ended, since a reader
-    may keep a transaction open for as long as it likes. Each time, what the server tells and lets
+    may keep a transaction open for as long as it likes: by a superuser, a member of
+    `pg_signal_backend` and `pg_read_all_stats`, or the role that made the reader. Each time, what the server tells and lets
     every role do is closed as far as we may (`infra.database.exposure`, `infra.database.powers`).
     Raises `sqlalchemy.exc.DBAPIError` when the database refuses.
     """
@@ -65,6 +81,7 @@ def migrate(conninfo: str, revision: str = "head") -> None:
             if not isinstance(error.orig, LockNotAvailable) or attempt == _TRIES:
                 raise
             with engine.begin() as connection:
+                connection.execute(text(_JOIN_READERS))
                 connection.execute(text(_END_READERS))
         else:
             return

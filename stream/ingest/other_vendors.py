@@ -6,6 +6,7 @@ while the database does not say, nothing is told.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -36,6 +37,8 @@ class OtherVendors:
         self._others: dict[KeyHolder, dict[str, float]] = {}
         """Until when, by our clock, we remember that a vehicle has other vendors."""
         self._asleep_until = 0.0
+        self._asking = asyncio.Lock()
+        self._tasks: set[asyncio.Task[VendorsOf]] = set()
 
     async def of(self, holder: KeyHolder, events: Sequence[FixStruct]) -> list[str]:
         """Return the local ids, each once, of vehicles that the holder's vendor may not report."""
@@ -61,10 +64,28 @@ class OtherVendors:
         return [local for local in ids if others.get(local, 0.0) > now]
 
     async def _ask(self, ids: Sequence[str]) -> VendorsOf:
+        """Return the vendors of these ids; nothing where the database does not say so in time."""
+        looking_up = asyncio.create_task(self._look_up(ids))
+        self._tasks.add(looking_up)
+        looking_up.add_done_callback(self._tasks.discard)
+        await asyncio.wait((looking_up,), timeout=_ANSWER_LIMIT_S)
+        if looking_up.done():
+            return looking_up.result()
+        self._sleep(f"no answer within {_ANSWER_LIMIT_S:g} s")
+        return {}
+
+    async def _look_up(self, ids: Sequence[str]) -> VendorsOf:
         try:
-            async with self._pool.connection(timeout=_ANSWER_LIMIT_S) as connection:
-                return await vendors_of(connection, ids)
+            async with self._asking:  # one at a time: a database that hangs holds one connection
+                if time.monotonic() < self._asleep_until:
+                    return {}
+                async with self._pool.connection(timeout=_ANSWER_LIMIT_S) as connection:
+                    return await vendors_of(connection, ids)
         except (psycopg.Error, PoolTimeout) as away:
-            self._asleep_until = time.monotonic() + ASK_AGAIN_S
-            _log.warning("vendors of vehicles are not told", reason=str(away), retry_s=ASK_AGAIN_S)
+            self._sleep(str(away))
             return {}
+
+    def _sleep(self, reason: str) -> None:
+        if time.monotonic() >= self._asleep_until:
+            _log.warning("vendors of vehicles are not told", reason=reason, retry_s=ASK_AGAIN_S)
+        self._asleep_until = time.monotonic() + ASK_AGAIN_S

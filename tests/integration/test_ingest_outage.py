@@ -335,3 +335,21 @@ def test_a_database_that_hangs_holds_up_neither_probes_nor_events(
             assert (await gateway.push(event(), key=WRONG_KEY)).status_code == 401
 
     asyncio.run(asyncio.wait_for(scenario(), 40))
+
+
+def test_a_database_that_does_not_say_who_reports_a_vehicle_holds_up_no_event(
+    installation: Settings,
+) -> None:
+    async def scenario() -> None:
+        url = installation.database_url.get_secret_value()
+        async with (
+            door(installation) as gateway,
+            await psycopg.AsyncConnection.connect(url) as other,
+        ):
+            await other.execute("LOCK TABLE vehicle_vendor IN ACCESS EXCLUSIVE MODE")
+            for number in range(8):  # more than there are connections
+                async with asyncio.timeout(10):
+                    assert (await gateway.push(event(f"car-{number}"))).status_code == 202
+            assert (await gateway.readiness())[0] == 200
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -76,6 +77,24 @@ def test_of_two_contradicting_fixes_the_same_counts_in_either_order() -> None:
     assert resolve([one, other]) == resolve([other, one])
     counting, lost = resolve([one, other, one])
     assert (list(counting.values()), lost) == ([one], [other])
+
+
+@given(
+    arrivals=st.lists(
+        st.builds(
+            Arrival,
+            st.sampled_from((fix(), fix(lat=56.4))),
+            st.integers(0, 2).map(lambda second: RECEIVED + timedelta(seconds=second)),
+            st.sampled_from(("a", "b")),
+        ).map(lambda arrival: arrival._replace(rank=int(arrival.vendor == "b"))),
+        min_size=3,
+        max_size=4,
+    )
+)
+def test_what_counts_does_not_depend_on_what_lost_before(arrivals: list[Arrival]) -> None:
+    """A second vendor's fix loses, and then the first vendor comes round to say the same."""
+    counting, _ = resolve(arrivals)
+    assert all(resolve(others)[0] == counting for others in permutations(arrivals))
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
