@@ -64,8 +64,9 @@ def migrate(conninfo: str, revision: str = "head") -> None:
     A lock makes a second process wait and then find nothing to do; the server frees it when the
     holder dies. A session of a dashboard reader that holds up a revision is ended, since a reader
     may keep a transaction open for as long as it likes: by a superuser, a member of
-    `pg_signal_backend` and `pg_read_all_stats`, or the role that made the reader. Each time, what the server tells and lets
-    every role do is closed as far as we may (`infra.database.exposure`, `infra.database.powers`).
+    `pg_signal_backend` and `pg_read_all_stats`, or the role that made the reader. Each time, what
+    the server tells and lets every role do is closed as far as we may (`infra.database.exposure`,
+    `infra.database.powers`).
     Raises `sqlalchemy.exc.DBAPIError` when the database refuses.
     """
     engine = create_engine(
