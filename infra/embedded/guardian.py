@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,6 +22,7 @@ import psutil
 
 GRACE_S: Final = 5.0
 """How long a process may take to end after SIGTERM before it is killed."""
+_REMOVE_AGAIN_S: Final = 0.1
 
 
 class Guardian:
@@ -103,7 +105,19 @@ def _main() -> None:
         pid, created = line.split()
         watched.append((int(pid), float(created)))
     stop_all(watched)
-    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    remove(Path(sys.argv[1]))
+
+
+def remove(directory: Path) -> None:
+    """Remove a directory, again where something was written meanwhile.
+
+    A child that was born while its parent ended, such as a backend of a killed postmaster, is not
+    among those that were stopped: it ends by itself, and writes until then.
+    """
+    deadline = time.monotonic() + GRACE_S
+    while directory.exists() and time.monotonic() < deadline:
+        shutil.rmtree(directory, ignore_errors=True)
+        time.sleep(_REMOVE_AGAIN_S)
 
 
 if __name__ == "__main__":

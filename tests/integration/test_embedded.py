@@ -20,9 +20,11 @@ import psycopg
 import pytest
 
 from infra.embedded.directory import Account, make_run_directory
+from infra.embedded.guardian import Guardian
 from infra.kafka import create_topics
 from infra.settings import KafkaSettings
 from tests.leftovers import Place, wait_until_gone, working_in
+from tests.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
 END_LIMIT_S = 30.0
@@ -166,6 +168,23 @@ def test_what_a_killed_owner_started_goes_soon(place: Place, how: signal.Signals
         assert servers.process.wait(END_LIMIT_S) == -how
         servers.wait_until_gone()
     assert place.leftovers() == []
+
+
+def test_what_is_written_while_the_guardian_cleans_up_goes_too(tmp_path: Path) -> None:
+    """As a backend does whose postmaster was killed: it ends a moment later."""
+    place = tmp_path / "place"
+    place.mkdir()
+    late = (
+        "import itertools, pathlib, sys, time\n"
+        "ends_at = time.monotonic() + 2\n"
+        "for number in itertools.count():\n"
+        "    if time.monotonic() > ends_at: break\n"
+        "    try: (pathlib.Path(sys.argv[1]) / str(number)).touch()\n"
+        "    except FileNotFoundError: break\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", late, str(place)]), Guardian(place):
+        wait_for(lambda: len(list(place.iterdir())) > 500, limit_s=20, what="it writes")
+    assert not place.exists()
 
 
 def test_a_killed_process_group_is_cleaned_up(place: Place) -> None:
