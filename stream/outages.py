@@ -68,6 +68,8 @@ def judge(error: BaseException) -> Fault:
     if not isinstance(error, psycopg.Error):
         return Fault.WORK
     state = error.sqlstate
+    if state is None and not _is_of_the_connection(error):
+        return Fault.WORK  # what psycopg itself refuses to send, before the server sees it
     classes = _OUTAGE_CLASSES | _SCHEMA_CLASSES
     if state in _OUTAGES | _BUSY or (state is not None and state[:2] in classes):
         return Fault.OUTAGE
@@ -76,7 +78,13 @@ def judge(error: BaseException) -> Fault:
 
 def is_session_lost(error: BaseException) -> bool:
     """Return whether an error is that of a connection which ended, by whomever."""
-    return isinstance(error, psycopg.Error) and error.sqlstate in {None, "57P01"}
+    if not isinstance(error, psycopg.Error):
+        return False
+    return error.sqlstate == "57P01" or (error.sqlstate is None and _is_of_the_connection(error))
+
+
+def _is_of_the_connection(error: psycopg.Error) -> bool:
+    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
 
 
 def is_away(error: BaseException) -> bool:
