@@ -50,6 +50,7 @@ def messages(rng: random.Random) -> list[tuple[bytes | None, int | None]]:
         (_batch(_fix(now - timedelta(days=7168), **place)), None),
         (_batch(_fix(now - timedelta(hours=2), private_mode=True)), None),
         (json.dumps(_fix(now, **place)).encode(), _IMPOSSIBLE_MS),
+        (_batch(_fix(now - timedelta(seconds=5), **place)), _IMPOSSIBLE_MS),
         (json.dumps(_fix(now + timedelta(days=3), **place)).encode(), None),
         (_batch(_fix(now, lat=0, lon=0)), None),
         (_batch(_fix(now, **place, unknown={"a": [1] * 1000})), None),
