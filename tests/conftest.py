@@ -25,6 +25,8 @@ from tests.patience import patience
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts us in the background has us ignore interrupts, and all that we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nor under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # Whether drawing examples is slow depends on who else is at work: that is no fault of a test.
