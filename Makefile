@@ -22,11 +22,11 @@ up: setup ## Keep everything running on servers of its own, until Ctrl-C; UP_ARG
 test: setup ## Tests that need nothing but PyPI; TEST_ARGS="tests/unit -k name" selects
 	.venv/bin/pytest -n 4 --dist worksteal -m "not kafka and not timescale" $(TEST_ARGS)
 
-# Days that clocks change, holidays, ends of months and years, a leap day, each day of the week.
-DAYS ?= 2026-03-29 2025-10-26 2025-12-24 2025-12-25 2025-12-26 2025-12-31 2026-01-01 2026-04-05 \
-    2026-04-06 2026-02-28 2026-03-01 2026-03-02 2026-01-31 2026-02-01 2026-05-14 2026-05-25 2026-06-05 \
-    2026-07-04 2026-07-15 2026-08-31 2026-09-01 2026-09-30 2026-10-01 2026-10-05 2026-10-24 2026-10-25 \
-    2026-11-01 2026-11-27 2028-02-29 2028-12-31
+# Days to come on which clocks change, holidays, ends of months and years, a leap day, each weekday.
+DAYS ?= 2026-12-01 2026-12-24 2026-12-25 2026-12-26 2026-12-31 2027-01-01 2027-01-04 2027-01-31 \
+    2027-02-01 2027-02-28 2027-03-01 2027-03-25 2027-03-26 2027-03-28 2027-03-29 2027-04-30 2027-05-06 \
+    2027-05-17 2027-06-05 2027-07-04 2027-07-15 2027-08-31 2027-09-30 2027-10-01 2027-10-30 2027-10-31 \
+    2027-11-01 2028-02-29 2028-03-26 2028-12-31
 test-days: setup ## The tests that read a clock or a calendar, on thirty days; DAYS="2028-02-29 ..."
 	.venv/bin/python -m tests.on_days $(DAYS)
 

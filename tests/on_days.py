@@ -1,7 +1,8 @@
 """Run the tests that read a clock or a calendar on other days, and print a table.
 
 `python -m tests.on_days 2028-02-29 2026-10-25`. The clock of all processes is shifted by `faketime`
-(package faketime of Debian); `TEST_DAY` is the day before. `--all` runs every test of `make test`.
+(package faketime of Debian); `TEST_DAY` is the day before. Name days to come: tests tell of days in
+2026 as past. `--all` runs every test of `make test`.
 """
 
 from __future__ import annotations
