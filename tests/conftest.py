@@ -6,6 +6,7 @@ import os
 import signal
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import hypothesis
 import pytest
@@ -39,12 +40,47 @@ def pytest_report_header() -> str:
     return f"TEST_DAY={DAY}"
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give a test more time on a crowded machine, but none where time is not limited."""
-    limit_s = item.config.getoption("timeout")
-    if limit_s is None and item.get_closest_marker("timeout") is None:
-        limit_s = float(item.config.getini("timeout"))
-        item.add_marker(pytest.mark.timeout(limit_s * patience()))
+def _limit_s(config: pytest.Config) -> float:
+    """Return how long a test, its set-up or its end may take now; 0: as long as it likes."""
+    given = config.getoption("timeout")
+    limit_s = float(config.getini("timeout") if given is None else given)
+    return limit_s * patience()
+
+
+@contextmanager
+def _limited(item: pytest.Item, phase: str) -> Iterator[None]:
+    """Fail what takes too long before or after a test: the timeout is of the test itself only."""
+    limit_s = _limit_s(item.config)
+    if not limit_s:
+        yield
+        return
+
+    def expire(*_: object) -> None:
+        pytest.fail(f"{phase} took longer than {limit_s:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Give a test more time on a crowded machine, and its set-up a limit, too."""
+    if item.config.getoption("timeout") is None and item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(_limit_s(item.config)))
+    with _limited(item, "set-up"):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Limit what comes after a test."""
+    with _limited(item, "the end"):
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)  # when those that are not to run are gone
