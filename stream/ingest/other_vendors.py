@@ -23,6 +23,8 @@ from stream.ingest.events import FixStruct
 
 ASK_AGAIN_S: Final = 60.0
 """A vendor that was none of a vehicle's is looked up again after this: it may be one by now."""
+_ASK_OF_NEW_AGAIN_S: Final = 5.0
+"""A vehicle that nobody has reported is looked up again after this: the worker notes its vendor."""
 _ANSWER_LIMIT_S: Final = 1.0
 _MAX_REMEMBERED: Final = 1_000_000
 _log: Final = structlog.get_logger(__name__)
@@ -36,6 +38,8 @@ class OtherVendors:
         self._own: dict[KeyHolder, set[str]] = {}
         self._others: dict[KeyHolder, dict[str, float]] = {}
         """Until when, by our clock, we remember that a vehicle has other vendors."""
+        self._new: dict[KeyHolder, dict[str, float]] = {}
+        """The same of vehicles that nobody has reported yet."""
         self._asleep_until = 0.0
         self._asking = asyncio.Lock()
         self._tasks: set[asyncio.Task[VendorsOf]] = set()
@@ -44,23 +48,25 @@ class OtherVendors:
         """Return the local ids, each once, of vehicles that the holder's vendor may not report."""
         own = self._own.setdefault(holder, set())
         others = self._others.setdefault(holder, {})
+        new = self._new.setdefault(holder, {})
         now = time.monotonic()
         ids = dict.fromkeys(event.vehicle_id for event in events if event.vehicle_id not in own)
-        to_ask = [local for local in ids if others.get(local, 0.0) <= now]
+        to_ask = [local for local in ids if max(others.get(local, 0.0), new.get(local, 0.0)) <= now]
         if to_ask and now >= self._asleep_until:
             vendors = await self._ask([scoped(holder.municipality_id, local) for local in to_ask])
             for local in to_ask:
                 of_vehicle = vendors.get(scoped(holder.municipality_id, local))
                 if of_vehicle is None:
-                    others.pop(local, None)  # nobody has reported it yet, or nobody says
+                    others.pop(local, None)
+                    new[local] = now + _ASK_OF_NEW_AGAIN_S
                 elif holder.vendor in of_vehicle:
                     others.pop(local, None)
                     own.add(local)
                 else:
                     others[local] = now + ASK_AGAIN_S
-            if len(own) + len(others) > _MAX_REMEMBERED:
-                own.clear()
-                others.clear()
+            if len(own) + len(others) + len(new) > _MAX_REMEMBERED:
+                for remembered in (own, others, new):
+                    remembered.clear()
         return [local for local in ids if others.get(local, 0.0) > now]
 
     async def _ask(self, ids: Sequence[str]) -> VendorsOf:

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from infra.kafka import create_topics
 from infra.settings import Settings
 from tests.planner_harness import (
     ask,
@@ -92,6 +93,7 @@ def test_a_part_of_the_tick_that_raises_each_time_leaves_the_others(
 
 
 def test_news_that_nobody_understands_stops_no_listener(settings: Settings) -> None:
+    asyncio.run(create_topics(settings.kafka))
     enter_fleet(settings)
 
     async def scenario() -> None:
