@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Protocol, Self
 
 import msgspec
@@ -13,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
@@ -34,23 +36,61 @@ UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """An aware instant, normalised to UTC. A time without an offset is refused."""
 
 
-def _of_rfc3339(value: Any) -> Any:
-    """Return an instant that is written as RFC 3339 has it, to the nearest microsecond."""
-    if not isinstance(value, str):
+_MOST_SECONDS: Final = 20_000_000_000
+"""A larger number since 1970 is milliseconds: as seconds it would be after the year 2603."""
+_MOST_MILLISECONDS: Final = 99_999_999_999_999
+_DIGITS: Final = r"^[0-9]{1,14}$"
+
+
+def _instant(value: Any) -> Any:
+    """Return an instant however it is written: RFC 3339, or since 1970, as number or as text.
+
+    To the nearest microsecond, as msgspec has it.
+    """
+    if isinstance(value, str) and not re.fullmatch(_DIGITS, value, re.ASCII):
+        try:
+            at = msgspec.convert(value, datetime)
+        except msgspec.ValidationError:
+            raise _no_instant() from None
+        if at.tzinfo is None:
+            raise PydanticKnownError("timezone_aware")
+        return at
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
-    try:
-        at = msgspec.convert(value, datetime)
-    except msgspec.ValidationError:
-        raise PydanticCustomError(
-            "rfc3339", "is no instant as RFC 3339 writes it; send for example 2026-01-31T08:00:00Z"
-        ) from None
-    if at.tzinfo is None:
-        raise PydanticKnownError("timezone_aware")
-    return at
+    number = int(value) if isinstance(value, str) else value
+    if not 0 <= number <= _MOST_MILLISECONDS:
+        raise _no_instant()
+    if number > _MOST_SECONDS:
+        return _EPOCH + timedelta(milliseconds=number)
+    return _EPOCH + timedelta(seconds=number)
 
 
-PushedDatetime = Annotated[AwareDatetime, BeforeValidator(_of_rfc3339), AfterValidator(_in_utc)]
-"""As `UtcDatetime`, but text in one way only: `date-time` of RFC 3339, as OpenAPI declares it."""
+def _no_instant() -> PydanticCustomError:
+    return PydanticCustomError(
+        "instant",
+        "is no instant; send for example 2026-01-31T08:00:00Z, or seconds or milliseconds since "
+        "1970",
+    )
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+PushedDatetime = Annotated[
+    AwareDatetime,
+    BeforeValidator(_instant),
+    AfterValidator(_in_utc),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "number", "minimum": 0, "maximum": _MOST_MILLISECONDS},
+                {"type": "string", "pattern": _DIGITS},
+            ]
+        }
+    ),
+]
+"""As `UtcDatetime`, but for a vendor: `date-time` of RFC 3339, which is read quickest, or seconds
+or milliseconds since 1970."""
 
 MAX_FIXES_PER_BATCH = 10_000
 """Most fixes in one Kafka message; keeps a message well below the broker's 1 MiB default."""
@@ -128,7 +168,10 @@ class NativeFix(_Report):
 
     model_config = ConfigDict(strict=True, json_schema_extra=_POSITION_OR_PRIVATE)
 
-    recorded_at: PushedDatetime = Field(description="Device time of the position, with offset")
+    recorded_at: PushedDatetime = Field(
+        description="Device time of the position: as RFC 3339 writes it, with offset, or since "
+        f"1970 in seconds or, above {_MOST_SECONDS:,}, in milliseconds"
+    )
     type: Literal["fix"] = Field(default="fix", description="Kind of event")
     vehicle_id: LocalId = Field(description="The vehicle's id within the municipality")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -98,3 +99,57 @@ def test_more_than_a_request_may_hold_is_refused(hostile: bytes) -> None:
 def test_what_is_not_json_is_refused(hostile: bytes) -> None:
     with pytest.raises(UnreadableError, match="not JSON"):
         parse(hostile)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"2026-06-02T08:07:00Z"',
+        '"2026-06-02T10:07:00.0000000+02:00"',
+        '"2026-06-02 08:07:00z"',
+        '"2026-06-02T08:07:00+0000"',
+        "1780387620",
+        "1780387620.0",
+        "1780387620000",
+        '"1780387620"',
+        '"1780387620000"',
+    ],
+)
+def test_an_instant_is_taken_however_a_vendor_writes_it(written: str) -> None:
+    """Ways of the reports at OS2fleetoptimiser 182e33f; one slow event leaves the others as is."""
+    body = b"[" + _event(written) + b"," + _event('"2026-06-02T08:00:00Z"') + b"]"
+    parsed = parse(body)
+    assert parsed.rejected == []
+    assert parsed.good[0].recorded_at == datetime(2026, 6, 2, 8, 7, tzinfo=UTC)
+    assert len(parsed.good) == 2
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "true",
+        "-1",
+        "1e300",
+        "NaN",
+        '"1e9"',
+        '"-5"',
+        '"+5"',
+        '" 5"',
+        '"253402300800000"',
+        '""',
+        "[]",
+    ],
+)
+def test_what_is_no_instant_is_refused_with_the_remedy(written: str) -> None:
+    if written == "NaN":
+        with pytest.raises(UnreadableError):
+            parse(_event(written))
+        return
+    (rejected,) = parse(_event(written)).rejected
+    assert rejected.field == "recorded_at"
+
+
+def _event(written: str) -> bytes:
+    return (
+        b'{"vehicle_id": "car-1", "lat": 56.3, "lon": 10.4, "recorded_at": %b}' % written.encode()
+    )
