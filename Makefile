@@ -43,7 +43,7 @@ laws: setup ## The laws on 50,000 examples, some half an hour; LAW_FACTOR=2 is w
 	    tests/property/test_writer_laws.py tests/property/test_ownership_laws.py \
 	    tests/property/test_tracker_laws.py tests/property/test_clock_laws.py \
 	    tests/property/test_fold_equals_batch.py tests/property/test_late_windows.py \
-	    tests/property/test_stretches.py tests/property/test_lane.py $(TEST_ARGS)
+	    tests/property/test_bulk_fold.py tests/property/test_columnar_decoder.py $(TEST_ARGS)
 
 # Some ten minutes on Apache Kafka (Java 17, Maven) and as many on the embedded broker.
 chaos: setup ## Fifty faults, poison and a hostile reader under load; CHAOS_ARGS="--help"

@@ -21,9 +21,9 @@ from pydantic import TypeAdapter
 from bench.ours import Rule, in_order, ours
 from bench.recorded import RECORDINGS, recorded
 from bench.rivals import RIVALS
-from schemas.fix import Fix
+from schemas.events.fix import Fix
+from schemas.fleet.rules import Rules
 from schemas.ids import scoped
-from schemas.rules import Rules
 from stream.simulator.config import SimulationConfig
 from stream.simulator.simulation import SimulatedDay, simulate
 from tests.scenario.truth_score import Score, score_idling, score_trips

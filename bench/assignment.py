@@ -16,8 +16,8 @@ from bench.round_trips import fleet, unlike_fleet
 from optimizer.assignment.solve import assign
 from optimizer.costs import ORE_PER_DKK, unserved_ore
 from optimizer.search import Search
-from schemas.assignment import AssignableVehicle, AssignmentInputs
-from schemas.vehicle_type import VehicleType
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.assignment import AssignableVehicle, AssignmentInputs
 
 ROUND_TRIPS: Final = 100_000
 VEHICLES: Final = 2_000

@@ -19,7 +19,7 @@ from optimizer.backtest.replay import requests_of
 from optimizer.backtest.run import contender, fit, yard_of
 from optimizer.backtest.split import split
 from optimizer.search import Search
-from schemas.backtest import ContenderName
+from schemas.plans.backtest import ContenderName
 
 SEEDS: Final = (1, 2, 3)
 SEARCH: Final = Search(seed=1, time_limit_s=30)

@@ -17,9 +17,9 @@ from aiokafka import AIOKafkaProducer
 from fastapi import FastAPI, Request
 from pydantic import TypeAdapter
 
-from infra.kafka import producer_options
+from infra.kafka.client import producer_options
 from infra.settings import Settings
-from schemas.fix import NativeFix
+from schemas.events.fix import NativeFix
 
 _EVENTS: Final = TypeAdapter(list[NativeFix])
 _TOPIC: Final = "bare"

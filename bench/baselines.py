@@ -15,8 +15,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from bench import traffic
 from bench.installation import PARTITIONS, Bench, Rate
-from infra.database.tables import FIX, copy_rows
-from infra.kafka import Topics, client_options, create_topics, producer_options
+from infra.database.timeline.tables import FIX, copy_rows
+from infra.kafka.client import Topics, client_options, create_topics, producer_options
 from infra.settings import Settings
 
 PLAIN_EVENTS: Final = 8_000

@@ -14,7 +14,7 @@ from typing import Final
 from optimizer.composition.catalogue import CATALOGUE
 from optimizer.composition.solve import compose
 from optimizer.search import Search
-from schemas.composition import (
+from schemas.plans.composition import (
     Cargo,
     CompositionDepot,
     CompositionInputs,

@@ -16,8 +16,8 @@ from typing import Final
 
 from bench.round_trips import MONDAY, drawn_distance_m, drawn_hour, drawn_length_h
 from optimizer.backtest.replay import Request
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
+from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 
 WEEKS: Final = 12
 DEPOTS: Final = 10

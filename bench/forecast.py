@@ -16,7 +16,7 @@ from holidays import country_holidays
 
 from optimizer.forecast.solve import forecast
 from optimizer.search import Search
-from schemas.forecast import Departure, ForecastInputs, ForecastRules
+from schemas.plans.forecast import Departure, ForecastInputs, ForecastRules
 
 DEPOTS: Final = 10
 CLASSES: Final = ("car", "van", "near")

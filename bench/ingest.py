@@ -23,12 +23,12 @@ import psycopg
 from bench import traffic
 from bench.installation import PARTITIONS, Bench, Cpu
 from bench.load import HOSTILE_REQUESTS, Load, Traffic, answer_beside, push
-from infra.database.keys import create_key
-from infra.database.migrate import migrate
-from infra.database.pool import make_pool
+from infra.database.connection.migrate import migrate
+from infra.database.connection.pool import make_pool
+from infra.database.fleet.api_keys import create_key
 from infra.embedded.process import Child, free_port
 from infra.embedded.servers import EmbeddedServers
-from infra.kafka import create_topics
+from infra.kafka.client import create_topics
 from infra.settings import Settings, as_environment
 from stream.demo import latency
 from stream.demo.stack import is_ready

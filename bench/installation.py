@@ -101,7 +101,7 @@ class Bench:
         ports = {"FLEETPULSE_ADMIN_PORT": str(admin_port), "FLEETPULSE_INGEST_PORT": str(port)}
         return self.child(
             f"{command}-{port}",
-            ["-m", "stream.cli", command],
+            ["-m", "stream.cli.main", command],
             as_environment(settings) | ports,
         ), f"http://127.0.0.1:{port}"
 

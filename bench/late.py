@@ -22,15 +22,15 @@ import psycopg
 
 from bench import traffic
 from bench.installation import Bench, children_cpu_s
-from infra.database.migrate import migrate
-from infra.database.pool import make_pool
-from infra.database.stream import Partition
+from infra.database.connection.migrate import migrate
+from infra.database.connection.pool import make_pool
+from infra.database.stream.progress import Partition
 from infra.embedded.servers import EmbeddedServers
-from infra.kafka import Held, Topics
+from infra.kafka.client import Held, Topics
 from infra.settings import Settings
 from stream.worker import metrics
-from stream.worker.records import Record
-from stream.worker.writer import Writer
+from stream.worker.decode.records import Record
+from stream.worker.write.writer import Writer
 
 _SECOND: Final = timedelta(seconds=1)
 _HOURS: Final = 8

@@ -12,16 +12,16 @@ from typing import Any, Final
 
 from bench import traffic
 from bench.installation import Bench
-from infra.database.keys import create_key
-from infra.database.pool import make_pool
-from infra.database.stream import Partition
-from infra.kafka import Held, Topics, create_topics
+from infra.database.connection.pool import make_pool
+from infra.database.fleet.api_keys import create_key
+from infra.database.stream.progress import Partition
+from infra.kafka.client import Held, Topics, create_topics
 from infra.settings import Settings
 from stream.demo import latency
 from stream.demo.stack import is_ready
-from stream.vendor import VendorClient
-from stream.worker.records import Record
-from stream.worker.writer import Writer
+from stream.ingest_client import VendorClient
+from stream.worker.decode.records import Record
+from stream.worker.write.writer import Writer
 
 PACE_PER_S: Final = 5_000
 _PACED_S: Final = 20

@@ -23,9 +23,9 @@ from bench.orlib import (
     read_facility,
     read_p_median,
 )
-from optimizer.effort import Floats
 from optimizer.search import Search
 from optimizer.sites.location import Location, facility_location, p_median
+from optimizer.work_budget import Floats
 
 SEARCH: Final = Search(seed=1, time_limit_s=55)
 _SPOPT_LIMIT_S: Final = 20.0

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.effort import Floats
+from optimizer.work_budget import Floats
 
 DATA: Final = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 P_MEDIAN: Final = DATA / "pmedian"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from bench.rivals import Found, Verdict
-from processors.arrivals import Arrival, resolve
-from processors.segments import SegmentState
-from processors.vehicle import advance
-from schemas.fix import Fix
-from schemas.rules import Rules
+from processors.timeline.segments import SegmentState
+from processors.timeline.validation import Arrival, resolve
+from processors.timeline.vehicle_fold import advance
+from schemas.events.fix import Fix
+from schemas.fleet.rules import Rules
 from tests.stream_harness import RECEIVED_AT
 
 Rule = Callable[[Sequence[Fix]], Verdict]

@@ -22,14 +22,14 @@ from typing import Final
 from bench.placement_fleet import MONDAY, placement_fleet
 from optimizer.costs import ORE_PER_DKK, missing_charger_ore
 from optimizer.demand import class_of
-from optimizer.placement.bill import bill
+from optimizer.placement.cost_breakdown import bill
 from optimizer.placement.problem import Problem, needs_charger, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from schemas.demand import PlacementInputs
-from schemas.plan import PlanTrigger
-from schemas.policy import Fetching, PlacementPolicy
-from schemas.vehicle_type import MOTOR
+from schemas.fleet.policy import Fetching, PlacementPolicy
+from schemas.fleet.vehicle_type import MOTOR
+from schemas.plans.demand import PlacementInputs
+from schemas.plans.plan import PlanTrigger
 
 VEHICLES: Final = 2_000
 DEPOTS: Final = 100

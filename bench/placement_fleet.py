@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
+from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 
 MONDAY: Final = datetime(2026, 3, 2, tzinfo=UTC)
 WEEKS: Final = 12

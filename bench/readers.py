@@ -28,12 +28,12 @@ from psycopg.rows import TupleRow
 from pydantic import SecretStr
 
 from bench.readers_fill import MUNICIPALITIES, fill
-from infra.database.migrate import migrate
-from infra.database.pool import make_pool
-from infra.database.readers import grant_reader
+from infra.database.access.readers import grant_reader
+from infra.database.connection.migrate import migrate
+from infra.database.connection.pool import make_pool
 from infra.embedded.directory import Account, make_run_directory
-from infra.embedded.guardian import Guardian
 from infra.embedded.postgres import EmbeddedPostgres
+from infra.embedded.reaper import Guardian
 from infra.grafana.provision import DASHBOARDS
 from infra.grafana.sql import TimeRange, expand
 from infra.settings import Settings

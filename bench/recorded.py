@@ -29,7 +29,7 @@ from typing import Any, Final
 from bench.intervals import between, common, differing_s, lasts_s, total_s
 from bench.ours import Rule, in_order, ours
 from bench.rivals import RIVALS, Found, metres
-from schemas.fix import Fix
+from schemas.events.fix import Fix
 from tests.scenario.test_real_data import CABS, VAN, cab_fixes, van_fixes
 from tests.scenario.truth_score import score_trips
 

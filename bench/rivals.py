@@ -10,7 +10,7 @@ from typing import Final
 
 from pyproj import Geod
 
-from schemas.fix import Fix
+from schemas.events.fix import Fix
 
 _WGS84: Final = Geod(ellps="WGS84")
 _MOVES_MPS: Final = 5 / 3.6

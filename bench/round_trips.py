@@ -6,14 +6,14 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from schemas.assignment import (
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.assignment import (
     AssignableVehicle,
     AssignmentInputs,
     Lock,
     Unavailable,
     WantedRoundTrip,
 )
-from schemas.vehicle_type import VehicleType
 
 MONDAY: Final = datetime(2026, 3, 2, tzinfo=UTC)
 DAYS: Final = 60

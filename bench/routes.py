@@ -23,7 +23,7 @@ from pyvrp.stop import MaxRuntime
 from bench.vrplib_instances import DATA, Instance, instances, read
 from optimizer.routes.problem import RouteProblem, route_problem_of, ways_of
 from optimizer.routes.solve import plan_routes
-from schemas.routes import RouteSearch
+from schemas.plans.routes import RouteSearch
 
 SECONDS: Final = 30.0
 CHAINS: Final = 2

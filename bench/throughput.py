@@ -21,9 +21,9 @@ from bench import traffic
 from bench.baselines import copy_rate, plain_rate
 from bench.installation import PARTITIONS, Bench, Rate
 from bench.latency import PACE_PER_S, late_fix_ms, paced_p99_s
-from infra.database.migrate import migrate
+from infra.database.connection.migrate import migrate
 from infra.embedded.servers import EmbeddedServers
-from infra.kafka import Topics, create_topics, producer_options
+from infra.kafka.client import Topics, create_topics, producer_options
 from infra.settings import Settings
 
 FLEETS: Final = (300, 10_000)

@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 import vrplib
 
-from schemas.routes import RouteDepot, RouteInputs, RouteVehicle, Visit
-from schemas.travel import Place, TravelMatrix
-from schemas.vehicle_type import VehicleType
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.routes import RouteDepot, RouteInputs, RouteVehicle, Visit
+from schemas.plans.travel import Place, TravelMatrix
 
 DATA: Final = Path(__file__).resolve().parents[1] / "../shared/data/vrp"
 

@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.policy import LENDING_AT_MOST_MIN, Fetching, PlacementPolicy
+from schemas.fleet.policy import LENDING_AT_MOST_MIN, Fetching, PlacementPolicy
 
 _UNLESS: Final = "Unless the municipality's own `planning` says otherwise"
 

@@ -18,8 +18,8 @@ import stamina
 from pydantic import BaseModel, Field, ValidationError
 
 from infra.settings import TravelSettings
-from schemas.travel import Place, Travel, TravelError, TravelMatrix
-from schemas.vehicle_type import VehicleType
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.travel import Place, Travel, TravelError, TravelMatrix
 
 COSTING: Final[Mapping[VehicleType, str]] = MappingProxyType(
     {

@@ -13,8 +13,8 @@ from typing import Final
 
 from pyproj import Geod
 
-from schemas.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
-from schemas.fleet import Depot, Vehicle
+from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
+from schemas.fleet.master_data import Depot, Vehicle
 
 ORE_PER_DKK: Final = 100
 

@@ -14,8 +14,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from optimizer.costs import CHANGEOVER_S, unserved_ore
-from schemas.demand import DemandProfile, ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Vehicle, VehicleType
+from schemas.fleet.master_data import Vehicle, VehicleType
+from schemas.plans.demand import DemandProfile, ObservedRoundTrip, PlacementInputs
 
 PROFILE_DAYS: Final = 14
 """Days that a demand profile looks back: each weekday twice, so that a change shows soon."""

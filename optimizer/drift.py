@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.demand import (
+from schemas.plans.demand import (
     DemandProfile,
     DepotPlaces,
     FleetProfile,

@@ -20,13 +20,13 @@ from zoneinfo import ZoneInfo
 
 from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
 from optimizer.demand import outings
-from optimizer.placement.bill import Bill, bill, vehicles_at
+from optimizer.placement.cost_breakdown import Bill, bill, vehicles_at
 from optimizer.placement.problem import Problem, problem_of
-from schemas.demand import PlacementInputs
-from schemas.fleet import Home
-from schemas.outcome import WEEK_DAYS, PlanOutcome
-from schemas.plan import PlacementPlan
-from schemas.vehicle_type import VehicleType
+from schemas.fleet.master_data import Home
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.demand import PlacementInputs
+from schemas.plans.outcome import WEEK_DAYS, PlanOutcome
+from schemas.plans.plan import PlacementPlan
 
 _Place = tuple[str, VehicleType]
 """A depot and a class of vehicles."""

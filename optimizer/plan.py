@@ -11,13 +11,13 @@ from optimizer.backtest.run import back_test
 from optimizer.costs import ORE_PER_DKK
 from optimizer.demand import profile
 from optimizer.drift import fleet_profile
-from optimizer.placement.bill import bill
+from optimizer.placement.cost_breakdown import bill
+from optimizer.placement.explanation import explanation, lendings, moves
 from optimizer.placement.problem import inputs_hash, problem_of
-from optimizer.placement.reasons import explanation, lendings, moves
 from optimizer.placement.solve import solve
 from optimizer.search import Search
-from schemas.demand import PlacementInputs
-from schemas.plan import PlacementPlan, PlanTrigger
+from schemas.plans.demand import PlacementInputs
+from schemas.plans.plan import PlacementPlan, PlanTrigger
 
 PLAN_SHARE: Final = 0.7
 """Of the time limit; the rest is the back-test's, whose plan is of fewer weeks."""

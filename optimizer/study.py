@@ -10,8 +10,8 @@ from typing import Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 from optimizer.demand import Outing
-from schemas.demand import PlacementInputs
 from schemas.ids import local_part, scoped
+from schemas.plans.demand import PlacementInputs
 
 Inputs = TypeVar("Inputs")
 

@@ -10,9 +10,9 @@ import numpy as np
 from pyproj import Geod
 
 from optimizer.costs import RELOCATION_SPEED_KMH, ROAD_FACTOR
-from optimizer.effort import Floats
-from schemas.travel import Place, TravelMatrix
-from schemas.vehicle_type import VehicleType
+from optimizer.work_budget import Floats
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.travel import Place, TravelMatrix
 
 SPEED_KMH: Final[Mapping[VehicleType, float]] = MappingProxyType(
     {

@@ -17,8 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.dead_letters import DeadLetterReason
-from schemas.fleet import Assignment
+from schemas.events.dead_letters import DeadLetterReason
+from schemas.fleet.master_data import Assignment
 from schemas.ids import municipality_of
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,14 +15,14 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from infra.database import calendar as store
-from infra.database.fleet import load_municipalities, load_readable_municipalities
-from infra.database.pool import Pool
-from processors.calendar import calendar_days, days_off, whole_years
-from schemas.calendar import Calendar
-from schemas.demand import PlacementInputs
-from schemas.fleet import Municipality
-from stream.background import guarded
+from infra.database.connection.pool import Pool
+from infra.database.fleet import calendars as store
+from infra.database.fleet.master_data import load_municipalities, load_readable_municipalities
+from processors.usage.calendar import calendar_days, days_off, whole_years
+from schemas.fleet.calendar import Calendar
+from schemas.fleet.master_data import Municipality
+from schemas.plans.demand import PlacementInputs
+from stream.process.background import guarded
 
 
 def holidays_around(calendar: Calendar, rows: PlacementInputs) -> tuple[date, ...]:

@@ -19,7 +19,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter, Gauge
 
-from infra.database.outbox import (
+from infra.database.connection.pool import Pool
+from infra.database.stream.outbox import (
     Message,
     count_set_apart,
     encode,
@@ -28,11 +29,10 @@ from infra.database.outbox import (
     take_set_apart,
     take_unpublished,
 )
-from infra.database.pool import Pool
-from infra.kafka import producer_options
+from infra.kafka.client import producer_options
 from infra.settings import KafkaSettings
-from stream.background import count_fault, pause
-from stream.outages import Fault, judge
+from stream.process.background import count_fault, pause
+from stream.process.outages import Fault, judge
 
 _AT_ONCE: Final = 500
 _POLL_S: Final = 0.2

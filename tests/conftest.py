@@ -14,8 +14,8 @@ from hypothesis import HealthCheck
 from pydantic import SecretStr
 
 from infra.embedded.directory import Account, make_run_directory
-from infra.embedded.guardian import Guardian
 from infra.embedded.postgres import EmbeddedPostgres
+from infra.embedded.reaper import Guardian
 from infra.embedded.tansu import EmbeddedBroker
 from infra.settings import KafkaSettings, Settings
 from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available

@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
-from infra.database.migrate import migrate
+from infra.database.connection.migrate import migrate
 
 Fill = Callable[[psycopg.Connection[TupleRow]], None]
 """Enters rows; the connection commits each statement and thinks in UTC."""

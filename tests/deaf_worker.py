@@ -7,7 +7,7 @@ import signal
 from typing import Any
 
 from infra.settings import Settings
-from stream import logs, process
+from stream.process import lifecycle, logs
 from stream.worker import run
 
 _apps: list[Any] = []
@@ -34,4 +34,4 @@ async def _main(stop: asyncio.Event) -> None:
 if __name__ == "__main__":
     run.make_app = _keep  # type: ignore[assignment, attr-defined]
     logs.configure("info", as_json=False)
-    process.run(_main)
+    lifecycle.run(_main)

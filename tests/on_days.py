@@ -26,7 +26,7 @@ READ_A_CLOCK: Final = (
     "tests/integration/test_homes.py",
     "tests/integration/test_late_fixes.py",
     "tests/integration/test_retirement.py",
-    "tests/integration/test_silence.py",
+    "tests/integration/test_inactivity.py",
     "tests/property/test_utilisation_views.py",
 )
 _TOLD: Final = re.compile(r"(\d+) (failed|passed|errors?|skipped)")

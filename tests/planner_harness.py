@@ -13,11 +13,11 @@ import psycopg
 from aiokafka import AIOKafkaProducer
 from psycopg.rows import dict_row
 
-from infra.database.planning import request_plan
-from infra.database.pool import make_pool
-from infra.kafka import Topics, client_options
+from infra.database.connection.pool import make_pool
+from infra.database.plans.plan_queue import request_plan
+from infra.kafka.client import Topics, client_options
 from infra.settings import PlannerSettings, Settings
-from schemas.events import RoundTripEnded
+from schemas.events.outgoing import RoundTripEnded
 from schemas.ids import municipality_of
 from stream.planner.run import run_planner
 

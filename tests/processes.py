@@ -16,8 +16,8 @@ import httpx
 import psutil
 from pydantic import SecretStr
 
-from infra.embedded.guardian import Guardian
 from infra.embedded.process import Child, free_port
+from infra.embedded.reaper import Guardian
 from infra.settings import KafkaSettings, Settings, as_environment
 from tests.patience import patience
 
@@ -35,7 +35,7 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
 def command(*words: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command of ours with these variables, to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "stream.cli", *words],
+        [sys.executable, "-m", "stream.cli.main", *words],
         cwd=Path(__file__).parents[1],
         env={**inherited(), "COLUMNS": "200", **variables},
         input=stdin,
@@ -58,7 +58,7 @@ class Service:
         self.admin_url = f"http://127.0.0.1:{admin_port}"
         self.child = Child(
             f"{command}-{port}",
-            [sys.executable, "-m", "stream.cli", command],
+            [sys.executable, "-m", "stream.cli.main", command],
             guardian=guardian,
             directory=directory,
             env=environment(

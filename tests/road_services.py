@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from schemas.travel import Place
+from schemas.plans.travel import Place
 
 ISLAND = Place(0.0, 0.0)
 Answer = Callable[[str, bytes], tuple[int, Any]]

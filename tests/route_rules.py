@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from functools import cache
 from itertools import pairwise, permutations, product
 
-from schemas.routes import RouteInputs, RoutesPlan, RouteVehicle, VehicleRoute, Visit
-from schemas.travel import Place, Travel
+from schemas.plans.routes import RouteInputs, RoutesPlan, RouteVehicle, VehicleRoute, Visit
+from schemas.plans.travel import Place, Travel
 
 SLACK = timedelta(milliseconds=1)
 

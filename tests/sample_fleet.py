@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from schemas.backtest import BackTest, Contender, ContenderName
+from schemas.plans.backtest import BackTest, Contender, ContenderName
 from tests.sample_studies import enter_studies
 
 Connection = psycopg.Connection[TupleRow]

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow
 
-from schemas.composition import CompositionPlan, CompositionPoint, DepotComposition
-from schemas.forecast import BackTest, Forecast, SeriesForecast
-from schemas.plan import SolverStatus
-from schemas.sites import SiteFinding, SiteKind, SitesCost, SitesPlan
+from schemas.plans.composition import CompositionPlan, CompositionPoint, DepotComposition
+from schemas.plans.forecast import BackTest, Forecast, SeriesForecast
+from schemas.plans.plan import SolverStatus
+from schemas.plans.sites import SiteFinding, SiteKind, SitesCost, SitesPlan
 
 Connection = psycopg.Connection[TupleRow]
 

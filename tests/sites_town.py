@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from pyproj import Geod
 
-from schemas.sites import CandidateSite, SiteRoundTrip, SitesInputs
+from schemas.plans.sites import CandidateSite, SiteRoundTrip, SitesInputs
 
 MONDAY = datetime(2026, 3, 2, 8, tzinfo=UTC)
 CO2E_DKK_PER_KG = 1.5

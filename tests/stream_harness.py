@@ -12,14 +12,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
-from infra.database.pool import Pool
-from infra.database.stream import Partition
-from infra.kafka import Held, Topics
-from schemas.fix import Fix, FixBatch
-from schemas.history import HistoryRange
+from infra.database.connection.pool import Pool
+from infra.database.stream.progress import Partition
+from infra.kafka.client import Held, Topics
+from schemas.events.fix import Fix, FixBatch
+from schemas.events.history import HistoryRange
 from schemas.ids import municipality_of
-from stream.worker.records import Record
-from stream.worker.writer import Writer
+from stream.worker.decode.records import Record
+from stream.worker.write.writer import Writer
 
 TOPICS = Topics.named("test")
 RECEIVED_AT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
-from stream.commands.study import study
+from stream.cli.studies.study import study
 
 
 def call(*arguments: str, stdin: str | None = None) -> tuple[int, str]:

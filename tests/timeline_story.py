@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 
 from pyproj import Geod
 
-from processors.idle import idle_intervals
-from processors.vehicle import Changes, VehicleState, advance
-from schemas.fix import Fix
-from schemas.fleet import Vehicle
-from schemas.rules import Rules
+from processors.timeline.idle import idle_intervals
+from processors.timeline.vehicle_fold import Changes, VehicleState, advance
+from schemas.events.fix import Fix
+from schemas.fleet.master_data import Vehicle
+from schemas.fleet.rules import Rules
 
 START: Final = datetime(2026, 3, 2, 8, tzinfo=UTC)
 VEHICLE: Final = Vehicle(vehicle_id="syddjurs/a", municipality_id="syddjurs", name="A")

@@ -11,8 +11,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from infra.database.pool import make_pool
-from infra.database.readers import grant_reader
+from infra.database.access.readers import grant_reader
+from infra.database.connection.pool import make_pool
 from infra.settings import Settings
 from tests.sample_fleet import Connection, fill, recent_start
 

@@ -9,9 +9,9 @@ from typing import Final
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from infra.database.stream import Partition
+from infra.database.stream.progress import Partition
 from infra.doctor.finding import Finding, fault, ok, warning
-from infra.kafka import Topics, client_options, held
+from infra.kafka.client import Topics, client_options, held
 from infra.settings import KafkaSettings
 
 _LIMIT_S: Final = 10.0

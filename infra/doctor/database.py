@@ -13,10 +13,10 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, dict_row
 
-from infra.database.exposure import exposures
-from infra.database.powers import powers
-from infra.database.service_roles import Service
-from infra.database.stream import Partition
+from infra.database.access.default_privileges import powers
+from infra.database.access.exposure import exposures
+from infra.database.access.service_roles import Service
+from infra.database.stream.progress import Partition
 from infra.doctor.finding import Finding, fault, ok, warning
 from infra.settings import Settings
 
@@ -100,7 +100,7 @@ async def _clock(connection: AsyncConnection[TupleRow]) -> Finding:
 
 
 async def _revision(connection: AsyncConnection[TupleRow]) -> Finding:
-    from infra.database.migrate import newest_revision  # noqa: PLC0415 - SQLAlchemy is slow
+    from infra.database.connection.migrate import newest_revision  # noqa: PLC0415 - SQLAlchemy is slow
 
     (row,) = await _rows(connection, "SELECT to_regclass('public.alembic_version') AS is_there")
     if row["is_there"] is None:

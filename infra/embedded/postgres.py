@@ -13,8 +13,8 @@ from typing import Final
 import psycopg
 
 from infra.embedded.directory import Account
-from infra.embedded.guardian import Guardian
 from infra.embedded.process import Child, ChildFailedError, free_port
+from infra.embedded.reaper import Guardian
 
 _START_LIMIT_S: Final = 30.0
 _START_TRIES: Final = 3

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from infra.embedded.guardian import Guardian
+from infra.embedded.reaper import Guardian
 
 _TAIL_LINES: Final = 25
 _POLL_S: Final = 0.05

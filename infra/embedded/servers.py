@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Self
 
 from infra.embedded.directory import Account, make_run_directory
-from infra.embedded.guardian import Guardian
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.process import Child
+from infra.embedded.reaper import Guardian
 from infra.embedded.tansu import EmbeddedBroker
 
 

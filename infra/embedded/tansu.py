@@ -9,8 +9,8 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from infra.embedded.guardian import Guardian
 from infra.embedded.process import Child, ChildFailedError, free_port
+from infra.embedded.reaper import Guardian
 
 _START_LIMIT_S: Final = 20.0
 _START_TRIES: Final = 3

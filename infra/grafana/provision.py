@@ -24,7 +24,7 @@ DASHBOARDS: Final = Path(__file__).parent / "dashboards"
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 412
 _TIMEOUT_S: Final = 20.0
-_MAX_CONNECTIONS: Final = 5  # below a reader's limit in infra.database.readers
+_MAX_CONNECTIONS: Final = 5  # below a reader's limit in infra.database.access.readers
 
 
 class ProvisionError(RuntimeError):

@@ -17,9 +17,14 @@ import numpy as np
 
 from optimizer.assignment.flow import Demand, Supply, supply_of
 from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
-from optimizer.effort import Ints
-from schemas.assignment import AssignableVehicle, AssignmentInputs, Unavailable, WantedRoundTrip
-from schemas.vehicle_type import VehicleType
+from optimizer.work_budget import Ints
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.assignment import (
+    AssignableVehicle,
+    AssignmentInputs,
+    Unavailable,
+    WantedRoundTrip,
+)
 
 CellKey = tuple[str, VehicleType]
 

@@ -18,7 +18,7 @@ from optimizer.assignment.cell import Cell, Machine, Pool
 from optimizer.assignment.dealing import Answer, deal, first_come
 from optimizer.assignment.flow import Concave, flow_s, most_valuable
 from optimizer.assignment.hours import HourPrices, Shares
-from optimizer.effort import Effort, Ints
+from optimizer.work_budget import Effort, Ints
 
 _STEPS: Final = 400
 """In the first round; twice as many in each round after it."""

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from optimizer.assignment.cell import Cell, Machine
-from optimizer.effort import Effort, Ints
+from optimizer.work_budget import Effort, Ints
 
 _CELLS_PER_LOOK: Final = 1000
 """Looking whether one vehicle is free costs a few microseconds (measured)."""

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from ortools.graph.python.min_cost_flow import SimpleMinCostFlow
 
-from optimizer.effort import Bools, Effort, Ints
+from optimizer.work_budget import Bools, Effort, Ints
 
 _CELLS_PER_ARC: Final = 4_000
 """A flow costs some eight microseconds for each arc (measured)."""

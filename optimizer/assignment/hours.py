@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from optimizer.assignment.cell import Cell, Machine
-from optimizer.effort import Effort, Floats, Ints
+from optimizer.work_budget import Effort, Floats, Ints
 
 _Numbers = TypeVar("_Numbers", Floats, Ints)
 

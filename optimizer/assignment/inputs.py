@@ -11,8 +11,8 @@ from optimizer.costs import CHANGEOVER_S, energy_dkk_per_km
 from optimizer.demand import Outing, class_of, outings
 from optimizer.placement.problem import problem_of
 from optimizer.study import DAYS_A_YEAR, Posed, names_of, nothing_driven, of_days, thinness
-from schemas.assignment import AssignableVehicle, AssignmentInputs, WantedRoundTrip
-from schemas.demand import PlacementInputs
+from schemas.plans.assignment import AssignableVehicle, AssignmentInputs, WantedRoundTrip
+from schemas.plans.demand import PlacementInputs
 
 
 def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed[AssignmentInputs]:

@@ -22,9 +22,9 @@ from ortools.graph.python.max_flow import SimpleMaxFlow
 
 from optimizer.assignment.cell import microseconds
 from optimizer.assignment.flow import overlaps
-from optimizer.effort import Bools, Ints
-from schemas.assignment import AssignmentInputs, DepotUse, FewestVehicles, WantedRoundTrip
-from schemas.vehicle_type import VehicleType
+from optimizer.work_budget import Bools, Ints
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.assignment import AssignmentInputs, DepotUse, FewestVehicles, WantedRoundTrip
 
 _NO_WAY = 1 << 60
 """Microseconds: no horizon is as long."""

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from optimizer.assignment.cell import Cell, cells_of
 from optimizer.assignment.choosing import Bounded, choose, first_answer
 from optimizer.assignment.dealing import Answer
-from optimizer.assignment.reasons import explanation, lock_conflicts, reason
+from optimizer.assignment.explanation import explanation, lock_conflicts, reason
 from optimizer.assignment.repositioning import fewest_vehicles, in_words
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
-from optimizer.effort import Effort
 from optimizer.search import Search, Tell
-from schemas.assignment import (
+from optimizer.work_budget import Effort
+from schemas.plans.assignment import (
     AssignmentInputs,
     AssignmentPlan,
     DepotUse,
     UnservedRoundTrip,
 )
-from schemas.plan import SolverStatus
+from schemas.plans.plan import SolverStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from optimizer.backtest.bill import Yard, bill, unserved_dkk
+from optimizer.backtest.cost_breakdown import Yard, bill, unserved_dkk
 from optimizer.backtest.replay import Replay, Request, nights_of, replay, requested_class
-from optimizer.effort import Effort
-from schemas.fleet import VehicleType
-from schemas.vehicle_type import MOTOR
+from optimizer.work_budget import Effort
+from schemas.fleet.master_data import VehicleType
+from schemas.fleet.vehicle_type import MOTOR
 
 _CELLS_PER_REQUEST: Final = 1500
 """A replayed request takes about as long as a pass over so many cells of a matrix (measured)."""

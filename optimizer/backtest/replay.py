@@ -18,8 +18,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from optimizer.costs import CHANGEOVER_S, energy_dkk_per_km
-from schemas.demand import ObservedRoundTrip
-from schemas.fleet import Vehicle, VehicleType
+from schemas.fleet.master_data import Vehicle, VehicleType
+from schemas.plans.demand import ObservedRoundTrip
 
 _CHANGEOVER: Final = timedelta(seconds=CHANGEOVER_S)
 # In the order in which events of the same instant happen: who is just ready can be had.

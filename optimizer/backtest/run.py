@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from optimizer.backtest.bill import Yard, bill
+from optimizer.backtest.cost_breakdown import Yard, bill
+from optimizer.backtest.explanation import in_words
 from optimizer.backtest.greedy import Greedy
 from optimizer.backtest.replay import Request, nights_of, replay, requests_of
 from optimizer.backtest.split import Split, TooLittleDataError, split
-from optimizer.backtest.words import in_words
-from optimizer.effort import Effort
 from optimizer.placement.problem import problem_of
 from optimizer.placement.solve import Solution, solve
 from optimizer.search import Search
-from schemas.backtest import BackTest, Contender, ContenderName
-from schemas.demand import PlacementInputs
-from schemas.plan import SolverStatus
+from optimizer.work_budget import Effort
+from schemas.plans.backtest import BackTest, Contender, ContenderName
+from schemas.plans.demand import PlacementInputs
+from schemas.plans.plan import SolverStatus
 
 SOLVER_SHARE: Final = 0.75
 """Of the time limit; the rest is the greedy rule's."""

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from schemas.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 
 _WEEK_DAYS: Final = 7
 _WEEKEND_DAYS: Final = 2

@@ -14,10 +14,10 @@ from datetime import datetime
 from itertools import pairwise, permutations
 from typing import Final, NamedTuple
 
-from schemas.carpool import CarpoolInputs, CarpoolRules, Journey
-from schemas.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
-from schemas.travel import Place, Travel, TravelMatrix
-from schemas.vehicle_type import VehicleType
+from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.carpool import CarpoolInputs, CarpoolRules, Journey
+from schemas.plans.travel import Place, Travel, TravelMatrix
 
 _TOLERANCE_S: Final = 1e-6
 

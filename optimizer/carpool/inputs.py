@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from optimizer.study import NothingToStudyError, Posed, depot_named, of_days
-from schemas.carpool import CarpoolInputs, CarpoolRules, Journey
-from schemas.fleet import Depot, Vehicle, VehicleType
+from schemas.fleet.master_data import Depot, Vehicle, VehicleType
+from schemas.fleet.vehicle_type import MOTOR
 from schemas.ids import local_part, scoped
-from schemas.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
-from schemas.vehicle_type import MOTOR
+from schemas.plans.carpool import CarpoolInputs, CarpoolRules, Journey
+from schemas.plans.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
 
 MAIN_STOP_SHARE: Final = 0.5
 """Of all standing between trips: the least for a stop to be where a journey went (ours)."""

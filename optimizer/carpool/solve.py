@@ -32,11 +32,11 @@ from optimizer.carpool.groups import (
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
 from optimizer.search import Search, Tell
 from optimizer.travel import Geodesic
-from schemas.carpool import CarpoolGroup, CarpoolInputs, CarpoolMember, CarpoolPlan, DepotPeak
-from schemas.energy import CO2_PRICE_DKK_PER_KG
+from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG
 from schemas.ids import local_part
-from schemas.plan import SolverStatus
-from schemas.travel import Travel
+from schemas.plans.carpool import CarpoolGroup, CarpoolInputs, CarpoolMember, CarpoolPlan, DepotPeak
+from schemas.plans.plan import SolverStatus
+from schemas.plans.travel import Travel
 
 BY_PACKING: Final = "CP-SAT, over all groups that the rules allow"
 BY_JOURNEYS: Final = (
@@ -58,7 +58,7 @@ def plan_carpool(
 
     Same inputs, seed and limit (CP-SAT's deterministic time), same plan. Nothing shared is a plan
     too: what a limit cuts short is never worse. `progress` hears of each of the three steps. Raises
-    `schemas.travel.TravelError` where ways cannot be had.
+    `schemas.plans.travel.TravelError` where ways cannot be had.
     """
     if not inputs.journeys:
         return _described(inputs, search, _hash(inputs, None), _Packing((), SolverStatus.OPTIMAL))

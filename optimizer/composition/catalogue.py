@@ -2,17 +2,17 @@
 
 All numbers are ours: usual ones of recent models in Denmark, those that the simulator takes too.
 Yearly costs are ownership or lease with service, insurance and tax, without energy, which has its
-price in `schemas.energy`. No public price list stands behind them: a municipality that knows its
-own prices gives a file.
+price in `schemas.fleet.energy`. No public price list stands behind them: a municipality that knows
+its own prices gives a file.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from schemas.composition import Cargo, VehicleKind
-from schemas.fleet import EnergySource
-from schemas.vehicle_type import VehicleType
+from schemas.fleet.master_data import EnergySource
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.composition import Cargo, VehicleKind
 
 CHARGING_KW: Final = 11.0
 """At a depot's charger: three phases of 16 A at 230 V (the usual wall box)."""

@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 from ortools.sat.python import cp_model
 
-from optimizer.composition.allotment import Allotment, Allotter, Prices, Weights
+from optimizer.composition.allocation_lp import Allotment, Allotter, Prices, Weights
 from optimizer.composition.demand import DepotDemand
 from optimizer.costs import CHARGER_DKK_PER_YEAR, ore
-from optimizer.effort import Effort
+from optimizer.work_budget import Effort
 
 CLOSE_ENOUGH: Final = 2e-4
 """A depot whose gap is so small is left: the relaxation of a spell itself may be so far off."""

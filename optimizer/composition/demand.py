@@ -22,8 +22,11 @@ from optimizer.costs import (
     ore,
     unserved_ore,
 )
-from optimizer.effort import Bools, Ints
-from schemas.composition import (
+from optimizer.work_budget import Bools, Ints
+from schemas.fleet.energy import CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
+from schemas.fleet.master_data import EnergySource
+from schemas.fleet.vehicle_type import MOTOR, VehicleType
+from schemas.plans.composition import (
     CARGO_ORDER,
     CompositionDepot,
     CompositionInputs,
@@ -31,9 +34,6 @@ from schemas.composition import (
     CompositionRules,
     VehicleKind,
 )
-from schemas.energy import CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
-from schemas.fleet import EnergySource
-from schemas.vehicle_type import MOTOR, VehicleType
 
 DAYS_OF_A_YEAR: Final = 365.0
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from ortools.sat.python import cp_model
 
-from optimizer.composition.allotment import Weights
+from optimizer.composition.allocation_lp import Weights
 from optimizer.composition.counts import DepotCounts, Fleet
-from optimizer.effort import Effort
+from optimizer.work_budget import Effort
 
 _ORE: Final = 1000
 CHEAPEST: Final = Weights(_ORE, 1)

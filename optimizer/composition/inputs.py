@@ -10,11 +10,12 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from optimizer.composition.catalogue import CATALOGUE, CHARGING_KW
-from optimizer.composition.present import ALIKE, PresentKinds, present_kinds
+from optimizer.composition.current_fleet import ALIKE, PresentKinds, present_kinds
 from optimizer.demand import Outing, outings
 from optimizer.placement.problem import problem_of
 from optimizer.study import Posed, names_of, nothing_driven, of_days, thinness
-from schemas.composition import (
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.composition import (
     Cargo,
     CompositionDepot,
     CompositionInputs,
@@ -23,8 +24,7 @@ from schemas.composition import (
     PresentVehicle,
     VehicleKind,
 )
-from schemas.demand import PlacementInputs
-from schemas.vehicle_type import VehicleType
+from schemas.plans.demand import PlacementInputs
 
 _PLAIN: Final = CompositionRules()
 

@@ -14,23 +14,23 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.composition.allotment import OWN_CAR, Weights
+from optimizer.composition.allocation_lp import OWN_CAR, Weights
 from optimizer.composition.counts import DepotCounts, Fleet
 from optimizer.composition.demand import demands_of
+from optimizer.composition.explanation import by_own_car, explanation, proposals, shortage
 from optimizer.composition.front import CHEAPEST, Point, front
-from optimizer.composition.reasons import by_own_car, explanation, proposals, shortage
 from optimizer.costs import CONSTANTS, ORE_PER_DKK
-from optimizer.effort import Effort
 from optimizer.search import Search
-from schemas.composition import (
+from optimizer.work_budget import Effort
+from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG
+from schemas.plans.composition import (
     CompositionInputs,
     CompositionPlan,
     CompositionPoint,
     CompositionProgress,
     DepotComposition,
 )
-from schemas.energy import CO2_PRICE_DKK_PER_KG
-from schemas.plan import SolverStatus
+from schemas.plans.plan import SolverStatus
 
 Progress = Callable[[CompositionProgress], None]
 

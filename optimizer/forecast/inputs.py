@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from optimizer.demand import outings
 from optimizer.study import NothingToStudyError, Posed, nothing_driven
-from schemas.demand import PlacementInputs
-from schemas.forecast import WEEK_DAYS, Departure, ForecastInputs, ForecastRules
+from schemas.plans.demand import PlacementInputs
+from schemas.plans.forecast import WEEK_DAYS, Departure, ForecastInputs, ForecastRules
 
 _DAY: Final = timedelta(days=1)
 _PLAIN: Final = ForecastRules()

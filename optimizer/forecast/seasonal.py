@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.effort import Bools, Effort, Floats, Ints
+from optimizer.work_budget import Bools, Effort, Floats, Ints
 
 WEEK: Final = 7
 _SUNDAY: Final = 6

@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from optimizer.effort import Effort, Floats
 from optimizer.forecast.seasonal import WEEK, Habits, same_hour_last_week, seasonal
 from optimizer.search import Search
-from schemas.forecast import (
+from optimizer.work_budget import Effort, Floats
+from schemas.plans.forecast import (
     BackTest,
     FoldError,
     Forecast,

@@ -28,10 +28,10 @@ from optimizer.costs import (
     unserved_ore,
 )
 from optimizer.demand import Level, Outing
-from optimizer.effort import Bools, Ints
-from schemas.fleet import Depot
-from schemas.policy import Fetching, PlacementPolicy
-from schemas.vehicle_type import VehicleType
+from optimizer.work_budget import Bools, Ints
+from schemas.fleet.master_data import Depot
+from schemas.fleet.policy import Fetching, PlacementPolicy
+from schemas.fleet.vehicle_type import VehicleType
 
 Levels = Mapping[tuple[str, VehicleType], tuple[Level, ...]]
 

@@ -9,12 +9,12 @@ from itertools import pairwise
 
 from optimizer.costs import driving_ore_per_km, missing_charger_ore
 from optimizer.demand import class_of
-from optimizer.placement.bill import vehicles_at
+from optimizer.placement.cost_breakdown import vehicles_at
 from optimizer.placement.lending import Lending
 from optimizer.placement.problem import Problem, needs_charger
 from optimizer.placement.program import Program
-from schemas.fleet import EnergySource, VehicleType
-from schemas.vehicle_type import MOTOR
+from schemas.fleet.master_data import EnergySource, VehicleType
+from schemas.fleet.vehicle_type import MOTOR
 
 Key = tuple[str, VehicleType]
 """A depot and a class."""

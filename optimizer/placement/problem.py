@@ -20,12 +20,12 @@ from optimizer.costs import (
     relocation_ore,
 )
 from optimizer.demand import Level, class_of, levels_by_depot, outings
-from optimizer.placement.growth import growth_of
+from optimizer.placement.demand_scaling import growth_of
 from optimizer.placement.lending import Lending, Lent, possible, ways_min
-from schemas.demand import PlacementInputs
-from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
-from schemas.policy import PlacementPolicy
-from schemas.vehicle_type import MOTOR
+from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
+from schemas.fleet.policy import PlacementPolicy
+from schemas.fleet.vehicle_type import MOTOR
+from schemas.plans.demand import PlacementInputs
 
 _LEAST_OBSERVED_DAYS: Final = 7.0
 _DAY: Final = timedelta(days=1)

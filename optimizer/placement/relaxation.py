@@ -12,9 +12,9 @@ from ortools.math_opt import model_pb2
 from ortools.math_opt.python import mathopt
 from ortools.util.python.solve_interrupter import SolveInterrupter
 
-from optimizer.effort import Floats, Ints
 from optimizer.placement.program import Program
 from optimizer.search import Search
+from optimizer.work_budget import Floats, Ints
 
 _NO_ANSWER: Final = frozenset(
     # All columns have two ends: nothing is unbounded.

@@ -15,14 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optimizer.demand import class_of
-from optimizer.placement.bill import bill
+from optimizer.placement.cost_breakdown import bill
 from optimizer.placement.lending import Lending
-from optimizer.placement.minimise import COLUMNS_AT_MOST, minimise
 from optimizer.placement.model import PlacementModel
 from optimizer.placement.problem import Problem
+from optimizer.placement.solver import COLUMNS_AT_MOST, minimise
 from optimizer.search import Search
-from schemas.plan import SolverStatus
-from schemas.vehicle_type import MOTOR
+from schemas.fleet.vehicle_type import MOTOR
+from schemas.plans.plan import SolverStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.routes import RouteInputs, RouteVehicle
-from schemas.travel import Place, Travel, TravelMatrix
-from schemas.vehicle_type import VehicleType
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.routes import RouteInputs, RouteVehicle
+from schemas.plans.travel import Place, Travel, TravelMatrix
 
 NO_WAY: Final = 1e9
 TOLERANCE_S: Final = 1e-6
@@ -145,7 +145,7 @@ def feasible(problem: RouteProblem, vehicle: int, visits: Sequence[int]) -> bool
 def ways_of(inputs: RouteInputs, travel: Travel) -> dict[VehicleType, TravelMatrix]:
     """Ask for the ways between all visits, then all depots, once for each type of vehicle.
 
-    Raises `schemas.travel.TravelError` when the source cannot tell, and `ValueError` when it
+    Raises `schemas.plans.travel.TravelError` when the source cannot tell, and `ValueError` when it
     answers with another number of places.
     """
     places = [Place(one.lat, one.lon) for one in inputs.visits]

@@ -15,6 +15,7 @@ from typing import Final
 from optimizer.routes.bound import BY_ASSIGNMENT, assignment_bound_dkk
 from optimizer.routes.chains import Clock, Guard, Task, searched
 from optimizer.routes.cover import Limit, Routes, all_routes, choose, total_dkk
+from optimizer.routes.explanation import routes_explanation, unserved_reason
 from optimizer.routes.problem import (
     RouteProblem,
     feasible,
@@ -23,11 +24,11 @@ from optimizer.routes.problem import (
     times_of,
     ways_of,
 )
-from optimizer.routes.reasons import routes_explanation, unserved_reason
 from optimizer.routes.search import OPERATIONS_A_SECOND
 from optimizer.travel import Geodesic
-from schemas.plan import SolverStatus
-from schemas.routes import (
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.plan import SolverStatus
+from schemas.plans.routes import (
     RouteInputs,
     RouteProgress,
     RouteSearch,
@@ -36,8 +37,7 @@ from schemas.routes import (
     UnservedVisit,
     VehicleRoute,
 )
-from schemas.travel import Travel, TravelMatrix
-from schemas.vehicle_type import VehicleType
+from schemas.plans.travel import Travel, TravelMatrix
 
 BY_ENUMERATION: Final = "all feasible routes were listed, and CP-SAT chose among them"
 
@@ -61,7 +61,7 @@ def plan_routes(
 
     Ways are geodesic unless `travel` knows better. `progress` is called some hundred times with
     the state of the first chain. `clock` is needed for `search.wall_limit_s`, and counts seconds.
-    Raises `schemas.travel.TravelError` where ways cannot be had, and `ValueError` for a guard
+    Raises `schemas.plans.travel.TravelError` where ways cannot be had, and `ValueError` for a guard
     without a clock.
     """
     guard = None

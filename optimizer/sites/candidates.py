@@ -11,9 +11,9 @@ from optimizer.sites.clusters import SITE_CELL_M, Stop, clusters_of
 from optimizer.study import ImpossibleWishError
 from optimizer.travel import roads_m
 from schemas.ids import local_part
-from schemas.journeys import JourneyRows
-from schemas.sites import CandidateSite
-from schemas.travel import Place
+from schemas.plans.journeys import JourneyRows
+from schemas.plans.sites import CandidateSite
+from schemas.plans.travel import Place
 
 PLACES: Final = 20
 """Of the busiest, as many as are looked at (ours)."""

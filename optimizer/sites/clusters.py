@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import cos, floor, radians
 from typing import Final, NamedTuple
 
-from schemas.travel import Place
+from schemas.plans.travel import Place
 
 STOP_CELL_M: Final = 500.0
 """Side of a cell of stops: some minutes on foot, which no choice of a site hangs on (ours)."""

@@ -32,11 +32,11 @@ from optimizer.sites.clusters import (
 )
 from optimizer.study import NothingToStudyError, Posed, depot_named, of_days, thinness
 from optimizer.travel import SPEED_KMH
-from schemas.energy import CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
-from schemas.fleet import Vehicle
-from schemas.journeys import DrivenRoundTrip, JourneyRows
-from schemas.sites import CandidateSite, SiteRoundTrip, SitesInputs
-from schemas.vehicle_type import MOTOR
+from schemas.fleet.energy import CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
+from schemas.fleet.master_data import Vehicle
+from schemas.fleet.vehicle_type import MOTOR
+from schemas.plans.journeys import DrivenRoundTrip, JourneyRows
+from schemas.plans.sites import CandidateSite, SiteRoundTrip, SitesInputs
 
 _NOT_DECIDED: Final = (
     "Not decided here: parking places, of which only the need is told, and which vehicle moves "

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.effort import Effort, Floats, Ints
+from optimizer.work_budget import Effort, Floats, Ints
 
 _PASSES: Final = 6
 _LEAST_SAVING: Final = 1e-9

@@ -3,8 +3,8 @@
 Branch and bound on a Lagrangian relaxation. The root alternates between ascent, local search from
 what the relaxation opens and from disturbed copies of the best sites, and settling every site that
 cannot be, or must be, in anything cheaper; most problems end there. What is left is branched on,
-least bound first. Everything is counted in deterministic time (`optimizer.effort`): two runs with
-the same input, seed and limit give the same answer.
+least bound first. Everything is counted in deterministic time (`optimizer.work_budget`): two runs
+with the same input, seed and limit give the same answer.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from optimizer.effort import Effort, Floats, Ints
 from optimizer.search import Search
 from optimizer.sites.interchange import cost_of, greedy, interchange
 from optimizer.sites.relaxation import Ascent, Grid, Pace, Relaxation, Rows, Sites
-from schemas.plan import SolverStatus
+from optimizer.work_budget import Effort, Floats, Ints
+from schemas.plans.plan import SolverStatus
 
 _ROOT: Final = Pace(iterations=50, step=1.5, stalls=20, least_step=2e-3)
 _AGAIN_STEP: Final = 0.5

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.effort import Bools, Effort, Floats, Ints
+from optimizer.work_budget import Bools, Effort, Floats, Ints
 
 _MOMENTUM: Final = 0.7
 """Without it the last unit of the bound took ten times as many steps, or was not reached."""

@@ -15,13 +15,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from optimizer.costs import CONSTANTS
-from optimizer.effort import Floats, Ints
 from optimizer.search import Search, Tell
-from optimizer.sites.bill import Bill
+from optimizer.sites.cost_breakdown import Bill
+from optimizer.sites.explanation import explanation, reason, shown_place
 from optimizer.sites.location import facility_location, p_median
-from optimizer.sites.reasons import explanation, reason, shown_place
-from schemas.plan import SolverStatus
-from schemas.sites import CandidateSite, SiteFinding, SiteKind, SitesInputs, SitesPlan
+from optimizer.work_budget import Floats, Ints
+from schemas.plans.plan import SolverStatus
+from schemas.plans.sites import CandidateSite, SiteFinding, SiteKind, SitesInputs, SitesPlan
 
 _NO_COST: Final = 0.0
 

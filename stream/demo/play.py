@@ -23,24 +23,24 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from infra.database import report as queries
-from infra.database.demand import read_inputs
-from infra.database.entering import enter
-from infra.database.follow_up import DecisionError
-from infra.database.keys import create_key
-from infra.database.planning import request_plan
-from infra.database.pool import Pool
-from schemas.fleet import Municipality
-from schemas.history import HistoryRange
-from schemas.plan import PlacementPlan, PlanTrigger
+from infra.database.connection.pool import Pool
+from infra.database.fleet.api_keys import create_key
+from infra.database.fleet.master_data_import import enter
+from infra.database.operations import report as queries
+from infra.database.plans.plan_decisions import DecisionError
+from infra.database.plans.plan_queue import request_plan
+from infra.database.plans.recorded_demand import read_inputs
+from schemas.events.history import HistoryRange
+from schemas.fleet.master_data import Municipality
+from schemas.plans.plan import PlacementPlan, PlanTrigger
 from stream.calendars import CalendarKeeper
-from stream.commands.plan_awaited import NoPlanError, plan_of
-from stream.demo import followed, latency
+from stream.cli.plans.plan_wait import NoPlanError, plan_of
+from stream.demo import follow_up, latency
 from stream.demo.stack import Stack
-from stream.history import range_to_declare
+from stream.history_header import range_to_declare
+from stream.ingest_client import VendorClient
 from stream.simulator.config import SimulationConfig
 from stream.simulator.simulation import SimulatedDay, SimulatedFleet, Simulation, simulate
-from stream.vendor import VendorClient
 
 _VENDOR: Final = "simulator"
 _LIVE_FIXES_PER_S: Final = 2_000
@@ -251,7 +251,7 @@ class Play:
 
     async def _ask_for_plan(self, municipality: Municipality) -> PlacementPlan:
         asked = municipality.municipality_id
-        request_id = await request_plan(self._pool, asked, followed.BY)
+        request_id = await request_plan(self._pool, asked, follow_up.BY)
         try:
             return (await plan_of(self._pool, asked, request_id, _PLAN_LIMIT_S)).plan
         except NoPlanError as error:
@@ -266,7 +266,7 @@ class Play:
         plan = await self._ask_for_plan(fleet.municipalities[0])
         on = fleet.config.start + timedelta(days=after_days)
         try:
-            await followed.carry_out(self._pool, plan, fleet, simulation, on)
+            await follow_up.carry_out(self._pool, plan, fleet, simulation, on)
         except DecisionError as error:
             raise DemoFailedError(str(error)) from None
 

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from infra.database import report as queries
-from infra.database.fleet import load_fleet
-from infra.database.pool import Pool
-from processors.underuse import Underused, VehicleUse, underused
+from infra.database.connection.pool import Pool
+from infra.database.fleet.master_data import load_fleet
+from infra.database.operations import report as queries
+from processors.alerts.underuse import Underused, VehicleUse, underused
 from schemas.ids import local_part
-from schemas.plan import PlacementPlan
-from stream.wording import moves_in_words
+from schemas.plans.plan import PlacementPlan
+from stream.cli.text import moves_in_words
 
 _SHOWN_UNDERUSED = 8
 _SHOWN_MOVES = 6

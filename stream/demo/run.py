@@ -14,17 +14,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from infra.database.pool import Pool, make_pool
-from infra.database.readers import grant_reader
+from infra.database.access.readers import grant_reader
+from infra.database.connection.pool import Pool, make_pool
 from infra.settings import as_environment
-from stream import process
 from stream.demo import latency, report
-from stream.demo.followed import show_followed
+from stream.demo.follow_up import show_followed
 from stream.demo.play import DemoFailedError, Play, Played, config
 from stream.demo.stack import ChildFailedError, Stack
 from stream.demo.studies import study
 from stream.demo.supervisor import Supervisor
-from stream.vendor import VendorError
+from stream.ingest_client import VendorError
+from stream.process import lifecycle
 
 _READER: Final = "fleetpulse_reader"
 
@@ -124,7 +124,7 @@ async def _pool(stack: Stack) -> AsyncIterator[Pool]:
 
 def _run(main: Callable[[asyncio.Event], Awaitable[None]], console: Console) -> None:
     try:
-        process.run(main)
+        lifecycle.run(main)
     except ChildFailedError as error:
         console.print(f"[red]{escape(str(error))}[/]", highlight=False)
         raise typer.Exit(1) from None

@@ -15,13 +15,13 @@ from typing import Final, Self
 
 from pydantic import SecretStr
 
-from infra.database.migrate import migrate
-from infra.database.service_roles import Service, make_service_roles
+from infra.database.access.service_roles import Service, make_service_roles
+from infra.database.connection.migrate import migrate
 from infra.embedded.process import Child, ChildFailedError, free_port
 from infra.embedded.servers import EmbeddedServers
-from infra.kafka import create_topics
+from infra.kafka.client import create_topics
 from infra.settings import KafkaSettings, Settings, as_environment
-from stream.process import STOP_WITH_PARENT
+from stream.process.lifecycle import STOP_WITH_PARENT
 
 _READY_LIMIT_S: Final = 60.0
 _START_TRIES: Final = 3
@@ -103,7 +103,7 @@ class Stack:
         command = name.partition("-")[0]
         return Child(
             name,
-            [sys.executable, "-m", "stream.cli", command],
+            [sys.executable, "-m", "stream.cli.main", command],
             guardian=self.servers.guardian,
             directory=self.servers.directory,
             env=self._environment(port, admin_port)

@@ -8,20 +8,20 @@ from typing import Final
 
 from rich.console import Console
 
-from infra.database.pool import Pool
+from infra.database.connection.pool import Pool
 from infra.settings import Settings
 from optimizer.search import Search
 from optimizer.sites.candidates import SitesWishes
 from optimizer.study import NothingToStudyError
-from schemas.composition import CompositionRules
 from schemas.ids import local_part
-from stream.demo.followed import BY
-from stream.studies import make
-from stream.studies.show import sentence
+from schemas.plans.composition import CompositionRules
+from stream.demo.follow_up import BY
+from stream.studies import run
+from stream.studies.render import sentence
 
 _WEEKS: Final = 4
 _SEARCH: Final = Search(seed=1, time_limit_s=2.0)
-_FLEETS: Final = make.FleetWishes(CompositionRules(points=3))
+_FLEETS: Final = run.FleetWishes(CompositionRules(points=3))
 _FLEETS_SEARCH: Final = Search(seed=1, time_limit_s=1.0)  # some three seconds, proposals included
 
 
@@ -30,21 +30,21 @@ async def study(pool: Pool, settings: Settings, municipality_id: str, console: C
 
     Who could share a car is asked as if all departments had agreed to share.
     """
-    ways = make.ways_of(settings)
-    outings = await make.read_outings(pool, municipality_id, _WEEKS)
-    rides = await make.read_rides(pool, municipality_id, _WEEKS)
+    ways = run.ways_of(settings)
+    outings = await run.read_outings(pool, municipality_id, _WEEKS)
+    rides = await run.read_rides(pool, municipality_id, _WEEKS)
     departments = combinations([local_part(one.depot_id) for one in rides.depots], 2)
-    sharing = make.Wishes(tuple(departments))
+    sharing = run.Wishes(tuple(departments))
     for work in (
-        lambda: make.solve_assignment(outings, _SEARCH, paid_for=True),
-        lambda: make.solve_carpool(rides, sharing, _SEARCH, ways),
-        lambda: make.solve_composition(outings, _FLEETS, _FLEETS_SEARCH),
-        lambda: make.solve_sites(rides, SitesWishes(), _SEARCH),
+        lambda: run.solve_assignment(outings, _SEARCH, paid_for=True),
+        lambda: run.solve_carpool(rides, sharing, _SEARCH, ways),
+        lambda: run.solve_composition(outings, _FLEETS, _FLEETS_SEARCH),
+        lambda: run.solve_sites(rides, SitesWishes(), _SEARCH),
     ):
         try:
             solved = await asyncio.to_thread(work)
         except NothingToStudyError as error:
             console.print(f"[bold]No study:[/] {error}", highlight=False)
             continue
-        kept = await make.keep(pool, solved, BY)
+        kept = await run.keep(pool, solved, BY)
         console.print(f"[bold]Study[/], {sentence(kept)}", highlight=False)

@@ -10,17 +10,17 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from infra.database.pool import make_pool
+from infra.database.connection.pool import make_pool
 from infra.settings import Settings
-from stream.health import Problem, add_probes, first_of, operators_app, serving
-from stream.ingest.connections import connections
-from stream.ingest.document import openapi
-from stream.ingest.door import Door
-from stream.ingest.gateway import Gateway
-from stream.ingest.keys import Keys
-from stream.ingest.newcomers import Newcomers
-from stream.ingest.other_vendors import OtherVendors
-from stream.ingest.page import page
+from stream.ingest.http.connections import connections
+from stream.ingest.http.endpoint import Door
+from stream.ingest.http.openapi import openapi
+from stream.ingest.http.openapi_page import page
+from stream.ingest.limits.api_keys import Keys
+from stream.ingest.limits.new_vehicles import Newcomers
+from stream.ingest.limits.other_vendors import OtherVendors
+from stream.ingest.producer import Gateway
+from stream.process.health import Problem, add_probes, first_of, operators_app, serving
 
 _CONNECTIONS = 3
 """To the database: for keys, for vehicles, and one to spare."""

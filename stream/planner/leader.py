@@ -13,9 +13,9 @@ from typing import Final
 import structlog
 from prometheus_client import Counter
 
-from infra.database.demand import read_inputs
-from infra.database.fleet import load_municipalities
-from infra.database.planning import (
+from infra.database.connection.pool import Connection
+from infra.database.fleet.master_data import load_municipalities
+from infra.database.plans.plan_queue import (
     PlanRequest,
     Standing,
     database_now,
@@ -25,21 +25,21 @@ from infra.database.planning import (
     refuse_requests,
     store_plan,
 )
-from infra.database.pool import Connection
-from infra.database.signs import count_waiting, newest_on_request, read_fleet_digests
-from infra.kafka import Topics
+from infra.database.plans.recorded_demand import read_inputs
+from infra.database.plans.replan_signals import count_waiting, newest_on_request, read_fleet_digests
+from infra.kafka.client import Topics
 from infra.settings import PlannerSettings, Settings
-from schemas.demand import PlacementInputs
-from schemas.plan import PlanTrigger
-from stream.background import count_fault, guarded
+from schemas.plans.demand import PlacementInputs
+from schemas.plans.plan import PlanTrigger
 from stream.calendars import holidays_around
-from stream.outages import is_away
-from stream.planner.news import News
-from stream.planner.outcomes import reckon
+from stream.planner.plan_evaluation import reckon
+from stream.planner.replan_signals import Signs
+from stream.planner.round_trip_consumer import News
 from stream.planner.schedule import SCHEDULE_ZONE, last_fire, next_fire
-from stream.planner.signs import Signs
-from stream.planner.solving import SupersededError, make, solve
+from stream.planner.solver_task import SupersededError, make, solve
 from stream.planner.triggers import Cause, due, named
+from stream.process.background import count_fault, guarded
+from stream.process.outages import is_away
 
 PLANS: Final = Counter("fleetpulse_plans", "Plans stored", ["trigger", "status"])
 PLAN_FAILURES: Final = Counter("fleetpulse_plan_failures", "Plans that could not be made")

@@ -13,15 +13,15 @@ from typing import Final
 import structlog
 from prometheus_client import Gauge
 
-from infra.database.planning import connect, try_to_lead
-from infra.database.pool import Connection
+from infra.database.connection.pool import Connection
+from infra.database.plans.plan_queue import connect, try_to_lead
 from infra.settings import Settings
-from stream.background import count_fault
-from stream.outages import is_away
-from stream.planner.installation import exporting
+from stream.planner.installation_metrics import exporting
 from stream.planner.leader import TICK_S, Leader
-from stream.planner.news import News, backoff_s, listen
+from stream.planner.round_trip_consumer import News, backoff_s, listen
 from stream.planner.schedule import next_fire
+from stream.process.background import count_fault
+from stream.process.outages import is_away
 
 LEADER: Final = Gauge("fleetpulse_planner_leader", "1 while this planner leads, else 0")
 _log: Final = structlog.get_logger(__name__)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from infra.database.planning import LastPlan
-from infra.database.signs import AlertPressure
+from infra.database.plans.plan_queue import LastPlan
+from infra.database.plans.replan_signals import AlertPressure
 from infra.settings import PlannerSettings
 from optimizer.demand import profile
 from optimizer.drift import drift, fleet_change, fleet_profile, no_plan_yet
-from schemas.demand import PlacementInputs
-from schemas.plan import PlanTrigger
+from schemas.plans.demand import PlacementInputs
+from schemas.plans.plan import PlanTrigger
 
 _NAMED: Final = 5
 """So many vehicles, depots or people are named in a reason; the others are counted."""

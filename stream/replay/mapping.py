@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from schemas.fix import NativeFix
+from schemas.events.fix import NativeFix
 from schemas.ids import LOCAL_PATTERN
 from schemas.local_time import Timezone
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.history import HistoryRange
-from stream.history import range_to_declare
+from schemas.events.history import HistoryRange
+from stream.history_header import range_to_declare
+from stream.ingest_client import PushResult, VendorClient, in_time
 from stream.replay.mapping import FieldMapping
 from stream.replay.reader import Event, ReadCounts, read_events
-from stream.vendor import PushResult, VendorClient, in_time
 
 PORTION_EVENTS: Final = 5_000
 """Events that are pushed before progress is told again."""
@@ -39,8 +39,8 @@ async def push_files(  # noqa: PLR0913 - files, how to read them, where to and h
     reaches back further than live ones may declares its own.
 
     Raises `ReplayError` for files that cannot be read as the mapping says, and
-    `stream.vendor.VendorError` when the gateway refuses or stays away. What was pushed until then
-    may be pushed again without harm.
+    `stream.ingest_client.VendorError` when the gateway refuses or stays away. What was pushed until
+    then may be pushed again without harm.
     """
     counts = ReadCounts() if counts is None else counts
     events: Iterable[Event] = read_events(paths, mapping, counts)

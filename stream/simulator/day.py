@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
-from processors.calendar import days_off
-from schemas.fleet import VehicleType
+from processors.usage.calendar import days_off
+from schemas.fleet.master_data import VehicleType
 from stream.simulator.config import SimulationConfig
 from stream.simulator.fleet import Member, Roster, demand_shares, rng_of
 from stream.simulator.outings import Meeting, Outing, Outings

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from schemas.calendar import Calendar, Shift, TypeWorkingTime
-from schemas.fleet import Depot, EnergySource, Municipality, Vehicle, VehicleType
+from schemas.fleet.calendar import Calendar, Shift, TypeWorkingTime
+from schemas.fleet.master_data import Depot, EnergySource, Municipality, Vehicle, VehicleType
 from schemas.ids import local_part, scoped
 from stream.simulator.config import SimulationConfig
 from stream.simulator.towns import AREAS, Area, Town

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from schemas.fleet import Depot
+from schemas.fleet.master_data import Depot
 from stream.simulator.drive import apart_m, moved
 from stream.simulator.towns import Town
 

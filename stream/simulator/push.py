@@ -11,13 +11,13 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from infra.database import entering
-from infra.database.pool import make_pool
+from infra.database.connection.pool import make_pool
+from infra.database.fleet import master_data_import
 from infra.settings import Settings
 from stream.calendars import CalendarKeeper
-from stream.history import range_to_declare
+from stream.history_header import range_to_declare
+from stream.ingest_client import GIVE_UP_AFTER_S, PushResult, VendorClient, in_time
 from stream.simulator.simulation import SimulatedFleet
-from stream.vendor import GIVE_UP_AFTER_S, PushResult, VendorClient, in_time
 
 _PORTION: Final = 10_000
 
@@ -25,7 +25,7 @@ _PORTION: Final = 10_000
 async def enter(fleet: SimulatedFleet, console: Console) -> None:
     """Enter the fleet's master data in the database of the settings."""
     async with make_pool(Settings(), max_size=1) as pool, pool.connection() as connection:
-        await entering.enter(connection, fleet.master_data)
+        await master_data_import.enter(connection, fleet.master_data)
         await CalendarKeeper().keep(connection)
     console.print(
         f"entered {len(fleet.municipalities)} municipalities, {len(fleet.depots)} depots, "

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from schemas.energy import idle_fuel_l_per_h
-from schemas.fleet import Depot, EnteredVehicle, MasterData, Municipality, Vehicle
+from schemas.fleet.energy import idle_fuel_l_per_h
+from schemas.fleet.master_data import Depot, EnteredVehicle, MasterData, Municipality, Vehicle
 from stream.simulator.config import SimulationConfig
 from stream.simulator.day import Dispatcher
 from stream.simulator.drive import Driver, Motion, moved

@@ -24,14 +24,14 @@ from faust.types import TP
 from mode.utils.locks import Event
 from psycopg_pool import PoolTimeout
 
-from infra.database.pool import Pool
-from infra.database.stream import Partition
-from infra.kafka import Topics, held, ssl_context
+from infra.database.connection.pool import Pool
+from infra.database.stream.progress import Partition
+from infra.kafka.client import Topics, held, ssl_context
 from infra.settings import KafkaSettings, Settings
-from stream.worker import tolerant_records
-from stream.worker.commit import RETRY_FIRST_S, RETRY_LONGEST_S, Committer
-from stream.worker.reread import read_again
-from stream.worker.writer import Ask, OffsetGapError, Writer
+from stream.worker.decode import record_batches
+from stream.worker.write.commit import RETRY_FIRST_S, RETRY_LONGEST_S, Committer
+from stream.worker.write.reread import read_again
+from stream.worker.write.writer import Ask, OffsetGapError, Writer
 
 _NEVER_S: Final = 86_400.0
 _STOP_LIMIT_S: Final = 10.0
@@ -159,7 +159,7 @@ def make_app(settings: Settings, pool: Pool, health: Health, generation: int = 0
 
     Call it in the event loop that will run it.
     """
-    tolerant_records.install()
+    record_batches.install()
     topics = Topics.named(settings.kafka.topic_prefix)
     group = f"{settings.kafka.topic_prefix}-worker"
     app = WorkerApp(

@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector
 
-from schemas.dead_letters import DeadLetterReason
+from schemas.events.dead_letters import DeadLetterReason
 
 FIXES: Final = Counter("fleetpulse_fixes", "Fixes committed")
 FIXES_LATE: Final = Counter("fleetpulse_fixes_late", "Fixes that changed what was known already")

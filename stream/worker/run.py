@@ -11,22 +11,22 @@ from typing import Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from infra.database.pool import Pool, make_pool
-from infra.kafka import Topics
+from infra.database.connection.pool import Pool, make_pool
+from infra.kafka.client import Topics
 from infra.settings import Settings
-from stream.background import pause, repeat
-from stream.health import database_problem, first_of, probes
+from stream.process.background import pause, repeat
+from stream.process.health import database_problem, first_of, probes
 from stream.relay import relay
 from stream.worker.app import Health, make_app, running
-from stream.worker.reader_guard import EVERY_S, guard_readers
-from stream.worker.stall_watchdog import (
+from stream.worker.housekeeping.run import watch
+from stream.worker.recovery.reader_guard import EVERY_S, guard_readers
+from stream.worker.recovery.stall_watchdog import (
     ClusterReplacedError,
     StalledError,
     StallWatchdog,
     end_for_sure,
 )
-from stream.worker.successor import end_hung_sessions
-from stream.worker.watch import watch
+from stream.worker.recovery.stalled_sessions import end_hung_sessions
 
 _COLLECT: Final = (50_000, 20, 50)
 _STOP_LIMIT_S: Final = 10.0

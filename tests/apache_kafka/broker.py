@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from infra.embedded.directory import Account, make_run_directory
-from infra.embedded.guardian import Guardian
 from infra.embedded.process import Child, ChildFailedError, free_port
+from infra.embedded.reaper import Guardian
 
 VERSION: Final = "4.1.1"
 OLDEST_JAVA: Final = 17

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 
-from infra.kafka import Topics, client_options, create_topics, producer_options
+from infra.kafka.client import Topics, client_options, create_topics, producer_options
 from infra.settings import Settings
 from tests.apache_kafka.broker import ApacheKafka, User, apache_kafka_available
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from infra.embedded.guardian import Guardian
 from infra.embedded.process import Child
-from infra.kafka import Topics, create_topics
+from infra.embedded.reaper import Guardian
+from infra.kafka.client import Topics, create_topics
 from infra.settings import KafkaSettings, Settings
 from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available
 from tests.integration.test_worker import (

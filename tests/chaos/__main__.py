@@ -25,16 +25,16 @@ import stamina
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from infra.database.entering import enter
-from infra.database.keys import create_key
-from infra.database.pool import make_pool
+from infra.database.connection.pool import make_pool
+from infra.database.fleet.api_keys import create_key
+from infra.database.fleet.master_data_import import enter
 from infra.embedded.directory import Account, make_run_directory
-from infra.embedded.guardian import Guardian
-from infra.kafka import Topics, held
+from infra.embedded.reaper import Guardian
+from infra.kafka.client import Topics, held
 from infra.settings import Settings
+from stream.ingest_client import VendorClient
 from stream.simulator.config import SimulationConfig
 from stream.simulator.simulation import SimulatedFleet, simulate
-from stream.vendor import VendorClient
 from tests.chaos import faults, poison, undisturbed
 from tests.chaos.installation import Installation
 from tests.chaos.reader import HostileReader

@@ -14,7 +14,7 @@ from typing import Final
 import psutil
 import psycopg
 
-from infra.database.hung import APPLICATION
+from infra.database.connection.stalled_sessions import APPLICATION
 from tests.chaos.installation import SESSION_S, Installation
 
 Fault = Callable[[Installation, random.Random], None]

@@ -18,14 +18,14 @@ import psutil
 import psycopg
 from pydantic import SecretStr
 
-from infra.database.migrate import migrate
-from infra.database.service_roles import Service, make_service_roles
+from infra.database.access.service_roles import Service, make_service_roles
+from infra.database.connection.migrate import migrate
 from infra.embedded.directory import Account
-from infra.embedded.guardian import Guardian
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.process import Child, free_port
+from infra.embedded.reaper import Guardian
 from infra.embedded.tansu import EmbeddedBroker
-from infra.kafka import create_topics
+from infra.kafka.client import create_topics
 from infra.settings import KafkaSettings, Settings
 from tests.apache_kafka.broker import ApacheKafka
 from tests.processes import environment
@@ -118,7 +118,7 @@ class Installation:
         kwargs = {"env": env}
         child = Child(
             name,
-            [sys.executable, "-m", "stream.cli", command],
+            [sys.executable, "-m", "stream.cli.main", command],
             guardian=self._guardian,
             directory=self._directory,
             **kwargs,

@@ -11,7 +11,7 @@ import stamina
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from infra.kafka import Topics, client_options
+from infra.kafka.client import Topics, client_options
 from infra.settings import KafkaSettings
 
 _LIMIT_S: Final = 120.0

@@ -11,8 +11,8 @@ from typing import Final
 
 import psycopg
 
-from infra.database.pool import make_pool
-from infra.database.readers import grant_reader
+from infra.database.access.readers import grant_reader
+from infra.database.connection.pool import make_pool
 from infra.settings import Settings
 
 ROLE: Final = "grafana_hostile"

@@ -7,14 +7,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from infra.database.pool import Pool
-from infra.database.stream import Partition
-from infra.kafka import Held, Topics, client_options, held
+from infra.database.connection.pool import Pool
+from infra.database.stream.progress import Partition
+from infra.kafka.client import Held, Topics, client_options, held
 from infra.settings import Settings
-from stream.worker.records import Record
-from stream.worker.reread import record_of
-from stream.worker.silence import settle_silent
-from stream.worker.writer import Writer
+from stream.worker.decode.records import Record
+from stream.worker.housekeeping.inactivity import settle_silent
+from stream.worker.write.reread import record_of
+from stream.worker.write.writer import Writer
 from tests.stream_harness import DERIVED, fetch, open_pool
 
 LETTERS = (

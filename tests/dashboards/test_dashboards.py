@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infra.grafana.sql import TimeRange
-from schemas.fleet import VehicleType
+from schemas.fleet.master_data import VehicleType
 from tests.dashboard_queries import DASHBOARDS, choices, panels, run, targets
 from tests.sample_fleet import (
     DEPOTS,

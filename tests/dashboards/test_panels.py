@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from infra.grafana.sql import TimeRange
-from processors.underuse import VehicleUse, underused
-from schemas.rules import Rules
+from processors.alerts.underuse import VehicleUse, underused
+from schemas.fleet.rules import Rules
 from tests.dashboard_queries import DASHBOARDS, DAYS, panels, run
 from tests.sample_fleet import (
     IDLING_MIN,

@@ -19,8 +19,8 @@ import yaml
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from infra.database.pool import make_pool
-from infra.database.readers import grant_reader
+from infra.database.access.readers import grant_reader
+from infra.database.connection.pool import make_pool
 from infra.grafana.provision import DASHBOARDS, UID, ProvisionError, Reader, provision
 from infra.settings import Settings
 from tests.sample_fleet import role

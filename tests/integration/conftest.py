@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from infra.embedded.guardian import Guardian
+from infra.embedded.reaper import Guardian
 from infra.embedded.tansu import EmbeddedBroker
-from infra.kafka import create_topics
+from infra.kafka.client import create_topics
 from infra.settings import Settings
 from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available
 from tests.processes import with_broker

@@ -12,10 +12,10 @@ from typing import Any, Final
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from infra.database.keys import create_key
-from infra.kafka import Topics, client_options, held
+from infra.database.fleet.api_keys import create_key
+from infra.kafka.client import Topics, client_options, held
 from infra.settings import Settings
-from schemas.fix import Fix, FixBatch
+from schemas.events.fix import Fix, FixBatch
 from stream.ingest.app import running
 from tests.stream_harness import open_pool
 

@@ -10,10 +10,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from infra.database import alerts as store
-from infra.kafka import Topics
+from infra.database.timeline import alerts as store
+from infra.kafka.client import Topics
 from stream.calendars import CalendarKeeper
-from stream.worker.alerts import look
+from stream.worker.housekeeping.alerts import look
 from tests.stream_harness import enter_municipality, faults, fetch, open_pool
 
 TOPICS = Topics.named("test")

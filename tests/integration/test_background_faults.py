@@ -14,16 +14,16 @@ import pytest
 from psycopg.types.json import Jsonb
 from structlog.testing import capture_logs
 
-from infra.database.pool import Pool
-from infra.embedded.guardian import Guardian
-from infra.kafka import Topics, create_topics
+from infra.database.connection.pool import Pool
+from infra.embedded.reaper import Guardian
+from infra.kafka.client import Topics, create_topics
 from infra.settings import Settings
-from schemas.fix import Fix
+from schemas.events.fix import Fix
 from stream.calendars import CalendarKeeper
-from stream.worker.alerts import look
-from stream.worker.silence import settle_silent
-from stream.worker.watch import watch
-from stream.worker.writer import Writer
+from stream.worker.housekeeping.alerts import look
+from stream.worker.housekeeping.inactivity import settle_silent
+from stream.worker.housekeeping.run import watch
+from stream.worker.write.writer import Writer
 from tests.processes import Service, until, wait_for
 from tests.stream_harness import (
     TOPICS,

@@ -15,19 +15,19 @@ from aiokafka.producer import producer as producer_module
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from structlog.testing import capture_logs
 
-from infra.database.pool import Pool
-from infra.database.stream import Partition
-from infra.embedded.guardian import Guardian
-from infra.kafka import Held, Topics, client_options, create_topics, held
+from infra.database.connection.pool import Pool
+from infra.database.stream.progress import Partition
+from infra.embedded.reaper import Guardian
+from infra.kafka.client import Held, Topics, client_options, create_topics, held
 from infra.settings import Settings
-from schemas.fix import Fix
-from stream.worker import commit as commit_module
-from stream.worker import heartbeat
+from schemas.events.fix import Fix
 from stream.worker.app import Health
-from stream.worker.commit import Committer
-from stream.worker.records import Record
-from stream.worker.reread import read_again, record_of
-from stream.worker.writer import Hole, Writer
+from stream.worker.decode.records import Record
+from stream.worker.write import commit as commit_module
+from stream.worker.write import session_keepalive
+from stream.worker.write.commit import Committer
+from stream.worker.write.reread import read_again, record_of
+from stream.worker.write.writer import Hole, Writer
 from tests.processes import Service, until, wait_for
 from tests.stream_harness import (
     RECEIVED_AT,
@@ -203,7 +203,7 @@ def test_sessions_that_end_while_the_database_takes_no_writes_are_no_batch_s_fau
 def test_a_fold_that_takes_longer_than_a_session_may_idle_is_written_all_the_same(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "_EVERY_S", 0.02)
+    monkeypatch.setattr(session_keepalive, "_EVERY_S", 0.02)
     slow = [
         report(CULPRIT, second).model_copy(update={"lat": 56.3 + second * 1e-5})
         for second in range(15_000)

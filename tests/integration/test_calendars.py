@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from infra.database.entering import enter
-from infra.database.pool import Pool
-from processors.calendar import available, days_off
-from schemas.fleet import MasterData, VehicleType
+from infra.database.connection.pool import Pool
+from infra.database.fleet.master_data_import import enter
+from processors.usage.calendar import available, days_off
+from schemas.fleet.master_data import MasterData, VehicleType
 from stream.calendars import CalendarKeeper
 from tests.stream_harness import faults, fetch, open_pool
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from infra.kafka import Topics, client_options, create_topics, held
+from infra.kafka.client import Topics, client_options, create_topics, held
 from infra.settings import Settings, as_environment
-from schemas.fix import Fix
-from stream.worker.writer import Writer
+from schemas.events.fix import Fix
+from stream.worker.write.writer import Writer
 from tests.processes import command, environment
 from tests.stream_harness import RECEIVED_AT, Log, enter_municipality, fetch, message, open_pool
 
@@ -41,7 +41,7 @@ def fixes_topic(settings: Settings) -> str:
 def run(settings: Settings, *words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
     """Run `fleetpulse dead-letters …` as an operator does, who answers what it asks."""
     return subprocess.run(
-        [sys.executable, "-m", "stream.cli", "dead-letters", *words],
+        [sys.executable, "-m", "stream.cli.main", "dead-letters", *words],
         env=environment(settings, COLUMNS="80"),
         input=answer,
         capture_output=True,

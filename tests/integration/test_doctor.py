@@ -17,11 +17,11 @@ import typer.main
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
-from infra.database.migrate import migrate
+from infra.database.connection.migrate import migrate
 from infra.doctor.finding import Finding, Level
-from infra.kafka import Topics, create_topics
+from infra.kafka.client import Topics, create_topics
 from infra.settings import Settings, as_environment
-from stream.commands.doctor import examine
+from stream.cli.operate.doctor import examine
 from tests.databases import Databases
 from tests.processes import command
 
@@ -174,7 +174,7 @@ def test_the_command_prints_remedies_and_ends_with_1_on_a_fault(settings: Settin
 def test_commands_that_remedies_name_exist() -> None:
     from pathlib import Path  # noqa: PLC0415 - of this test alone
 
-    from stream.cli import app  # noqa: PLC0415 - the other tests need no command line
+    from stream.cli.main import app  # noqa: PLC0415 - the other tests need no command line
 
     root = typer.main.get_command(app)
     commands: dict[str, Any] = getattr(root, "commands")  # noqa: B009 - typer's own group class

@@ -20,8 +20,8 @@ import psycopg
 import pytest
 
 from infra.embedded.directory import Account, make_run_directory
-from infra.embedded.guardian import Guardian
-from infra.kafka import create_topics
+from infra.embedded.reaper import Guardian
+from infra.kafka.client import create_topics
 from infra.settings import KafkaSettings
 from tests.leftovers import Place, wait_until_gone, working_in
 from tests.processes import wait_for

@@ -10,13 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.database.migrate import migrate
-from infra.database.pool import Pool
-from processors.usage import BY_HOUR_AT_MOST
-from schemas.fix import Fix, FixBatch
-from schemas.history import HistoryRange
-from stream.worker import lane
-from stream.worker.writer import Writer
+from infra.database.connection.migrate import migrate
+from infra.database.connection.pool import Pool
+from processors.usage.hours import BY_HOUR_AT_MOST
+from schemas.events.fix import Fix, FixBatch
+from schemas.events.history import HistoryRange
+from stream.worker.decode import columnar
+from stream.worker.write.writer import Writer
 from tests.databases import Databases
 from tests.property.accounts import accounted_for
 from tests.stream_harness import (
@@ -38,7 +38,7 @@ HISTORY = HistoryRange(datetime(2008, 5, 1, tzinfo=UTC), datetime(2008, 6, 30, t
 MAY = datetime(2008, 5, 17, 8, tzinfo=UTC)
 ROWS = "SELECT vehicle_id, recorded_at FROM fix ORDER BY 1, 2"
 LETTERS = "SELECT reason, convert_from(message_value, 'UTF8') FROM dead_letter ORDER BY 1, 2"
-DECODERS = (lane.decode, lambda records: (None, list(records)))
+DECODERS = (columnar.decode, lambda records: (None, list(records)))
 
 
 def report(at: datetime, *, vehicle_id: str = CAR, lat: float = 56.3) -> Fix:
@@ -69,7 +69,7 @@ async def write(pool: Pool, *values: bytes) -> None:
 def test_a_clock_1024_weeks_back_is_a_letter_and_the_timeline_begins_with_the_true_fixes(
     database_url: str, monkeypatch: pytest.MonkeyPatch, decode: Any
 ) -> None:
-    monkeypatch.setattr(lane, "decode", decode)
+    monkeypatch.setattr(columnar, "decode", decode)
     true = [report(NOW + minutes * timedelta(minutes=5)) for minutes in range(4)]
 
     async def scenario(pool: Pool) -> None:
@@ -88,7 +88,7 @@ def test_a_clock_1024_weeks_back_is_a_letter_and_the_timeline_begins_with_the_tr
 def test_history_is_taken_within_the_range_that_its_envelope_declares(
     database_url: str, monkeypatch: pytest.MonkeyPatch, decode: Any
 ) -> None:
-    monkeypatch.setattr(lane, "decode", decode)
+    monkeypatch.setattr(columnar, "decode", decode)
     within = [report(MAY + minutes * timedelta(minutes=5)) for minutes in range(3)]
     beyond = report(HISTORY.until + timedelta(seconds=1))
 

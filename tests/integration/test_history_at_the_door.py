@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from infra.settings import Settings
-from schemas.history import HEADER, HistoryRange
-from stream.history import range_to_declare
+from schemas.events.history import HEADER, HistoryRange
+from stream.history_header import range_to_declare
+from stream.ingest_client import KeyRefusedError, VendorClient
 from stream.replay.mapping import load_mapping
 from stream.replay.push import push_files
-from stream.vendor import KeyRefusedError, VendorClient
 from tests.integration.ingest_door import Door, door, event, messages, new_key
 from tests.processes import command
 

@@ -14,15 +14,15 @@ from psycopg.rows import TupleRow
 from psycopg.types.range import Range
 from pydantic import SecretStr, ValidationError
 
-from infra.database.demand import read_inputs
-from infra.database.entering import HomeInFutureError, enter
-from infra.database.fleet import load_fleet
-from infra.database.migrate import migrate
-from infra.database.pool import make_pool
+from infra.database.connection.migrate import migrate
+from infra.database.connection.pool import make_pool
+from infra.database.fleet.master_data import load_fleet
+from infra.database.fleet.master_data_import import HomeInFutureError, enter
+from infra.database.plans.recorded_demand import read_inputs
 from infra.settings import Settings
-from processors.round_trips import home_at
-from schemas.fleet import Home, MasterData
-from schemas.rules import Rules
+from processors.usage.round_trips import home_at
+from schemas.fleet.master_data import Home, MasterData
+from schemas.fleet.rules import Rules
 from tests.databases import Databases
 from tests.sample_fleet import Connection
 

@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from infra.database.keys import KeyHolder, revoke_keys
-from infra.embedded.guardian import Guardian
+from infra.database.fleet.api_keys import KeyHolder, revoke_keys
+from infra.embedded.reaper import Guardian
 from infra.settings import Settings
-from schemas.fix import NativeFix
+from schemas.events.fix import NativeFix
 from schemas.ids import municipality_of
-from stream.ingest.events import FixStruct
-from stream.ingest.gateway import MAX_FIXES_PER_MESSAGE, Gateway
-from stream.ingest.requests import MAX_EVENTS, parse
+from stream.ingest.http.event_codec import FixStruct
+from stream.ingest.http.requests import MAX_EVENTS, parse
+from stream.ingest.producer import MAX_FIXES_PER_MESSAGE, Gateway
 from tests.integration.ingest_door import (
     START,
     WRONG_KEY,

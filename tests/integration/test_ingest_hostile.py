@@ -14,8 +14,8 @@ import pytest
 import structlog
 
 from infra.settings import Settings
-from stream.ingest import connections
-from stream.ingest.gateway import Gateway
+from stream.ingest.http import connections
+from stream.ingest.producer import Gateway
 from tests.integration.ingest_door import (
     WRONG_KEY,
     Door,
@@ -205,7 +205,7 @@ def test_invented_vehicles_are_limited_a_key_and_day_and_known_ones_never_refuse
 def test_what_the_municipality_has_entered_meanwhile_is_taken(
     installation: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.ingest.newcomers.ASK_AGAIN_S", 0.1)
+    monkeypatch.setattr("stream.ingest.limits.new_vehicles.ASK_AGAIN_S", 0.1)
     none = installation.model_copy(update={"max_new_vehicles_per_day": 0})
 
     async def scenario() -> None:

@@ -16,9 +16,9 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.openapi import from_dict
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection
 
-from infra.embedded.guardian import Guardian
+from infra.embedded.reaper import Guardian
 from infra.settings import Settings
-from schemas.history import HEADER
+from schemas.events.history import HEADER
 from tests.integration.ingest_door import new_key
 from tests.processes import Service
 

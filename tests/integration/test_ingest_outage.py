@@ -15,10 +15,10 @@ from aiokafka import AIOKafkaProducer
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from infra.embedded.guardian import Guardian
 from infra.embedded.process import free_port
+from infra.embedded.reaper import Guardian
 from infra.embedded.tansu import EmbeddedBroker
-from infra.kafka import create_topics
+from infra.kafka.client import create_topics
 from infra.settings import Settings
 from tests.integration.ingest_door import (
     WRONG_KEY,
@@ -82,8 +82,8 @@ async def prepare(settings: Settings) -> None:
 def test_without_its_broker_the_gateway_accepts_nothing_and_says_so(
     mortal: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.ingest.gateway.REQUEST_TIMEOUT_MS", 2_000)
-    monkeypatch.setattr("stream.ingest.gateway.ACK_LIMIT_S", 3.0)
+    monkeypatch.setattr("stream.ingest.producer.REQUEST_TIMEOUT_MS", 2_000)
+    monkeypatch.setattr("stream.ingest.producer.ACK_LIMIT_S", 3.0)
     settings = mortal
 
     async def scenario() -> None:
@@ -120,7 +120,7 @@ def test_a_producer_that_can_send_no_more_is_replaced(
             super().__init__(**options)
             made.append(self)
 
-    monkeypatch.setattr("stream.ingest.gateway.AIOKafkaProducer", Noted)
+    monkeypatch.setattr("stream.ingest.producer.AIOKafkaProducer", Noted)
 
     async def scenario() -> None:
         async with door(installation) as gateway:
@@ -264,8 +264,8 @@ def let_in(settings: Settings, server_url: str, *, allowed: bool) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the gateway wait for its database more shortly than it does."""
-    monkeypatch.setattr("stream.ingest.keys.CONNECT_LIMIT_S", 0.5)
-    monkeypatch.setattr("stream.ingest.keys.ANSWER_LIMIT_S", 1.0)
+    monkeypatch.setattr("stream.ingest.limits.api_keys.CONNECT_LIMIT_S", 0.5)
+    monkeypatch.setattr("stream.ingest.limits.api_keys.ANSWER_LIMIT_S", 1.0)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -17,13 +17,13 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.database.installation import OTHER_VENDORS
-from infra.embedded.guardian import Guardian
-from infra.kafka import Topics, client_options, create_topics, producer_options
-from infra.lag import read_lag
+from infra.database.operations.backlog import OTHER_VENDORS
+from infra.embedded.reaper import Guardian
+from infra.kafka.client import Topics, client_options, create_topics, producer_options
+from infra.kafka.lag import read_lag
 from infra.settings import Settings
-from schemas.dead_letters import DeadLetterReason
-from stream.planner.installation import InstallationMetrics
+from schemas.events.dead_letters import DeadLetterReason
+from stream.planner.installation_metrics import InstallationMetrics
 from tests.apache_kafka.broker import ApacheKafka
 from tests.processes import Service, command, environment, wait_for, with_broker
 from tests.stream_harness import open_pool

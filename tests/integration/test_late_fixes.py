@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from infra.database.pool import Pool
-from processors.checkpoints import LEGS
-from schemas.fix import Fix
-from stream.worker.recent import KEPT_AT_MOST
-from stream.worker.writer import Writer
+from infra.database.connection.pool import Pool
+from processors.timeline.checkpoints import LEGS
+from schemas.events.fix import Fix
+from stream.worker.fold.reorder_buffer import KEPT_AT_MOST
+from stream.worker.write.writer import Writer
 from tests.stream_harness import (
     TOPICS,
     Log,

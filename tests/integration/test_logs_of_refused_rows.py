@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import structlog
 
-from stream import logs
+from stream.process import logs
 
 _VALUES = ("56.32261", "10.44612", "h0rse")
 

@@ -16,13 +16,13 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
-from infra.database.migrate import migrate
+from infra.database.connection.migrate import migrate
 from tests.databases import Databases
 from tests.sample_fleet import Connection, fill, recent_start
 
 AT = datetime(2026, 3, 2, 8, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-MIGRATE = "import sys; from infra.database.migrate import migrate; migrate(sys.argv[1])"
+MIGRATE = "import sys; from infra.database.connection.migrate import migrate; migrate(sys.argv[1])"
 
 
 @pytest.fixture

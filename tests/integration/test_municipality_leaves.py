@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from infra.database.municipality_data import SHARED
+from infra.database.operations.municipality_data import SHARED
 from tests.processes import command
 from tests.sample_fleet import fill
 

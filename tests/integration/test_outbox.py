@@ -21,17 +21,17 @@ from psycopg.conninfo import make_conninfo
 from psycopg.types.json import Jsonb
 from structlog.testing import capture_logs
 
-from infra.database.outbox import take_unpublished
-from infra.database.pool import Pool
-from infra.database.stream import put_outbox
-from infra.embedded.guardian import Guardian
+from infra.database.connection.pool import Pool
+from infra.database.stream.outbox import take_unpublished
+from infra.database.stream.progress import put_outbox
 from infra.embedded.process import free_port
+from infra.embedded.reaper import Guardian
 from infra.embedded.tansu import EmbeddedBroker
-from infra.kafka import Topics, client_options, create_topics, held, producer_options
+from infra.kafka.client import Topics, client_options, create_topics, held, producer_options
 from infra.settings import Settings
-from schemas.events import DeadLetter
+from schemas.events.outgoing import DeadLetter
 from stream.relay import publish_once, relay
-from stream.worker.writer import Writer
+from stream.worker.write.writer import Writer
 from tests.apache_kafka.broker import ApacheKafka
 from tests.processes import process_of_broker, until, with_broker
 from tests.stream_harness import Log, fetch, open_pool

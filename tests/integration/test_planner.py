@@ -9,17 +9,17 @@ import psycopg
 import pytest
 from holidays import country_holidays
 
-from infra.database.demand import UnknownMunicipalityError, read_inputs
-from infra.database.entering import enter
-from infra.database.fleet import load_fleet
-from infra.database.planning import connect
-from infra.database.pool import make_pool
-from infra.kafka import Topics, create_topics
+from infra.database.connection.pool import make_pool
+from infra.database.fleet.master_data import load_fleet
+from infra.database.fleet.master_data_import import enter
+from infra.database.plans.plan_queue import connect
+from infra.database.plans.recorded_demand import UnknownMunicipalityError, read_inputs
+from infra.kafka.client import Topics, create_topics
 from infra.settings import PlannerSettings, Settings
 from optimizer.placement.problem import inputs_hash
-from schemas.demand import PlacementInputs
-from schemas.fleet import MasterData
-from schemas.plan import PlacementPlan
+from schemas.fleet.master_data import MasterData
+from schemas.plans.demand import PlacementInputs
+from schemas.plans.plan import PlacementPlan
 from stream.planner.run import run_planner
 from stream.planner.schedule import last_fire, next_fire
 from tests.planner_harness import (

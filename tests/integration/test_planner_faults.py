@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from infra.kafka import create_topics
+from infra.kafka.client import create_topics
 from infra.settings import Settings
 from tests.planner_harness import (
     ask,

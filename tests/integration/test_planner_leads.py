@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.embedded.guardian import Guardian
+from infra.embedded.reaper import Guardian
 from infra.settings import Settings
 from tests.planner_harness import (
     ask,

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
-from infra.kafka import create_topics
+from infra.kafka.client import create_topics
 from infra.settings import Settings
 from tests.planner_harness import (
     MONDAY,

@@ -11,15 +11,15 @@ import pytest
 from psycopg.errors import CheckViolation
 from psycopg.types.json import Jsonb
 
-from infra.database.demand import read_inputs
-from infra.database.entering import enter
-from infra.database.fleet import load_municipalities
-from infra.database.planning import connect
-from infra.database.signs import read_fleet_digests
+from infra.database.fleet.master_data import load_municipalities
+from infra.database.fleet.master_data_import import enter
+from infra.database.plans.plan_queue import connect
+from infra.database.plans.recorded_demand import read_inputs
+from infra.database.plans.replan_signals import read_fleet_digests
 from infra.settings import Settings
-from schemas.fleet import MasterData
-from schemas.plan import PlacementPlan
-from schemas.policy import Fetching, PlacementPolicy
+from schemas.fleet.master_data import MasterData
+from schemas.fleet.policy import Fetching, PlacementPolicy
+from schemas.plans.plan import PlacementPlan
 from tests.planner_harness import (
     ask,
     change,

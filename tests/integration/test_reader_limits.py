@@ -13,13 +13,13 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
-from infra.database.locks import Lock, lock, try_lock
-from infra.database.migrate import migrate
-from infra.database.planning import somebody_leads, try_to_lead
-from infra.database.powers import powers
-from infra.database.reader_sessions import EndedSession, end_reader_sessions
-from infra.database.readers import grant_reader
-from infra.database.service_roles import Service, grant_service_role
+from infra.database.access.default_privileges import powers
+from infra.database.access.reader_sessions import EndedSession, end_reader_sessions
+from infra.database.access.readers import grant_reader
+from infra.database.access.service_roles import Service, grant_service_role
+from infra.database.connection.locks import Lock, lock, try_lock
+from infra.database.connection.migrate import migrate
+from infra.database.plans.plan_queue import somebody_leads, try_to_lead
 from tests.databases import Databases
 from tests.sample_fleet import role
 from tests.stream_harness import enter_municipality, open_pool
@@ -217,7 +217,7 @@ def test_a_migration_does_not_wait_behind_a_reader(
     power: str, databases: Databases, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does one by an owner who is no superuser, but may make roles."""
-    monkeypatch.setattr("infra.database.migrate._LOCK_TIMEOUT_S", 1)
+    monkeypatch.setattr("infra.database.connection.migrate._LOCK_TIMEOUT_S", 1)
 
     async def grant(url: str, name: str) -> None:
         async with open_pool(url) as pool:
@@ -247,7 +247,7 @@ def test_a_migration_does_not_wait_behind_a_reader(
 
 def migrate_with_a_lock_on_trip(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Migrate with one statement before it that wants what the reader holds."""
-    from infra.database import migrate as module  # noqa: PLC0415 - of this test alone
+    from infra.database.connection import migrate as module  # noqa: PLC0415 - of this test alone
 
     apply = module._apply  # noqa: SLF001 - a revision that changes a table is what is meant
 

@@ -17,12 +17,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from infra.embedded.guardian import Guardian
 from infra.embedded.process import free_port
+from infra.embedded.reaper import Guardian
 from infra.embedded.tansu import EmbeddedBroker
-from infra.kafka import create_topics
+from infra.kafka.client import create_topics
 from infra.settings import Settings
-from stream.bounded_check import BoundedCheck
+from stream.process.bounded_check import BoundedCheck
 from tests.integration.test_worker import processed, produce, shifts
 from tests.processes import Service, wait_for, with_broker
 from tests.stream_harness import enter_municipality, open_pool

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from infra.database.pool import Pool
-from schemas.fix import Fix
-from stream.worker.recompute import NothingToRecomputeError, Recomputed, recompute
-from stream.worker.writer import Writer
+from infra.database.connection.pool import Pool
+from schemas.events.fix import Fix
+from stream.worker.refold.recompute import NothingToRecomputeError, Recomputed, recompute
+from stream.worker.write.writer import Writer
 from tests.processes import command
 from tests.stream_harness import (
     TOPICS,

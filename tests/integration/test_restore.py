@@ -11,8 +11,8 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
-from infra.embedded.guardian import Guardian
-from infra.kafka import create_topics
+from infra.embedded.reaper import Guardian
+from infra.kafka.client import create_topics
 from infra.settings import Settings
 from tests.integration.test_worker import processed, produce, shifts, wait_for_all, worker
 from tests.stream_harness import derived, enter_municipality, open_pool

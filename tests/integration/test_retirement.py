@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from infra.database.demand import read_inputs, read_week
-from infra.database.entering import enter
-from infra.database.signs import read_fleet_digests
-from infra.database.timeline import find_silent
-from schemas.demand import PlacementInputs
-from schemas.fleet import MasterData
-from stream.worker.alerts import look
+from infra.database.fleet.master_data_import import enter
+from infra.database.plans.recorded_demand import read_inputs, read_week
+from infra.database.plans.replan_signals import read_fleet_digests
+from infra.database.timeline.vehicle_states import find_silent
+from schemas.fleet.master_data import MasterData
+from schemas.plans.demand import PlacementInputs
+from stream.worker.housekeeping.alerts import look
 from tests.databases import Databases
 from tests.processes import command
 from tests.sample_fleet import Connection, fill

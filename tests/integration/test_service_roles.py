@@ -12,14 +12,14 @@ import pytest
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from infra.database.migrate import migrate
-from infra.database.service_roles import (
+from infra.database.access.service_roles import (
     WRITES,
     Service,
     ServiceRoleRefusedError,
     grant_service_role,
 )
-from infra.database.vehicles_known import known_vehicles
+from infra.database.connection.migrate import migrate
+from infra.database.stream.known_ids import known_vehicles
 
 PASSWORD = "of-this-test-only"  # noqa: S105 - a role that lives as long as the test
 SECRET = {"api_key", "reader_access", "service_role"}

@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from infra.database.consumer_group import raise_generation, read_topic_state
-from infra.embedded.guardian import Guardian
+from infra.database.stream.consumer_group import raise_generation, read_topic_state
+from infra.embedded.reaper import Guardian
 from infra.embedded.tansu import EmbeddedBroker
-from infra.kafka import Topics, create_topics
+from infra.kafka.client import Topics, create_topics
 from infra.settings import KafkaSettings, Settings
 from tests.integration.test_worker import (
     Messages,

@@ -12,20 +12,20 @@ import psycopg
 import pytest
 from pydantic import TypeAdapter
 
-from infra.database.entering import enter
-from infra.database.pool import Pool
-from infra.database.studies import read_study
+from infra.database.connection.pool import Pool
+from infra.database.fleet.master_data_import import enter
+from infra.database.plans.studies import read_study
 from infra.settings import Settings
 from optimizer.search import Search
-from schemas.assignment import AssignmentPlan
-from schemas.carpool import CarpoolPlan
-from schemas.fix import Fix
+from schemas.events.fix import Fix
 from schemas.ids import scoped
-from schemas.study import Study, figures_of
+from schemas.plans.assignment import AssignmentPlan
+from schemas.plans.carpool import CarpoolPlan
+from schemas.plans.study import Study, figures_of
 from stream.simulator.config import SimulationConfig
 from stream.simulator.simulation import simulate
-from stream.studies import make
-from stream.worker.writer import Writer
+from stream.studies import run
+from stream.worker.write.writer import Writer
 from tests.processes import command
 from tests.road_services import metres, osrm, serving
 from tests.stream_harness import TOPICS, Log, message, open_pool
@@ -65,14 +65,14 @@ async def live(pool: Pool) -> None:
 
 async def studied(pool: Pool) -> list[Study]:
     """Make both studies of the rows that are there."""
-    outings = await make.read_outings(pool, WHERE, 4)
-    rides = await make.read_rides(pool, WHERE, 4)
-    search, ways = Search(1, 5.0), make.ways_of(Settings())
+    outings = await run.read_outings(pool, WHERE, 4)
+    rides = await run.read_rides(pool, WHERE, 4)
+    search, ways = Search(1, 5.0), run.ways_of(Settings())
     return [
-        await make.keep(pool, solved, "a test")
+        await run.keep(pool, solved, "a test")
         for solved in (
-            make.solve_assignment(outings, search),
-            make.solve_carpool(rides, make.Wishes(), search, ways),
+            run.solve_assignment(outings, search),
+            run.solve_carpool(rides, run.Wishes(), search, ways),
         )
     ]
 

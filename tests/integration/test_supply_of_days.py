@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
-from infra.database.entering import enter
-from schemas.fleet import EnteredVehicle, MasterData
+from infra.database.fleet.master_data_import import enter
+from schemas.fleet.master_data import EnteredVehicle, MasterData
 from stream.calendars import CalendarKeeper
 from tests.sample_fleet import fill
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from infra.kafka import Topics, client_options, create_topics
+from infra.kafka.client import Topics, client_options, create_topics
 from infra.settings import KafkaSettings
 
 SETTLING_LIMIT_S = 10.0

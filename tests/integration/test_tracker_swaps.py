@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
-from infra.database import fixes as fix_store
-from infra.database.pool import Pool
+from infra.database.connection.pool import Pool
+from infra.database.timeline import fixes as fix_store
 from processors.trackers import TrackerRefusedError
-from schemas.fix import Fix
-from stream.worker import lane, reassign, writer
-from stream.worker.fold import flush
-from stream.worker.reassign import PastRetentionError, Reassigned, assign, release
-from stream.worker.recompute import recompute
-from stream.worker.writer import Writer
+from schemas.events.fix import Fix
+from stream.worker.decode import columnar
+from stream.worker.fold.vehicle import flush
+from stream.worker.refold import reassign
+from stream.worker.refold.reassign import PastRetentionError, Reassigned, assign, release
+from stream.worker.refold.recompute import recompute
+from stream.worker.write import writer
+from stream.worker.write.writer import Writer
 from tests.processes import command
 from tests.stream_harness import (
     TOPICS,
@@ -117,7 +119,7 @@ def test_a_worker_goes_by_the_instant_of_a_fix_and_says_who_sent_it(
     url: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "items":
-        monkeypatch.setattr(lane, "decode", lambda records: (None, list(records)))
+        monkeypatch.setattr(columnar, "decode", lambda records: (None, list(records)))
 
     async def scenario(pool: Pool) -> None:
         await assign(pool, TOPICS, TRACKER, CAR, START + HOUR)

@@ -16,9 +16,9 @@ from typing import Any, Final
 import psycopg
 from aiokafka import AIOKafkaProducer
 
-from infra.database.demand import read_inputs
-from infra.database.planning import connect
-from infra.kafka import Topics, client_options, create_topics
+from infra.database.plans.plan_queue import connect
+from infra.database.plans.recorded_demand import read_inputs
+from infra.kafka.client import Topics, client_options, create_topics
 from infra.settings import Settings
 from optimizer.drift import fleet_profile
 from tests.planner_harness import (

@@ -10,15 +10,15 @@ from typing import Any, Final
 
 import pytest
 
-from infra.database import vendors as store
-from infra.database.pool import Pool
-from infra.kafka import create_topics
+from infra.database.connection.pool import Pool
+from infra.database.fleet import vendors as store
+from infra.kafka.client import create_topics
 from infra.settings import Settings, as_environment
-from schemas.fix import Fix
-from stream.worker import lane
-from stream.worker.alerts import look
-from stream.worker.recompute import recompute
-from stream.worker.writer import Writer
+from schemas.events.fix import Fix
+from stream.worker.decode import columnar
+from stream.worker.housekeeping.alerts import look
+from stream.worker.refold.recompute import recompute
+from stream.worker.write.writer import Writer
 from tests.integration.ingest_door import door, event, new_key
 from tests.processes import command
 from tests.stream_harness import (
@@ -39,7 +39,7 @@ LETTERS: Final = (
     "SELECT reason, vendor, vehicle_id FROM dead_letter WHERE replayed_at IS NULL "
     "ORDER BY 1, 2, 3, dead_letter_id"
 )
-DECODERS: Final = (lane.decode, lambda records: (None, list(records)))
+DECODERS: Final = (columnar.decode, lambda records: (None, list(records)))
 in_columns_and_one_by_one = pytest.mark.parametrize(
     "decode", DECODERS, ids=["in columns", "one by one"]
 )
@@ -91,7 +91,7 @@ def test_a_stranger_changes_nothing_of_a_vehicle_s_past(
     database_url: str, monkeypatch: pytest.MonkeyPatch, decode: Any, *, private: bool
 ) -> None:
     """In private mode, or with a smaller latitude, its fixes would come first in our order."""
-    monkeypatch.setattr(lane, "decode", decode)
+    monkeypatch.setattr(columnar, "decode", decode)
 
     async def scenario(pool: Pool) -> None:
         log = Log()
@@ -111,7 +111,7 @@ def test_a_stranger_changes_nothing_of_a_vehicle_s_past(
 def test_of_two_allowed_vendors_the_first_one_counts_in_any_order(
     database_url: str, monkeypatch: pytest.MonkeyPatch, decode: Any
 ) -> None:
-    monkeypatch.setattr(lane, "decode", decode)
+    monkeypatch.setattr(columnar, "decode", decode)
     first = trip()
     second = [fix.model_copy(update={"lat": 55.0, "lon": 9.0}) for fix in first[:20]]
     same = first[20:30]

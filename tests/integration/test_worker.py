@@ -18,13 +18,13 @@ from aiokafka import AIOKafkaProducer
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from infra.database.hung import APPLICATION
-from infra.database.stream import Partition
-from infra.embedded.guardian import Guardian
-from infra.kafka import Held, Topics, client_options, create_topics
+from infra.database.connection.stalled_sessions import APPLICATION
+from infra.database.stream.progress import Partition
+from infra.embedded.reaper import Guardian
+from infra.kafka.client import Held, Topics, client_options, create_topics
 from infra.settings import Settings
-from schemas.fix import Fix
-from stream.worker.writer import OffsetGapError, Writer
+from schemas.events.fix import Fix
+from stream.worker.write.writer import OffsetGapError, Writer
 from tests.apache_kafka.broker import ApacheKafka
 from tests.processes import Service, wait_for, with_broker
 from tests.stream_harness import (

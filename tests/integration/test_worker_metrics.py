@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from schemas.fix import Fix
-from stream.worker.writer import Writer
+from schemas.events.fix import Fix
+from stream.worker.write.writer import Writer
 from tests.stream_harness import (
     RECEIVED_AT,
     TOPICS,

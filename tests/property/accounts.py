@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.database.pool import Pool
-from processors.usage import BY_HOUR_AT_MOST
+from infra.database.connection.pool import Pool
+from processors.usage.hours import BY_HOUR_AT_MOST
 from tests.stream_harness import fetch
 
 _TILES: Final = """

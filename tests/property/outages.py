@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from schemas.fix import Fix
+from schemas.events.fix import Fix
 
 _START = datetime(2026, 2, 2, 5, 40, tzinfo=UTC)
 _STEP_DEG = 0.00009  # 10 m

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from optimizer.assignment.solve import assign
 from optimizer.search import Search
-from schemas.assignment import (
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.assignment import (
     AssignableVehicle,
     AssignmentInputs,
     Lock,
     Unavailable,
     WantedRoundTrip,
 )
-from schemas.plan import SolverStatus
-from schemas.vehicle_type import VehicleType
+from schemas.plans.plan import SolverStatus
 from tests.property.examples import examples
 
 MONDAY = datetime(2026, 3, 2, 6, tzinfo=UTC)

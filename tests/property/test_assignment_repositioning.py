@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from optimizer.assignment.solve import assign
 from optimizer.search import Search
-from schemas.assignment import AssignmentInputs, EmptyDrive, WantedRoundTrip
+from schemas.plans.assignment import AssignmentInputs, EmptyDrive, WantedRoundTrip
 from tests.property.examples import examples
 
 MONDAY = datetime(2026, 3, 2, 6, tzinfo=UTC)

@@ -10,15 +10,15 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.backtest.bill import Yard
+from optimizer.backtest.cost_breakdown import Yard
 from optimizer.backtest.greedy import Greedy
 from optimizer.backtest.replay import Request, nights_of, replay, requests_of
 from optimizer.backtest.run import back_test, contender
-from optimizer.effort import Effort
 from optimizer.search import Search
-from schemas.backtest import ContenderName
-from schemas.demand import ObservedRoundTrip
-from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
+from optimizer.work_budget import Effort
+from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
+from schemas.plans.backtest import ContenderName
+from schemas.plans.demand import ObservedRoundTrip
 from tests.property.test_plan_reproducible import shuffled, town
 
 ZONE = ZoneInfo("Europe/Copenhagen")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
 
-from infra.database.binary import boolean, encode, float8, text, timestamptz
+from infra.database.connection.binary_copy import boolean, encode, float8, text, timestamptz
 from tests.property.examples import examples
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

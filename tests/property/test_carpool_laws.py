@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from optimizer.carpool.solve import plan_carpool
 from optimizer.search import Search
 from optimizer.travel import Geodesic
-from schemas.carpool import CarpoolGroup, CarpoolInputs, CarpoolPlan, CarpoolRules, Journey
-from schemas.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT
-from schemas.fleet import EnergySource
-from schemas.plan import SolverStatus
-from schemas.travel import Place
-from schemas.vehicle_type import VehicleType
+from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT
+from schemas.fleet.master_data import EnergySource
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.carpool import CarpoolGroup, CarpoolInputs, CarpoolPlan, CarpoolRules, Journey
+from schemas.plans.plan import SolverStatus
+from schemas.plans.travel import Place
 
 EIGHT = datetime(2026, 3, 2, 8, tzinfo=UTC)
 SPOTS = ((56.30, 10.50), (56.31, 10.52), (56.40, 10.60), (56.41, 10.61), (56.25, 10.40))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.checkpoints import EVERY, LEGS, are_due, is_due
+from processors.timeline.checkpoints import EVERY, LEGS, are_due, is_due
 from tests.property.examples import examples
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

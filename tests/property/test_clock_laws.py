@@ -16,9 +16,9 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.arrivals import Arrival, precedence
-from schemas.history import HistoryRange
-from schemas.rules import Rules
+from processors.timeline.validation import Arrival, precedence
+from schemas.events.history import HistoryRange
+from schemas.fleet.rules import Rules
 from tests.property.accounts import accounted_for
 from tests.property.examples import examples
 from tests.property.test_writer_laws import consume, equals_reference, journeys, prepared

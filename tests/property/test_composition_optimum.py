@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from optimizer.composition.solve import compose
 from optimizer.search import Search
-from schemas.composition import (
+from schemas.plans.composition import (
     CompositionDepot,
     CompositionInputs,
     CompositionPlan,
@@ -20,7 +20,7 @@ from schemas.composition import (
     PresentVehicle,
     VehicleKind,
 )
-from schemas.plan import SolverStatus
+from schemas.plans.plan import SolverStatus
 from tests.property.examples import examples
 
 MONDAY = datetime(2026, 3, 2, 6, tzinfo=UTC)

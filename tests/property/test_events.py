@@ -16,11 +16,11 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.fix import FixBatch, NativeFix
-from stream.ingest.events import FixStruct, Message, decode_event, encode
-from stream.ingest.requests import parse, parse_good
+from schemas.events.fix import FixBatch, NativeFix
+from stream.ingest.http.event_codec import FixStruct, Message, decode_event, encode
+from stream.ingest.http.requests import parse, parse_good
 from tests.property.examples import examples
-from tests.property.test_lane import INSTANTS
+from tests.property.test_columnar_decoder import INSTANTS
 
 _NUMBERS = (
     "0", "-0", "-0.0", "1", "0.5", "1e0", "90", "-90", "90.00000000000001", "180", "-180.5", "360",

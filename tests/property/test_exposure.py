@@ -12,8 +12,8 @@ import pytest
 from psycopg import errors, sql
 from psycopg.types import TypeInfo
 
-from infra.database.exposure import Exposure, exposures
-from infra.database.migrate import migrate
+from infra.database.access.exposure import Exposure, exposures
+from infra.database.connection.migrate import migrate
 from tests.databases import Databases
 from tests.sample_fleet import role
 from tests.two_installations import PASSWORD, Installations, connect

@@ -19,16 +19,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.places import Places
-from processors.round_trips import RoundTrip
-from processors.segments import Segment, SegmentState
-from processors.trips import Trip
-from processors.usage import BY_HOUR_AT_MOST, UsageHour
-from processors.vehicle import VehicleState, advance
-from schemas.fix import Fix
-from schemas.fleet import Depot
-from schemas.rules import Rules
-from stream.worker.fold import STATE, dump
+from processors.depot_index import Places
+from processors.timeline.segments import Segment, SegmentState
+from processors.timeline.trips import Trip
+from processors.timeline.vehicle_fold import VehicleState, advance
+from processors.usage.hours import BY_HOUR_AT_MOST, UsageHour
+from processors.usage.round_trips import RoundTrip
+from schemas.events.fix import Fix
+from schemas.fleet.master_data import Depot
+from schemas.fleet.rules import Rules
+from stream.worker.fold.vehicle import STATE, dump
 from tests.property.examples import examples
 from tests.property.outages import outages
 from tests.scenario.batch_reference import Reference, compute

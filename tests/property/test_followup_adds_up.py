@@ -18,10 +18,10 @@ from optimizer.costs import (
 from optimizer.followup import follow_up, promise_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import EnergySource, Home, VehicleType
-from schemas.outcome import WEEK_DAYS
-from schemas.plan import PlanTrigger
+from schemas.fleet.master_data import EnergySource, Home, VehicleType
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.outcome import WEEK_DAYS
+from schemas.plans.plan import PlanTrigger
 from tests.property.test_placement_optimum import MONDAY, driving_ore, small_instances, turned_away
 
 OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)

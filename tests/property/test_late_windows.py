@@ -9,12 +9,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.places import Places
-from processors.vehicle import Changes, Folding, Replaced, VehicleState, advance
-from schemas.fix import Fix
-from schemas.fleet import Depot
-from schemas.rules import Rules
-from stream.worker.fold import dump
+from processors.depot_index import Places
+from processors.timeline.vehicle_fold import Changes, Folding, Replaced, VehicleState, advance
+from schemas.events.fix import Fix
+from schemas.fleet.master_data import Depot
+from schemas.fleet.rules import Rules
+from stream.worker.fold.vehicle import dump
 from tests.property.examples import examples
 from tests.property.outages import outages
 from tests.property.test_fold_equals_batch import journeys

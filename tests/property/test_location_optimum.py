@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from optimizer.search import Search
 from optimizer.sites.location import facility_location, p_median
-from schemas.plan import SolverStatus
+from schemas.plans.plan import SolverStatus
 from tests.property.examples import examples
 
 Matrix = list[list[float]]

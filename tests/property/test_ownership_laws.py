@@ -15,9 +15,9 @@ import psycopg
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from infra.database.pool import Pool
-from stream.worker.records import Record
-from stream.worker.writer import Writer
+from infra.database.connection.pool import Pool
+from stream.worker.decode.records import Record
+from stream.worker.write.writer import Writer
 from tests.property.accounts import accounted_for
 from tests.property.examples import examples
 from tests.property.test_writer_laws import Delivery, consume, deliveries, plain_log, prepared

@@ -26,15 +26,15 @@ from optimizer.costs import (
     road_km,
     unserved_ore,
 )
-from optimizer.placement.bill import bill
+from optimizer.placement.cost_breakdown import bill
 from optimizer.placement.lending import lent as one_by_one
 from optimizer.placement.problem import problem_of
 from optimizer.placement.solve import solve
 from optimizer.search import Search
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
-from schemas.plan import SolverStatus
-from schemas.policy import Fetching, PlacementPolicy
+from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
+from schemas.fleet.policy import Fetching, PlacementPolicy
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.plan import SolverStatus
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 COPENHAGEN = ZoneInfo("Europe/Copenhagen")

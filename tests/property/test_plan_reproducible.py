@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from optimizer.placement.problem import inputs_hash
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, Vehicle, VehicleType
-from schemas.plan import PlanTrigger
+from schemas.fleet.master_data import Depot, Vehicle, VehicleType
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.plan import PlanTrigger
 from tests.property.test_placement_optimum import MONDAY, small_instances
 
 OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)
@@ -68,8 +68,8 @@ import sys, uuid
 from datetime import UTC, datetime
 from optimizer.search import Search
 from optimizer.plan import Occasion, make_plan
-from schemas.demand import PlacementInputs
-from schemas.plan import PlanTrigger
+from schemas.plans.demand import PlacementInputs
+from schemas.plans.plan import PlanTrigger
 
 inputs = PlacementInputs.model_validate_json(sys.stdin.read())
 monday = datetime(2026, 3, 2, tzinfo=UTC)

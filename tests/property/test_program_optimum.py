@@ -10,10 +10,10 @@ from itertools import product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.placement.minimise import minimise
 from optimizer.placement.program import Program
+from optimizer.placement.solver import minimise
 from optimizer.search import Search
-from schemas.plan import SolverStatus
+from schemas.plans.plan import SolverStatus
 
 
 @st.composite

@@ -9,7 +9,7 @@ from datetime import timedelta
 import psycopg
 from psycopg import sql
 
-from infra.database.migrate import migrate
+from infra.database.connection.migrate import migrate
 from tests.databases import Databases
 from tests.sample_fleet import Connection, recent_start, role
 from tests.two_installations import OWN, Installations, connect, fill_alone, grant

@@ -16,10 +16,10 @@ from optimizer.routes.problem import RouteProblem, feasible, route_problem_of, w
 from optimizer.routes.search import Chain, Limits
 from optimizer.routes.solve import BY_ENUMERATION, plan_routes
 from optimizer.travel import Geodesic
-from schemas.plan import SolverStatus
-from schemas.routes import RouteDepot, RouteInputs, RouteSearch, RouteVehicle, Visit
-from schemas.travel import Place, TravelMatrix
-from schemas.vehicle_type import VehicleType
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.plan import SolverStatus
+from schemas.plans.routes import RouteDepot, RouteInputs, RouteSearch, RouteVehicle, Visit
+from schemas.plans.travel import Place, TravelMatrix
 from tests.route_rules import broken_rules, least_cost_dkk
 
 EIGHT = datetime(2026, 3, 2, 8, tzinfo=UTC)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from optimizer.search import Search
 from optimizer.sites.solve import plan_sites
-from schemas.plan import SolverStatus
-from schemas.sites import CandidateSite, SiteFinding, SiteRoundTrip, SitesInputs
+from schemas.plans.plan import SolverStatus
+from schemas.plans.sites import CandidateSite, SiteFinding, SiteRoundTrip, SitesInputs
 from tests.property.examples import examples
 from tests.sites_town import Position, a_year, cost_dkk, driving_dkk, site, trip, way_km
 

@@ -17,9 +17,9 @@ from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from infra.database.migrate import migrate
-from infra.database.pool import Pool, make_pool
-from infra.database.readers import ReaderRefusedError, grant_reader, revoke_reader
+from infra.database.access.readers import ReaderRefusedError, grant_reader, revoke_reader
+from infra.database.connection.migrate import migrate
+from infra.database.connection.pool import Pool, make_pool
 from infra.settings import Settings
 from tests.databases import Databases
 from tests.sample_fleet import Connection, fill, recent_start, role

@@ -15,12 +15,12 @@ import psycopg
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from infra.database.pool import Pool
+from infra.database.connection.pool import Pool
 from processors.trackers import TrackerRefusedError
-from schemas.fix import Fix
-from stream.worker.reassign import assign, release
-from stream.worker.records import Record
-from stream.worker.writer import Writer
+from schemas.events.fix import Fix
+from stream.worker.decode.records import Record
+from stream.worker.refold.reassign import assign, release
+from stream.worker.write.writer import Writer
 from tests.property.accounts import accounted_for
 from tests.property.examples import examples
 from tests.property.test_writer_laws import consume, journeys, prepared

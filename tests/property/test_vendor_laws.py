@@ -14,11 +14,11 @@ from typing import Any, Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.database import vendors as store
-from infra.database.pool import Pool
-from schemas.fix import Fix
-from stream.worker.recompute import recompute
-from stream.worker.writer import Writer
+from infra.database.connection.pool import Pool
+from infra.database.fleet import vendors as store
+from schemas.events.fix import Fix
+from stream.worker.refold.recompute import recompute
+from stream.worker.write.writer import Writer
 from tests.property.accounts import accounted_for
 from tests.property.examples import examples
 from tests.property.test_writer_laws import prepared

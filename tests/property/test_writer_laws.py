@@ -24,11 +24,11 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from infra.database.pool import Pool
-from processors.arrivals import Arrival, precedence, resolve
-from schemas.fix import Fix
-from stream.worker.recompute import recompute
-from stream.worker.writer import Writer
+from infra.database.connection.pool import Pool
+from processors.timeline.validation import Arrival, precedence, resolve
+from schemas.events.fix import Fix
+from stream.worker.refold.recompute import recompute
+from stream.worker.write.writer import Writer
 from tests.property.accounts import accounted_for
 from tests.property.examples import examples
 from tests.property.outages import outages

@@ -16,7 +16,7 @@ from typing import Final
 
 from pyproj import Geod
 
-from schemas.fix import Fix
+from schemas.events.fix import Fix
 
 STANDSTILL_MPS: Final = 1 / 3.6
 NOISE_M: Final = 25.0

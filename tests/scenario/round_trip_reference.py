@@ -14,7 +14,7 @@ from typing import Final
 
 from pyproj import Geod
 
-from schemas.fix import Fix
+from schemas.events.fix import Fix
 from tests.scenario.batch_reference import (
     TRIP_START_M,
     Place,

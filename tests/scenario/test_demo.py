@@ -47,7 +47,7 @@ def place_in(base: Path, name: str) -> Place:
 def started(place: Place, *command: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command there, in a process group of its own, killed if the test has not ended it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "stream.cli", *command],
+        [sys.executable, "-m", "stream.cli.main", *command],
         cwd=Path(__file__).parents[2],
         env={**place.environment(), "COLUMNS": "120"},
         stdin=subprocess.DEVNULL,

@@ -24,11 +24,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.database.keys import create_key
-from infra.embedded.guardian import Guardian
-from infra.kafka import create_topics
+from infra.database.fleet.api_keys import create_key
+from infra.embedded.reaper import Guardian
+from infra.kafka.client import create_topics
 from infra.settings import Settings
-from schemas.fix import Fix
+from schemas.events.fix import Fix
 from tests.processes import Service, environment, wait_for
 from tests.scenario.batch_reference import Reference, compute
 from tests.stream_harness import derived, empty, open_pool
@@ -108,7 +108,7 @@ def enter(settings: Settings) -> str:
 def replay(recording: Recording, url: str, key: str, settings: Settings) -> str:
     """Run the command to its end; return what it said."""
     done = subprocess.run(
-        [sys.executable, "-m", "stream.cli", *_command(recording, url)],
+        [sys.executable, "-m", "stream.cli.main", *_command(recording, url)],
         env=environment(settings, FLEETPULSE_VENDOR_KEY=key),
         capture_output=True,
         text=True,
@@ -235,7 +235,7 @@ def test_a_worker_killed_during_a_replay_leaves_no_trace(
         ingest.wait_ready()
         with Service("worker", slow, guardian, tmp_path) as victim:
             pushing = subprocess.Popen(
-                [sys.executable, "-m", "stream.cli", *_command(recording, ingest.url)],
+                [sys.executable, "-m", "stream.cli.main", *_command(recording, ingest.url)],
                 env=environment(settings, FLEETPULSE_VENDOR_KEY=key),
                 stdout=subprocess.DEVNULL,
             )

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from infra.database.migrate import migrate
-from infra.embedded.guardian import Guardian
+from infra.database.connection.migrate import migrate
 from infra.embedded.process import free_port
+from infra.embedded.reaper import Guardian
 from tests.sample_fleet import Connection
 
 HERE = Path(__file__).parent

@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from sqlalchemy import create_engine, pool, text
 from sqlalchemy.engine import make_url
 
-from infra.database import trackers
-from infra.database.fixes import allow_old_fixes, put_fixes, revise_fixes
-from infra.database.migrate import migrate
-from infra.database.pool import make_pool
-from infra.database.timescale import PlainPostgres
+from infra.database.connection.migrate import migrate
+from infra.database.connection.pool import make_pool
+from infra.database.connection.timescale import PlainPostgres
+from infra.database.fleet import tracker_assignments
+from infra.database.timeline.fixes import allow_old_fixes, put_fixes, revise_fixes
 from infra.settings import Settings
 from tests.sample_fleet import IDLING_MIN, VEHICLES, Connection, fill, recent_start
 from tests.usage_story import (
@@ -198,14 +198,16 @@ def test_fixes_of_a_tracker_leave_the_columnstore_for_another_vehicle(
             )
             with pytest.raises(errors.ConfigurationLimitExceeded):
                 async with connection.transaction():
-                    await trackers.delete_sent(connection, "a/1", "a/352093", since, until)
+                    await tracker_assignments.delete_sent(
+                        connection, "a/1", "a/352093", since, until
+                    )
             async with connection.transaction():
                 await allow_old_fixes(connection)
-                sent = await trackers.read_sent(
+                sent = await tracker_assignments.read_sent(
                     connection, "a/1", "a/352093", since, until, None, 1000
                 )
                 await put_fixes(connection, [("a/2", *row[1:]) for row in sent])
-                await trackers.delete_sent(connection, "a/1", "a/352093", since, until)
+                await tracker_assignments.delete_sent(connection, "a/1", "a/352093", since, until)
 
     asyncio.run(move())
     assert timescale.execute(

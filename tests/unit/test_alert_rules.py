@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from processors.alerts import (
+from processors.alerts.evaluation import (
     DepotObservation,
     Judgement,
     Observation,
@@ -18,9 +18,9 @@ from processors.alerts import (
     judge,
     judge_depots,
 )
-from schemas.alerts import AlertKind
-from schemas.fleet import EnergySource, VehicleType
-from schemas.rules import Rules
+from schemas.events.alerts import AlertKind
+from schemas.fleet.master_data import EnergySource, VehicleType
+from schemas.fleet.rules import Rules
 
 RULES = Rules()
 AT = datetime(2026, 3, 30, 12, tzinfo=UTC)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from processors.arrivals import Arrival, fault, resolve, suspects
-from schemas.fix import Fix
-from schemas.history import HistoryRange
-from schemas.rules import FIX_KEPT_DAYS, Rules
+from processors.timeline.validation import Arrival, fault, resolve, suspects
+from schemas.events.fix import Fix
+from schemas.events.history import HistoryRange
+from schemas.fleet.rules import FIX_KEPT_DAYS, Rules
 
 MICROSECOND = timedelta(microseconds=1)
 RECEIVED = datetime(2026, 3, 2, 8, tzinfo=UTC)

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from bench.round_trips import fleet
 from optimizer.assignment.solve import assign
 from optimizer.search import Search
-from schemas.assignment import (
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.assignment import (
     AssignableVehicle,
     AssignmentInputs,
     AssignmentPlan,
@@ -20,8 +21,7 @@ from schemas.assignment import (
     Unavailable,
     WantedRoundTrip,
 )
-from schemas.plan import SolverStatus
-from schemas.vehicle_type import VehicleType
+from schemas.plans.plan import SolverStatus
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from bench.round_trips import fleet, unlike_fleet
 from optimizer.assignment.solve import assign
 from optimizer.costs import ORE_PER_DKK, unserved_ore
 from optimizer.search import Search
-from schemas.assignment import (
+from schemas.plans.assignment import (
     AssignmentInputs,
     AssignmentPlan,
     WantedRoundTrip,

@@ -9,18 +9,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from optimizer.backtest.bill import bill
+from optimizer.backtest.cost_breakdown import bill
+from optimizer.backtest.explanation import in_words
 from optimizer.backtest.greedy import Greedy
 from optimizer.backtest.replay import Fetched, nights_of, replay, requests_of
 from optimizer.backtest.run import back_test, fit, yard_of
 from optimizer.backtest.split import TooLittleDataError, split
-from optimizer.backtest.words import in_words
 from optimizer.costs import relocation_ore
-from optimizer.effort import Effort
 from optimizer.search import Cancellation, Search, SearchCancelledError
-from schemas.backtest import BackTest, Contender, ContenderName
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import EnergySource, Vehicle
+from optimizer.work_budget import Effort
+from schemas.fleet.master_data import EnergySource, Vehicle
+from schemas.plans.backtest import BackTest, Contender, ContenderName
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 from tests.unit.test_placement import HALL, MONDAY, SCHOOL, car, depot, mornings, plan
 
 DEPOTS = (depot(HALL), depot(SCHOOL))

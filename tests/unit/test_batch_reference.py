@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from schemas.fix import Fix
+from schemas.events.fix import Fix
 from tests.scenario.batch_reference import compute
 
 _START = datetime(2026, 3, 2, 8, tzinfo=UTC)

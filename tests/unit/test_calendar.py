@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from processors.calendar import available, calendar_days, day_bounds, days_off, whole_years
-from schemas.calendar import WEEKDAYS, Calendar, Hours, Shift, WorkingTime
-from schemas.fleet import Municipality, VehicleType
+from processors.usage.calendar import available, calendar_days, day_bounds, days_off, whole_years
+from schemas.fleet.calendar import WEEKDAYS, Calendar, Hours, Shift, WorkingTime
+from schemas.fleet.master_data import Municipality, VehicleType
 
 COPENHAGEN = ZoneInfo("Europe/Copenhagen")
 USUAL = Calendar()

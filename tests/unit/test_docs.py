@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from infra.database.service_roles import Service
+from infra.database.access.service_roles import Service
 from infra.settings import KafkaSettings, PlannerSettings, Settings, TravelSettings
 from tests.unit.test_compose import command_names
 

@@ -14,8 +14,8 @@ from optimizer.drift import (
     vehicle_change,
     volume_drift,
 )
-from schemas.demand import DemandProfile, DepotPlaces, FleetProfile, VehicleKind
-from schemas.fleet import EnergySource, VehicleType
+from schemas.fleet.master_data import EnergySource, VehicleType
+from schemas.plans.demand import DemandProfile, DepotPlaces, FleetProfile, VehicleKind
 
 
 def demand(hours_per_day: float, **share: float) -> DemandProfile:

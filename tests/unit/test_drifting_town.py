@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from bench.drifting_town import town
 from bench.round_trips import MONDAY
-from schemas.demand import ObservedRoundTrip
+from schemas.plans.demand import ObservedRoundTrip
 
 
 def test_each_vehicle_leaves_from_where_it_stands_and_when_it_is_back() -> None:

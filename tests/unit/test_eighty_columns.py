@@ -11,19 +11,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from infra.database.dead_letters import LetterCount, StoredLetter
-from infra.database.plans import PlanLine, RequestLine
-from infra.database.studies import StudyLine
-from infra.lag import Lag, Progress
-from schemas.dead_letters import DeadLetterReason
-from schemas.outcome import PlanState
-from schemas.plan import SolverStatus
-from stream.commands.letters_shown import show_letter, show_letters, show_summary
-from stream.commands.plans_shown import show_list
-from stream.commands.progress import progress_table
-from stream.studies.show import show_lines
-from stream.studies.show_fleets import show_forecast
-from stream.studies.show_sites import show_sites
+from infra.database.plans.plan_queries import PlanLine, RequestLine
+from infra.database.plans.studies import StudyLine
+from infra.database.stream.dead_letters import LetterCount, StoredLetter
+from infra.kafka.lag import Lag, Progress
+from schemas.events.dead_letters import DeadLetterReason
+from schemas.plans.outcome import PlanState
+from schemas.plans.plan import SolverStatus
+from stream.cli.operate.dead_letter_view import show_letter, show_letters, show_summary
+from stream.cli.operate.progress import progress_table
+from stream.cli.plans.plan_view import show_list
+from stream.studies.render import show_lines
+from stream.studies.render_fleets import show_forecast
+from stream.studies.render_sites import show_sites
 from tests.sample_studies import forecast, sites
 
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)

@@ -11,9 +11,9 @@ import pytest
 import typer
 from pydantic import ValidationError
 
-from schemas.demand import ObservedRoundTrip
-from schemas.fleet import Depot, EnteredVehicle, MasterData, Municipality, Vehicle
-from stream.commands.files import read_json
+from schemas.fleet.master_data import Depot, EnteredVehicle, MasterData, Municipality, Vehicle
+from schemas.plans.demand import ObservedRoundTrip
+from stream.cli.files import read_json
 
 DEPOT: dict[str, Any] = {
     "depot_id": "m/hall",

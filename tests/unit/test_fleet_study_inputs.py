@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from optimizer.composition.catalogue import CATALOGUE
+from optimizer.composition.current_fleet import present_kinds
 from optimizer.composition.inputs import composition_inputs
-from optimizer.composition.present import present_kinds
 from optimizer.demand import outings
 from optimizer.forecast.inputs import forecast_inputs
 from optimizer.study import NothingToStudyError
-from schemas.composition import Cargo, CompositionRules
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, Vehicle
+from schemas.fleet.master_data import Depot, Vehicle
+from schemas.plans.composition import Cargo, CompositionRules
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 
 MONDAY = datetime(2026, 3, 2, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -21,10 +21,10 @@ from optimizer.followup import (
 )
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, Home, Vehicle, VehicleType
-from schemas.outcome import PlanOutcome
-from schemas.plan import PlacementPlan, PlanTrigger
+from schemas.fleet.master_data import Depot, Home, Vehicle, VehicleType
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.outcome import PlanOutcome
+from schemas.plans.plan import PlacementPlan, PlanTrigger
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 WEEK = date(2026, 3, 2)

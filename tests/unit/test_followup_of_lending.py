@@ -9,14 +9,14 @@ import pytest
 
 from optimizer.costs import ore
 from optimizer.followup import follow_up, promise_of
-from optimizer.placement.bill import vehicles_at
+from optimizer.placement.cost_breakdown import vehicles_at
 from optimizer.placement.lending import Lending
 from optimizer.placement.problem import problem_of
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Home
-from schemas.outcome import PlanOutcome
-from schemas.plan import PlacementPlan
-from stream.commands.plans_shown import promise
+from schemas.fleet.master_data import Home
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.outcome import PlanOutcome
+from schemas.plans.plan import PlacementPlan
+from stream.cli.plans.plan_view import promise
 from tests.unit.test_placement_policy import (
     BEACH,
     HALL,

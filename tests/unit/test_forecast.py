@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from optimizer.effort import Effort, Floats
 from optimizer.forecast.seasonal import same_hour_last_week, seasonal
 from optimizer.forecast.solve import daily_counts, forecast, habits_of
 from optimizer.search import Search
-from schemas.forecast import Departure, ForecastInputs, ForecastProgress, ForecastRules
+from optimizer.work_budget import Effort, Floats
+from schemas.plans.forecast import Departure, ForecastInputs, ForecastProgress, ForecastRules
 
 MONDAY = date(2026, 1, 5)
 SEARCH = Search(seed=1, time_limit_s=30)

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from infra.settings import PlannerSettings
-from optimizer.placement.growth import growth_of
+from optimizer.placement.demand_scaling import growth_of
 from optimizer.placement.problem import inputs_hash, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, Vehicle, VehicleType
-from schemas.plan import PlanTrigger
-from schemas.policy import PlacementPolicy
+from schemas.fleet.master_data import Depot, Vehicle, VehicleType
+from schemas.fleet.policy import PlacementPolicy
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.plan import PlanTrigger
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 HALL, SCHOOL = "m/hall", "m/school"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream.ingest.requests import (
+from stream.ingest.http.requests import (
     MAX_BAD_EVENT_BYTES,
     MAX_EVENT_FAULTS,
     MAX_EVENTS,

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from schemas.dead_letters import DeadLetterReason
-from stream.worker.records import Record, decode
-from stream.worker.writer import unprocessable
+from schemas.events.dead_letters import DeadLetterReason
+from stream.worker.decode.records import Record, decode
+from stream.worker.write.writer import unprocessable
 
 _AT = datetime(2026, 3, 1, 8, tzinfo=UTC)
 _FIX = {"vehicle_id": "a/1", "recorded_at": "2026-03-01T08:00:00Z", "lat": 56.3, "lon": 10.4}

@@ -18,7 +18,7 @@ from bench.orlib import (
 )
 from optimizer.search import Search
 from optimizer.sites.location import Location, facility_location, p_median
-from schemas.plan import SolverStatus
+from schemas.plans.plan import SolverStatus
 
 SEARCH = Search(seed=1, time_limit_s=60)
 ABSENT = "no OR-Library files in ../shared/data"

@@ -12,8 +12,8 @@ import pytest
 import structlog
 from pydantic import ValidationError
 
-from schemas.fix import Fix
-from stream import logs
+from schemas.events.fix import Fix
+from stream.process import logs
 
 _LAT = 56.32261
 _KEY = "fp_" + "AbCdEf" + "ghijklmnopqrstuvwxyz0123456789_-abcde"

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from processors.segments import Segment, SegmentState
-from processors.usage import BY_HOUR_AT_MOST, UsageHour
-from processors.vehicle import advance
-from schemas.fix import Fix
-from schemas.rules import Rules
+from processors.timeline.segments import Segment, SegmentState
+from processors.timeline.vehicle_fold import advance
+from processors.usage.hours import BY_HOUR_AT_MOST, UsageHour
+from schemas.events.fix import Fix
+from schemas.fleet.rules import Rules
 
 AT = datetime(2007, 4, 12, 8, 20, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from processors.mileage import DistanceSource, Mileage
-from schemas.rules import Rules
+from processors.timeline.mileage import DistanceSource, Mileage
+from schemas.fleet.rules import Rules
 
 _RULES = Rules()
 

@@ -16,8 +16,8 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import REGISTRY
 
-from schemas.dead_letters import DeadLetterReason
-from stream.planner import installation
+from schemas.events.dead_letters import DeadLetterReason
+from stream.planner import installation_metrics
 
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = ROOT / "infra" / "prometheus" / "rules.yml"
@@ -45,7 +45,7 @@ def exported() -> dict[str, set[str]]:
                 (family,) = metric.describe()
                 for suffix in _SUFFIXES.get(family.type, ("",)):
                     names[family.name + suffix] = set(metric._labelnames)  # noqa: SLF001
-    for name, (_, labels) in installation._GAUGES.items():  # noqa: SLF001
+    for name, (_, labels) in installation_metrics._GAUGES.items():  # noqa: SLF001
         names[name] = set(labels)
     for suffix in _SUFFIXES["histogram"]:
         names["fleetpulse_push_to_row_seconds" + suffix] = set()
@@ -79,7 +79,9 @@ def test_metrics_have_help_base_units_and_few_labels() -> None:
 
 
 def test_readiness_that_nobody_has_asked_for_is_no_zero() -> None:
-    scrape = "import stream.health, prometheus_client as p; print(p.generate_latest().decode())"
+    scrape = (
+        "import stream.process.health, prometheus_client as p; print(p.generate_latest().decode())"
+    )
     done = subprocess.run(  # of its own: other tests have asked
         [sys.executable, "-c", scrape], capture_output=True, text=True, check=True, timeout=60
     )

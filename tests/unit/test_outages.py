@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from stream.outages import Fault, is_away, judge
+from stream.process.outages import Fault, is_away, judge
 
 
 @pytest.mark.parametrize("parameter", [object(), "\0"])

@@ -13,11 +13,11 @@ from rich.console import Console
 from optimizer.costs import ore, relocation_ore
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
-from schemas.plan import PlacementPlan, PlanTrigger, SolverStatus
+from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.plan import PlacementPlan, PlanTrigger, SolverStatus
+from stream.cli.text import moves_in_words
 from stream.demo.report import plan_panel
-from stream.wording import moves_in_words
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 HALL, SCHOOL = "m/hall", "m/school"

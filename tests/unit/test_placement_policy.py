@@ -10,15 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from infra.settings import PlannerSettings
-from optimizer.placement.bill import bill
+from optimizer.placement.cost_breakdown import bill
 from optimizer.placement.lending import Lending
 from optimizer.placement.problem import inputs_hash, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, Vehicle, VehicleType
-from schemas.plan import PlacementPlan, PlanTrigger, SolverStatus
-from schemas.policy import Fetching, PlacementPolicy
+from schemas.fleet.master_data import Depot, Vehicle, VehicleType
+from schemas.fleet.policy import Fetching, PlacementPolicy
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.plan import PlacementPlan, PlanTrigger, SolverStatus
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 HALL, SCHOOL, BEACH = "m/hall", "m/school", "m/beach"

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pyproj import Geod
 
+from processors.depot_index import Places, places_of
 from processors.geodesy import Point, distance_m
-from processors.places import Places, places_of
-from processors.round_trips import depot_at
-from schemas.fleet import Depot
+from processors.usage.round_trips import depot_at
+from schemas.fleet.master_data import Depot
 
 _WGS84 = Geod(ellps="WGS84")
 

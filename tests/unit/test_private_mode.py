@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from processors.arrivals import Arrival, resolve
-from processors.segments import SegmentState
-from processors.vehicle import Folding, advance
-from schemas.fix import Fix, NativeFix
-from schemas.rules import Rules
+from processors.timeline.segments import SegmentState
+from processors.timeline.validation import Arrival, resolve
+from processors.timeline.vehicle_fold import Folding, advance
+from schemas.events.fix import Fix, NativeFix
+from schemas.fleet.rules import Rules
 
 _START = datetime(2026, 3, 2, 7, tzinfo=UTC)
 _KM_DEG = 1 / 111.3

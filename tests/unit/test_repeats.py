@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import pytest
 
-from processors.fold import step
-from processors.timeline import begin
-from processors.vehicle import VehicleState, advance
-from schemas.fix import Fix
+from processors.timeline.fold import step
+from processors.timeline.state import begin
+from processors.timeline.vehicle_fold import VehicleState, advance
+from schemas.events.fix import Fix
 from tests.timeline_story import RULES, START, VEHICLE, Said, Told, fixes, of_changes, told
 
 OFF, ON = False, True

@@ -15,12 +15,12 @@ import typer
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
-from schemas.fix import NativeFix
-from stream.commands.replay import replay
+from schemas.events.fix import NativeFix
+from stream.cli.run.replay import replay
+from stream.ingest_client import VendorClient
 from stream.replay.mapping import FieldMapping, MappingError, ReplayError, load_mapping
 from stream.replay.push import push_files
 from stream.replay.reader import NO_POSITION, Event, ReadCounts, read_events
-from stream.vendor import VendorClient
 from tests.unit.test_vendor import running
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"

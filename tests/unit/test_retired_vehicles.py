@@ -18,7 +18,7 @@ from optimizer.drift import fleet_change, fleet_profile
 from optimizer.placement.problem import problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from processors.alerts import (
+from processors.alerts.evaluation import (
     Judgement,
     RetiredObservation,
     Standing,
@@ -26,11 +26,11 @@ from processors.alerts import (
     decide,
     judge_retired,
 )
-from schemas.alerts import AlertKind
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.fleet import Depot, EnteredVehicle, Vehicle
-from schemas.plan import PlanTrigger
-from schemas.rules import Rules
+from schemas.events.alerts import AlertKind
+from schemas.fleet.master_data import Depot, EnteredVehicle, Vehicle
+from schemas.fleet.rules import Rules
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.plan import PlanTrigger
 
 MONDAY = datetime(2026, 3, 2, 8, tzinfo=UTC)
 DAYS = 28

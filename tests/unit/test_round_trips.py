@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from processors.depot_index import Places
 from processors.geodesy import Point
-from processors.mileage import Mileage
-from processors.places import Places
-from processors.round_trips import RoundTrip, RoundTrips, home_at
-from processors.trips import Trip
-from schemas.fleet import Depot, Home
-from schemas.rules import Rules
+from processors.timeline.mileage import Mileage
+from processors.timeline.trips import Trip
+from processors.usage.round_trips import RoundTrip, RoundTrips, home_at
+from schemas.fleet.master_data import Depot, Home
+from schemas.fleet.rules import Rules
 
 _START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 _PLACES = {"A": Point(56.0, 10.0), "B": Point(56.1, 10.0), "x": Point(56.2, 10.0)}

@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from optimizer.routes.solve import plan_routes
-from schemas.plan import SolverStatus
-from schemas.routes import (
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.plan import SolverStatus
+from schemas.plans.routes import (
     RouteDepot,
     RouteInputs,
     RouteProgress,
@@ -20,8 +21,7 @@ from schemas.routes import (
     RouteVehicle,
     Visit,
 )
-from schemas.travel import Place, TravelMatrix
-from schemas.vehicle_type import VehicleType
+from schemas.plans.travel import Place, TravelMatrix
 
 EIGHT = datetime(2026, 3, 2, 8, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr, ValidationError
 
 from infra.settings import KafkaSettings, PlannerSettings, Settings, as_environment
-from schemas.policy import PlacementPolicy
+from schemas.fleet.policy import PlacementPolicy
 
 PREFIX = "FLEETPULSE_KAFKA_"
 SECRET = "correct horse battery staple"  # noqa: S105 - known to no server

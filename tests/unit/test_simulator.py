@@ -14,16 +14,16 @@ import psycopg
 import pytest
 from pydantic import SecretStr, TypeAdapter
 
-from infra.database.entering import enter
-from infra.database.fleet import load_fleet
-from infra.database.pool import make_pool
+from infra.database.connection.pool import make_pool
+from infra.database.fleet.master_data import load_fleet
+from infra.database.fleet.master_data_import import enter
 from infra.settings import Settings
-from processors.segments import Segment, SegmentState
-from processors.vehicle import Changes, advance
-from schemas.fix import Fix, NativeFix
-from schemas.fleet import VehicleType
+from processors.timeline.segments import Segment, SegmentState
+from processors.timeline.vehicle_fold import Changes, advance
+from schemas.events.fix import Fix, NativeFix
+from schemas.fleet.master_data import VehicleType
+from schemas.fleet.rules import Rules
 from schemas.ids import scoped
-from schemas.rules import Rules
 from stream.simulator.config import SimulationConfig
 from stream.simulator.simulation import SimulatedDay, SimulatedFleet, simulate
 from tests.scenario.truth_score import Score, score_idling, score_trips

@@ -17,10 +17,10 @@ from optimizer.sites.clusters import SITE_CELL_M, STOP_CELL_M, Stop, cell_of, cl
 from optimizer.sites.inputs import sites_inputs
 from optimizer.sites.solve import plan_sites
 from optimizer.study import ImpossibleWishError, NothingToStudyError, UnknownDepotError
-from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
-from schemas.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
-from schemas.plan import SolverStatus
-from schemas.sites import SiteFinding, SitesInputs, SitesPlan
+from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
+from schemas.plans.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
+from schemas.plans.plan import SolverStatus
+from schemas.plans.sites import SiteFinding, SitesInputs, SitesPlan
 from tests.sites_town import MONDAY, Position, cost_dkk, site, trip
 
 SEARCH = Search(1, 10.0)

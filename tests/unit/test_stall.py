@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
-from infra.database.stream import Partition
-from infra.kafka import Held
-from stream.worker.stall import LOOK_EVERY_S, Look, StallDetector, Step
+from infra.database.stream.progress import Partition
+from infra.kafka.client import Held
+from stream.worker.recovery.stall import LOOK_EVERY_S, Look, StallDetector, Step
 
 OURS, THEIRS = Partition("fixes", 0), Partition("fixes", 1)
 

@@ -13,11 +13,11 @@ from optimizer.carpool.inputs import carpool_inputs
 from optimizer.carpool.solve import plan_carpool
 from optimizer.search import Search
 from optimizer.study import NothingToStudyError, UnknownDepotError
-from schemas.carpool import CarpoolRules
-from schemas.demand import ObservedRoundTrip, PlacementInputs
-from schemas.energy import CO2_PRICE_DKK_PER_KG
-from schemas.fleet import Depot, EnergySource, Vehicle, VehicleType
-from schemas.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
+from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG
+from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
+from schemas.plans.carpool import CarpoolRules
+from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+from schemas.plans.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
 
 MONDAY = datetime(2026, 3, 2, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from processors.arrivals import fault
-from schemas.fix import Fix
+from processors.timeline.validation import fault
+from schemas.events.fix import Fix
 from tests.timeline_story import RULES, START, VEHICLE, Said, Told, told
 
 OFF, ON = False, True

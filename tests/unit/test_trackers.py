@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.arrivals import Arrival, resolve
+from processors.timeline.validation import Arrival, resolve
 from processors.trackers import (
     Span,
     Tracker,
@@ -18,8 +18,8 @@ from processors.trackers import (
     changes,
     released,
 )
-from schemas.fix import Fix
-from schemas.fleet import Assignment
+from schemas.events.fix import Fix
+from schemas.fleet.master_data import Assignment
 
 ID, CAR, VAN = "syddjurs/352093", "syddjurs/car", "syddjurs/van"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from infra.settings import TravelSettings
 from infra.travel import travel_of
 from optimizer.travel import Geodesic
-from schemas.travel import Place, TravelError, TravelMatrix
-from schemas.vehicle_type import VehicleType
+from schemas.fleet.vehicle_type import VehicleType
+from schemas.plans.travel import Place, TravelError, TravelMatrix
 from tests.road_services import ISLAND, Answer, metres, osrm, serving, valhalla
 
 PLACES = [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from infra.database.planning import LastPlan
-from infra.database.signs import AlertPressure
+from infra.database.plans.plan_queue import LastPlan
+from infra.database.plans.replan_signals import AlertPressure
 from infra.settings import PlannerSettings
 from optimizer.demand import profile
 from optimizer.drift import fleet_profile
-from schemas.plan import PlanTrigger
+from schemas.plans.plan import PlanTrigger
 from stream.planner.triggers import due, named
 from tests.property.test_plan_reproducible import town
 

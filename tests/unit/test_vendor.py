@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from stream.vendor import (
+from stream.ingest_client import (
     GatewayAwayError,
     KeyRefusedError,
     PushResult,

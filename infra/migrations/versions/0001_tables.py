@@ -18,7 +18,7 @@ CREATE TABLE municipality (
     timezone        text NOT NULL DEFAULT 'Europe/Copenhagen',
     rules           jsonb NOT NULL DEFAULT '{}'
 );
-COMMENT ON COLUMN municipality.rules IS 'Overrides of schemas.rules.Rules';
+COMMENT ON COLUMN municipality.rules IS 'Overrides of schemas.fleet.rules.Rules';
 
 CREATE TABLE api_key (
     key_hash        bytea PRIMARY KEY CHECK (octet_length(key_hash) = 32),
@@ -182,7 +182,7 @@ CREATE TABLE vehicle_state (
     state             text NOT NULL
 );
 COMMENT ON TABLE vehicle_state IS 'Where the fold of processors stands after all stored fixes';
-COMMENT ON COLUMN vehicle_state.state IS 'processors.vehicle.VehicleState as JSON';
+COMMENT ON COLUMN vehicle_state.state IS 'processors.timeline.vehicle_fold.VehicleState as JSON';
 COMMENT ON COLUMN vehicle_state.version IS 'grows by one with each write: tells a stale cache';
 
 CREATE TABLE vehicle_checkpoint (
@@ -255,7 +255,7 @@ CREATE TABLE plan (
     cost_before_dkk double precision NOT NULL,
     document        jsonb NOT NULL
 );
-COMMENT ON COLUMN plan.document IS 'The whole schemas.plan.PlacementPlan as it was published';
+COMMENT ON COLUMN plan.document IS 'The whole schemas.plans.plan.PlacementPlan as it was published';
 CREATE INDEX plan_by_municipality ON plan (municipality_id, created_at DESC);
 
 CREATE TABLE plan_move (

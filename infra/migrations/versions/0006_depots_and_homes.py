@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from infra.database import timescale
+from infra.database.connection import timescale
 
 revision = "0006"
 down_revision = "0005"

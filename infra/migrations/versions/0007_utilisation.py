@@ -11,7 +11,7 @@ depends_on = None
 
 CALENDAR = """
 ALTER TABLE municipality ADD COLUMN calendar jsonb NOT NULL DEFAULT '{}';
-COMMENT ON COLUMN municipality.calendar IS 'Overrides of schemas.calendar.Calendar';
+COMMENT ON COLUMN municipality.calendar IS 'Overrides of schemas.fleet.calendar.Calendar';
 
 CREATE TABLE calendar_kept (
     municipality_id text PRIMARY KEY REFERENCES municipality,

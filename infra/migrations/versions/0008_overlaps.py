@@ -5,7 +5,8 @@ a worker does to the database. The rows of a vehicle that is checked do not over
 new one can only overlap the one before or the one after it: two looks into the primary key.
 
 A trigger does not see what a transaction beside it has not yet committed. Who writes these tables
-holds the lock on the vehicle's row of `vehicle_state` (`infra.database.timeline.lock_states`).
+holds the lock on the vehicle's row of `vehicle_state`
+(`infra.database.timeline.vehicle_states.lock_states`).
 """
 
 from __future__ import annotations

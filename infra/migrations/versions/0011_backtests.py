@@ -36,7 +36,7 @@ FROM plan p
 CROSS JOIN LATERAL (SELECT p.document -> 'backtest' AS test) AS t
 CROSS JOIN LATERAL jsonb_array_elements(t.test -> 'contenders') WITH ORDINALITY AS c (one, place);
 COMMENT ON VIEW plan_backtest IS 'What each placement did in the weeks that a plan was not fitted '
-    'to, from the plan''s document (schemas.backtest); no rows where there was no back-test';
+    'to, from the plan''s document (schemas.plans.backtest); no rows where there was no back-test';
 COMMENT ON COLUMN plan_backtest.contender IS 'as it was, greedy, plan';
 COMMENT ON COLUMN plan_backtest.cost_dkk IS 'of the replayed weeks: the six costs before it';
 

@@ -85,8 +85,8 @@ CREATE TABLE plan_outcome (
     CONSTRAINT plan_outcome_adds_up CHECK (promised_dkk - realised_dkk
         = demand_changed_dkk + not_carried_out_dkk + model_wrong_dkk)
 );
-COMMENT ON TABLE plan_outcome IS 'schemas.outcome.PlanOutcome: an accepted plan''s whole local '
-    'weeks, by their Monday; savings are DKK a week against nothing having moved';
+COMMENT ON TABLE plan_outcome IS 'schemas.plans.outcome.PlanOutcome: an accepted plan''s whole '
+    'local weeks, by their Monday; savings are DKK a week against nothing having moved';
 
 CREATE VIEW plan_lending AS
 SELECT p.municipality_id, p.plan_id, p.created_at, one.place::integer AS place,
@@ -102,7 +102,7 @@ FROM plan p
 CROSS JOIN LATERAL jsonb_array_elements(p.document -> 'lendings')
     WITH ORDINALITY AS one (lending, place);
 COMMENT ON VIEW plan_lending IS 'Which depot should fetch vehicles of which neighbour, from the '
-    'plan''s document (schemas.plan.PlanLending)';
+    'plan''s document (schemas.plans.plan.PlanLending)';
 
 -- Without the names of who decided and who asked, as readers of studies do not see who asked.
 CREATE OR REPLACE VIEW reader.plan WITH (security_barrier) AS

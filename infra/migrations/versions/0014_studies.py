@@ -32,7 +32,8 @@ COMMENT ON COLUMN study.objective_dkk IS
     'assignment and routes: cost, as small as possible; carpool: saving, as large as possible';
 COMMENT ON COLUMN study.basis IS 'in words: what it was made from, left out and assumed';
 COMMENT ON COLUMN study.document IS
-    'schemas.assignment.AssignmentPlan, schemas.carpool.CarpoolPlan or schemas.routes.RoutesPlan';
+    'schemas.plans.assignment.AssignmentPlan, schemas.plans.carpool.CarpoolPlan or '
+    'schemas.plans.routes.RoutesPlan';
 CREATE INDEX study_by_municipality ON study (municipality_id, created_at DESC);
 
 -- Without the document, which says who was out with whom and who is visited when, and without the

@@ -30,7 +30,7 @@ ALTER TABLE municipality
         NOT planning ? 'fetching' OR planning -> 'fetching' IN ('"on-foot"', '"by-bicycle"')),
     ADD CONSTRAINT municipality_planning_forecast CHECK (
         NOT planning ? 'forecast' OR jsonb_typeof(planning -> 'forecast') = 'boolean');
-COMMENT ON COLUMN municipality.planning IS 'Overrides of schemas.policy.PlacementPolicy';
+COMMENT ON COLUMN municipality.planning IS 'Overrides of schemas.fleet.policy.PlacementPolicy';
 """
 
 

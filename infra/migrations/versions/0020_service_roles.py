@@ -15,7 +15,8 @@ CREATE TABLE service_role (
     service   text NOT NULL CHECK (service IN ('ingest', 'worker', 'planner', 'commands'))
 );
 COMMENT ON TABLE service_role IS
-    'Database roles of our own processes; infra/database/service_roles.py says what each may do';
+    'Database roles of our own processes; infra/database/access/service_roles.py says what each '
+    'may do';
 """
 
 

@@ -15,8 +15,8 @@ COMMENT ON COLUMN api_key.may_push_history IS
     'whether a request may declare a range of history, older than raw fixes are kept';
 """
 
-# As processors.usage has it now. Each offline segment lies between two fixes, but for private mode;
-# of a parked one only the fixes would tell, and its hours stay true.
+# As processors.usage.hours has it now. Each offline segment lies between two fixes, but for private
+# mode; of a parked one only the fixes would tell, and its hours stay true.
 HOURS = """
 DELETE FROM usage_hour u USING segment g
 WHERE g.state = 'offline' AND NOT g.private AND g.ended_at - g.started_at > INTERVAL '31 days'

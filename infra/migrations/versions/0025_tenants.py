@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-from infra.database import tenants, timescale
+from infra.database.access import reader_relations
+from infra.database.connection import timescale
 
 revision = "0025"
 down_revision = "0024"
@@ -14,7 +15,8 @@ depends_on = None
 SCHEMA = """
 CREATE SCHEMA tenants;
 COMMENT ON SCHEMA tenants IS
-    'What dashboards show, of all municipalities: no reader may use it. See infra.database.tenants';
+    'What dashboards show, of all municipalities: no reader may use it. See '
+    'infra.database.access.reader_relations';
 CREATE INDEX plan_outcome_by_municipality ON plan_outcome (municipality_id);
 """
 
@@ -219,14 +221,14 @@ def _show(name: str, *, coarse: bool) -> None:
         COARSE.format(name=column)
         if coarse and column.endswith(("lat", "lon"))
         else wanted.get(column, f"t.{column}")
-        for column in tenants.columns(connection, f"reader.{name}")
+        for column in reader_relations.columns(connection, f"reader.{name}")
     )
     op.execute(f"CREATE VIEW tenants.{name} AS SELECT {shown} FROM public.{name} t")
 
 
 def _publish_rollup(bucket: str) -> None:
     name, connection = f"usage_{bucket}", op.get_bind()
-    measures = tenants.columns(connection, f"tenants.{name}")[3:]
+    measures = reader_relations.columns(connection, f"tenants.{name}")[3:]
     query = ROLLUP.format(
         zone=timescale.CALENDAR_TIMEZONE,
         bucket=bucket,
@@ -234,7 +236,7 @@ def _publish_rollup(bucket: str) -> None:
         measures=", ".join(f"b.{one}" for one in measures),
         sums=", ".join(f"sum(p.{one}) AS {one}" for one in measures),
     )
-    tenants.publish(connection, name, key="vehicle_id", time=bucket, query=query)
+    reader_relations.publish(connection, name, key="vehicle_id", time=bucket, query=query)
 
 
 def upgrade() -> None:
@@ -245,20 +247,26 @@ def upgrade() -> None:
     timescale.choose(connection).usage_parts(("away_s",))
     for name, time in OF_MUNICIPALITIES.items():
         _show(name, coarse=name == "site_finding")
-        tenants.publish(connection, name, time=time)
+        reader_relations.publish(connection, name, time=time)
     for name, time in OF_VEHICLES.items():
         _show(name, coarse=True)
-        tenants.publish(connection, name, key="vehicle_id", time=time)
+        reader_relations.publish(connection, name, key="vehicle_id", time=time)
     for bucket in ("day", "week", "month"):
         _publish_rollup(bucket)
     op.execute(OTHERS)
     for name in ("vehicle_home", "tracker_assignment"):
-        tenants.publish(connection, name, key="vehicle_id")
+        reader_relations.publish(connection, name, key="vehicle_id")
     for name in ("plan", "plan_move"):
-        tenants.publish(connection, name)
-    shown = ", ".join(f"t.{one}" for one in tenants.columns(connection, "reader.km_precision"))
-    op.execute(f"CREATE VIEW tenants.km_precision AS SELECT {shown} FROM public.km_precision t")
-    tenants.publish(connection, "km_precision", key="vehicle_id", time="month", query=KM_PRECISION)
+        reader_relations.publish(connection, name)
+    shown = ", ".join(
+        f"t.{one}" for one in reader_relations.columns(connection, "reader.km_precision")
+    )
+    op.execute(
+        f"CREATE VIEW tenants.km_precision AS SELECT {shown} FROM public.km_precision t"
+    )
+    reader_relations.publish(
+        connection, "km_precision", key="vehicle_id", time="month", query=KM_PRECISION
+    )
 
 
 def downgrade() -> None:

@@ -1,0 +1,1 @@
+"""Connections, locks, migrations, bulk copies: what every room of the database stands on."""

@@ -1,0 +1,1 @@
+"""Master data: municipalities, vehicles, trackers, vendors and their keys, calendars."""

@@ -1,0 +1,1 @@
+"""Plans, what they are made from, what was decided, and studies."""

@@ -1,0 +1,1 @@
+"""What the stream keeps: progress, outbox, dead letters."""

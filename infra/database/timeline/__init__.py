@@ -1,0 +1,1 @@
+"""Fixes, the timeline that derives from them, and its alerts."""

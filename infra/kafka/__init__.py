@@ -1,0 +1,1 @@
+"""Kafka: client options, topics, and how far the stream is behind."""

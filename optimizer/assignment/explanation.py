@@ -1,0 +1,194 @@
+"""An assignment in words: which locks contradict, and what is missing at which depot and hour."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import numpy as np
+
+from optimizer.assignment.cell import Cell, drive_ore, microseconds
+from optimizer.assignment.flow import overlaps
+from optimizer.costs import ORE_PER_DKK
+from schemas.local_time import local_minute
+from schemas.plans.assignment import (
+    AssignableVehicle,
+    AssignmentInputs,
+    DepotUse,
+    WantedRoundTrip,
+)
+
+_TOLD = 5
+"""Depots and classes that an explanation goes into."""
+
+
+def lock_conflicts(inputs: AssignmentInputs) -> list[str]:
+    """Return a sentence for each lock that its vehicle cannot keep; empty when all can be kept."""
+    trips = {one.round_trip_id: one for one in inputs.round_trips}
+    vehicles = {one.vehicle_id: one for one in inputs.vehicles}
+    changeover = timedelta(seconds=inputs.changeover_s)
+    locked: defaultdict[str, list[WantedRoundTrip]] = defaultdict(list)
+    found: list[str] = []
+    for lock in inputs.locks:
+        trip, vehicle = trips[lock.round_trip_id], vehicles[lock.vehicle_id]
+        locked[vehicle.vehicle_id].append(trip)
+        found += [
+            f"Round trip {trip.round_trip_id} is locked to {vehicle.vehicle_id}, {why}; remedy: "
+            "drop the lock."
+            for why in _misfits(trip, vehicle)
+        ]
+    for vehicle_id, of_one in sorted(locked.items()):
+        ordered = sorted(of_one, key=lambda one: (one.started_at, one.round_trip_id))
+        earlier = ordered[0]
+        for later in ordered[1:]:
+            if later.started_at < earlier.ended_at + changeover:
+                found.append(
+                    f"Round trips {earlier.round_trip_id} (until {earlier.ended_at.isoformat()}) "
+                    f"and {later.round_trip_id} (from {later.started_at.isoformat()}) are both "
+                    f"locked to {vehicle_id}, which needs {inputs.changeover_s:.0f} s between "
+                    "them; remedy: drop one of the locks."
+                )
+            earlier = max(earlier, later, key=lambda one: one.ended_at)
+    return found
+
+
+def _misfits(trip: WantedRoundTrip, vehicle: AssignableVehicle) -> list[str]:
+    """Return why a vehicle cannot take a round trip, apart from what else it does."""
+    found: list[str] = []
+    if trip.depot_id != vehicle.depot_id:
+        found.append(f"which stands at {vehicle.depot_id}, not at {trip.depot_id}")
+    if trip.vehicle_class != vehicle.vehicle_class:
+        found.append(f"a {vehicle.vehicle_class.value}, and needs a {trip.vehicle_class.value}")
+    if trip.seats > vehicle.seats:
+        found.append(f"which has {vehicle.seats} seats, and needs {trip.seats}")
+    found += [
+        f"which cannot be had from {away.started_at.isoformat()} to {away.ended_at.isoformat()}"
+        for away in vehicle.unavailable
+        if away.started_at < trip.ended_at and trip.started_at < away.ended_at
+    ]
+    return found
+
+
+def reason(
+    inputs: AssignmentInputs,
+    trip: WantedRoundTrip,
+    vehicles: Sequence[AssignableVehicle],
+    cell: Cell,
+    number: int,
+) -> str:
+    """Say why a round trip of a cell has no vehicle; `vehicles` are those of its class there."""
+    kind = trip.vehicle_class.value.replace("_", "-")
+    if not vehicles:
+        return f"{trip.depot_id} has no {kind}."
+    most = max(one.seats for one in vehicles)
+    if most < trip.seats:
+        return f"It needs {trip.seats} seats; the largest {kind} at {trip.depot_id} has {most}."
+    price_ore = int(cell.prices_ore[number])
+    price_dkk = price_ore / ORE_PER_DKK
+    if all(drive_ore(trip, one) >= price_ore for one in vehicles if one.seats >= trip.seats):
+        return f"An own car costs {price_dkk:,.2f} DKK, no more than driving a {kind} of the depot."
+    fitting = sum(1 for one in vehicles if one.seats >= trip.seats)
+    when = local_minute(trip.started_at, inputs.timezone)
+    return (
+        f"Every {kind} with {trip.seats} seats at {trip.depot_id} ({fitting}) is out or cannot be "
+        f"had at {when}, or one more costs more than the {price_dkk:,.2f} DKK of an own car."
+    )
+
+
+def explanation(
+    inputs: AssignmentInputs, depots: Sequence[DepotUse], assignment: Mapping[str, str]
+) -> str:
+    """Say how many are served, and where and when vehicles lack most."""
+    total = len(inputs.round_trips)
+    used = sum(one.used for one in depots)
+    parts = [
+        (
+            f"{len(assignment)} of {total} round trips have a vehicle; {used} of "
+            f"{len(inputs.vehicles)} vehicles are used."
+        )
+    ]
+    short = sorted(
+        (one for one in depots if one.unserved),
+        key=lambda one: (-one.unserved, one.depot_id, one.vehicle_class),
+    )
+    parts += [_shortage(inputs, one, assignment) for one in short[:_TOLD]]
+    if len(short) > _TOLD:
+        rest = sum(one.unserved for one in short[_TOLD:])
+        parts.append(f"{rest} more are unserved at {len(short) - _TOLD} other depots and classes.")
+    return " ".join(parts)
+
+
+def _shortage(inputs: AssignmentInputs, use: DepotUse, assignment: Mapping[str, str]) -> str:
+    """Say at which local hour most round trips of a depot and class go without a vehicle."""
+    of_cell = [
+        one
+        for one in inputs.round_trips
+        if (one.depot_id, one.vehicle_class) == (use.depot_id, use.vehicle_class)
+    ]
+    missing = [one for one in of_cell if one.round_trip_id not in assignment]
+    starts = np.array([microseconds(one.started_at) for one in missing])
+    together = overlaps(starts, np.array([microseconds(one.ended_at) for one in missing]))
+    worst = int(together.argmax())
+    trip = missing[int(starts.argsort(kind="stable")[worst])]
+    at, lacking = trip.started_at, int(together[worst])
+    out = sum(1 for one in of_cell if one.started_at <= at < one.ended_at)
+    vehicles = [
+        one
+        for one in inputs.vehicles
+        if (one.depot_id, one.vehicle_class) == (use.depot_id, use.vehicle_class)
+    ]
+    had = sum(
+        1
+        for one in vehicles
+        if not any(away.started_at <= at < away.ended_at for away in one.unavailable)
+    )
+    kind = use.vehicle_class.value.replace("_", "-")
+    left = (
+        f"{use.depot_id} leaves {use.unserved} round trips without a {kind}; worst at "
+        f"{local_minute(at, inputs.timezone)}: "
+    )
+    free = _free_for(inputs, trip, vehicles, of_cell, assignment)
+    if free:
+        return (
+            f"{left}{lacking} of {out} at once, while {free} of its {use.vehicles} "
+            f"{'is' if free == 1 else 'are'} free for {'it' if lacking == 1 else 'one'}: using one "
+            "more was not found to cost less than the own cars that it saves."
+        )
+    if had > out - lacking:
+        return (
+            f"{left}{lacking} of {out} at once, and none of its {use.vehicles} that is large "
+            "enough is free for as long: they are wanted before or after."
+        )
+    return (
+        f"{left}{out} are out at once, {had} of its {use.vehicles} can be had, "
+        f"{lacking} {'is' if lacking == 1 else 'are'} missing."
+    )
+
+
+def _free_for(
+    inputs: AssignmentInputs,
+    trip: WantedRoundTrip,
+    vehicles: Sequence[AssignableVehicle],
+    of_cell: Sequence[WantedRoundTrip],
+    assignment: Mapping[str, str],
+) -> int:
+    """Return how many vehicles could take a round trip beside what they were given."""
+    changeover = timedelta(seconds=inputs.changeover_s)
+    busy = {
+        assignment[one.round_trip_id]
+        for one in of_cell
+        if one.round_trip_id in assignment
+        and one.started_at < trip.ended_at + changeover
+        and trip.started_at < one.ended_at + changeover
+    }
+    return sum(
+        1
+        for one in vehicles
+        if one.vehicle_id not in busy
+        and one.seats >= trip.seats
+        and not any(
+            away.started_at < trip.ended_at and trip.started_at < away.ended_at
+            for away in one.unavailable
+        )
+    )

@@ -1,0 +1,174 @@
+"""Why there is no plan, in words: which places, or which vehicles where and at which hour, lack."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from optimizer.demand import Level, class_of
+from optimizer.placement.cost_breakdown import vehicles_at
+from optimizer.placement.problem import Problem
+from optimizer.placement.solve import Nearest, Solution, locked_beyond, missing_places
+from schemas.fleet.master_data import VehicleType
+from schemas.fleet.vehicle_type import MOTOR
+
+_NAMED_AT_MOST: Final = 5
+
+
+def word(vehicle_class: VehicleType) -> str:
+    """Return the class as it stands in a sentence."""
+    return vehicle_class.value.replace("_", "-")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def shortage(problem: Problem, solution: Solution) -> str:
+    """Say what an infeasible problem lacks, and what to do about it."""
+    if not problem.depots:
+        return f"No depot is entered for {len(problem.vehicles)} vehicles; remedy: enter depots."
+    if missing_places(problem):
+        return _too_few_places(problem)
+    if locked_beyond(problem):
+        return _too_many_locked(problem)
+    return _share_out_of_reach(problem, solution.nearest)
+
+
+def crowded(problem: Problem) -> str:
+    """Return the depots where more motor vehicles stand than there are places, with numbers."""
+    there = vehicles_at(problem, problem.as_it_stands())
+    motor = {
+        depot_id: sum(there.get((depot_id, one), 0) for one in MOTOR) for depot_id in problem.depots
+    }
+    return ", ".join(
+        f"{depot.name} ({motor[depot_id]} for {depot.capacity})"
+        for depot_id, depot in problem.depots.items()
+        if motor[depot_id] > depot.capacity
+    )
+
+
+def _too_few_places(problem: Problem) -> str:
+    places = ", ".join(f"{one.name} {one.capacity}" for one in problem.depots.values())
+    now_crowded = crowded(problem)
+    return (
+        f"{missing_places(problem)} parking places are missing: the depots have {places}. "
+        + (f"More stand there now than there are places: {now_crowded}. " if now_crowded else "")
+        + "Remedy: enter more places or fewer vehicles. Every vehicle is left where it stands."
+    )
+
+
+def _too_many_locked(problem: Problem) -> str:
+    sentences: list[str] = []
+    for depot_id, count in locked_beyond(problem).items():
+        depot = problem.depots[depot_id]
+        who = [
+            f"{problem.vehicles[one].name} {why}"
+            for one, why in sorted(problem.locked.items())
+            if problem.stands_at[one] == depot_id and class_of(problem.vehicles[one]) in MOTOR
+        ]
+        more = f"; and {count - _NAMED_AT_MOST} more" if count > _NAMED_AT_MOST else ""
+        sentences.append(
+            f"{plural(count - depot.capacity, 'parking place')} missing at {depot.name}: it has "
+            f"{depot.capacity} for {count} vehicles that may not leave it "
+            f"({'; '.join(who[:_NAMED_AT_MOST])}{more})."
+        )
+    sentences.append(
+        "Remedy: enter more places, or end a lock. Every vehicle is left where it stands."
+    )
+    return " ".join(sentences)
+
+
+def _share_out_of_reach(problem: Problem, nearest: Nearest | None) -> str:
+    share = problem.policy.served_share
+    if share is None:
+        raise ValueError("a problem with enough places, and no share to reach, has a placement")
+    wanted = f"{share:.1%} of each class's round trips cannot be served."
+    remedy = (
+        "Remedy: more vehicles there, longer ways for lending (lending_within_min of the "
+        "municipality's planning, or FLEETPULSE_PLANNER_LENDING_WITHIN_MIN) or a lower share "
+        "(served_share, or FLEETPULSE_PLANNER_SERVED_SHARE). Every vehicle is left where it stands."
+    )
+    if nearest is None:
+        return f"{wanted} Where vehicles lack was not found within the time limit. {remedy}"
+    sentences = [
+        _class_short(problem, nearest, kind, may_lack)
+        for kind, may_lack in sorted(problem.may_lack().items())
+    ]
+    return " ".join([wanted, *filter(None, sentences), remedy])
+
+
+def _class_short(problem: Problem, nearest: Nearest, kind: VehicleType, may_lack: int) -> str:
+    """Say how many of a class's round trips are lost, and which further vehicles would take them.
+
+    Vehicles are added one by one where the next one takes most, until the share is reached.
+    """
+    there = vehicles_at(problem, nearest.placement)
+    lent: Counter[tuple[str, int]] = Counter()
+    for one in nearest.lendings:
+        if one.vehicle_class is kind:
+            lent[one.borrower_id, one.borrower_level] = problem.lendings[one].round_trips
+    left = {
+        depot_id: [
+            (level.round_trips - lent[depot_id, number], level)
+            for number, level in enumerate(levels, start=1)
+            if number > there.get((depot_id, kind), 0)
+        ]
+        for (depot_id, one), levels in problem.levels.items()
+        if one is kind
+    }
+    lost = sum(trips for of_one in left.values() for trips, _ in of_one)
+    if lost <= may_lack:
+        return ""
+    total = sum(
+        level.round_trips
+        for (_, one), levels in problem.levels.items()
+        for level in levels
+        if one is kind
+    )
+    added: dict[str, list[Level]] = {}
+    remaining = lost
+    while remaining > may_lack:
+        depot_id = max(left, key=lambda one: (left[one][0][0] if left[one] else -1, one))
+        trips, level = left[depot_id].pop(0)
+        remaining -= trips
+        added.setdefault(depot_id, []).append(level)
+    return (
+        f"Of {plural(total, 'round trip')} by {word(kind)} {lost} find no vehicle in the best "
+        f"placement found, {may_lack} may. "
+        f"{plural(sum(map(len, added.values())), word(kind))} missing: "
+        f"{_where(problem, added)}."
+    )
+
+
+def _where(problem: Problem, added: dict[str, list[Level]]) -> str:
+    most_first = sorted(added, key=lambda one: (-len(added[one]), one))
+    named = [
+        f"{len(added[one])} at {_name(problem, one)} ({_hour(problem, added[one])})"
+        for one in most_first[:_NAMED_AT_MOST]
+    ]
+    rest = most_first[_NAMED_AT_MOST:]
+    if rest:
+        count = sum(len(added[one]) for one in rest)
+        named.append(f"{count} at {plural(len(rest), 'other depot')}")
+    return ", ".join(named)
+
+
+def _name(problem: Problem, depot_id: str) -> str:
+    return problem.depots[depot_id].name if depot_id in problem.depots else depot_id
+
+
+def _hour(problem: Problem, levels: list[Level]) -> str:
+    """Return the local hour in which most of the levels' outings leave."""
+    zone = ZoneInfo(problem.timezone)
+    hours = Counter(
+        outing.started_at.astimezone(zone).hour for level in levels for outing in level.taken
+    )
+    hour, count = min(hours.items(), key=lambda one: (-one[1], one[0]))
+    days = frozenset[object]().union(*(level.days for level in levels))
+    return (
+        f"most at {hour:02d}:00 to {hour + 1:02d}:00, {count} of {hours.total()} departures, "
+        f"on {len(days)} of {problem.days} days"
+    )

@@ -1,0 +1,1 @@
+"""From fixes to segments and trips: the rules of the timeline."""

@@ -1,0 +1,1 @@
+"""From segments to hours, round trips and energy, beside a calendar."""

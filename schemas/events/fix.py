@@ -1,0 +1,251 @@
+"""Position reports: as vendors push them, and as they travel in Kafka."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal, Protocol, Self
+
+import msgspec
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from schemas.events.history import HistoryRange
+from schemas.ids import LocalId, MunicipalityId, ScopedId
+
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(
+            f"{at.isoformat()} is out of range in UTC; send the device's time"
+        ) from error
+
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""An aware instant, normalised to UTC. A time without an offset is refused."""
+
+
+_MOST_SECONDS: Final = 20_000_000_000
+"""A larger number since 1970 is milliseconds: as seconds it would be after the year 2603."""
+_MOST_MILLISECONDS: Final = 99_999_999_999_999
+_DIGITS: Final = r"^[0-9]{1,14}$"
+
+
+def _instant(value: Any) -> Any:
+    """Return an instant however it is written: RFC 3339, or since 1970, as number or as text.
+
+    To the nearest microsecond, as msgspec has it.
+    """
+    if isinstance(value, str) and not re.fullmatch(_DIGITS, value, re.ASCII):
+        try:
+            at = msgspec.convert(value, datetime)
+        except msgspec.ValidationError:
+            raise _no_instant() from None
+        if at.tzinfo is None:
+            raise PydanticKnownError("timezone_aware")
+        return at
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    number = int(value) if isinstance(value, str) else value
+    if not 0 <= number <= _MOST_MILLISECONDS:
+        raise _no_instant()
+    if number > _MOST_SECONDS:
+        return _EPOCH + timedelta(milliseconds=number)
+    return _EPOCH + timedelta(seconds=number)
+
+
+def _no_instant() -> PydanticCustomError:
+    return PydanticCustomError(
+        "instant",
+        "is no instant; send for example 2026-01-31T08:00:00Z, or seconds or milliseconds since "
+        "1970",
+    )
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+PushedDatetime = Annotated[
+    AwareDatetime,
+    BeforeValidator(_instant),
+    AfterValidator(_in_utc),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "number", "minimum": 0, "maximum": _MOST_MILLISECONDS},
+                {"type": "string", "pattern": _DIGITS},
+            ]
+        }
+    ),
+]
+"""As `UtcDatetime`, but for a vendor: `date-time` of RFC 3339, which is read quickest, or seconds
+or milliseconds since 1970."""
+
+MAX_FIXES_PER_BATCH = 10_000
+"""Most fixes in one Kafka message; keeps a message well below the broker's 1 MiB default."""
+
+
+NO_POSITION: Final = "no_position"
+"""The kind of the error where a report has neither a position nor private mode."""
+
+_TELLS_THE_PLACE: Final = ("lat", "lon", "speed_mps", "heading_deg", "accuracy_m")
+
+
+class _Report(BaseModel):
+    """What one position report says beside whose it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    recorded_at: UtcDatetime = Field(description="Device time of the position, with offset")
+    lat: float | None = Field(
+        default=None, ge=-90, le=90, description="WGS 84 latitude in degrees; none in private mode"
+    )
+    lon: float | None = Field(
+        default=None, ge=-180, le=180, description="WGS 84 longitude in degrees, likewise"
+    )
+    speed_mps: float | None = Field(
+        default=None, ge=0, le=150, description="Speed in metres/second"
+    )
+    heading_deg: float | None = Field(
+        default=None, ge=0, le=360, description="Course over ground in degrees, north is 0"
+    )
+    ignition: bool | None = Field(default=None, description="Engine (or drive system) switched on")
+    odometer_m: float | None = Field(default=None, ge=0, description="Odometer in metres")
+    fuel_fraction: float | None = Field(default=None, ge=0, le=1, description="Tank level, 0 to 1")
+    soc_fraction: float | None = Field(
+        default=None, ge=0, le=1, description="State of charge of the battery, 0 to 1"
+    )
+    accuracy_m: float | None = Field(default=None, ge=0, description="Horizontal accuracy, metres")
+    private_mode: bool = Field(
+        default=False,
+        description="The driver does not want to be located (Teltonika AVL 391): send no position; "
+        "one that is sent all the same is dropped before it is stored",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_position(self) -> Self:
+        if (self.lat is None or self.lon is None) and not self.private_mode:
+            raise PydanticCustomError(
+                NO_POSITION, "lat and lon are not both given; send them, or private_mode true"
+            )
+        return self
+
+    def discreet(self) -> Self:
+        """Return the report as it may be kept: in private mode without what tells the place."""
+        if not self.private_mode:
+            return self
+        return self.model_copy(update=dict.fromkeys(_TELLS_THE_PLACE))
+
+
+_POSITION_OR_PRIVATE: Final[dict[str, Any]] = {
+    "anyOf": [
+        {
+            "required": ["lat", "lon"],
+            "properties": {"lat": {"type": "number"}, "lon": {"type": "number"}},
+        },
+        {"required": ["private_mode"], "properties": {"private_mode": {"const": True}}},
+    ]
+}
+
+
+class NativeFix(_Report):
+    """One event of the native format, as a vendor pushes it to `POST /v1/events`.
+
+    `lat` and `lon` are both required unless `private_mode` is true. A value has the type that its
+    field declares: no number as text, no `1` or `"yes"` for true.
+    """
+
+    model_config = ConfigDict(strict=True, json_schema_extra=_POSITION_OR_PRIVATE)
+
+    recorded_at: PushedDatetime = Field(
+        description="Device time of the position: as RFC 3339 writes it, with offset, or since "
+        f"1970 in seconds or, above {_MOST_SECONDS:,}, in milliseconds"
+    )
+    type: Literal["fix"] = Field(default="fix", description="Kind of event")
+    vehicle_id: LocalId = Field(description="The vehicle's id within the municipality")
+
+
+class Fix(_Report):
+    """One position report of one vehicle, as it travels in Kafka."""
+
+    vehicle_id: ScopedId = Field(description="Installation-wide id of the vehicle")
+
+
+class Reported(Protocol):
+    """What the fold reads of a fix, whoever carries it: a `Fix`, or what the fast lane makes."""
+
+    @property
+    def recorded_at(self) -> datetime:
+        """Device time, in UTC."""
+
+    @property
+    def lat(self) -> float | None:
+        """Latitude in degrees; None in private mode."""
+
+    @property
+    def lon(self) -> float | None:
+        """Longitude in degrees, likewise."""
+
+    @property
+    def speed_mps(self) -> float | None:
+        """Speed in metres/second."""
+
+    @property
+    def ignition(self) -> bool | None:
+        """Engine switched on."""
+
+    @property
+    def odometer_m(self) -> float | None:
+        """Odometer in metres."""
+
+
+class FixBatch(BaseModel):
+    """The value of one Kafka message: fixes of one partition's vehicles, of one municipality.
+
+    Raises `pydantic.ValidationError` for anything that is not such a batch. That the vehicles
+    belong to the municipality is checked where the batch is read, vehicle by vehicle, so that one
+    stray fix does not take its neighbours with it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    municipality_id: MunicipalityId
+    vendor: str = Field(min_length=1, max_length=60)
+    received_at: UtcDatetime = Field(description="When the gateway accepted the fixes")
+    history_since: UtcDatetime | None = Field(
+        default=None, description="From when fixes are declared to be history; None: all are live"
+    )
+    history_until: UtcDatetime | None = Field(
+        default=None, description="Until when, that instant included"
+    )
+    fixes: tuple[Fix, ...] = Field(min_length=1, max_length=MAX_FIXES_PER_BATCH)
+
+    @model_validator(mode="after")
+    def _has_a_whole_range(self) -> Self:
+        since, until = self.history_since, self.history_until
+        if (since is None) != (until is None):
+            raise ValueError("of history_since and history_until one is missing; send both or none")
+        if since is not None and until is not None and since > until:
+            raise ValueError(
+                f"history_since {since.isoformat()} is after history_until {until.isoformat()}; "
+                "send the earlier one first"
+            )
+        return self
+
+    @property
+    def history(self) -> HistoryRange | None:
+        """The declared range of history, if any."""
+        if self.history_since is None or self.history_until is None:
+            return None
+        return HistoryRange(self.history_since, self.history_until)

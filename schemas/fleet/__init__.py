@@ -1,0 +1,1 @@
+"""Master data: fleets, rules, calendars and policies."""

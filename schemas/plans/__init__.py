@@ -1,0 +1,1 @@
+"""Plans and studies: what is asked, and the answers."""

@@ -1,0 +1,1 @@
+"""Commands for master data, vendors and readers."""

@@ -1,0 +1,110 @@
+"""Who may do what: vendors' keys and readers of dashboards."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+import typer
+from psycopg import errors
+from rich.console import Console
+from rich.table import Table
+
+from infra.database.access.readers import ReaderRefusedError, grant_reader, revoke_reader
+from infra.database.fleet import api_keys as store
+from stream.cli.database import with_connection, with_pool
+
+_VENDOR_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
+key = typer.Typer(no_args_is_help=True, help="Keys that vendors push with.")
+reader = typer.Typer(no_args_is_help=True, help="Database roles that dashboards read with.")
+
+
+@key.command("create")
+def create(
+    municipality: Annotated[str, typer.Argument(help="Whose vehicles the vendor may report.")],
+    vendor: Annotated[str, typer.Argument(help="Name of the vendor.")],
+    history: Annotated[  # noqa: FBT002 - typer makes a flag of it
+        bool,
+        typer.Option(
+            "--history",
+            help="Also allow history, such as `replay` pushes: positions older than raw ones are "
+            "kept, in a range of time that each request declares.",
+        ),
+    ] = False,
+) -> None:
+    """Create a key and print it; it cannot be shown again."""
+    if re.fullmatch(_VENDOR_PATTERN, vendor) is None:
+        raise typer.BadParameter(
+            f"vendor {vendor!r} does not match {_VENDOR_PATTERN}; it becomes a label of metrics"
+        )
+    try:
+        made = with_connection(
+            lambda connection: store.create_key(connection, municipality, vendor, history=history)
+        )
+    except errors.ForeignKeyViolation:
+        raise typer.BadParameter(
+            f"no municipality {municipality!r} is entered; enter it first: fleetpulse fleet enter"
+        ) from None
+    typer.echo(made)
+
+
+@key.command("list")
+def list_() -> None:
+    """List all keys by their first characters."""
+    table = Table("key", "municipality", "vendor", "history", "created", "revoked")
+    for prefix, municipality, vendor, history, created, revoked in with_connection(store.list_keys):
+        table.add_row(
+            prefix,
+            municipality,
+            vendor,
+            "yes" if history else "no",
+            str(created),
+            str(revoked or ""),
+        )
+    Console().print(table)
+
+
+@key.command("revoke")
+def revoke(
+    prefix: Annotated[str, typer.Argument(help="First characters, as `key list` shows them.")],
+) -> None:
+    """Revoke a key; gateways notice within ten seconds."""
+    count = with_connection(lambda connection: store.revoke_keys(connection, prefix))
+    if not count:
+        raise typer.BadParameter(f"no valid key begins with {prefix!r}; see `fleetpulse key list`")
+    typer.echo(f"revoked {count}")
+
+
+@reader.command("grant")
+def grant(
+    role: Annotated[str, typer.Argument(help="Name of the database role; created if missing.")],
+    municipalities: Annotated[list[str], typer.Argument(help="Which municipalities it reads.")],
+    password: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FLEETPULSE_READER_PASSWORD",
+            help="Its password. Better given by the environment than on the command line.",
+        ),
+    ] = None,
+) -> None:
+    """Let a role read the dashboards' views of some municipalities, and nothing else."""
+    try:
+        with_pool(lambda pool: grant_reader(pool, role, municipalities, password))
+    except ReaderRefusedError as refused:
+        raise typer.BadParameter(str(refused)) from None
+    typer.echo(f"{role} reads {', '.join(municipalities)}")
+
+
+@reader.command("revoke")
+def revoke_reading(
+    role: Annotated[str, typer.Argument(help="Name of the database role.")],
+    municipalities: Annotated[
+        list[str] | None, typer.Argument(help="Which municipalities; all without any.")
+    ] = None,
+) -> None:
+    """Take municipalities from a role; takes effect with its next query."""
+    try:
+        with_pool(lambda pool: revoke_reader(pool, role, municipalities or None))
+    except ReaderRefusedError as refused:
+        raise typer.BadParameter(str(refused)) from None
+    typer.echo(f"{role} no longer reads {', '.join(municipalities or ['anything'])}")

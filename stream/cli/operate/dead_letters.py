@@ -1,0 +1,193 @@
+"""Dead letters on the command line: what could not be used, and what is to become of it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from rich.console import Console
+
+from infra.database.stream import dead_letters as store
+from infra.database.stream.dead_letters import Filter, LetterNotFoundError, StoredLetter
+from infra.settings import Settings
+from schemas.events.dead_letters import DeadLetterReason
+from stream.cli.database import with_connection
+from stream.cli.instants import instant
+from stream.cli.operate.dead_letter_view import show_letter, show_letters, show_summary
+
+dead_letters = typer.Typer(
+    no_args_is_help=True,
+    help="What came in and could not be used: look at it, replay it, discard it. "
+    "docs/dead-letters.md says of each reason what to do.",
+)
+
+_Reason = Annotated[DeadLetterReason | None, typer.Option(help="Only letters with this reason.")]
+_Vendor = Annotated[str | None, typer.Option(help="Only letters of this vendor.")]
+_Vehicle = Annotated[
+    str | None,
+    typer.Option(help="Only letters of this vehicle or tracker, such as syddjurs/car-1."),
+]
+_Municipality = Annotated[str | None, typer.Option(help="Only letters of this municipality.")]
+_Since = Annotated[
+    str | None, typer.Option(help="Only letters written since, such as 2026-03-01T00:00:00+01:00.")
+]
+_Id = Annotated[
+    str | None, typer.Argument(metavar="ID", help="Id of one letter, or how it begins.")
+]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@dead_letters.command("list")
+def list_letters(  # noqa: PLR0913, PLR0917 - the filters
+    reason: _Reason = None,
+    vendor: _Vendor = None,
+    vehicle: _Vehicle = None,
+    municipality: _Municipality = None,
+    since: _Since = None,
+    limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 50,
+    summary: Annotated[  # noqa: FBT002 - typer makes a flag of it
+        bool, typer.Option("--summary", help="Count letters by reason and vendor instead.")
+    ] = False,
+    everything: Annotated[  # noqa: FBT002 - the same
+        bool, typer.Option("--all", help="Also letters that were replayed or discarded.")
+    ] = False,
+) -> None:
+    """List dead letters that wait for a decision, the newest first."""
+    wanted = _filter(reason, vendor, vehicle, municipality, since)
+    console = Console(highlight=False)
+    if summary:
+        show_summary(with_connection(lambda one: store.summarise(one, wanted)), console)
+        return
+    letters = with_connection(
+        lambda one: store.list_letters(one, wanted, everything=everything, limit=limit)
+    )
+    show_letters(letters, console)
+
+
+@dead_letters.command("show")
+def show(
+    letter: Annotated[str, typer.Argument(metavar="ID", help="Its id, or how it begins.")],
+) -> None:
+    """Show a whole letter, with the message as it came."""
+    show_letter(with_connection(lambda one: _find(one, letter)), Console(highlight=False))
+
+
+@dead_letters.command("replay")
+def replay(  # noqa: PLR0913, PLR0917 - the filters
+    letter: _Id = None,
+    reason: _Reason = None,
+    vendor: _Vendor = None,
+    vehicle: _Vehicle = None,
+    municipality: _Municipality = None,
+    since: _Since = None,
+    yes: _Yes = False,  # noqa: FBT002 - typer makes a flag of it
+) -> None:
+    """Send letters through the stream again. Mend first what made them fail.
+
+    One letter by its id, also one that was replayed or discarded before, or all open ones that
+    the filters name. What fails again becomes a letter again.
+    """
+    from stream.cli.operate.dead_letter_replay import replay_all, replay_one
+
+    wanted = _filter(reason, vendor, vehicle, municipality, since)
+    settings = Settings()
+    if letter is not None:
+        _refuse_both(wanted)
+        found = with_connection(lambda one: _find(one, letter))
+        asyncio.run(replay_one(settings, found.letter_id))
+        typer.echo(f"replayed {found.letter_id}")
+        return
+    count, until = with_connection(lambda one: _count(one, wanted))
+    _ask("replay", count, yes=yes)
+    outcome = asyncio.run(replay_all(settings, wanted, until))
+    typer.echo(f"replayed {outcome.replayed}")
+    for letter_id, error in outcome.refused.items():
+        typer.echo(f"{letter_id} stays open, the broker refuses it: {error}", err=True)
+    if outcome.refused:
+        raise typer.Exit(1)
+
+
+@dead_letters.command("discard")
+def discard(  # noqa: PLR0913, PLR0917 - the filters
+    letter: _Id = None,
+    reason: _Reason = None,
+    vendor: _Vendor = None,
+    vehicle: _Vehicle = None,
+    municipality: _Municipality = None,
+    since: _Since = None,
+    by: Annotated[str, typer.Option(help="Who decides (default: your user name).")] = "",
+    yes: _Yes = False,  # noqa: FBT002 - typer makes a flag of it
+) -> None:
+    """Decide that letters are of no use. They are deleted 30 days later; until then replay them.
+
+    One letter by its id, or all open ones that the filters name, of which at least one is needed.
+    """
+    wanted = _filter(reason, vendor, vehicle, municipality, since)
+    who = by or getpass.getuser()
+    if letter is not None:
+        _refuse_both(wanted)
+        found = with_connection(lambda one: _discard_one(one, letter, who))
+        typer.echo(f"discarded {found.letter_id} by {who}")
+        return
+    if wanted == Filter():
+        raise typer.BadParameter("give the id of a letter, or a filter such as --reason not-json")
+    count, until = with_connection(lambda one: _count(one, wanted))
+    _ask("discard", count, yes=yes)
+    done = with_connection(lambda one: store.discard_open(one, wanted, until, who))
+    typer.echo(f"discarded {done} by {who}")
+
+
+def _filter(
+    reason: DeadLetterReason | None,
+    vendor: str | None,
+    vehicle: str | None,
+    municipality: str | None,
+    since: str | None,
+) -> Filter:
+    return Filter(
+        reason,
+        vendor,
+        vehicle,
+        municipality,
+        None if since is None else instant("--since", since),
+    )
+
+
+def _refuse_both(wanted: Filter) -> None:
+    if wanted != Filter():
+        raise typer.BadParameter("give the id of a letter or filters, not both")
+
+
+def _ask(what: str, count: int, *, yes: bool) -> None:
+    if count and not yes:
+        typer.confirm(f"{what} {count} {'letter' if count == 1 else 'letters'}?", abort=True)
+
+
+async def _count(connection: AsyncConnection[TupleRow], wanted: Filter) -> tuple[int, datetime]:
+    """Return how many letters are open now; what comes later was not asked about."""
+    until = await store.now(connection)
+    return await store.count_open(connection, wanted), until
+
+
+async def _find(connection: AsyncConnection[TupleRow], id_prefix: str) -> StoredLetter:
+    try:
+        return await store.find_letter(connection, id_prefix)
+    except LetterNotFoundError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+async def _discard_one(
+    connection: AsyncConnection[TupleRow], id_prefix: str, who: str
+) -> StoredLetter:
+    letter = await _find(connection, id_prefix)
+    if not await store.discard_letter(connection, letter.letter_id, who):
+        done = (
+            "replayed" if letter.replayed_at is not None else f"discarded by {letter.discarded_by}"
+        )
+        raise typer.BadParameter(f"letter {letter.letter_id} was {done} already")
+    return letter

@@ -1,1 +1,0 @@
-"""The commands of `fleetpulse`, a module for each kind."""

@@ -1,0 +1,1 @@
+"""Who may push what, and how much."""

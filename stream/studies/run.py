@@ -1,0 +1,216 @@
+"""From rows or a file to a stored study: read at one instant, solved outside the database, kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from infra.database.connection.pool import Pool
+from infra.database.fleet.master_data import load_municipalities
+from infra.database.plans.plan_queue import database_now
+from infra.database.plans.recorded_demand import (
+    UnknownMunicipalityError,
+    read_inputs,
+    read_journeys,
+)
+from infra.database.plans.studies import store_study
+from infra.database.stream.progress import event_id
+from infra.settings import Settings
+from infra.travel import travel_of
+from optimizer.assignment.inputs import assignment_inputs
+from optimizer.assignment.solve import assign
+from optimizer.carpool.inputs import carpool_inputs
+from optimizer.carpool.solve import plan_carpool
+from optimizer.composition.catalogue import CATALOGUE
+from optimizer.composition.inputs import composition_inputs
+from optimizer.composition.solve import compose
+from optimizer.costs import ROAD_FACTOR
+from optimizer.forecast.inputs import forecast_inputs
+from optimizer.forecast.solve import forecast
+from optimizer.routes.solve import plan_routes
+from optimizer.search import Search, Tell
+from optimizer.sites.candidates import SitesWishes
+from optimizer.sites.inputs import sites_inputs
+from optimizer.sites.solve import plan_sites
+from optimizer.travel import Geodesic
+from schemas.fleet.calendar import Calendar
+from schemas.plans.carpool import CarpoolRules
+from schemas.plans.composition import CompositionProgress, CompositionRules, VehicleKind
+from schemas.plans.demand import PlacementInputs
+from schemas.plans.forecast import ForecastProgress
+from schemas.plans.journeys import JourneyRows
+from schemas.plans.routes import RouteInputs, RouteProgress, RouteSearch
+from schemas.plans.study import StudiedPlan, Study, kind_of, seed_of
+from schemas.plans.travel import Travel
+from stream.calendars import holidays_around
+
+_DAYS_A_WEEK: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """A plan and what it rests on, not stored yet."""
+
+    plan: StudiedPlan
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Where ways come from, and that in words."""
+
+    travel: Travel
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a carpool study is asked with."""
+
+    agreements: Sequence[tuple[str, str]] = ()
+    rules: CarpoolRules = field(default_factory=CarpoolRules)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetWishes:
+    """What a composition study is asked with."""
+
+    rules: CompositionRules = field(default_factory=CompositionRules)
+    catalogue: Sequence[VehicleKind] = CATALOGUE
+    vans_as_cars: bool = False
+
+
+def ways_of(settings: Settings) -> Ways:
+    """Return the ways that `FLEETPULSE_TRAVEL_…` names."""
+    service = settings.travel.service
+    told = f"Ways as {service} has them."
+    if service == "geodesic":
+        told = f"Ways as the crow flies, times {ROAD_FACTOR:g}."
+    return Ways(travel_of(settings.travel, Geodesic()), told)
+
+
+async def read_outings(pool: Pool, municipality_id: str, weeks: int) -> PlacementInputs:
+    """Read what an assignment is made from. Raises as `read_inputs` does."""
+    async with pool.connection() as connection:
+        return await read_inputs(connection, municipality_id, weeks * _DAYS_A_WEEK)
+
+
+async def read_calendar(pool: Pool, municipality_id: str) -> Calendar:
+    """Read a municipality's calendar. Raises `UnknownMunicipalityError`."""
+    async with pool.connection() as connection:
+        found = await load_municipalities(connection)
+    if municipality_id not in found:
+        raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
+    return found[municipality_id].calendar
+
+
+async def read_rides(pool: Pool, municipality_id: str, weeks: int) -> JourneyRows:
+    """Read what carpooling and sites are made from. Raises as `read_journeys` does."""
+    async with pool.connection() as connection:
+        return await read_journeys(connection, municipality_id, weeks * _DAYS_A_WEEK)
+
+
+def solve_assignment(
+    rows: PlacementInputs, search: Search, tell: Tell | None = None, *, paid_for: bool = False
+) -> Solved:
+    """Assign outings to vehicles. Raises as `assignment_inputs` does."""
+    posed = assignment_inputs(rows, paid_for=paid_for)
+    return Solved(assign(posed.inputs, search, tell), posed.basis)
+
+
+def solve_carpool(
+    rows: JourneyRows, wishes: Wishes, search: Search, ways: Ways, tell: Tell | None = None
+) -> Solved:
+    """Find who could share. Raises as `carpool_inputs` and `plan_carpool` do."""
+    posed = carpool_inputs(rows, wishes.agreements, wishes.rules)
+    plan = plan_carpool(posed.inputs, search, ways.travel, tell)
+    return Solved(plan, f"{posed.basis} {ways.told}")
+
+
+def solve_composition(
+    rows: PlacementInputs, wishes: FleetWishes, search: Search, tell: Tell | None = None
+) -> Solved:
+    """Find the fleets between cost and CO2e. Raises as `composition_inputs` does."""
+    posed = composition_inputs(
+        rows, wishes.rules, wishes.catalogue, vans_as_cars=wishes.vans_as_cars
+    )
+
+    def told(now: CompositionProgress) -> None:
+        if tell is not None:
+            tell(
+                min(1.0, now.spent_s / now.limit_s),
+                f"CO2e at {now.co2e_price_dkk_per_kg:,.2f} DKK/kg, cheapest so far "
+                f"{now.cheapest_dkk:,.0f} DKK",
+            )
+
+    return Solved(compose(posed.inputs, search, told), posed.basis)
+
+
+def solve_forecast(
+    rows: PlacementInputs,
+    calendar: Calendar,
+    horizon_days: int,
+    search: Search,
+    tell: Tell | None = None,
+) -> Solved:
+    """Forecast departures. Raises as `forecast_inputs` does."""
+    posed = forecast_inputs(rows, holidays_around(calendar, rows), horizon_days)
+
+    def told(now: ForecastProgress) -> None:
+        if tell is not None:
+            tell(now.done / now.series, f"{now.done} of {now.series} depots and classes")
+
+    return Solved(forecast(posed.inputs, search, told), posed.basis)
+
+
+def solve_sites(
+    rows: JourneyRows, wishes: SitesWishes, search: Search, tell: Tell | None = None
+) -> Solved:
+    """Find where vehicles should stand. Raises as `sites_inputs` does."""
+    posed = sites_inputs(rows, wishes)
+    return Solved(plan_sites(posed.inputs, search, tell), posed.basis)
+
+
+def solve_routes(
+    inputs: RouteInputs, search: RouteSearch, ways: Ways, tell: Tell | None = None
+) -> Solved:
+    """Plan the routes of a file. Raises as `plan_routes` does."""
+
+    def told(now: RouteProgress) -> None:
+        if tell is not None:
+            tell(
+                now.share,
+                f"{now.iterations:,} tries, best {now.best_dkk:,.0f} DKK, {now.unserved} unserved",
+            )
+
+    plan = plan_routes(inputs, search, ways.travel, progress=told)
+    return Solved(
+        plan,
+        f"{len(inputs.visits)} visits, {len(inputs.vehicles)} vehicles and {len(inputs.depots)} "
+        f"depots, as a file has them. {ways.told}",
+    )
+
+
+async def keep(pool: Pool, solved: Solved, requested_by: str) -> Study:
+    """Store a plan as a study of this instant. Raises `UnknownMunicipalityError`."""
+    plan = solved.plan
+    async with pool.connection() as connection:
+        created_at = await database_now(connection)
+        study = Study(
+            study_id=event_id(
+                "study",
+                plan.municipality_id,
+                kind_of(plan),
+                plan.inputs_hash,
+                seed_of(plan),
+                created_at.isoformat(),
+            ),
+            municipality_id=plan.municipality_id,
+            created_at=created_at,
+            requested_by=requested_by,
+            basis=solved.basis,
+            plan=plan,
+        )
+        await store_study(connection, study)
+    return study

@@ -1,0 +1,361 @@
+"""The fast lane: whole messages of plain fixes, decoded and judged column by column.
+
+Nearly every message is a batch in which nothing is out of the ordinary, and pydantic, an object an
+item and a row an object cost more on it than the fold does. Here msgspec decodes such messages into
+light `Report`s, and numpy holds what is asked of each value against whole columns.
+
+The lane decides nothing by itself: what it takes is a subset of what `schemas.events.fix.FixBatch`
+takes, with the same values, and a message with anything else in it, right or wrong, is left to
+`stream.worker.decode.records` (`tests/property/test_columnar_decoder.py` holds both against each
+other). See ADR 0008.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.timeline.validation import Arrival, Receipt
+from processors.trackers import Tracker
+from schemas.events.fix import MAX_FIXES_PER_BATCH, Fix
+from schemas.events.history import HistoryRange
+from schemas.ids import MUNICIPALITY_PATTERN, SCOPED_PATTERN, municipality_of
+from stream.worker.decode.records import Item, Record
+
+_MUNICIPALITY: Final = re.compile(MUNICIPALITY_PATTERN.strip("^$"), re.ASCII)
+_SCOPED: Final = re.compile(SCOPED_PATTERN.strip("^$"), re.ASCII)
+_VENDOR_LENGTH: Final = 60
+_DIGITS: Final = bytes(ord("0") if chr(code).isdigit() else code for code in range(128)) + bytes(
+    range(128, 256)
+)
+_SHAPES: Final = frozenset(
+    b"0000-00-00T00:00:00" + fraction + b"Z"
+    for fraction in (b"", *(b"." + b"0" * digits for digits in range(1, 7)))
+)
+"""Of instants in UTC, with every digit a 0. pydantic takes other ways of writing, too."""
+_BOUNDS: Final = {
+    "lat": (-90.0, 90.0),
+    "lon": (-180.0, 180.0),
+    "speed_mps": (0.0, 150.0),
+    "heading_deg": (0.0, 360.0),
+    "odometer_m": (0.0, np.finfo(np.float64).max),
+    "fuel_fraction": (0.0, 1.0),
+    "soc_fraction": (0.0, 1.0),
+    "accuracy_m": (0.0, np.finfo(np.float64).max),
+}
+"""As in `schemas.events.fix`."""
+
+_NO_HISTORY: Final = HistoryRange(
+    datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+)
+
+Mask = NDArray[np.bool_]
+
+
+class Report(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A plain fix, with what a `Fix` has; `recorded_at` is text until `decode` has read it."""
+
+    vehicle_id: str
+    recorded_at: Any
+    lat: float
+    lon: float
+    speed_mps: float | None = None
+    heading_deg: float | None = None
+    ignition: bool | None = None
+    odometer_m: float | None = None
+    fuel_fraction: float | None = None
+    soc_fraction: float | None = None
+    accuracy_m: float | None = None
+
+    def as_fix(self) -> Fix:
+        """Return the same as what is not plain is kept in; its values have been judged."""
+        return Fix.model_construct(**msgspec.structs.asdict(self))
+
+
+class _Envelope(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A `FixBatch` of reports."""
+
+    municipality_id: str
+    vendor: str
+    received_at: str
+    fixes: list[Report]
+    history_since: str | None = None
+    history_until: str | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Envelope)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the reports of one message have in common."""
+
+    record: Record
+    municipality_id: str
+    vendor: str
+    received_at: datetime
+    history: HistoryRange | None
+    receipt: Receipt = field(init=False)
+    """When it was received and from whom: one object for all of its fixes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "receipt", Receipt(self.received_at, self.vendor))
+
+
+@dataclass(slots=True, eq=False)
+class Columns:
+    """Plain fixes of some messages, in the order in which they came.
+
+    Arrays have one element a fix. Of floats NaN stands for what was not reported, of `ignition`
+    -1. `vehicle` and `message` are indices into `vehicle_ids` and `messages`; `number` is the
+    position of a fix within its message.
+    """
+
+    messages: list[Message]
+    vehicle_ids: list[str]
+    reports: NDArray[np.object_]
+    message: NDArray[np.int64]
+    number: NDArray[np.int64]
+    vehicle: NDArray[np.int64]
+    recorded_us: NDArray[np.int64]
+    received_us: NDArray[np.int64]
+    ignition: NDArray[np.int8]
+    floats: dict[str, NDArray[np.float64]]
+    sender: NDArray[np.int64] | None = None
+    """As `vehicle`, of the tracker that sent a fix, where any is in a vehicle of another id."""
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    def only(self, which: Mask | NDArray[np.int64]) -> Columns:
+        """Return some of the fixes: those of a mask, or of indices in their order."""
+        return Columns(
+            self.messages,
+            self.vehicle_ids,
+            self.reports[which],
+            self.message[which],
+            self.number[which],
+            self.vehicle[which],
+            self.recorded_us[which],
+            self.received_us[which],
+            self.ignition[which],
+            {name: values[which] for name, values in self.floats.items()},
+            None if self.sender is None else self.sender[which],
+        )
+
+    def carried(self, trackers: Mapping[str, Tracker]) -> tuple[Columns, Mask | None]:
+        """Return the fixes by the vehicles that their trackers were in, and which are of none.
+
+        What is of none keeps its sender as its vehicle. Without a tracker of these among the
+        senders nothing changes, and the mask is None.
+        """
+        known = np.array([one in trackers for one in self.vehicle_ids])
+        if not known.any():
+            return self, None
+        vehicle_ids = {one: code for code, one in enumerate(self.vehicle_ids)}
+        vehicle, of_none = self.vehicle.copy(), np.zeros(len(self), bool)
+        rows = np.flatnonzero(known[self.vehicle])
+        rows = rows[np.argsort(self.vehicle[rows], kind="stable")]
+        for where in np.split(rows, np.flatnonzero(np.diff(self.vehicle[rows])) + 1):
+            if not len(where):  # all fixes of the trackers have been taken out
+                continue
+            tracker = trackers[self.vehicle_ids[self.vehicle[where[0]]]]
+            codes = np.array(
+                [
+                    -1 if one is None else vehicle_ids.setdefault(one, len(vehicle_ids))
+                    for one in tracker.vehicles
+                ]
+            )[tracker.places_at(self.recorded_us[where])]
+            vehicle[where] = np.where(codes < 0, vehicle[where], codes)
+            of_none[where] = codes < 0
+        carried = replace(self, vehicle_ids=list(vehicle_ids), vehicle=vehicle, sender=self.vehicle)
+        return carried, of_none
+
+    def receipts(self, which: slice) -> list[Receipt]:
+        """Return when some of the fixes were received, and from whom."""
+        return [self.messages[index].receipt for index in self.message[which].tolist()]
+
+    def senders(self) -> Iterator[tuple[str, Message]]:
+        """Yield each id that is sent with each message that sends it. Call it before `carried`."""
+        pairs = np.unique(self.message * len(self.vehicle_ids) + self.vehicle)
+        for message, vehicle in zip(*np.divmod(pairs, len(self.vehicle_ids)), strict=True):
+            yield self.vehicle_ids[vehicle], self.messages[message]
+
+    def of_other_vendors(self, vendors: Mapping[str, Sequence[str]]) -> Mask | None:
+        """Return which fixes come from a vendor that may not report their id; None: no one.
+
+        `vendors` are those that may, by the id that is sent. Call it before `carried`.
+        """
+        names = dict.fromkeys(message.vendor for message in self.messages)
+        codes = {vendor: code for code, vendor in enumerate(names)}
+        allowed = np.zeros((len(self.vehicle_ids), len(codes)), bool)
+        for row, vehicle_id in enumerate(self.vehicle_ids):
+            for vendor in vendors.get(vehicle_id, ()):
+                if vendor in codes:
+                    allowed[row, codes[vendor]] = True
+        if allowed.all():
+            return None
+        of_message = np.array([codes[message.vendor] for message in self.messages])
+        mask: Mask = ~allowed[self.vehicle, of_message[self.message]]
+        return mask if mask.any() else None
+
+    def history_us(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return of each message from when and until when it declares history, in microseconds.
+
+        Of one that declares none the end is before the start.
+        """
+        bounds = [one.history or _NO_HISTORY for one in self.messages]
+        since = _microseconds([since.isoformat() for since, _ in bounds])
+        return since, _microseconds([until.isoformat() for _, until in bounds])
+
+    def item(self, index: int) -> Item:
+        """Return one of the fixes as what the slower way of a single fix takes."""
+        report: Report = self.reports[index]
+        message = self.messages[self.message[index]]
+        arrival = Arrival(report.as_fix(), *message.receipt)
+        return Item(
+            arrival, message.vendor, message.record, int(self.number[index]), message.history
+        )
+
+
+def decode(records: Sequence[Record]) -> tuple[Columns | None, list[Record]]:
+    """Return the fixes of all messages that are plain, and the records that are not."""
+    messages: list[Message] = []
+    reports: list[Report] = []
+    instants: list[list[str]] = []
+    counts: list[int] = []
+    others: list[Record] = []
+    for record in records:
+        plain = _plain(record)
+        if plain is None:
+            others.append(record)
+            continue
+        message, fixes, written = plain
+        messages.append(message)
+        reports += fixes
+        instants.append(written)
+        counts.append(len(fixes))
+    if not messages:
+        return None, others
+    columns = _columns(messages, reports, instants, np.array(counts))
+    strange = np.unique(columns.message[_strange(columns)])
+    if len(strange):
+        others += [messages[index].record for index in strange]
+        columns = columns.only(~np.isin(columns.message, strange))
+        if not len(columns):
+            return None, others
+    return columns, others
+
+
+def _plain(record: Record) -> tuple[Message, list[Report], list[str]] | None:
+    """Return what a message says, if its form is plain, and its instants as they are written.
+
+    Values are judged later, of all messages at once.
+    """
+    if record.value is None:
+        return None
+    try:
+        batch = _decoder.decode(record.value)
+        fixes = batch.fixes
+        written = [fix.recorded_at for fix in fixes]
+        declared = [one for one in (batch.history_since, batch.history_until) if one is not None]
+        if not (_are_plain(written) and _are_plain([batch.received_at, *declared])):
+            return None
+        received_at = datetime.fromisoformat(batch.received_at)
+        history = HistoryRange(*map(datetime.fromisoformat, declared)) if declared else None
+        for fix, recorded_at in zip(fixes, map(datetime.fromisoformat, written), strict=True):
+            fix.recorded_at = recorded_at
+    except (ValueError, TypeError, RecursionError):  # no JSON, not of these types, no such day
+        return None
+    if not (
+        0 < len(fixes) <= MAX_FIXES_PER_BATCH
+        and _MUNICIPALITY.fullmatch(batch.municipality_id)
+        and 0 < len(batch.vendor) <= _VENDOR_LENGTH
+        and (history is None or history.since <= history.until)
+    ):
+        return None
+    message = Message(record, batch.municipality_id, batch.vendor, received_at, history)
+    return message, fixes, written
+
+
+def _are_plain(instants: list[str]) -> bool:
+    """Return whether all instants are of our shapes, in which nothing is left to interpretation."""
+    in_utc = "\n".join(instants).replace("+00:00", "Z")
+    return _SHAPES.issuperset(in_utc.encode().translate(_DIGITS).split(b"\n"))
+
+
+def _columns(
+    messages: list[Message],
+    reports: list[Report],
+    instants: list[list[str]],
+    counts: NDArray[np.int64],
+) -> Columns:
+    message = np.repeat(np.arange(len(counts)), counts)
+    starts = np.cumsum(counts) - counts
+    ids = [report.vehicle_id for report in reports]
+    codes = {vehicle_id: code for code, vehicle_id in enumerate(dict.fromkeys(ids))}
+    received = _microseconds([one.received_at.isoformat() for one in messages])
+    objects = np.empty(len(reports), object)
+    objects[:] = reports
+    known = {None: -1, False: 0, True: 1}
+    return Columns(
+        messages=messages,
+        vehicle_ids=list(codes),
+        reports=objects,
+        message=message,
+        number=np.arange(len(reports)) - starts[message],
+        vehicle=np.fromiter(map(codes.__getitem__, ids), np.int64, len(ids)),
+        recorded_us=_microseconds([one for written in instants for one in written]),
+        received_us=received[message],
+        ignition=np.array([known[report.ignition] for report in reports], np.int8),
+        floats={
+            "lat": _floats([report.lat for report in reports]),
+            "lon": _floats([report.lon for report in reports]),
+            "speed_mps": _floats([report.speed_mps for report in reports]),
+            "heading_deg": _floats([report.heading_deg for report in reports]),
+            "odometer_m": _floats([report.odometer_m for report in reports]),
+            "fuel_fraction": _floats([report.fuel_fraction for report in reports]),
+            "soc_fraction": _floats([report.soc_fraction for report in reports]),
+            "accuracy_m": _floats([report.accuracy_m for report in reports]),
+        },
+    )
+
+
+def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """Return values as an array, None as NaN, which no JSON says; quick where all or none are."""
+    unknown = values.count(None)
+    if unknown == len(values):
+        return np.full(len(values), np.nan)
+    if unknown:
+        return np.array(values, np.float64)
+    return np.fromiter(values, np.float64, len(values))
+
+
+def _microseconds(instants: list[str]) -> NDArray[np.int64]:
+    """Return instants of one of our shapes as microseconds since 1970."""
+    bare = "\n".join(instants).replace("+00:00", "").replace("Z", "").split("\n")
+    return np.array(bare, "M8[us]").view(np.int64)
+
+
+def _strange(columns: Columns) -> Mask:
+    """Return which fixes are not plain: a value out of its bounds, or another's vehicle."""
+    strange = np.zeros(len(columns), bool)
+    for name, (least, most) in _BOUNDS.items():
+        values = columns.floats[name]
+        strange |= (values < least) | (values > most)
+    whose = [one.municipality_id for one in columns.messages]
+    owners = {owner: code for code, owner in enumerate(dict.fromkeys(whose))}
+    owned = [
+        owners.get(municipality_of(vehicle_id), -1) if _SCOPED.fullmatch(vehicle_id) else -1
+        for vehicle_id in columns.vehicle_ids
+    ]
+    of_message = np.array([owners[owner] for owner in whose])
+    strange |= np.array(owned)[columns.vehicle] != of_message[columns.message]
+    return strange

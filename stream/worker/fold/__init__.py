@@ -1,0 +1,1 @@
+"""One vehicle's part of a batch, folded into rows."""

@@ -1,0 +1,1 @@
+"""What no fix brings about: calendars, inactive vehicles, alerts."""

@@ -1,0 +1,1 @@
+"""Getting out of standstills: of the broker, of sessions, of readers."""

@@ -1,0 +1,1 @@
+"""One transaction a batch, whatever happens."""
