@@ -16,7 +16,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from infra.database.connection.locks import Lock, lock
+from infra.database.connection.locks import acquire_exclusive_lock, acquire_shared_lock
 from infra.database.connection.pool import Connection
 from infra.database.timeline.tables import (
     CHECKPOINT,
@@ -78,12 +78,12 @@ async def come_as_newcomer(connection: Connection) -> None:
     For a batch with a vehicle that may have no state yet, or with a fix that is of no vehicle. Call
     it before the states are locked.
     """
-    await lock(connection, Lock.NEWCOMERS, shared=True)
+    await acquire_shared_lock(connection)
 
 
 async def lock_out_newcomers(connection: Connection) -> None:
     """Let one change of assignments go on at a time, and no newcomer beside it."""
-    await lock(connection, Lock.NEWCOMERS)
+    await acquire_exclusive_lock(connection)
 
 
 async def has_vehicle(connection: Connection, vehicle_id: str) -> bool:
