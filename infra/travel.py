@@ -34,7 +34,10 @@ COSTING: Final[Mapping[VehicleType, str]] = MappingProxyType(
 """Valhalla's name of how a type travels."""
 
 PROFILE: Final[Mapping[VehicleType, str]] = MappingProxyType(
-    {one: "driving" if costing == "auto" else "cycling" for one, costing in COSTING.items()}
+    {
+        vehicle_type: "driving" if costing == "auto" else "cycling"
+        for vehicle_type, costing in COSTING.items()
+    }
 )
 """OSRM's. A server has one profile's data and ignores the name: give one a server that matches."""
 
@@ -114,12 +117,12 @@ class Valhalla(_Service):
         vehicle_type: VehicleType,
     ) -> _Block:
         asked = {
-            "sources": [{"lat": one.lat, "lon": one.lon} for one in sources],
-            "targets": [{"lat": one.lat, "lon": one.lon} for one in targets],
+            "sources": [{"lat": source.lat, "lon": source.lon} for source in sources],
+            "targets": [{"lat": target.lat, "lon": target.lon} for target in targets],
             "costing": COSTING[vehicle_type],
             "units": "kilometers",
         }
-        told = _told(
+        valhalla_rows = _told(
             client, _Valhalla, lambda: client.post("sources_to_targets", json=asked)
         ).sources_to_targets
         return [
@@ -129,7 +132,7 @@ class Valhalla(_Service):
                 else (cell.distance * 1000, cell.time)
                 for cell in row
             ]
-            for row in told
+            for row in valhalla_rows
         ]
 
 
@@ -143,21 +146,21 @@ class Osrm(_Service):
         targets: Sequence[Place],
         vehicle_type: VehicleType,
     ) -> _Block:
-        coordinates = ";".join(f"{one.lon:.6f},{one.lat:.6f}" for one in (*sources, *targets))
+        coordinates = ";".join(f"{place.lon:.6f},{place.lat:.6f}" for place in (*sources, *targets))
         query = {
             "sources": ";".join(map(str, range(len(sources)))),
             "destinations": ";".join(map(str, range(len(sources), len(sources) + len(targets)))),
             "annotations": "duration,distance",
         }
-        told = _told(
+        osrm = _told(
             client,
             _Osrm,
             lambda: client.get(f"table/v1/{PROFILE[vehicle_type]}/{coordinates}", params=query),
         )
-        shape = [len(row) for row in told.distances], [len(row) for row in told.durations]
-        if told.code != "Ok" or shape[0] != shape[1]:
+        shape = [len(row) for row in osrm.distances], [len(row) for row in osrm.durations]
+        if osrm.code != "Ok" or shape[0] != shape[1]:
             raise TravelError(
-                f"OSRM at {client.base_url} answered {told.code!r} with rows of {shape}; 'Ok' "
+                f"OSRM at {client.base_url} answered {osrm.code!r} with rows of {shape}; 'Ok' "
                 "and equal rows are wanted"
             )
         return [
@@ -165,7 +168,7 @@ class Osrm(_Service):
                 (math.inf, math.inf) if metres is None or seconds is None else (metres, seconds)
                 for metres, seconds in zip(distances, durations, strict=True)
             ]
-            for distances, durations in zip(told.distances, told.durations, strict=True)
+            for distances, durations in zip(osrm.distances, osrm.durations, strict=True)
         ]
 
 
@@ -218,7 +221,7 @@ def _in_blocks(
                     f"asked for {len(sources)} times {len(targets)} ways and got rows of "
                     f"{[len(row) for row in block]}; the service is not what it is set up as"
                 )
-            for row, told in enumerate(block, start=first):
-                distance_m[row] += [metres for metres, _ in told]
-                duration_s[row] += [seconds for _, seconds in told]
+            for row, values in enumerate(block, start=first):
+                distance_m[row] += [metres for metres, _ in values]
+                duration_s[row] += [seconds for _, seconds in values]
     return TravelMatrix(distance_m, duration_s)

@@ -78,13 +78,17 @@ def outings(inputs: PlacementInputs) -> tuple[Outing, ...]:
     by_vehicle: defaultdict[str, list[ObservedRoundTrip]] = defaultdict(list)
     for round_trip in inputs.round_trips:
         by_vehicle[round_trip.vehicle_id].append(round_trip)
-    found = [
+    all_outings = [
         _outing(classes[vehicle_id], chain)
         for vehicle_id, round_trips in by_vehicle.items()
         for chain in _chains(round_trips, longest)
     ]
     # Of those that leave at the same instant the dearest gets the vehicle.
-    return tuple(sorted(found, key=lambda one: (one.started_at, -one.distance_m, one.ended_at)))
+    return tuple(
+        sorted(
+            all_outings, key=lambda outing: (outing.started_at, -outing.distance_m, outing.ended_at)
+        )
+    )
 
 
 def _outing(vehicle_class: VehicleType, chain: Sequence[ObservedRoundTrip]) -> Outing:
@@ -93,7 +97,7 @@ def _outing(vehicle_class: VehicleType, chain: Sequence[ObservedRoundTrip]) -> O
         vehicle_class,
         chain[0].started_at,
         chain[-1].ended_at,
-        sum(one.distance_m for one in chain),
+        sum(observed_round_trip.distance_m for observed_round_trip in chain),
         len(chain),
         chain[0].vehicle_id,
     )
@@ -171,11 +175,11 @@ def _level(of_one: Sequence[Outing], zone: ZoneInfo) -> Level:
 
 
 def levels_by_depot(
-    found: Iterable[Outing], zone: ZoneInfo
+    all_outings: Iterable[Outing], zone: ZoneInfo
 ) -> dict[tuple[str, VehicleType], tuple[Level, ...]]:
     """Return the levels of each depot and class that has demand."""
     grouped: defaultdict[tuple[str, VehicleType], list[Outing]] = defaultdict(list)
-    for outing in found:
+    for outing in all_outings:
         grouped[outing.depot_id, outing.vehicle_class].append(outing)
     return {key: levels(grouped[key], zone) for key in sorted(grouped)}
 
@@ -185,15 +189,15 @@ def profile(inputs: PlacementInputs) -> DemandProfile:
 
     Raises `ValueError` when there are no round trips.
     """
-    found = outings(inputs)
-    if not found:
+    all_outings = outings(inputs)
+    if not all_outings:
         raise ValueError(f"no round trips of {inputs.municipality_id}: nothing to profile")
-    until = max(outing.ended_at for outing in found)
-    since = max(until - PROFILE_DAYS * _DAY, min(outing.started_at for outing in found))
+    until = max(outing.ended_at for outing in all_outings)
+    since = max(until - PROFILE_DAYS * _DAY, min(outing.started_at for outing in all_outings))
     days = max(1.0, (until - since) / _DAY)
     zone = ZoneInfo(inputs.timezone)
     hours: defaultdict[str, float] = defaultdict(float)
-    for outing in found:
+    for outing in all_outings:
         for started_at, ended_at in _hourly(max(outing.started_at, since), outing.ended_at):
             local = started_at.astimezone(zone)
             kind = "weekend" if local.weekday() >= _SATURDAY else "workday"

@@ -62,21 +62,21 @@ def volume_drift(before: DemandProfile, now: DemandProfile) -> Drift:
 
 def drift(before: DemandProfile, now: DemandProfile) -> Drift:
     """Return the larger of the drifts of demand's shape and its volume."""
-    return max(shape_drift(before, now), volume_drift(before, now), key=lambda one: one.value)
+    return max(shape_drift(before, now), volume_drift(before, now), key=lambda drift: drift.value)
 
 
 def fleet_profile(inputs: PlacementInputs) -> FleetProfile:
     """Return which vehicles and places the inputs have."""
     return FleetProfile(
         vehicles={
-            one.vehicle_id: VehicleKind(
-                vehicle_type=one.vehicle_type, energy_source=one.energy_source
+            vehicle.vehicle_id: VehicleKind(
+                vehicle_type=vehicle.vehicle_type, energy_source=vehicle.energy_source
             )
-            for one in inputs.vehicles
+            for vehicle in inputs.vehicles
         },
         depots={
-            one.depot_id: DepotPlaces(capacity=one.capacity, charger_count=one.charger_count)
-            for one in inputs.depots
+            depot.depot_id: DepotPlaces(capacity=depot.capacity, charger_count=depot.charger_count)
+            for depot in inputs.depots
         },
     )
 
@@ -88,7 +88,11 @@ def vehicle_change(before: FleetProfile, now: FleetProfile) -> Drift:
     """
     then, present = before.vehicles, now.vehicles
     came, gone = present.keys() - then.keys(), then.keys() - present.keys()
-    changed = [one for one in present.keys() & then.keys() if present[one] != then[one]]
+    changed = [
+        vehicle_id
+        for vehicle_id in present.keys() & then.keys()
+        if present[vehicle_id] != then[vehicle_id]
+    ]
     either = len(then.keys() | present.keys())
     return Drift(
         (len(came) + len(gone) + len(changed)) / either if either else 0.0,
@@ -110,7 +114,7 @@ def place_change(before: FleetProfile, now: FleetProfile) -> Drift:
         lost += sum(max(0, then - present) for then, present in pairs)
         larger += sum(map(max, pairs))
         change = sum(present - then for then, present in pairs)
-        most = max(most, (change, depot_id), key=lambda one: abs(one[0]))
+        most = max(most, (change, depot_id), key=lambda vehicle_id: abs(vehicle_id[0]))
     return Drift(
         (gained + lost) / larger if larger else 0.0,
         f"of {larger} parking places and chargers {gained} came and {lost} went"
@@ -127,4 +131,6 @@ def fleet_change(before: FleetProfile | None, now: FleetProfile) -> Drift:
     """Return the larger of the changes of vehicles and of places; all, if then is not known."""
     if before is None:
         return Drift(1.0, "the newest plan does not say for which fleet it was made")
-    return max(vehicle_change(before, now), place_change(before, now), key=lambda one: one.value)
+    return max(
+        vehicle_change(before, now), place_change(before, now), key=lambda drift: drift.value
+    )

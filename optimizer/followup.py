@@ -69,8 +69,8 @@ def promise_of(plan: PlacementPlan) -> Promise:
             "vehicles stood; remedy: ask for a new one and accept that"
         )
     saved_dkk = plan.cost_before_dkk - (plan.objective_dkk - plan.relocation_dkk)
-    lending_dkk = sum(one.saves_dkk for one in plan.lendings)
-    unserved = plan.unserved_after + sum(one.round_trips for one in plan.lendings)
+    lending_dkk = sum(lending.saves_dkk for lending in plan.lendings)
+    unserved = plan.unserved_after + sum(lending.round_trips for lending in plan.lendings)
     observed = max(_WEEK, plan.demand_to - plan.demand_from)
     return Promise(
         ore((saved_dkk - lending_dkk) / plan.horizon_weeks),
@@ -105,7 +105,7 @@ def home_in(homes: Sequence[Home], since: datetime, until: datetime) -> str | No
         began_at, ended_at = max(home.since or _ALWAYS, since), min(home.until or _EVER, until)
         if began_at < ended_at:
             spans[home.depot_id] += ended_at - began_at
-    return max(spans, key=lambda one: spans[one], default=None)
+    return max(spans, key=lambda span: spans[span], default=None)
 
 
 def follow_up(
@@ -126,7 +126,9 @@ def follow_up(
     promise = promise_of(plan)
     problem = replace(problem_of(inputs), scale=1.0)  # the week as it was, nothing is scaled
     since, until = week_bounds(week, ZoneInfo(inputs.timezone))
-    at_home = {one: home_in(homes.get(one, ()), since, until) for one in problem.vehicles}
+    at_home = {
+        vehicle: home_in(homes.get(vehicle, ()), since, until) for vehicle in problem.vehicles
+    }
     real = _real(problem, at_home, plan)
     as_it_stood = _known(problem, real | (plan.stood_at or {}))
     nothing_moved_ore = _running_ore(bill(problem, as_it_stood))
@@ -138,7 +140,7 @@ def follow_up(
     wrong_ore = observed.price_ore - expected.price_ore
     not_carried_out_ore = _running_ore(modelled) - planned_ore
     demand_changed_ore = promise.saving_ore - (nothing_moved_ore - planned_ore)
-    left = [one for one in plan.moves if at_home.get(one.vehicle_id) != one.to_depot_id]
+    left = [move for move in plan.moves if at_home.get(move.vehicle_id) != move.to_depot_id]
     outcome = PlanOutcome(
         plan_id=plan.plan_id,
         municipality_id=plan.municipality_id,
@@ -156,7 +158,10 @@ def follow_up(
         explanation="",
     )
     words = _in_words(
-        outcome, [one.vehicle_id for one in left], observed.round_trips, expected.round_trips
+        outcome,
+        [plan_move.vehicle_id for plan_move in left],
+        observed.round_trips,
+        expected.round_trips,
     )
     gone = sorted(plan.placement.keys() - problem.vehicles.keys())
     if gone:
@@ -166,8 +171,8 @@ def follow_up(
     return outcome.model_copy(update={"explanation": words})
 
 
-def _running_ore(one: Bill) -> int:
-    return one.total_ore - one.relocation_ore
+def _running_ore(cost: Bill) -> int:
+    return cost.total_ore - cost.relocation_ore
 
 
 def _real(
@@ -180,7 +185,7 @@ def _real(
             depot_id: problem.departures.get((vehicle_id, depot_id), 0)
             for depot_id in problem.depots
         }
-        most = max(left, key=lambda one: left[one], default=None)
+        most = max(left, key=lambda cost: left[cost], default=None)
         if home is not None:
             real[vehicle_id] = home
         elif most is not None and left[most]:
@@ -241,37 +246,40 @@ def _taken_by_others(inputs: PlacementInputs, real: Mapping[str, str]) -> dict[_
 
 
 def _total(by_place: Mapping[_Place, _Unserved], places: Collection[_Place]) -> _Unserved:
-    of_these = [one for place, one in by_place.items() if place in places]
+    of_these = [unserved for place, unserved in by_place.items() if place in places]
     return _Unserved(
-        sum(one.price_ore for one in of_these), sum(one.round_trips for one in of_these)
+        sum(unserved.price_ore for unserved in of_these),
+        sum(unserved.round_trips for unserved in of_these),
     )
 
 
-def _in_words(one: PlanOutcome, left: Sequence[str], observed: int, expected: int) -> str:
-    sentences = [f"Promised {_dkk(one.promised_ore)}, realised {_dkk(one.realised_ore)}."]
-    if one.demand_changed_ore:
+def _in_words(outcome: PlanOutcome, left: Sequence[str], observed: int, expected: int) -> str:
+    sentences = [f"Promised {_dkk(outcome.promised_ore)}, realised {_dkk(outcome.realised_ore)}."]
+    if outcome.demand_changed_ore:
         sentences.append(
             f"On this week's round trips and fleet the plan, carried out, would have saved "
-            f"{_dkk(one.promised_ore - one.demand_changed_ore)}: {_less(one.demand_changed_ore)}."
+            f"{_dkk(outcome.promised_ore - outcome.demand_changed_ore)}: "
+            f"{_less(outcome.demand_changed_ore)}."
         )
     sentences.append(
-        f"{one.moves_carried_out} of {one.moves} moves were carried out"
+        f"{outcome.moves_carried_out} of {outcome.moves} moves were carried out"
         + (f", not those of {', '.join(left)}" if left else "")
-        + (f": {_less(one.not_carried_out_ore)}." if one.not_carried_out_ore else ".")
+        + (f": {_less(outcome.not_carried_out_ore)}." if outcome.not_carried_out_ore else ".")
     )
-    if one.model_wrong_ore:
+    if outcome.model_wrong_ore:
         sentences.append(
             f"Where vehicles came or went, those of other depots took {observed} round trips, "
-            f"and the model expects {expected}: {_less(one.model_wrong_ore)}."
+            f"and the model expects {expected}: {_less(outcome.model_wrong_ore)}."
         )
     return " ".join(sentences)
 
 
 def _of_lending(promise: Promise, count: int) -> str:
     """Say what of the promise is not comparable with anything, and what that does to the rest."""
-    whose = "its lending" if count == 1 else f"its {count} lendings"
+    subject = "its lending" if count == 1 else f"its {count} lendings"
     return (
-        f"Both are of moves alone. The plan promised {_dkk(promise.lending_ore)} a week by {whose} "
+        "Both are of moves alone. "
+        f"The plan promised {_dkk(promise.lending_ore)} a week by {subject} "
         f"on top, {_dkk(promise.saving_ore + promise.lending_ore)} in all: whether that was "
         "realised cannot be seen, for a lent vehicle leaves from its own depot. What was lent "
         "counts as demand of the depot that lends, and is in what demand changed."

@@ -46,16 +46,16 @@ def of_days(started_at: datetime, ended_at: datetime, zone: ZoneInfo) -> tuple[s
     return f"{first} to {last} ({days} {'day' if days == 1 else 'days'})", days
 
 
-def depot_named(name: str, municipality_id: str, known: Collection[str], wanted: str) -> str:
+def depot_named(name: str, municipality_id: str, depot_ids: Collection[str], wanted: str) -> str:
     """Return the id of a depot that is named by it or by its own part.
 
     `wanted` ends "has no depot x that could …". Raises `UnknownDepotError`.
     """
     depot_id = name if "/" in name else scoped(municipality_id, name)
-    if depot_id not in known:
+    if depot_id not in depot_ids:
         raise UnknownDepotError(
             f"{municipality_id} has no depot {local_part(depot_id)!r} that could {wanted}; it has "
-            f"{', '.join(sorted(map(local_part, known))) or 'none'}"
+            f"{', '.join(sorted(map(local_part, depot_ids))) or 'none'}"
         )
     return depot_id
 
@@ -78,9 +78,9 @@ def names_of(outings: Sequence[Outing], zone: ZoneInfo) -> list[str]:
     """Name each by depot, class and local minute of leaving; what shares these is numbered."""
     seen: Counter[str] = Counter()
     names: list[str] = []
-    for one in outings:
-        at = f"{one.started_at.astimezone(zone):%Y-%m-%d %H:%M}"
-        name = f"{local_part(one.depot_id)} {one.vehicle_class} {at}"
+    for outing in outings:
+        at = f"{outing.started_at.astimezone(zone):%Y-%m-%d %H:%M}"
+        name = f"{local_part(outing.depot_id)} {outing.vehicle_class} {at}"
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
     return names

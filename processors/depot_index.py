@@ -99,7 +99,7 @@ class Places(Sequence[Depot]):
         )
         if not near:
             return None
-        found = [
+        places = [
             place
             for place in near
             # Most that are near are ruled out here, without a call.
@@ -107,11 +107,11 @@ class Places(Sequence[Depot]):
             and place.west <= lon <= place.east
             and place.holds(lat, lon)
         ]
-        if len(found) <= 1:
-            return found[0].depot_id if found else None
+        if len(places) <= 1:
+            return places[0].depot_id if places else None
         return min(
             (place.polygon is None, distance_m(place.centre, point), place.depot_id)
-            for place in found
+            for place in places
         )[2]
 
 

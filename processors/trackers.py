@@ -53,14 +53,14 @@ class Tracker:
         self.tracker_id = tracker_id
         bounds: list[datetime] = []
         vehicles: list[str | None] = [tracker_id]
-        for one in assignments:
-            if bounds and bounds[-1] == one.since:
-                vehicles[-1] = one.vehicle_id
+        for assignment in assignments:
+            if bounds and bounds[-1] == assignment.since:
+                vehicles[-1] = assignment.vehicle_id
             else:
-                bounds.append(one.since)
-                vehicles.append(one.vehicle_id)
-            if one.until is not None:
-                bounds.append(one.until)
+                bounds.append(assignment.since)
+                vehicles.append(assignment.vehicle_id)
+            if assignment.until is not None:
+                bounds.append(assignment.until)
                 vehicles.append(None)
         self.bounds = tuple(bounds)
         self.vehicles = tuple(vehicles)
@@ -97,7 +97,7 @@ def changes(before: Tracker, after: Tracker) -> tuple[Span, ...]:
 
 
 def assigned(
-    tracker_id: str, known: Sequence[Assignment], vehicle_id: str, since: datetime
+    tracker_id: str, assignments: Sequence[Assignment], vehicle_id: str, since: datetime
 ) -> tuple[Assignment, ...]:
     """Return a tracker's assignments once it is in a vehicle from an instant on.
 
@@ -111,9 +111,9 @@ def assigned(
             "tracker goes from one vehicle to another of its own"
         )
     new = Assignment(vehicle_id, since, None)
-    if not known:
+    if not assignments:
         return (new,)
-    *earlier, last = known
+    *earlier, last = assignments
     spoken_of = last.since if last.until is None else last.until
     if since < spoken_of:
         raise TrackerRefusedError(
@@ -126,24 +126,24 @@ def assigned(
             f"tracker {tracker_id} is in {vehicle_id} {_during(last)} already; nothing to do"
         )
     if last.until is not None:
-        return (*known, new)
+        return (*assignments, new)
     return (*earlier, new) if since == last.since else (*earlier, last._replace(until=since), new)
 
 
 def released(
-    tracker_id: str, known: Sequence[Assignment], until: datetime
+    tracker_id: str, assignments: Sequence[Assignment], until: datetime
 ) -> tuple[Assignment, ...]:
     """Return a tracker's assignments once its last one ends at an instant.
 
     One that ends where it began was never made. Raises `TrackerRefusedError` where there is none
     that lasts until then.
     """
-    if not known:
+    if not assignments:
         raise TrackerRefusedError(
             f"tracker {tracker_id} was never assigned: its id means the vehicle of that id; see "
             "`fleetpulse tracker list`"
         )
-    *earlier, last = known
+    *earlier, last = assignments
     if until < last.since or (last.until is not None and until >= last.until):
         limit = "" if last.until is None else f" and before {last.until.isoformat()}"
         raise TrackerRefusedError(
@@ -156,6 +156,6 @@ def released(
     return (*earlier, last._replace(until=until))
 
 
-def _during(one: Assignment) -> str:
-    until = "" if one.until is None else f" until {one.until.isoformat()}"
-    return f"since {one.since.isoformat()}{until}"
+def _during(assignment: Assignment) -> str:
+    until = "" if assignment.until is None else f" until {assignment.until.isoformat()}"
+    return f"since {assignment.since.isoformat()}{until}"

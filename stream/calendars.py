@@ -27,7 +27,7 @@ from stream.process.background import guarded
 
 def holidays_around(calendar: Calendar, rows: PlacementInputs) -> tuple[date, ...]:
     """Return public holidays and days off of the years of round trips, and of the year after."""
-    years = {one.ended_at.year for one in rows.round_trips}
+    years = {round_trip.ended_at.year for round_trip in rows.round_trips}
     if not years:
         return ()
     return tuple(sorted(days_off(calendar, range(min(years), max(years) + 2))))
@@ -56,11 +56,14 @@ class CalendarKeeper:
             spans = await store.read_spans(connection)
             digests = await store.read_digests(connection)
             written = 0
-            for whose in spans.keys() & municipalities.keys():
-                with guarded("calendars", municipality_id=whose):
+            for municipality_id in spans.keys() & municipalities.keys():
+                with guarded("calendars", municipality_id=municipality_id):
                     async with connection.transaction():
                         written += await self._keep(
-                            connection, municipalities[whose], spans[whose], digests.get(whose)
+                            connection,
+                            municipalities[municipality_id],
+                            spans[municipality_id],
+                            digests.get(municipality_id),
                         )
             return written
 
@@ -74,31 +77,33 @@ class CalendarKeeper:
         digests = await store.read_digests(connection)
         return sum(
             [
-                await self._keep(connection, municipalities[whose], span, digests.get(whose))
-                for whose, span in (await store.read_spans(connection)).items()
+                await self._keep(
+                    connection, municipalities[municipality_id], span, digests.get(municipality_id)
+                )
+                for municipality_id, span in (await store.read_spans(connection)).items()
             ]
         )
 
     async def _keep(
         self,
         connection: AsyncConnection[TupleRow],
-        one: Municipality,
+        municipality: Municipality,
         span: tuple[datetime, datetime],
         kept: str | None,
     ) -> int:
         """Write one municipality's rows if they have to be; return how often: 0 or 1."""
-        whose = one.municipality_id
-        first, last = whole_years(*span, ZoneInfo(one.timezone))
-        if self._seen.get(whose) == (one, first, last, kept):
+        municipality_id = municipality.municipality_id
+        first, last = whole_years(*span, ZoneInfo(municipality.timezone))
+        if self._seen.get(municipality_id) == (municipality, first, last, kept):
             return 0
-        days, digest = await asyncio.to_thread(_rows, one, first, last)
+        days, digest = await asyncio.to_thread(_rows, municipality, first, last)
         if kept != digest:
-            await store.replace_calendar(connection, whose, days, digest)
-        self._seen[whose] = (one, first, last, digest)
+            await store.replace_calendar(connection, municipality_id, days, digest)
+        self._seen[municipality_id] = (municipality, first, last, digest)
         return int(kept != digest)
 
 
-def _rows(one: Municipality, first: date, last: date) -> tuple[list[store.DayRow], str]:
+def _rows(municipality: Municipality, first: date, last: date) -> tuple[list[store.DayRow], str]:
     """Return a municipality's days as rows, and their hash."""
     rows = [
         store.DayRow(
@@ -110,6 +115,8 @@ def _rows(one: Municipality, first: date, last: date) -> tuple[list[store.DayRow
             day.holiday,
             {vehicle_type.value: parts for vehicle_type, parts in day.available.items()},
         )
-        for day in calendar_days(one.calendar, ZoneInfo(one.timezone), first, last)
+        for day in calendar_days(
+            municipality.calendar, ZoneInfo(municipality.timezone), first, last
+        )
     ]
     return rows, hashlib.sha256("\n".join(map(repr, rows)).encode()).hexdigest()

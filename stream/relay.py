@@ -161,7 +161,7 @@ async def publish_once(pool: Pool, producer: AIOKafkaProducer, *, patient: bool 
         )
         if failures and ((late and patient) or not await _answers(producer)):
             raise next(iter(failures.values()))
-        published = [one for one in messages if one.message_id not in failures]
+        published = [message for message in messages if message.message_id not in failures]
         await mark_published(connection, [message.message_id for message in published])
         for message_id, error in failures.items():
             await set_apart(connection, message_id, _words(error), again_in_s=0.0)

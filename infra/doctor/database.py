@@ -195,8 +195,12 @@ async def _roles(connection: AsyncConnection[TupleRow]) -> list[Finding]:
 async def _catalogue(connection: AsyncConnection[TupleRow]) -> list[Finding]:
     """Look at what the server tells every reader of dashboards beside its own rows."""
     exposed = await exposures(connection)
-    ours = [one for one in exposed if one.closable]
-    findings = [warning("catalogue", one.what, one.command) for one in exposed if not one.closable]
+    ours = [exposure for exposure in exposed if exposure.closable]
+    findings = [
+        warning("catalogue", exposure.what, exposure.command)
+        for exposure in exposed
+        if not exposure.closable
+    ]
     if ours:
         findings.append(
             warning(

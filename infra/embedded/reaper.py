@@ -78,7 +78,7 @@ def _running(pid: int, created: float) -> psutil.Process | None:
 
 def stop_all(watched: list[tuple[int, float]]) -> None:
     """Stop the watched processes and all their children, youngest first."""
-    roots = [found for pid, created in reversed(watched) if (found := _running(pid, created))]
+    roots = [running for pid, created in reversed(watched) if (running := _running(pid, created))]
     family: list[psutil.Process] = []
     for process in roots:
         try:

@@ -43,20 +43,24 @@ class Yard:
 
     def moves(self, placement: Mapping[str, str]) -> int:
         """Return how many vehicles stood elsewhere, or nowhere, before."""
-        return sum(1 for one, at in placement.items() if self.stood_at.get(one) != at)
+        return sum(1 for vehicle_id, at in placement.items() if self.stood_at.get(vehicle_id) != at)
 
     def motor_vehicles_at(self, placement: Mapping[str, str]) -> Mapping[str, int]:
         """Return how many parking places a placement takes at each depot."""
         return Counter(
-            at for one, at in placement.items() if requested_class(self.vehicles[one]) in MOTOR
+            at
+            for vehicle_id, at in placement.items()
+            if requested_class(self.vehicles[vehicle_id]) in MOTOR
         )
 
     def relocation_dkk(self, placement: Mapping[str, str]) -> float:
         """Return these days' share of what the moves cost; who stood nowhere comes for free."""
         moves_ore = sum(
-            relocation_ore(self.vehicles[one], self.depots[self.stood_at[one]], self.depots[at])
-            for one, at in placement.items()
-            if one in self.stood_at
+            relocation_ore(
+                self.vehicles[vehicle_id], self.depots[self.stood_at[vehicle_id]], self.depots[at]
+            )
+            for vehicle_id, at in placement.items()
+            if vehicle_id in self.stood_at
         )
         return moves_ore / ORE_PER_DKK * min(1.0, self.days / self.horizon_days)
 
@@ -64,9 +68,9 @@ class Yard:
         """Return what electric cars and vans beyond their depots' chargers cost in these days."""
         electric = Counter(
             at
-            for one, at in placement.items()
-            if self.vehicles[one].energy_source is EnergySource.ELECTRICITY
-            and requested_class(self.vehicles[one]) in MOTOR
+            for vehicle_id, at in placement.items()
+            if self.vehicles[vehicle_id].energy_source is EnergySource.ELECTRICITY
+            and requested_class(self.vehicles[vehicle_id]) in MOTOR
         )
         missing = sum(
             max(0, count - self.depots[at].charger_count) for at, count in electric.items()
@@ -105,10 +109,10 @@ def bill(replayed: Replay, yard: Yard) -> Bill:
     A request without a vehicle is an own car's trip. Fetching costs somebody's time besides.
     """
     energy_dkk = co2e_kg = fetching_dkk = lost_dkk = 0.0
-    driven = [(who, one.distance_m / 1000) for one, who in replayed.served()]
-    for one in replayed.fetched:
-        away_km = road_km(yard.depots[one.from_depot_id], yard.depots[one.to_depot_id])
-        driven.append((one.vehicle_id, away_km))
+    driven = [(who, request.distance_m / 1000) for request, who in replayed.served()]
+    for fetched in replayed.fetched:
+        away_km = road_km(yard.depots[fetched.from_depot_id], yard.depots[fetched.to_depot_id])
+        driven.append((fetched.vehicle_id, away_km))
         fetching_dkk += away_km / RELOCATION_SPEED_KMH * STAFF_DKK_PER_H
     for vehicle_id, km in driven:
         vehicle = yard.vehicles[vehicle_id]

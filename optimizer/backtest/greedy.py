@@ -43,7 +43,9 @@ class Greedy:
         for request in requests:
             self._requests[request.vehicle_class].append(request)
         self._placement = dict(yard.stood_at)
-        self._class_of = {one: requested_class(of) for one, of in yard.vehicles.items()}
+        self._class_of = {
+            vehicle_id: requested_class(of) for vehicle_id, of in yard.vehicles.items()
+        }
         self._replayed = {kind: self._replay(kind, self._placement) for kind in self._requests}
         self._moved: set[str] = set()
         self._stopped = False
@@ -96,13 +98,13 @@ class Greedy:
             used[vehicle_id] += request.round_trips
         return min(
             (
-                one
-                for one, its_kind in self._class_of.items()
+                vehicle_id
+                for vehicle_id, its_kind in self._class_of.items()
                 if its_kind is kind
-                and one not in self._moved
-                and self._placement.get(one) != depot_id
+                and vehicle_id not in self._moved
+                and self._placement.get(vehicle_id) != depot_id
             ),
-            key=lambda one: (used[one], one),
+            key=lambda vehicle_id: (used[vehicle_id], vehicle_id),
             default=None,
         )
 
@@ -110,7 +112,11 @@ class Greedy:
         self._check()
         requests = self._requests[kind]
         self._effort.spend(_CELLS_PER_REQUEST * len(requests))
-        fleet = [of for one, of in self._yard.vehicles.items() if self._class_of[one] is kind]
+        fleet = [
+            of
+            for vehicle_id, of in self._yard.vehicles.items()
+            if self._class_of[vehicle_id] is kind
+        ]
         return replay(requests, fleet, placement, self._nights)
 
     def _cost_dkk(self, placement: Mapping[str, str], of_the_class: Replay) -> float:

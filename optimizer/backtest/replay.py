@@ -61,20 +61,20 @@ class Replay:
     @property
     def round_trips(self) -> int:
         """All of them."""
-        return sum(one.round_trips for one in self.requests)
+        return sum(request.round_trips for request in self.requests)
 
     @property
     def served_round_trips(self) -> int:
         """Those that found a vehicle."""
-        return sum(one.round_trips for one, who in self._pairs() if who is not None)
+        return sum(request.round_trips for request, who in self._pairs() if who is not None)
 
     def served(self) -> list[tuple[Request, str]]:
         """Return the requests that found a vehicle, and which."""
-        return [(one, who) for one, who in self._pairs() if who is not None]
+        return [(request, who) for request, who in self._pairs() if who is not None]
 
     def unserved(self) -> list[Request]:
         """Return the requests that found none."""
-        return [one for one, who in self._pairs() if who is None]
+        return [request for request, who in self._pairs() if who is None]
 
     def _pairs(self) -> Iterable[tuple[Request, str | None]]:
         return zip(self.requests, self.taken_by, strict=True)
@@ -96,12 +96,14 @@ def requests_of(
     is one request. Where nobody knows where a vehicle ended, it is back where it was taken.
     Raises `KeyError` when a round trip's vehicle is not among the vehicles.
     """
-    classes = {one.vehicle_id: requested_class(one) for one in vehicles}
-    found: list[Request] = []
+    classes = {vehicle.vehicle_id: requested_class(vehicle) for vehicle in vehicles}
+    requests: list[Request] = []
     newest: dict[str, int] = {}
-    for trip in sorted(round_trips, key=lambda one: (one.started_at, one.vehicle_id)):
+    for trip in sorted(
+        round_trips, key=lambda round_trip: (round_trip.started_at, round_trip.vehicle_id)
+    ):
         place = newest.get(trip.vehicle_id)
-        before = None if place is None else found[place]
+        before = None if place is None else requests[place]
         request = Request(
             trip.start_depot_id,
             classes[trip.vehicle_id],
@@ -111,7 +113,7 @@ def requests_of(
             trip.distance_m,
         )
         if place is not None and before is not None and _goes_on(before, request):
-            found[place] = Request(
+            requests[place] = Request(
                 before.depot_id,
                 before.vehicle_class,
                 before.started_at,
@@ -121,9 +123,9 @@ def requests_of(
                 before.round_trips + 1,
             )
         else:
-            newest[trip.vehicle_id] = len(found)
-            found.append(request)
-    return tuple(found)
+            newest[trip.vehicle_id] = len(requests)
+            requests.append(request)
+    return tuple(requests)
 
 
 def _goes_on(before: Request, after: Request) -> bool:
@@ -153,7 +155,7 @@ def replay(
     the placement leaves out is not there. `nights` is when vehicles are fetched home.
     """
     stands = _Stands(vehicles, placement)
-    events = [(one.started_at, _REQUEST, number, "") for number, one in enumerate(requests)]
+    events = [(request.started_at, _REQUEST, number, "") for number, request in enumerate(requests)]
     events += [(at, _NIGHT, 0, "") for at in nights]
     heapify(events)
     taken_by: list[str | None] = [None] * len(requests)
@@ -178,12 +180,12 @@ class _Stands:
 
     def __init__(self, vehicles: Iterable[Vehicle], placement: Mapping[str, str]) -> None:
         self.fleet = sorted(
-            (one for one in vehicles if one.vehicle_id in placement),
-            key=lambda one: (energy_dkk_per_km(one), one.vehicle_id),
+            (vehicle for vehicle in vehicles if vehicle.vehicle_id in placement),
+            key=lambda vehicle: (energy_dkk_per_km(vehicle), vehicle.vehicle_id),
         )
         self.fetched: list[Fetched] = []
-        self._classes = [requested_class(one) for one in self.fleet]
-        self._homes = [placement[one.vehicle_id] for one in self.fleet]
+        self._classes = [requested_class(vehicle) for vehicle in self.fleet]
+        self._homes = [placement[vehicle.vehicle_id] for vehicle in self.fleet]
         self._astray: dict[int, str] = {}
         self._ready: defaultdict[tuple[str, VehicleType], list[int]] = defaultdict(list)
         for number, depot_id in enumerate(self._homes):

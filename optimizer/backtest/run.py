@@ -52,15 +52,15 @@ def back_test(inputs: PlacementInputs, search: Search) -> Finding:
             f"No back-test: on the first {parts.fitted_days} days the solver's answer is "
             f"{fitted.solution.status.value}, so there is no placement to replay.",
         )
-    found = _result(parts, fitted.placements)
+    back_test = _result(parts, fitted.placements)
     proven = fitted.solution.status is SolverStatus.OPTIMAL
     unproven = 0.0 if proven else fitted.solution.gap
-    words = in_words(found, unproven=unproven, greedy_stopped=fitted.greedy_stopped)
+    words = in_words(back_test, unproven=unproven, greedy_stopped=fitted.greedy_stopped)
     if fitted.solution.lendings:
         words += (
             " The replay lends nothing between depots and so errs against the plan, which does."
         )
-    return Finding(found, words)
+    return Finding(back_test, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ def fit(parts: Split, search: Search) -> Fitted:
 def yard_of(inputs: PlacementInputs, stood_at: Mapping[str, str], days: int) -> Yard:
     """Return depots and vehicles for a replay of so many days."""
     return Yard(
-        depots={one.depot_id: one for one in inputs.depots},
-        vehicles={one.vehicle_id: one for one in inputs.vehicles},
+        depots={depot.depot_id: depot for depot in inputs.depots},
+        vehicles={vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles},
         stood_at=stood_at,
         zone=ZoneInfo(inputs.timezone),
         days=days,
@@ -116,7 +116,7 @@ def _result(parts: Split, placements: Mapping[ContenderName, Mapping[str, str]])
         return round(contenders[name].cost_dkk / was, _DIGITS) if was > 0 else None
 
     return BackTest(
-        fitted_from=min(one.started_at for one in parts.fitted.round_trips),
+        fitted_from=min(round_trip.started_at for round_trip in parts.fitted.round_trips),
         fitted_to=parts.cut_at,
         replayed_to=parts.replayed_to,
         weeks_fitted=parts.fitted_days / 7,

@@ -54,7 +54,7 @@ def split(inputs: PlacementInputs) -> Split:
     if not inputs.round_trips:
         raise TooLittleDataError("No round trip was observed.")
     zone = ZoneInfo(inputs.timezone)
-    on = [one.started_at.astimezone(zone).date() for one in inputs.round_trips]
+    on = [round_trip.started_at.astimezone(zone).date() for round_trip in inputs.round_trips]
     first, end = min(on), max(on) + timedelta(days=1)
     days = (end - first).days
     weeks = max(1, (days + _WEEKEND_DAYS) // _WEEK_DAYS // _PARTS)
@@ -65,8 +65,12 @@ def split(inputs: PlacementInputs) -> Split:
             "replay it are needed."
         )
     cut_at = _midnight(end - timedelta(days=weeks * _WEEK_DAYS), zone)
-    earlier = tuple(one for one in inputs.round_trips if one.started_at < cut_at)
-    later = tuple(one for one in inputs.round_trips if one.started_at >= cut_at)
+    earlier = tuple(
+        round_trip for round_trip in inputs.round_trips if round_trip.started_at < cut_at
+    )
+    later = tuple(
+        round_trip for round_trip in inputs.round_trips if round_trip.started_at >= cut_at
+    )
     if min(len(earlier), len(later)) < LEAST_ROUND_TRIPS:
         raise TooLittleDataError(
             f"{len(earlier)} round trips in {fitted_days} days to fit a plan and {len(later)} in "

@@ -64,29 +64,31 @@ class Ways:
     number: Mapping[Place, int]
     matrices: Mapping[VehicleType, TravelMatrix]
 
-    def distance_m(self, vehicle_type: VehicleType, one: Place, other: Place) -> float:
+    def distance_m(self, vehicle_type: VehicleType, place: Place, other: Place) -> float:
         """Return how far it is."""
         rows = self.matrices[vehicle_type].distance_m
-        return rows[self.number[one]][self.number[other]]
+        return rows[self.number[place]][self.number[other]]
 
-    def duration_s(self, vehicle_type: VehicleType, one: Place, other: Place) -> float:
+    def duration_s(self, vehicle_type: VehicleType, place: Place, other: Place) -> float:
         """Return how long it takes."""
         rows = self.matrices[vehicle_type].duration_s
-        return rows[self.number[one]][self.number[other]]
+        return rows[self.number[place]][self.number[other]]
 
 
 def epoch_of(inputs: CarpoolInputs) -> datetime:
     """Return the instant that seconds are counted from: the first begin."""
-    return min(one.started_at for one in inputs.journeys)
+    return min(journey.started_at for journey in inputs.journeys)
 
 
 def carpool_ways(inputs: CarpoolInputs, travel: Travel) -> Ways:
     """Ask for the ways between all places of the journeys, once for each type of vehicle."""
-    places = sorted({place for one in inputs.journeys for leg in legs_of(one) for place in leg[:2]})
-    types = sorted({one.vehicle_type for one in inputs.journeys})
+    places = sorted(
+        {place for journey in inputs.journeys for leg in legs_of(journey) for place in leg[:2]}
+    )
+    types = sorted({journey.vehicle_type for journey in inputs.journeys})
     return Ways(
         {place: number for number, place in enumerate(places)},
-        {one: travel.matrix(places, one) for one in types},
+        {number: travel.matrix(places, number) for number in types},
     )
 
 
@@ -117,7 +119,8 @@ def energy_of(journey: Journey, metres: float) -> Energy:
 def direct_m(journey: Journey, ways: Ways) -> float:
     """Return what of a journey's distance its shortest way explains; errands are not saved."""
     shortest_m = sum(
-        ways.distance_m(journey.vehicle_type, one, other) for one, other, _, _ in legs_of(journey)
+        ways.distance_m(journey.vehicle_type, place, other)
+        for place, other, _, _ in legs_of(journey)
     )
     return min(journey.distance_m, shortest_m)
 
@@ -134,26 +137,26 @@ class Grouping:
         self._legs: list[tuple[Leg, ...]] = [
             tuple(
                 Leg(
-                    one,
+                    place,
                     other,
                     (starts_at - epoch).total_seconds(),
                     (arrives_at - epoch).total_seconds(),
                 )
-                for one, other, starts_at, arrives_at in legs_of(journey)
+                for place, other, starts_at, arrives_at in legs_of(journey)
             )
             for journey in inputs.journeys
         ]
         self._of_vehicle: dict[str, list[tuple[int, tuple[Leg, ...]]]] = {}
-        for number, one in enumerate(inputs.journeys):
-            self._of_vehicle.setdefault(one.vehicle_id, []).append((number, self._legs[number]))
-        self._direct_m = [direct_m(one, ways) for one in inputs.journeys]
+        for number, journey in enumerate(inputs.journeys):
+            self._of_vehicle.setdefault(journey.vehicle_id, []).append((number, self._legs[number]))
+        self._direct_m = [direct_m(journey, ways) for journey in inputs.journeys]
 
     def groups(self, most: int) -> tuple[list[Group], bool]:
         """Return the groups, pairs first; not the larger ones where there would be more than most.
 
         The flag says whether these are all.
         """
-        found: list[Group] = []
+        complete: list[Group] = []
         growing: list[tuple[tuple[int, ...], list[int]]] = [
             ((driver,), self._near(driver)) for driver in range(len(self._journeys))
         ]
@@ -161,40 +164,40 @@ class Grouping:
             larger: list[Group] = []
             grown: list[tuple[tuple[int, ...], list[int]]] = []
             for members, nexts in growing:
-                fitting = [one for one in nexts if self._all_may_share(one, members)]
-                groups = [self.group((*members, one)) for one in fitting]
-                larger += [one for one in groups if one is not None]
-                fitting = [one for one, group in zip(fitting, groups, strict=True) if group]
+                fitting = [number for number in nexts if self._all_may_share(number, members)]
+                groups = [self.group((*members, number)) for number in fitting]
+                larger += [group for group in groups if group is not None]
+                fitting = [number for number, group in zip(fitting, groups, strict=True) if group]
                 if len(members) + 1 < self._rules.max_journeys:
                     grown += [
-                        ((*members, one), fitting[place + 1 :])
-                        for place, one in enumerate(fitting[:-1])
+                        ((*members, number), fitting[place + 1 :])
+                        for place, number in enumerate(fitting[:-1])
                     ]
-                if found and len(found) + len(larger) > most:
-                    return found, False
-            found += larger
+                if complete and len(complete) + len(larger) > most:
+                    return complete, False
+            complete += larger
             growing = grown
-        return found, True
+        return complete, True
 
     def _near(self, driver: int) -> list[int]:
         """Return whom a driver may fetch before its own arrival, as far as times of begin tell."""
         reach_s = 2 * self._rules.max_shift_s
         own = self._legs[driver][0]
         return [
-            one
-            for one, legs in enumerate(self._legs)
-            if one != driver
+            number
+            for number, legs in enumerate(self._legs)
+            if number != driver
             and own.starts_s - reach_s <= legs[0].starts_s <= own.arrives_s + reach_s
         ]
 
     def group(self, members: tuple[int, ...]) -> Group | None:
         """Return journeys as a group, the driver first; None when a rule forbids it."""
-        journeys = [self._journeys[one] for one in members]
-        if sum(one.seats_taken for one in journeys) > journeys[0].seats:
+        journeys = [self._journeys[member] for member in members]
+        if sum(journey.seats_taken for journey in journeys) > journeys[0].seats:
             return None
         ways: list[Shared] = []
         for number in range(len(self._legs[members[0]])):
-            legs = [self._legs[one][number] for one in members]
+            legs = [self._legs[member][number] for member in members]
             shared = shared_way(legs, journeys[0].vehicle_type, self._ways, self._rules)
             if shared is None:
                 return None
@@ -203,39 +206,41 @@ class Grouping:
             return None
         if not self._vehicle_is_free(members[0], ways):
             return None
-        detour_m = sum(one.detour_m for one in ways)
-        saved_m = sum(self._direct_m[one] for one in members[1:]) - detour_m
-        ridden = [energy_of(self._journeys[one], self._direct_m[one]) for one in members[1:]]
+        detour_m = sum(way.detour_m for way in ways)
+        saved_m = sum(self._direct_m[member] for member in members[1:]) - detour_m
+        ridden = [
+            energy_of(self._journeys[member], self._direct_m[member]) for member in members[1:]
+        ]
         detour = energy_of(journeys[0], detour_m)
         return Group(
             members,
             tuple(ways),
             detour_m,
             saved_m,
-            saved_dkk=sum(one.dkk for one in ridden) - detour.dkk,
-            saved_co2e_kg=sum(one.co2e_kg for one in ridden) - detour.co2e_kg,
-            ridden_dkk=sum(one.dkk + one.co2e_kg * CO2_PRICE_DKK_PER_KG for one in ridden),
+            saved_dkk=sum(energy.dkk for energy in ridden) - detour.dkk,
+            saved_co2e_kg=sum(energy.co2e_kg for energy in ridden) - detour.co2e_kg,
+            ridden_dkk=sum(energy.dkk + energy.co2e_kg * CO2_PRICE_DKK_PER_KG for energy in ridden),
         )
 
-    def _may_share(self, one: int, other: int) -> bool:
-        first, second = self._journeys[one], self._journeys[other]
+    def _may_share(self, number: int, other: int) -> bool:
+        first, second = self._journeys[number], self._journeys[other]
         pair = min(first.department, second.department), max(first.department, second.department)
         return (
             first.vehicle_id != second.vehicle_id
             and (first.department == second.department or pair in self._agreed)
-            and len(self._legs[one]) == len(self._legs[other])
+            and len(self._legs[number]) == len(self._legs[other])
         )
 
-    def _all_may_share(self, one: int, members: Sequence[int]) -> bool:
-        return all(self._may_share(one, member) for member in members)
+    def _all_may_share(self, number: int, members: Sequence[int]) -> bool:
+        return all(self._may_share(number, member) for member in members)
 
     def _vehicle_is_free(self, driver: int, ways: Sequence[Shared]) -> bool:
         """Return whether the driver's vehicle has no other journey meanwhile."""
         return all(
-            one == driver
+            number == driver
             or legs[-1].arrives_s <= ways[0].from_s
             or legs[0].starts_s >= ways[-1].until_s
-            for one, legs in self._of_vehicle[self._journeys[driver].vehicle_id]
+            for number, legs in self._of_vehicle[self._journeys[driver].vehicle_id]
         )
 
 
@@ -251,10 +256,11 @@ def shared_way(
     passengers = range(1, len(legs))
     for fetched in permutations(passengers):
         for set_down in permutations(passengers):
-            stops = [(legs[one].origin, one, True) for one in (0, *fetched)]
-            stops += [(legs[one].destination, one, False) for one in (*set_down, 0)]
+            stops = [(legs[number].origin, number, True) for number in (0, *fetched)]
+            stops += [(legs[number].destination, number, False) for number in (*set_down, 0)]
             length_m = sum(
-                ways.distance_m(vehicle_type, one[0], other[0]) for one, other in pairwise(stops)
+                ways.distance_m(vehicle_type, number[0], other[0])
+                for number, other in pairwise(stops)
             )
             detour_m = max(0.0, length_m - own_m)
             if detour_m > rules.max_detour_m or (best and detour_m >= best.detour_m):
@@ -264,8 +270,8 @@ def shared_way(
                 continue
             leaves_s = [0.0] * len(legs)
             arrives_s = [0.0] * len(legs)
-            for (_, one, boards), time_s in zip(stops, times_s, strict=True):
-                (leaves_s if boards else arrives_s)[one] = time_s
+            for (_, number, boards), time_s in zip(stops, times_s, strict=True):
+                (leaves_s if boards else arrives_s)[number] = time_s
             best = Shared(detour_m, tuple(leaves_s), tuple(arrives_s), times_s[0], times_s[-1])
     return best
 
@@ -278,13 +284,15 @@ def _times_s(
     shift_s: float,
 ) -> list[float] | None:
     """Return when the vehicle leaves each stop, the driver as near its own time as it can."""
-    travel_s = [ways.duration_s(vehicle_type, one[0], other[0]) for one, other in pairwise(stops)]
+    travel_s = [
+        ways.duration_s(vehicle_type, number[0], other[0]) for number, other in pairwise(stops)
+    ]
     earliest_s = [
-        legs[one].starts_s - shift_s if boards else float("-inf") for _, one, boards in stops
+        legs[number].starts_s - shift_s if boards else float("-inf") for _, number, boards in stops
     ]
     latest_s = [
-        (legs[one].starts_s if boards else legs[one].arrives_s) + shift_s
-        for _, one, boards in stops
+        (legs[number].starts_s if boards else legs[number].arrives_s) + shift_s
+        for _, number, boards in stops
     ]
     for number in range(len(stops) - 2, -1, -1):
         latest_s[number] = min(latest_s[number], latest_s[number + 1] - travel_s[number])

@@ -54,17 +54,17 @@ def carpool_inputs(
     own id. `agreements` are pairs of depots, by their own ids or with the municipality before.
     Raises `NothingToStudyError` without a journey, and `UnknownDepotError`.
     """
-    vehicles = {one.vehicle_id: one for one in rows.vehicles}
-    depots = {one.depot_id: one for one in rows.depots}
+    vehicles = {vehicle.vehicle_id: vehicle for vehicle in rows.vehicles}
+    depots = {depot.depot_id: depot for depot in rows.depots}
     agreed = tuple(_agreed(pair, rows.municipality_id, depots) for pair in agreements)
     left_out: Counter[str] = Counter()
     journeys: list[Journey] = []
-    for one in rows.round_trips:
-        found = _journey(one, vehicles[one.vehicle_id], depots[one.depot_id])
-        if isinstance(found, Journey):
-            journeys.append(found)
+    for round_trip in rows.round_trips:
+        journey = _journey(round_trip, vehicles[round_trip.vehicle_id], depots[round_trip.depot_id])
+        if isinstance(journey, Journey):
+            journeys.append(journey)
         else:
-            left_out[found] += 1
+            left_out[journey] += 1
     if not journeys:
         looked_at = _told(", of them", left_out)
         raise NothingToStudyError(
@@ -82,28 +82,30 @@ def carpool_inputs(
     return Posed(inputs, _basis(rows, inputs, left_out))
 
 
-def _agreed(pair: tuple[str, str], municipality_id: str, known: Collection[str]) -> tuple[str, str]:
+def _agreed(
+    pair: tuple[str, str], municipality_id: str, depot_ids: Collection[str]
+) -> tuple[str, str]:
     """Return the departments of two depots. Raises `UnknownDepotError`."""
-    ids = [depot_named(one, municipality_id, known, "agree") for one in pair]
+    ids = [depot_named(name, municipality_id, depot_ids, "agree") for name in pair]
     return local_part(ids[0]), local_part(ids[1])
 
 
-def _journey(one: DrivenRoundTrip, vehicle: Vehicle, depot: Depot) -> Journey | str:
+def _journey(trip: DrivenRoundTrip, vehicle: Vehicle, depot: Depot) -> Journey | str:
     """Return a round trip as a journey, or why it is none."""
     kind = vehicle.vehicle_type
     if kind not in MOTOR and kind is not VehicleType.UNKNOWN:
         return BICYCLE
-    stays = [_Stay(*pair) for pair in pairwise(one.trips)]
+    stays = [_Stay(*pair) for pair in pairwise(trip.trips)]
     if not stays:
         return WITHOUT_A_STOP
     main = max(stays, key=lambda stay: stay.lasts)  # of equal ones the first
     if main.lasts < MAIN_STOP_SHARE * sum((stay.lasts for stay in stays), timedelta()):
         return TOUR
-    home_depot_id = one.home_depot_id or one.depot_id
-    name = f"{local_part(one.vehicle_id)[:_LONGEST_NAME]}:{one.started_at:%Y%m%dT%H%M%SZ}"
+    home_depot_id = trip.home_depot_id or trip.depot_id
+    name = f"{local_part(trip.vehicle_id)[:_LONGEST_NAME]}:{trip.started_at:%Y%m%dT%H%M%SZ}"
     return Journey(
         journey_id=scoped(vehicle.municipality_id, name),
-        vehicle_id=one.vehicle_id,
+        vehicle_id=trip.vehicle_id,
         vehicle_type=kind,
         energy_source=vehicle.energy_source,
         consumption_per_km=vehicle.consumption_per_km,
@@ -114,28 +116,28 @@ def _journey(one: DrivenRoundTrip, vehicle: Vehicle, depot: Depot) -> Journey | 
         origin_lon=depot.lon,
         destination_lat=round(main.before.end_lat, PLACE_DECIMALS),
         destination_lon=round(main.before.end_lon, PLACE_DECIMALS),
-        started_at=one.started_at,
+        started_at=trip.started_at,
         arrived_at=main.before.ended_at,
         left_at=main.after.started_at,
-        returned_at=one.ended_at,
-        distance_m=one.distance_m,
+        returned_at=trip.ended_at,
+        distance_m=trip.distance_m,
     )
 
 
 def _told(before: str, left_out: Counter[str]) -> str:
-    told = ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()))
-    return f"{before} {told}" if told else ""
+    reasons = ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()))
+    return f"{before} {reasons}" if reasons else ""
 
 
 def _basis(rows: JourneyRows, inputs: CarpoolInputs, left_out: Counter[str]) -> str:
     journeys = inputs.journeys
     when, _ = of_days(
-        min(one.started_at for one in journeys),
-        max(one.ended_at for one in journeys),
+        min(journey.started_at for journey in journeys),
+        max(journey.ended_at for journey in journeys),
         ZoneInfo(rows.timezone),
     )
     rules = inputs.rules
-    agreed = "; ".join(f"{one} with {other}" for one, other in inputs.agreements)
+    agreed = "; ".join(f"{name} with {other}" for name, other in inputs.agreements)
     parts = [
         (
             f"{len(journeys)} of {len(rows.round_trips)} complete round trips of {when}, each to "
@@ -151,7 +153,7 @@ def _basis(rows: JourneyRows, inputs: CarpoolInputs, left_out: Counter[str]) -> 
     ]
     if rules.freed_vehicle_dkk:
         parts.append(f"A vehicle less at a depot's peak is worth {rules.freed_vehicle_dkk:g} DKK.")
-    free = sum(1 for one in journeys if not one.consumption_per_km)
+    free = sum(1 for journey in journeys if not journey.consumption_per_km)
     if free:
         parts.append(
             f"{free} journeys are of vehicles without a consumption entered: riding along saves "

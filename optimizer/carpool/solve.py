@@ -90,10 +90,10 @@ def _worth_ore(group: Group) -> int:
 
 
 def _packed(
-    inputs: CarpoolInputs, found: Sequence[Group], search: Search, *, complete: bool
+    inputs: CarpoolInputs, candidates: Sequence[Group], search: Search, *, complete: bool
 ) -> _Packing:
     freed_ore = round(inputs.rules.freed_vehicle_dkk * ORE_PER_DKK)
-    groups = [one for one in found if _worth_ore(one) > 0 or freed_ore]
+    groups = [group for group in candidates if _worth_ore(group) > 0 or freed_ore]
     model, chosen = _model(inputs, groups, freed_ore)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
@@ -104,9 +104,9 @@ def _packed(
     picked = _one_by_one(inputs, groups)
     if status in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
         picked = tuple(
-            group for group, one in zip(groups, chosen, strict=True) if solver.value(one)
+            group for group, number in zip(groups, chosen, strict=True) if solver.value(number)
         )
-    everything_ore = _everything_ore(inputs, found)
+    everything_ore = _everything_ore(inputs, candidates)
     if not complete:
         return _Packing(picked, SolverStatus.FEASIBLE, everything_ore, BY_JOURNEYS)
     bound_ore = math.floor(solver.best_objective_bound + _NOISE)
@@ -121,12 +121,12 @@ def _one_by_one(inputs: CarpoolInputs, groups: Sequence[Group]) -> tuple[Group, 
     """Return groups taken one after the other, the best first: what a tiny limit leaves us with."""
     picked: list[Group] = []
     taken: set[int] = set()
-    for group in sorted(groups, key=lambda one: (-_worth_ore(one), one.members)):
+    for group in sorted(groups, key=lambda group: (-_worth_ore(group), group.members)):
         vehicle_id = inputs.journeys[group.members[0]].vehicle_id
         busy = any(
-            inputs.journeys[one.members[0]].vehicle_id == vehicle_id
-            and _overlap(_out_s(one), _out_s(group))
-            for one in picked
+            inputs.journeys[number.members[0]].vehicle_id == vehicle_id
+            and _overlap(_out_s(number), _out_s(group))
+            for number in picked
         )
         if _worth_ore(group) > 0 and not busy and taken.isdisjoint(group.members):
             picked.append(group)
@@ -150,10 +150,10 @@ def _model(
     for variables in of_journey.values():
         model.add_at_most_one(variables)
     for numbers in by_vehicle.values():
-        for one, other in combinations(numbers, 2):
-            same = groups[one].members[0] == groups[other].members[0]
-            if not same and _overlap(_out_s(groups[one]), _out_s(groups[other])):
-                model.add_at_most_one(chosen[one], chosen[other])
+        for first, second in combinations(numbers, 2):
+            same = groups[first].members[0] == groups[second].members[0]
+            if not same and _overlap(_out_s(groups[first]), _out_s(groups[second])):
+                model.add_at_most_one(chosen[first], chosen[second])
     worth = sum(
         _worth_ore(group) * variable for group, variable in zip(groups, chosen, strict=True)
     )
@@ -184,16 +184,16 @@ def _out_s(group: Group) -> Span:
     return group.ways[0].from_s, group.ways[-1].until_s
 
 
-def _overlap(one: Span, other: Span) -> bool:
-    return one[0] < other[1] and other[0] < one[1]
+def _overlap(span: Span, other: Span) -> bool:
+    return span[0] < other[1] and other[0] < span[1]
 
 
 def _alone_s(inputs: CarpoolInputs) -> list[Span]:
     """Return when each journey's own vehicle is out, as recorded."""
     epoch = epoch_of(inputs)
     return [
-        ((one.started_at - epoch).total_seconds(), (one.ended_at - epoch).total_seconds())
-        for one in inputs.journeys
+        ((journey.started_at - epoch).total_seconds(), (journey.ended_at - epoch).total_seconds())
+        for journey in inputs.journeys
     ]
 
 
@@ -204,16 +204,20 @@ def _freed(
     alone_s = _alone_s(inputs)
     freed: list[Any] = []
     for depot_id, before in _peaks(inputs, ()).items():
-        mine = [number for number, one in enumerate(inputs.journeys) if one.depot_id == depot_id]
+        mine = [
+            number for number, journey in enumerate(inputs.journeys) if journey.depot_id == depot_id
+        ]
         touching = [
             (group, variable)
             for group, variable in zip(groups, chosen, strict=True)
             if any(inputs.journeys[member].depot_id == depot_id for member in group.members)
         ]
         peak = model.new_int_var(0, before, f"peak of {depot_id}")
-        instants = {alone_s[one][0] for one in mine} | {_out_s(one)[0] for one, _ in touching}
+        instants = {alone_s[number][0] for number in mine} | {
+            _out_s(group)[0] for group, _ in touching
+        }
         for instant in sorted(instants):
-            out = sum(1 for one in mine if _within(instant, alone_s[one]))
+            out = sum(1 for number in mine if _within(instant, alone_s[number]))
             terms: list[Any] = []
             for group, variable in touching:
                 change = -sum(
@@ -245,7 +249,9 @@ def _peaks(inputs: CarpoolInputs, groups: Sequence[Group]) -> dict[str | None, i
     for group in groups:
         spans[inputs.journeys[group.members[0]].depot_id].append(_out_s(group))
     return {
-        depot_id: max((sum(_within(start, one) for one in out) for start, _ in out), default=0)
+        depot_id: max(
+            (sum(_within(start, number) for number in out) for start, _ in out), default=0
+        )
         for depot_id, out in sorted(spans.items(), key=lambda item: item[0] or "")
     }
 
@@ -270,8 +276,8 @@ def _described(
     bound_ore = objective_ore
     if packing.status is not SolverStatus.OPTIMAL:
         bound_ore = max(objective_ore, packing.bound_ore)
-    saved_m = sum(one.saved_m for one in packing.groups)
-    riding = sum(len(one.members) - 1 for one in packing.groups)
+    saved_m = sum(group.saved_m for group in packing.groups)
+    riding = sum(len(group.members) - 1 for group in packing.groups)
     taking = len(packing.groups)
     return CarpoolPlan(
         municipality_id=inputs.municipality_id,
@@ -284,15 +290,15 @@ def _described(
         bound_by=packing.bound_by,
         timezone=inputs.timezone,
         gap=(bound_ore - objective_ore) / bound_ore if bound_ore else 0.0,
-        groups=tuple(_group(inputs, one) for one in packing.groups),
+        groups=tuple(_group(inputs, group) for group in packing.groups),
         saved_m=saved_m,
-        saved_co2e_kg=sum(one.saved_co2e_kg for one in packing.groups),
-        saved_dkk=sum(one.saved_dkk for one in packing.groups),
+        saved_co2e_kg=sum(group.saved_co2e_kg for group in packing.groups),
+        saved_dkk=sum(group.saved_dkk for group in packing.groups),
         vehicles_before=sum(before.values()),
         vehicles_after=sum(after.values()),
         peaks=tuple(
-            DepotPeak(depot_id=one, before=count, after=after.get(one, 0))
-            for one, count in before.items()
+            DepotPeak(depot_id=number, before=count, after=after.get(number, 0))
+            for number, count in before.items()
         ),
         explanation=(
             f"{riding} of {len(inputs.journeys)} journeys {'rides' if riding == 1 else 'ride'} "
@@ -306,8 +312,8 @@ def _described(
 def _group(inputs: CarpoolInputs, group: Group) -> CarpoolGroup:
     epoch = epoch_of(inputs)
     members = tuple(_member(inputs, group, place, epoch) for place in range(len(group.members)))
-    journeys = [inputs.journeys[one] for one in group.members]
-    taken = sum(one.seats_taken for one in journeys)
+    journeys = [inputs.journeys[member] for member in group.members]
+    taken = sum(journey.seats_taken for journey in journeys)
     return CarpoolGroup(
         vehicle_id=journeys[0].vehicle_id,
         members=members,
@@ -347,16 +353,16 @@ def _reason(
     """Say who rides with whom, what it asks of people, within which limits, and what it saves."""
     rules = inputs.rules
     driver = inputs.journeys[group.members[0]]
-    riders = [inputs.journeys[one] for one in group.members[1:]]
-    who = ", ".join(f"{local_part(one.vehicle_id)} ({one.department})" for one in riders)
+    riders = [inputs.journeys[member] for member in group.members[1:]]
+    who = ", ".join(f"{local_part(rider.vehicle_id)} ({rider.department})" for rider in riders)
     epoch = epoch_of(inputs)
-    legs = [legs_of(inputs.journeys[one]) for one in group.members]
+    legs = [legs_of(inputs.journeys[member]) for member in group.members]
     shift_s = max(
         abs(leaves_s - (legs[place][number][2] - epoch).total_seconds())
         for number, way in enumerate(group.ways)
         for place, leaves_s in enumerate(way.leaves_s)
     )
-    late_s = max(max(one.arrives_later_s, one.returns_later_s or 0.0) for one in members)
+    late_s = max(max(member.arrives_later_s, member.returns_later_s or 0.0) for member in members)
     return (
         f"{local_part(driver.vehicle_id)} ({driver.department}) takes along {who}: "
         f"{group.detour_m / 1000:.1f} km of detour (at most {rules.max_detour_m / 1000:.1f} km "

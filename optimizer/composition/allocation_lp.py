@@ -147,26 +147,26 @@ class _Spell:
 
     def peak(self, column: int) -> int:
         """Return the most round trips of a kind at once."""
-        return max((len(clique) for one, clique in self.cliques if one == column), default=0)
+        return max((len(clique) for kind, clique in self.cliques if kind == column), default=0)
 
     def _cliques(self, column: int) -> Iterator[list[int]]:
         """Yield the round trips that a kind would have out at once, where no more are."""
         mine = np.flatnonzero(self._able[:, column])
         events = sorted(
-            [(int(self._free_s[one, column]), 0, int(one)) for one in mine]
-            + [(int(self._start_s[one]), 1, int(one)) for one in mine]
+            [(int(self._free_s[trip, column]), 0, int(trip)) for trip in mine]
+            + [(int(self._start_s[trip]), 1, int(trip)) for trip in mine]
         )
         out: set[int] = set()
         grown = False
-        for _, leaves, one in events:
+        for _, leaves, trip in events:
             if leaves:
-                out.add(one)
+                out.add(trip)
                 grown = True
                 continue
             if grown:
                 yield sorted(out)
             grown = False
-            out.discard(one)
+            out.discard(trip)
 
     def _relaxation(self) -> None:
         solver = pywraplp.Solver.CreateSolver("GLOP")
@@ -212,7 +212,7 @@ class _Spell:
             price = max(0, round(held.dual_value() / _UNITS))
             vehicle[column] += price
             trips[self.rows[clique], column] += price
-        shares = {key: one.solution_value() for key, one in self._variables.items()}
+        shares = {key: column.solution_value() for key, column in self._variables.items()}
         whole = all(min(share, 1 - share) < _WHOLE for share in shares.values())
         if close and not whole:
             return self._packed(counts, saved, effort)
@@ -224,14 +224,14 @@ class _Spell:
         """Return the kinds of the largest shares, one after the other as far as there is room."""
         room = [counts[column] for column, _ in self.cliques]
         chosen = np.full(len(self.rows), OWN_CAR, dtype=np.int64)
-        for row, column in sorted(shares, key=lambda one: (-round(shares[one], 6), *one)):
+        for row, column in sorted(shares, key=lambda share: (-round(shares[share], 6), *share)):
             if saved[row, column] <= 0 or shares[row, column] < _WHOLE or chosen[row] != OWN_CAR:
                 continue
             held = self._held_by[row, column]
-            if all(room[one] for one in held):
+            if all(room[clique] for clique in held):
                 chosen[row] = column
-                for one in held:
-                    room[one] -= 1
+                for clique in held:
+                    room[clique] -= 1
         return chosen
 
     def _packed(self, counts: Sequence[int], saved: Ints, effort: Effort) -> Ints:
@@ -243,12 +243,12 @@ class _Spell:
             taken[row, column] = model.new_bool_var("")
             model.add_hint(taken[row, column], value=bool(first[row] == column))
         for row in range(len(self.rows)):
-            model.add_at_most_one(one for (of, _), one in taken.items() if of == row)
+            model.add_at_most_one(variable for (of, _), variable in taken.items() if of == row)
         for column, clique in self.cliques:
             held = [taken[row, column] for row in clique if (row, column) in taken]
             if len(held) > counts[column]:
                 model.add(sum(held) <= counts[column])
-        model.maximize(sum(int(saved[key]) * one for key, one in taken.items()))
+        model.maximize(sum(int(saved[key]) * variable for key, variable in taken.items()))
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
         solver.parameters.linearization_level = 2
@@ -258,8 +258,8 @@ class _Spell:
         if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
             return first
         chosen = np.full(len(self.rows), OWN_CAR, dtype=np.int64)
-        for (row, column), one in taken.items():
-            if solver.value(one):
+        for (row, column), variable in taken.items():
+            if solver.value(variable):
                 chosen[row] = column
         return chosen if _worth(chosen, saved) >= _worth(first, saved) else first
 
@@ -271,9 +271,9 @@ class _Spell:
             for column in np.argsort(-saved[row], kind="stable").tolist():
                 if not self._able[row, column] or saved[row, column] <= 0 or not counts[column]:
                     continue
-                one = int(free_at[column].argmin())
-                if free_at[column][one] <= self._start_s[row]:
-                    free_at[column][one] = self._free_s[row, column]
+                number = int(free_at[column].argmin())
+                if free_at[column][number] <= self._start_s[row]:
+                    free_at[column][number] = self._free_s[row, column]
                     chosen[row] = column
                     break
         return chosen

@@ -76,20 +76,20 @@ class DepotCounts:
 
     def fleets(self) -> list[Fleet]:
         """Return the fleets that were tried and have places, the cheapest first."""
-        found = [one for one in self._tried.values() if self.fits(one.counts)]
-        return sorted(found, key=lambda one: (one.ore, one.g, one.counts))
+        fleets = [fleet for fleet in self._tried.values() if self.fits(fleet.counts)]
+        return sorted(fleets, key=lambda fleet: (fleet.ore, fleet.g, fleet.counts))
 
     def best(self, weights: Weights) -> Fleet:
         """Return the best fleet that was tried."""
-        return min(self.fleets(), key=lambda one: one.weighed(weights))
+        return min(self.fleets(), key=lambda fleet: fleet.weighed(weights))
 
     def search(self, weights: Weights, effort: Effort) -> None:
         """Try counts until the bound is met, nearly, or the effort is over."""
         for _ in range(_TURNS):
             limit, counts = self._master(weights, effort, _MASTER_S)
             best = self.best(weights).weighed(weights)
-            known = (counts, weights, False) in self._tried
-            if known or effort.over or best - limit <= CLOSE_ENOUGH * best:
+            is_known = (counts, weights, False) in self._tried
+            if is_known or effort.over or best - limit <= CLOSE_ENOUGH * best:
                 break
             self.try_counts(counts, weights, effort)
         if not effort.over:
@@ -99,8 +99,8 @@ class DepotCounts:
         """Return what no fleet of the depot counts less than."""
         cuts, value = self._limits.get(weights, (0, 0))
         if cuts < len(self._cuts):
-            found, _ = self._master(weights, Effort(_LIMIT_S), _LIMIT_S)
-            value = max(value, found)
+            bound, _ = self._master(weights, Effort(_LIMIT_S), _LIMIT_S)
+            value = max(value, bound)
             self._limits[weights] = len(self._cuts), value
         return value
 
@@ -113,16 +113,20 @@ class DepotCounts:
             model.new_int_var(0, peak, kind.kind_id)
             for kind, peak in zip(self.demand.kinds, self.peaks, strict=True)
         ]
-        motor = [one for one, parks in zip(counts, self.demand.motor, strict=True) if parks]
+        motor = [count for count, parks in zip(counts, self.demand.motor, strict=True) if parks]
         model.add(sum(motor) <= self.demand.depot.capacity)
-        electric = [one for one, plugs in zip(counts, self.demand.electric, strict=True) if plugs]
+        electric = [
+            count for count, plugs in zip(counts, self.demand.electric, strict=True) if plugs
+        ]
         lacking = model.new_int_var(0, sum(self.peaks), "chargers that lack")
         model.add(lacking >= sum(electric) - self.demand.depot.charger_count)
         rest = model.new_int_var(0, self._most(weights), "driving and own cars")
         for cut in self._cuts:
-            worth = sum(int(p) * one for p, one in zip(cut.vehicle, counts, strict=True))
+            worth = sum(int(p) * count for p, count in zip(cut.vehicle, counts, strict=True))
             model.add(rest + worth >= cut.constant(self.demand, weights))
-        fleet = sum(int(p) * one for p, one in zip(self.demand.vehicle_ore, counts, strict=True))
+        fleet = sum(
+            int(p) * count for p, count in zip(self.demand.vehicle_ore, counts, strict=True)
+        )
         fleet += ore(CHARGER_DKK_PER_YEAR) * lacking
         model.minimize(weights.ore * fleet + rest)
         solver = cp_model.CpSolver()
@@ -136,7 +140,7 @@ class DepotCounts:
         limit = max(0, math.ceil(solver.best_objective_bound - 1))
         if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
             return limit, (0,) * len(counts)
-        return limit, tuple(solver.value(one) for one in counts)
+        return limit, tuple(solver.value(count) for count in counts)
 
     def _most(self, weights: Weights) -> int:
         own = weights.ore * self.demand.own_ore.sum() + weights.g * self.demand.own_g.sum()

@@ -65,9 +65,11 @@ def present_kinds(vehicles: Sequence[Vehicle], catalogue: Sequence[VehicleKind])
     """
     lacked: Counter[str] = Counter()
     groups: defaultdict[tuple[VehicleType, EnergySource, int], list[_Known]] = defaultdict(list)
-    for vehicle in sorted(vehicles, key=lambda one: one.vehicle_id):
-        known = _known(vehicle, catalogue, lacked)
-        groups[known.vehicle_type, known.energy_source, known.seats].append(known)
+    for vehicle in sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id):
+        entered_vehicle = _known(vehicle, catalogue, lacked)
+        groups[
+            entered_vehicle.vehicle_type, entered_vehicle.energy_source, entered_vehicle.seats
+        ].append(entered_vehicle)
     kinds: list[VehicleKind] = []
     kind_of: dict[str, str] = {}
     names: Counter[str] = Counter()
@@ -77,7 +79,7 @@ def present_kinds(vehicles: Sequence[Vehicle], catalogue: Sequence[VehicleKind])
             names[name] += 1
             kind = _kind(name if names[name] == 1 else f"{name}-{names[name]}", alike)
             kinds.append(kind)
-            kind_of |= dict.fromkeys((one.vehicle_id for one in alike), kind.kind_id)
+            kind_of |= dict.fromkeys((vehicle.vehicle_id for vehicle in alike), kind.kind_id)
     return PresentKinds(tuple(kinds), kind_of, dict(lacked))
 
 
@@ -91,20 +93,24 @@ def _known(vehicle: Vehicle, catalogue: Sequence[VehicleKind], lacked: Counter[s
         if value:
             return value
         lacked[what] += 1
-        nearest = _nearest(vehicle_type, source, [one for one in catalogue if of_kind(one)])
-        found = None if nearest is None else of_kind(nearest)
-        if found is None:
+        nearest = _nearest(
+            vehicle_type,
+            source,
+            [vehicle_kind for vehicle_kind in catalogue if of_kind(vehicle_kind)],
+        )
+        typical = None if nearest is None else of_kind(nearest)
+        if typical is None:
             raise NothingToStudyError(
                 f"{vehicle.vehicle_id} has no {what} entered, and no {vehicle_type} among the "
                 f"kinds to choose from has one; enter its {what}, or give such a kind with --kinds"
             )
-        return found
+        return typical
 
-    def burnt(one: VehicleKind) -> float | None:
+    def burnt(vehicle_kind: VehicleKind) -> float | None:
         """Return what a kind burns if in the vehicle's unit: litres and kWh do not mix."""
         electric = EnergySource.ELECTRICITY
-        same = (one.energy_source is electric) == (source is electric)
-        return one.consumption_per_km if same else None
+        same = (vehicle_kind.energy_source is electric) == (source is electric)
+        return vehicle_kind.consumption_per_km if same else None
 
     burns = source is not EnergySource.MUSCLE
     return _Known(
@@ -113,8 +119,12 @@ def _known(vehicle: Vehicle, catalogue: Sequence[VehicleKind], lacked: Counter[s
         source,
         vehicle.seats if vehicle_type in MOTOR else 1,
         entered("consumption", vehicle.consumption_per_km, burnt) if burns else 0.0,
-        entered("yearly cost", vehicle.yearly_cost_dkk, lambda one: one.yearly_cost_dkk),
-        entered("range", vehicle.range_km, lambda one: one.range_km)
+        entered(
+            "yearly cost",
+            vehicle.yearly_cost_dkk,
+            lambda vehicle_kind: vehicle_kind.yearly_cost_dkk,
+        ),
+        entered("range", vehicle.range_km, lambda vehicle_kind: vehicle_kind.range_km)
         if on_charger
         else vehicle.range_km,
     )
@@ -126,19 +136,19 @@ def _nearest(
     """Return the kind most like a vehicle: by type, then energy source, then litres or kWh."""
     electric = EnergySource.ELECTRICITY
 
-    def distance(one: VehicleKind) -> tuple[bool, bool, bool, str]:
+    def distance(vehicle_kind: VehicleKind) -> tuple[bool, bool, bool, str]:
         return (
-            one.vehicle_type is not vehicle_type,
-            one.energy_source is not source,
-            (one.energy_source is electric) != (source is electric),
-            one.kind_id,
+            vehicle_kind.vehicle_type is not vehicle_type,
+            vehicle_kind.energy_source is not source,
+            (vehicle_kind.energy_source is electric) != (source is electric),
+            vehicle_kind.kind_id,
         )
 
     motor = vehicle_type in MOTOR
     able = [
-        one
-        for one in kinds
-        if one.vehicle_type is vehicle_type or not (motor or one.vehicle_type in MOTOR)
+        kind
+        for kind in kinds
+        if kind.vehicle_type is vehicle_type or not (motor or kind.vehicle_type in MOTOR)
     ]
     return min(able, key=distance, default=None)
 
@@ -146,45 +156,51 @@ def _nearest(
 def _alike(vehicles: Sequence[_Known]) -> list[list[_Known]]:
     """Return groups within which cost and consumption are alike, cut where they differ most."""
     for number_of in (_cost, _consumption):
-        ordered = sorted(vehicles, key=lambda one: (number_of(one), one.vehicle_id))
+        ordered = sorted(vehicles, key=lambda vehicle: (number_of(vehicle), vehicle.vehicle_id))
         least, most = number_of(ordered[0]), number_of(ordered[-1])
         if most > ALIKE * least:
             cut = max(
                 range(1, len(ordered)),
-                key=lambda one: number_of(ordered[one]) / (number_of(ordered[one - 1]) or 1e-9),
+                key=lambda index: (
+                    number_of(ordered[index]) / (number_of(ordered[index - 1]) or 1e-9)
+                ),
             )
             return _alike(ordered[:cut]) + _alike(ordered[cut:])
-    return [sorted(vehicles, key=lambda one: one.vehicle_id)]
+    return [sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id)]
 
 
-def _cost(one: _Known) -> float:
-    return one.yearly_cost_dkk
+def _cost(vehicle: _Known) -> float:
+    return vehicle.yearly_cost_dkk
 
 
-def _consumption(one: _Known) -> float:
-    return one.consumption_per_km
+def _consumption(vehicle: _Known) -> float:
+    return vehicle.consumption_per_km
 
 
-def _name(one: _Known) -> str:
-    vehicle_type = one.vehicle_type.value.replace("_", "-")
-    if one.vehicle_type not in MOTOR:
+def _name(vehicle: _Known) -> str:
+    vehicle_type = vehicle.vehicle_type.value.replace("_", "-")
+    if vehicle.vehicle_type not in MOTOR:
         return f"{OUR}{vehicle_type}"
-    electric = one.energy_source is EnergySource.ELECTRICITY
-    return f"{OUR}{'electric' if electric else one.energy_source.value}-{vehicle_type}"
+    electric = vehicle.energy_source is EnergySource.ELECTRICITY
+    return f"{OUR}{'electric' if electric else vehicle.energy_source.value}-{vehicle_type}"
 
 
 def _kind(name: str, alike: Sequence[_Known]) -> VehicleKind:
-    one = alike[0]
-    on_charger = one.vehicle_type in MOTOR and one.energy_source is EnergySource.ELECTRICITY
-    ranges = [known.range_km for known in alike if known.range_km is not None]
+    vehicle = alike[0]
+    on_charger = vehicle.vehicle_type in MOTOR and vehicle.energy_source is EnergySource.ELECTRICITY
+    ranges = [
+        entered_vehicle.range_km
+        for entered_vehicle in alike
+        if entered_vehicle.range_km is not None
+    ]
     return VehicleKind(
         kind_id=name,
-        vehicle_type=one.vehicle_type,
-        energy_source=one.energy_source,
+        vehicle_type=vehicle.vehicle_type,
+        energy_source=vehicle.energy_source,
         consumption_per_km=fmean(map(_consumption, alike)),
         yearly_cost_dkk=fmean(map(_cost, alike)),
-        seats=one.seats,
-        cargo=_CARGO[one.vehicle_type],
+        seats=vehicle.seats,
+        cargo=_CARGO[vehicle.vehicle_type],
         range_km=min(ranges, default=None),
         charging_kw=CHARGING_KW if on_charger else None,
     )

@@ -67,17 +67,17 @@ class DepotDemand:
     @property
     def vehicle_ore(self) -> Ints:
         """What a vehicle of each kind costs a year."""
-        return np.array([ore(one.yearly_cost_dkk) for one in self.kinds], dtype=np.int64)
+        return np.array([ore(kind.yearly_cost_dkk) for kind in self.kinds], dtype=np.int64)
 
     @property
     def motor(self) -> Bools:
         """Which kinds take a parking place."""
-        return np.array([one.vehicle_type in MOTOR for one in self.kinds], dtype=bool)
+        return np.array([kind.vehicle_type in MOTOR for kind in self.kinds], dtype=bool)
 
     @property
     def electric(self) -> Bools:
         """Which kinds need a charger."""
-        return np.array([one.on_charger for one in self.kinds], dtype=bool)
+        return np.array([kind.on_charger for kind in self.kinds], dtype=bool)
 
     def fleet_ore(self, counts: Sequence[int]) -> int:
         """Return what having so many of each kind costs a year, chargers that lack included."""
@@ -90,7 +90,9 @@ def demands_of(inputs: CompositionInputs) -> tuple[DepotDemand, ...]:
     """Return the demand of each depot, also of those without round trips."""
     zone = ZoneInfo(inputs.timezone)
     scale = DAYS_OF_A_YEAR / inputs.observed_days
-    by_depot: dict[str, list[CompositionRoundTrip]] = {one.depot_id: [] for one in inputs.depots}
+    by_depot: dict[str, list[CompositionRoundTrip]] = {
+        depot.depot_id: [] for depot in inputs.depots
+    }
     for trip in inputs.round_trips:
         by_depot[trip.depot_id].append(trip)
     return tuple(
@@ -117,19 +119,19 @@ def _demand(
             drive_ore[row, column] = round(dkk * ORE_PER_DKK * scale)
             drive_g[row, column] = round(kg * _G_PER_KG * scale)
     own_kg_per_m = OWN_CAR_L_PER_KM * CO2E_KG_PER_UNIT[EnergySource.PETROL] / 1000
-    own_ore = [round(unserved_ore(one.distance_m) * scale) for one in trips]
+    own_ore = [round(unserved_ore(trip.distance_m) * scale) for trip in trips]
     demand = DepotDemand(
         depot,
         kinds,
         tuple(trips),
-        np.array([_seconds(one.started_at) for one in trips], dtype=np.int64),
+        np.array([_seconds(trip.started_at) for trip in trips], dtype=np.int64),
         free_s,
         able,
         drive_ore,
         drive_g,
         np.array(own_ore, dtype=np.int64),
         np.array(
-            [round(one.distance_m * own_kg_per_m * _G_PER_KG * scale) for one in trips],
+            [round(trip.distance_m * own_kg_per_m * _G_PER_KG * scale) for trip in trips],
             dtype=np.int64,
         ),
         must_serve=not rules.own_cars,

@@ -48,21 +48,21 @@ def proposals(
 ) -> tuple[FleetProposal, ...]:
     """Return what leads from the present vehicles to the fleets, the least used given up first."""
     uses = _uses(inputs)
-    found: list[FleetProposal] = []
+    fleet_proposals: list[FleetProposal] = []
     for depot, fleet in zip(depots, fleets, strict=True):
         name = depot.demand.depot.depot_id
         for column, kind in enumerate(depot.demand.kinds):
             present = [
-                one
-                for one in inputs.vehicles
-                if one.depot_id == name and one.kind_id == kind.kind_id
+                vehicle
+                for vehicle in inputs.vehicles
+                if vehicle.depot_id == name and vehicle.kind_id == kind.kind_id
             ]
             there = _Ladder(depot, fleet, column, weights)
             if len(present) > fleet.counts[column]:
-                found += _given_up(there, present, uses)
+                fleet_proposals += _given_up(there, present, uses)
             elif len(present) < fleet.counts[column]:
-                found.append(_acquired(inputs, there, len(present)))
-    return tuple(found)
+                fleet_proposals.append(_acquired(inputs, there, len(present)))
+    return tuple(fleet_proposals)
 
 
 class _Ladder:
@@ -99,8 +99,8 @@ def _uses(inputs: CompositionInputs) -> dict[str, _Use]:
     return {
         vehicle_id: _Use(
             len(of_one),
-            sum(one.distance_m for one in of_one) / 1000,
-            len({one.started_at.astimezone(zone).date() for one in of_one}),
+            sum(round_trip.distance_m for round_trip in of_one) / 1000,
+            len({round_trip.started_at.astimezone(zone).date() for round_trip in of_one}),
         )
         for vehicle_id, of_one in trips.items()
     }
@@ -110,7 +110,13 @@ def _given_up(
     there: _Ladder, present: Sequence[PresentVehicle], uses: Mapping[str, _Use]
 ) -> Iterator[FleetProposal]:
     """Yield the least used vehicles of a kind, each with what it saves once those before it go."""
-    ordered = sorted(present, key=lambda one: (uses.get(one.vehicle_id, _Use()).km, one.vehicle_id))
+    ordered = sorted(
+        present,
+        key=lambda present_vehicle: (
+            uses.get(present_vehicle.vehicle_id, _Use()).km,
+            present_vehicle.vehicle_id,
+        ),
+    )
     depot = there.depot.demand.depot
     for number, vehicle in enumerate(ordered[: len(present) - there.count]):
         kept = len(present) - number
@@ -144,7 +150,7 @@ def _acquired(inputs: CompositionInputs, there: _Ladder, present: int) -> FleetP
     fleet, without = there.at(there.count), there.at(present)
     depot = there.depot.demand
     taken = np.flatnonzero(fleet.allotment.kind == there.column)
-    km = sum(depot.trips[one].distance_m for one in taken) / 1000
+    km = sum(depot.trips[trip].distance_m for trip in taken) / 1000
     count = there.count - present
     saves = (without.ore - fleet.ore) / ORE_PER_DKK
     yearly = count * there.kind.yearly_cost_dkk
@@ -183,7 +189,7 @@ def by_own_car(
 
 
 def _left_to_own_cars(fleets: Sequence[Fleet]) -> int:
-    return sum(int((one.allotment.kind == OWN_CAR).sum()) for one in fleets)
+    return sum(int((fleet.allotment.kind == OWN_CAR).sum()) for fleet in fleets)
 
 
 def explanation(
@@ -197,18 +203,18 @@ def explanation(
     `present` is None where the fleet as it stands cannot serve all that has to be served.
     """
     days = inputs.observed_days
-    said = (
+    text = (
         f"With CO2e at its price the cheapest fleet has {counts}. A year costs "
         f"{chosen[0] / ORE_PER_DKK:,.0f} DKK and {chosen[1] / _G_PER_KG:,.0f} kg CO2e"
     )
     standing = f"the {len(inputs.vehicles)} vehicles as they stand"
     if present is None:
         return (
-            f"{said}, with round trips allotted as well as can be, scaled from {days:.0f} days; "
+            f"{text}, with round trips allotted as well as can be, scaled from {days:.0f} days; "
             f"{standing} cannot take all round trips, and own cars may not."
         )
     return (
-        f"{said}, against {present[0] / ORE_PER_DKK:,.0f} DKK and {present[1] / _G_PER_KG:,.0f} kg "
+        f"{text}, against {present[0] / ORE_PER_DKK:,.0f} DKK and {present[1] / _G_PER_KG:,.0f} kg "
         f"of {standing}, both with round trips allotted as well as can be, scaled from "
         f"{days:.0f} days."
     )
@@ -225,14 +231,16 @@ def shortage(
         if not len(rows):
             continue
         demand = depot.demand
-        hopeless = [demand.trips[one] for one in rows if not demand.able[one].any()]
-        short = [demand.trips[one] for one in rows if demand.able[one].any()]
+        hopeless = [demand.trips[row] for row in rows if not demand.able[row].any()]
+        short = [demand.trips[row] for row in rows if demand.able[row].any()]
         if hopeless:
-            one = hopeless[0]
+            round_trip = hopeless[0]
             parts.append(
                 f"{len(hopeless)} round trips of {demand.depot.name} can be taken by no kind, such "
-                f"as {one.round_trip_id} on {one.started_at.astimezone(zone):%Y-%m-%d %H:%M %Z}: "
-                f"{one.distance_m / 1000:,.0f} km, {one.seats} seats, cargo {one.cargo.value}."
+                f"as {round_trip.round_trip_id} "
+                f"on {round_trip.started_at.astimezone(zone):%Y-%m-%d %H:%M %Z}: "
+                f"{round_trip.distance_m / 1000:,.0f} km, {round_trip.seats} seats, "
+                f"cargo {round_trip.cargo.value}."
             )
         if short:
             hour, missing = _worst_hour(short, zone)
@@ -259,11 +267,11 @@ def shortage(
 
 def _worst_hour(trips: Sequence[CompositionRoundTrip], zone: ZoneInfo) -> tuple[datetime, int]:
     """Return the local hour in which most round trips are out at once, and how many."""
-    starts = sorted(trips, key=lambda one: one.started_at)
+    starts = sorted(trips, key=lambda trip: trip.started_at)
     out = [
-        (sum(1 for other in trips if other.started_at <= one.started_at < other.ended_at), one)
-        for one in starts
+        (sum(1 for other in trips if other.started_at <= start.started_at < other.ended_at), start)
+        for start in starts
     ]
-    missing, worst = max(out, key=lambda one: one[0])
+    missing, worst = max(out, key=lambda shortage: shortage[0])
     local = worst.started_at.astimezone(zone)
     return local.replace(minute=0, second=0, microsecond=0), missing

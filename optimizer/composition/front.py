@@ -41,16 +41,16 @@ class Point:
     @property
     def ore(self) -> int:
         """Cost a year."""
-        return sum(one.ore for one in self.fleets)
+        return sum(fleet.ore for fleet in self.fleets)
 
     @property
     def g(self) -> int:
         """Grams CO2e a year."""
-        return sum(one.g for one in self.fleets)
+        return sum(fleet.g for fleet in self.fleets)
 
 
 def front(
-    depots: Sequence[DepotCounts], points: int, effort: Effort, told: Told
+    depots: Sequence[DepotCounts], points: int, effort: Effort, report: Told
 ) -> tuple[Point, ...]:
     """Return up to so many points from the cheapest to the cleanest, none of them dominated.
 
@@ -58,20 +58,20 @@ def front(
     """
     tried: list[Weights] = []
     for number, weights in enumerate((CHEAPEST, CLEANEST)):
-        told(weights, _total(depots, CHEAPEST)[0])
+        report(weights, _total(depots, CHEAPEST)[0])
         _search(depots, weights, effort, points - number)
         tried.append(weights)
-    low, high = (_total(depots, one)[1] for one in (CLEANEST, CHEAPEST))
+    low, high = (_total(depots, weights)[1] for weights in (CLEANEST, CHEAPEST))
     inner = [high + (low - high) * number // (points - 1) for number in range(1, points - 1)]
     for number, limit_g in enumerate(_middle_first(inner)):
         weights = _between(depots, tried, limit_g)
         if weights in tried or effort.over:
             continue
-        told(weights, _total(depots, CHEAPEST)[0])
+        report(weights, _total(depots, CHEAPEST)[0])
         _search(depots, weights, effort, len(inner) - number)
         tried.append(weights)
-    found = [_point(depots, limit_g, tried) for limit_g in (high, *inner, low)]
-    return _undominated([one for one in found if one is not None])
+    front_points = [_point(depots, limit_g, tried) for limit_g in (high, *inner, low)]
+    return _undominated([point for point in front_points if point is not None])
 
 
 def _search(depots: Sequence[DepotCounts], weights: Weights, effort: Effort, rounds: int) -> None:
@@ -88,8 +88,8 @@ def _search(depots: Sequence[DepotCounts], weights: Weights, effort: Effort, rou
 
 def _total(depots: Sequence[DepotCounts], weights: Weights) -> tuple[int, int]:
     """Return øre and grams of the depots' best at these weights."""
-    best = [one.best(weights) for one in depots]
-    return sum(one.ore for one in best), sum(one.g for one in best)
+    best = [depot.best(weights) for depot in depots]
+    return sum(fleet.ore for fleet in best), sum(fleet.g for fleet in best)
 
 
 def _middle_first(limits: Sequence[int]) -> list[int]:
@@ -101,10 +101,12 @@ def _middle_first(limits: Sequence[int]) -> list[int]:
 
 def _between(depots: Sequence[DepotCounts], tried: Sequence[Weights], limit_g: int) -> Weights:
     """Return the weights at which the fleets on both sides of a limit count the same."""
-    totals = [_total(depots, one) for one in tried]
-    dirtier = min((one for one in totals if one[1] > limit_g), key=lambda one: one[1], default=None)
+    totals = [_total(depots, weights) for weights in tried]
+    dirtier = min(
+        (total for total in totals if total[1] > limit_g), key=lambda total: total[1], default=None
+    )
     cleaner = max(
-        (one for one in totals if one[1] <= limit_g), key=lambda one: one[1], default=None
+        (total for total in totals if total[1] <= limit_g), key=lambda total: total[1], default=None
     )
     if dirtier is None or cleaner is None:
         return CHEAPEST
@@ -121,9 +123,9 @@ def _point(depots: Sequence[DepotCounts], limit_g: int, tried: Sequence[Weights]
         for fleet in depot.fleets():
             if not undominated or fleet.g < undominated[-1].g:
                 undominated.append(fleet)
-        choices.append([(one, model.new_bool_var("")) for one in undominated])
+        choices.append([(fleet, model.new_bool_var("")) for fleet in undominated])
         model.add_exactly_one(variable for _, variable in choices[-1])
-    every = [one for of_one in choices for one in of_one]
+    every = [choice for of_one in choices for choice in of_one]
     model.add(sum(fleet.g * variable for fleet, variable in every) <= limit_g)
     model.minimize(sum(fleet.ore * variable for fleet, variable in every))
     solver = cp_model.CpSolver()
@@ -136,7 +138,7 @@ def _point(depots: Sequence[DepotCounts], limit_g: int, tried: Sequence[Weights]
         next(fleet for fleet, variable in of_one if solver.value(variable)) for of_one in choices
     )
     bounds = [
-        -((weights.g * limit_g - sum(one.limit(weights) for one in depots)) // weights.ore)
+        -((weights.g * limit_g - sum(depot.limit(weights) for depot in depots)) // weights.ore)
         for weights in tried
     ]
     return Point(picked, limit_g, max(0, *bounds))
@@ -144,8 +146,8 @@ def _point(depots: Sequence[DepotCounts], limit_g: int, tried: Sequence[Weights]
 
 def _undominated(points: Sequence[Point]) -> tuple[Point, ...]:
     """Return the points that none beats in both, from the cheapest to the cleanest."""
-    found: list[Point] = []
-    for point in sorted(points, key=lambda one: (one.ore, one.g)):
-        if not found or point.g < found[-1].g:
-            found.append(point)
-    return tuple(found)
+    front_points: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.ore, point.g)):
+        if not front_points or point.g < front_points[-1].g:
+            front_points.append(point)
+    return tuple(front_points)

@@ -42,16 +42,16 @@ def composition_inputs(
     drove needs its box; what a car drove needs neither. Raises `NothingToStudyError` without an
     outing, and for a vehicle whose cost is neither entered nor to be had from the catalogue.
     """
-    found = outings(rows)
-    driven = [one for one in found if one.ended_at > one.started_at]
+    all_outings = outings(rows)
+    driven = [outing for outing in all_outings if outing.ended_at > outing.started_at]
     if not driven:
         raise nothing_driven(rows)
     zone = ZoneInfo(rows.timezone)
     when, days = of_days(
-        min(one.started_at for one in driven), max(one.ended_at for one in driven), zone
+        min(outing.started_at for outing in driven), max(outing.ended_at for outing in driven), zone
     )
     stands_at = problem_of(rows).stands_at
-    placed = [one for one in rows.vehicles if stands_at[one.vehicle_id] is not None]
+    placed = [vehicle for vehicle in rows.vehicles if stands_at[vehicle.vehicle_id] is not None]
     ours = present_kinds(placed, catalogue)
     inputs = CompositionInputs(
         municipality_id=rows.municipality_id,
@@ -60,23 +60,25 @@ def composition_inputs(
         kinds=(*ours.kinds, *catalogue),
         depots=tuple(
             CompositionDepot(
-                depot_id=one.depot_id,
-                name=one.name,
-                capacity=one.capacity,
-                charger_count=one.charger_count,
+                depot_id=depot.depot_id,
+                name=depot.name,
+                capacity=depot.capacity,
+                charger_count=depot.charger_count,
             )
-            for one in rows.depots
+            for depot in rows.depots
         ),
         vehicles=tuple(
             PresentVehicle(
-                vehicle_id=one.vehicle_id, depot_id=depot_id, kind_id=ours.kind_of[one.vehicle_id]
+                vehicle_id=vehicle.vehicle_id,
+                depot_id=depot_id,
+                kind_id=ours.kind_of[vehicle.vehicle_id],
             )
-            for one in placed
-            if (depot_id := stands_at[one.vehicle_id]) is not None
+            for vehicle in placed
+            if (depot_id := stands_at[vehicle.vehicle_id]) is not None
         ),
         round_trips=tuple(
-            _round_trip(one, name, vans_as_cars=vans_as_cars)
-            for one, name in zip(driven, names_of(driven, zone), strict=True)
+            _round_trip(outing, name, vans_as_cars=vans_as_cars)
+            for outing, name in zip(driven, names_of(driven, zone), strict=True)
         ),
         rules=rules,
     )
@@ -86,21 +88,21 @@ def composition_inputs(
         _needs(vans_as_cars=vans_as_cars),
         "An outing is taken to end where it began.",
         _own_cars(rules),
-        *_left_out(rows, len(placed), len(found) - len(driven)),
+        *_left_out(rows, len(placed), len(all_outings) - len(driven)),
     ]
     parts += thinness(days)
     return Posed(inputs, " ".join(parts))
 
 
-def _round_trip(one: Outing, name: str, *, vans_as_cars: bool) -> CompositionRoundTrip:
+def _round_trip(outing: Outing, name: str, *, vans_as_cars: bool) -> CompositionRoundTrip:
     return CompositionRoundTrip(
         round_trip_id=name,
-        depot_id=one.depot_id,
-        started_at=one.started_at,
-        ended_at=one.ended_at,
-        distance_m=one.distance_m,
-        cargo=_cargo(one.vehicle_class, vans_as_cars=vans_as_cars),
-        vehicle_id=one.vehicle_id,
+        depot_id=outing.depot_id,
+        started_at=outing.started_at,
+        ended_at=outing.ended_at,
+        distance_m=outing.distance_m,
+        cargo=_cargo(outing.vehicle_class, vans_as_cars=vans_as_cars),
+        vehicle_id=outing.vehicle_id,
     )
 
 
@@ -119,7 +121,7 @@ def _needs(*, vans_as_cars: bool) -> str:
 
 
 def _kinds(ours: PresentKinds, catalogue: Sequence[VehicleKind]) -> str:
-    names = ", ".join(sorted(one.kind_id for one in catalogue))
+    names = ", ".join(sorted(vehicle_kind.kind_id for vehicle_kind in catalogue))
     parts = [
         (
             f"{len(ours.kind_of)} vehicles are {len(ours.kinds)} kinds: of one type, energy source "
@@ -127,7 +129,7 @@ def _kinds(ours: PresentKinds, catalogue: Sequence[VehicleKind]) -> str:
             f"choose from are these and {names}."
         )
     ]
-    if any(one.on_charger for one in ours.kinds):
+    if any(kind.on_charger for kind in ours.kinds):
         parts.append(f"Electric cars and vans of ours charge at {CHARGING_KW:g} kW.")
     parts += [
         f"{count} vehicles have no {what} entered, and that of the nearest kind to choose from."

@@ -55,8 +55,8 @@ def compose(
     The seed orders nothing here and is kept with the plan.
     """
     effort = Effort(search.time_limit_s)
-    depots = [DepotCounts(one) for one in demands_of(inputs)]
-    present = [_first(inputs, one) for one in depots]
+    depots = [DepotCounts(demand) for demand in demands_of(inputs)]
+    present = [_first(inputs, depot) for depot in depots]
 
     def told(weights: Weights, cheapest_ore: int) -> None:
         if progress is not None:
@@ -71,13 +71,13 @@ def compose(
 
     points = front(depots, inputs.rules.points, effort, told)
     if not inputs.rules.own_cars:
-        unserved = [one.best(CHEAPEST) for one in depots]
+        unserved = [depot.best(CHEAPEST) for depot in depots]
         if any(map(_leaves_out, unserved)):
             return _unservable(inputs, search, depots, unserved)
         points = tuple(
-            one
-            for one in points
-            if not any((f.allotment.kind == OWN_CAR).any() for f in one.fleets)
+            point
+            for point in points
+            if not any((f.allotment.kind == OWN_CAR).any() for f in point.fleets)
         )
     return _plan(inputs, search, depots, present, points)
 
@@ -89,9 +89,11 @@ def _leaves_out(fleet: Fleet) -> bool:
 def _first(inputs: CompositionInputs, depot: DepotCounts) -> Fleet:
     """Try a depot without vehicles and with those of now; return the latter."""
     kinds = Counter(
-        one.kind_id for one in inputs.vehicles if one.depot_id == depot.demand.depot.depot_id
+        vehicle.kind_id
+        for vehicle in inputs.vehicles
+        if vehicle.depot_id == depot.demand.depot.depot_id
     )
-    counts = [kinds[one.kind_id] for one in depot.demand.kinds]
+    counts = [kinds[kind.kind_id] for kind in depot.demand.kinds]
     unlimited = Effort(1e12)
     depot.try_counts([0] * len(counts), CHEAPEST, unlimited)
     return depot.try_counts(counts, PRICED, unlimited, close=True)
@@ -104,21 +106,21 @@ def _plan(
     present: Sequence[Fleet],
     points: Sequence[Point],
 ) -> CompositionPlan:
-    described = tuple(_described(depots, one) for one in points)
+    described = tuple(_described(depots, point) for point in points)
     chosen = min(
         range(len(points)),
-        key=lambda one: PRICED.ore * points[one].ore + PRICED.g * points[one].g,
+        key=lambda index: PRICED.ore * points[index].ore + PRICED.g * points[index].g,
     )
     picked = points[chosen]
-    counts = np.array([one.counts for one in picked.fleets], dtype=np.int64).sum(axis=0)
+    counts = np.array([fleet.counts for fleet in picked.fleets], dtype=np.int64).sum(axis=0)
     listed = ", ".join(
         f"{count} {kind.kind_id}" for count, kind in zip(counts, inputs.kinds, strict=True) if count
     )
-    now = Point(tuple(present), sum(one.g for one in present), 0)
+    now = Point(tuple(present), sum(fleet.g for fleet in present), 0)
     serves_all = inputs.rules.own_cars or not any(
-        (one.allotment.kind == OWN_CAR).any() for one in present
+        (fleet.allotment.kind == OWN_CAR).any() for fleet in present
     )
-    proven = all(one.status is SolverStatus.OPTIMAL for one in described)
+    proven = all(point.status is SolverStatus.OPTIMAL for point in described)
     return CompositionPlan(
         municipality_id=inputs.municipality_id,
         inputs_hash=inputs_hash(inputs),
@@ -126,7 +128,7 @@ def _plan(
         time_limit_s=search.time_limit_s,
         status=SolverStatus.OPTIMAL if proven else SolverStatus.FEASIBLE,
         bound_dkk=described[0].bound_dkk,
-        gap=max(one.gap for one in described),
+        gap=max(point.gap for point in described),
         present=_described(depots, now) if serves_all else None,
         points=described,
         chosen=chosen,
@@ -155,12 +157,12 @@ def _described(depots: Sequence[DepotCounts], point: Point) -> CompositionPoint:
 
 
 def _at(depot: DepotCounts, fleet: Fleet) -> DepotComposition:
-    ids = [one.kind_id for one in depot.demand.kinds]
+    ids = [kind.kind_id for kind in depot.demand.kinds]
     taken = Counter(fleet.allotment.kind.tolist())
     return DepotComposition(
         depot_id=depot.demand.depot.depot_id,
         counts=dict(zip(ids, fleet.counts, strict=True)),
-        served={one: taken[column] for column, one in enumerate(ids)},
+        served={round_trip_id: taken[column] for column, round_trip_id in enumerate(ids)},
         own_car=taken[OWN_CAR],
     )
 

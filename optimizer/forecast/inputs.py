@@ -28,19 +28,19 @@ def forecast_inputs(
     forecast begins with the latter. Raises `NothingToStudyError` without an outing, and with
     fewer than seven whole days.
     """
-    found = outings(rows)
-    if not found:
+    all_outings = outings(rows)
+    if not all_outings:
         raise nothing_driven(rows)
     zone = ZoneInfo(rows.timezone)
-    first = found[0].started_at.astimezone(zone).date() + _DAY
-    last = max(one.ended_at for one in found).astimezone(zone).date() - _DAY
+    first = all_outings[0].started_at.astimezone(zone).date() + _DAY
+    last = max(outing.ended_at for outing in all_outings).astimezone(zone).date() - _DAY
     days = (last - first).days + 1
     if days < WEEK_DAYS:
         raise NothingToStudyError(
             f"{max(0, days)} whole days of {rows.municipality_id} have been seen, and a forecast "
             f"takes {WEEK_DAYS} at least; record longer, or look further back with --weeks"
         )
-    off = [one for one in holidays if first <= one <= last + horizon_days * _DAY]
+    off = [holiday for holiday in holidays if first <= holiday <= last + horizon_days * _DAY]
     inputs = ForecastInputs(
         municipality_id=rows.municipality_id,
         timezone=rows.timezone,
@@ -51,12 +51,12 @@ def forecast_inputs(
         rules=rules,
         departures=tuple(
             Departure(
-                depot_id=one.depot_id,
-                trip_class=one.vehicle_class.value,
-                started_at=one.started_at,
+                depot_id=outing.depot_id,
+                trip_class=outing.vehicle_class.value,
+                started_at=outing.started_at,
             )
-            for one in found
-            if first <= one.started_at.astimezone(zone).date() <= last
+            for outing in all_outings
+            if first <= outing.started_at.astimezone(zone).date() <= last
         ),
     )
     return Posed(

@@ -52,7 +52,7 @@ def seasonal(counts: Floats, habits: Habits, effort: Effort, days: int = WEEK) -
     """
     past, last = counts[:-WEEK], counts[-WEEK:]
     effort.spend(counts.size * (len(MEMORIES) + 1), 40 * (len(MEMORIES) + 1))
-    errors = [float(np.abs(_ahead(past, habits, one, WEEK) - last).sum()) for one in MEMORIES]
+    errors = [float(np.abs(_ahead(past, habits, memory, WEEK) - last).sum()) for memory in MEMORIES]
     return _ahead(counts, habits, MEMORIES[int(np.argmin(errors))], days)
 
 
@@ -61,11 +61,11 @@ def _ahead(counts: Floats, habits: Habits, memory: Memory, further: int) -> Floa
     days = len(counts)
     age_weeks = (days - 1 - np.arange(days)) // WEEK
     weights = 0.5 ** (age_weeks / memory.half_life_weeks)
-    known = ~habits.holiday[:days]
+    ordinary = ~habits.holiday[:days]
     weekday = habits.weekday[:days]
     profile = np.zeros((WEEK, counts.shape[1]))
     for day in range(WEEK):
-        mine = known & (weekday == day)
+        mine = ordinary & (weekday == day)
         if not mine.any():
             mine = weekday == day
         if mine.any():

@@ -53,9 +53,9 @@ def forecast(inputs: ForecastInputs, search: Search, progress: Progress | None =
     effort = Effort(search.time_limit_s)
     counted = daily_counts(inputs)
     habits = habits_of(inputs)
-    found: list[SeriesForecast] = []
+    series_forecasts: list[SeriesForecast] = []
     for number, (key, counts) in enumerate(counted.items()):
-        found.append(_series(inputs, key, counts, habits, effort))
+        series_forecasts.append(_series(inputs, key, counts, habits, effort))
         if progress is not None and number % max(1, len(counted) // _TOLD) == 0:
             progress(
                 ForecastProgress(
@@ -65,8 +65,8 @@ def forecast(inputs: ForecastInputs, search: Search, progress: Progress | None =
                     limit_s=effort.limit_s,
                 )
             )
-    cut_short = any(one.reason == _CUT_SHORT for one in found)
-    ours, naive = _together(found)
+    cut_short = any(series_forecast.reason == _CUT_SHORT for series_forecast in series_forecasts)
+    ours, naive = _together(series_forecasts)
     return Forecast(
         municipality_id=inputs.municipality_id,
         inputs_hash=inputs_hash(inputs),
@@ -74,10 +74,10 @@ def forecast(inputs: ForecastInputs, search: Search, progress: Progress | None =
         time_limit_s=search.time_limit_s,
         status="feasible" if cut_short else "complete",
         first_day=inputs.last_day + _DAY,
-        series=tuple(found),
+        series=tuple(series_forecasts),
         seasonal_wape=ours,
         naive_wape=naive,
-        explanation=_explanation(inputs, found, ours, naive),
+        explanation=_explanation(inputs, series_forecasts, ours, naive),
     )
 
 
@@ -94,15 +94,15 @@ def daily_counts(inputs: ForecastInputs) -> dict[tuple[str, str], Floats]:
     Departures of other days than those observed do not count.
     """
     zone = ZoneInfo(inputs.timezone)
-    found: defaultdict[tuple[str, str], Floats] = defaultdict(
+    departures: defaultdict[tuple[str, str], Floats] = defaultdict(
         lambda: np.zeros((inputs.days, _HOURS))
     )
-    for one in inputs.departures:
-        local = one.started_at.astimezone(zone)
+    for departure in inputs.departures:
+        local = departure.started_at.astimezone(zone)
         day = (local.date() - inputs.first_day).days
         if 0 <= day < inputs.days:
-            found[one.depot_id, one.trip_class][day, local.hour] += 1
-    return dict(sorted(found.items()))
+            departures[departure.depot_id, departure.trip_class][day, local.hour] += 1
+    return dict(sorted(departures.items()))
 
 
 def habits_of(inputs: ForecastInputs) -> Habits:
@@ -110,8 +110,8 @@ def habits_of(inputs: ForecastInputs) -> Habits:
     days = [inputs.first_day + number * _DAY for number in range(inputs.days + inputs.horizon_days)]
     off = frozenset(inputs.holidays)
     return Habits(
-        np.array([one.weekday() for one in days], dtype=np.int64),
-        np.array([one in off for one in days], dtype=bool),
+        np.array([day.weekday() for day in days], dtype=np.int64),
+        np.array([day in off for day in days], dtype=bool),
     )
 
 
@@ -157,7 +157,7 @@ def back_test(
     first_day: date, counts: Floats, habits: Habits, folds: int, effort: Effort
 ) -> BackTest:
     """Return how both methods did in so many last weeks, each forecast from the days before it."""
-    found: list[FoldError] = []
+    fold_errors: list[FoldError] = []
     errors = np.zeros(2)
     for fold in range(folds, 0, -1):
         origin = len(counts) - fold * WEEK
@@ -165,7 +165,7 @@ def back_test(
         ours = float(np.abs(seasonal(counts[:origin], habits, effort) - came).sum())
         naive = float(np.abs(same_hour_last_week(counts[:origin]) - came).sum())
         errors += ours, naive
-        found.append(
+        fold_errors.append(
             FoldError(
                 first_day=first_day + origin * _DAY,
                 departures=int(came.sum()),
@@ -173,12 +173,14 @@ def back_test(
                 naive_mae=naive / came.size,
             )
         )
-    came_in_all = max(1, sum(one.departures for one in found))
+    came_in_all = max(1, sum(fold_error.departures for fold_error in fold_errors))
     return BackTest(
-        folds=tuple(found),
+        folds=tuple(fold_errors),
         seasonal_wape=errors[0] / came_in_all,
         naive_wape=errors[1] / came_in_all,
-        folds_won=sum(1 for one in found if one.seasonal_mae < one.naive_mae),
+        folds_won=sum(
+            1 for fold_error in fold_errors if fold_error.seasonal_mae < fold_error.naive_mae
+        ),
     )
 
 
@@ -186,39 +188,48 @@ def _verdict(test: BackTest, margin: float) -> tuple[Method, str]:
     """Return what is used, and why, with the numbers."""
     weeks = len(test.folds)
     wins = test.seasonal_wape < (1 - margin) * test.naive_wape and 2 * test.folds_won > weeks
-    told = (
+    text = (
         f"Over {weeks} weeks forecast in hindsight the seasonal model erred by "
         f"{test.seasonal_wape:.1%} of the departures, the same hour last week by "
         f"{test.naive_wape:.1%}; it was closer in {test.folds_won} of them."
     )
     if wins:
-        return SEASONAL, f"{told} That is more than the margin of {margin:.0%}: it is used."
+        return SEASONAL, f"{text} That is more than the margin of {margin:.0%}: it is used."
     return NAIVE, (
-        f"{told} It is used only where it errs less by {margin:.0%} and in more than half of the "
+        f"{text} It is used only where it errs less by {margin:.0%} and in more than half of the "
         "weeks: it is not."
     )
 
 
-def _together(found: list[SeriesForecast]) -> tuple[float | None, float | None]:
+def _together(series_forecasts: list[SeriesForecast]) -> tuple[float | None, float | None]:
     """Return the WAPE of both methods over all series that were judged."""
-    judged = [one.back_test for one in found if one.back_test is not None]
-    came = [sum(fold.departures for fold in one.folds) for one in judged]
+    judged = [
+        series_forecast.back_test
+        for series_forecast in series_forecasts
+        if series_forecast.back_test is not None
+    ]
+    came = [sum(fold.departures for fold in tested.folds) for tested in judged]
     total = sum(came)
     if not total:
         return None, None
     return (
-        sum(one.seasonal_wape * max(1, n) for one, n in zip(judged, came, strict=True)) / total,
-        sum(one.naive_wape * max(1, n) for one, n in zip(judged, came, strict=True)) / total,
+        sum(tested.seasonal_wape * max(1, n) for tested, n in zip(judged, came, strict=True))
+        / total,
+        sum(tested.naive_wape * max(1, n) for tested, n in zip(judged, came, strict=True)) / total,
     )
 
 
 def _explanation(
-    inputs: ForecastInputs, found: list[SeriesForecast], ours: float | None, naive: float | None
+    inputs: ForecastInputs,
+    series_forecasts: list[SeriesForecast],
+    ours: float | None,
+    naive: float | None,
 ) -> str:
-    used = sum(1 for one in found if one.used == SEASONAL)
+    used = sum(1 for series_forecast in series_forecasts if series_forecast.used == SEASONAL)
     text = (
-        f"{len(found)} depots and classes had departures on {inputs.days} days. The seasonal model "
-        f"is used for {used}, the same hour last week for {len(found) - used}."
+        f"{len(series_forecasts)} depots and classes had departures on {inputs.days} days. "
+        "The seasonal model "
+        f"is used for {used}, the same hour last week for {len(series_forecasts) - used}."
     )
     if ours is None or naive is None:
         return f"{text} None could be judged in hindsight."

@@ -44,10 +44,10 @@ def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lend
     there = vehicles_at(problem, placement)
     _check_lendings(problem, there, lendings)
     over = [
-        lent(problem.levels, problem.ways_min[one.borrower_id, one.lender_id], one)
-        for one in lendings
+        lent(problem.levels, problem.ways_min[lending.borrower_id, lending.lender_id], lending)
+        for lending in lendings
     ]
-    lent_round_trips = sum(one.round_trips for one in over)
+    lent_round_trips = sum(borrowed.round_trips for borrowed in over)
     unserved = [
         level for key, of_one in problem.levels.items() for level in of_one[there.get(key, 0) :]
     ]
@@ -83,8 +83,12 @@ def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lend
 def _check_lendings(
     problem: Problem, there: Mapping[tuple[str, VehicleType], int], lendings: Sequence[Lending]
 ) -> None:
-    borrowed = Counter((one.vehicle_class, one.borrower_id, one.borrower_level) for one in lendings)
-    lenders = Counter((one.vehicle_class, one.lender_id, one.lender_level) for one in lendings)
+    borrowed = Counter(
+        (lending.vehicle_class, lending.borrower_id, lending.borrower_level) for lending in lendings
+    )
+    lenders = Counter(
+        (lending.vehicle_class, lending.lender_id, lending.lender_level) for lending in lendings
+    )
     for (kind, depot_id, number), times in borrowed.items():
         if times > 1 or number <= there.get((depot_id, kind), 0):
             raise ValueError(f"{depot_id} borrows {times} times for its {kind} number {number}")

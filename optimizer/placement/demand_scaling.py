@@ -32,11 +32,13 @@ def growth_of(inputs: PlacementInputs) -> dict[tuple[str, VehicleType], float]:
         posed = forecast_inputs(inputs, inputs.holidays, horizon_days, RULES).inputs
     except NothingToStudyError:  # too few days are no growth, as above
         return {}
-    seen = Counter((one.depot_id, one.trip_class) for one in posed.departures)
+    seen = Counter((departure.depot_id, departure.trip_class) for departure in posed.departures)
     return {
-        (one.depot_id, VehicleType(one.trip_class)): sum(map(sum, one.hourly))
+        (series_forecast.depot_id, VehicleType(series_forecast.trip_class)): sum(
+            map(sum, series_forecast.hourly)
+        )
         / horizon_days
-        / (seen[one.depot_id, one.trip_class] / posed.days)
-        for one in forecast(posed, _SEARCH).series
-        if one.used == SEASONAL
+        / (seen[series_forecast.depot_id, series_forecast.trip_class] / posed.days)
+        for series_forecast in forecast(posed, _SEARCH).series
+        if series_forecast.used == SEASONAL
     }

@@ -28,16 +28,16 @@ def moves(
     problem: Problem, placement: Mapping[str, str], lent: Sequence[Lending] = ()
 ) -> tuple[PlanMove, ...]:
     """Return who goes where and why: new homes for vehicles without one, and moves."""
-    found: list[PlanMove] = []
+    plan_moves: list[PlanMove] = []
     for vehicle_id, depot_id in sorted(placement.items()):
         home = problem.vehicles[vehicle_id].home_depot_id
         if depot_id == home:
             continue
         reason = _reason(problem, placement, lent, vehicle_id)
-        found.append(
+        plan_moves.append(
             PlanMove(vehicle_id=vehicle_id, from_depot_id=home, to_depot_id=depot_id, reason=reason)
         )
-    return tuple(found)
+    return tuple(plan_moves)
 
 
 def lendings(
@@ -45,18 +45,19 @@ def lendings(
 ) -> tuple[PlanLending, ...]:
     """Return who fetches whose vehicles and why, by borrower, lender and class."""
     together: defaultdict[tuple[str, str, VehicleType], list[Lending]] = defaultdict(list)
-    for one in lent:
-        together[one.borrower_id, one.lender_id, one.vehicle_class].append(one)
+    for lending in lent:
+        together[lending.borrower_id, lending.lender_id, lending.vehicle_class].append(lending)
     there = vehicles_at(problem, placement)
-    found: list[PlanLending] = []
+    plan_lendings: list[PlanLending] = []
     for (borrower_id, lender_id, kind), of_one in sorted(together.items()):
         has, lends = there.get((borrower_id, kind), 0), there[lender_id, kind]
-        round_trips = sum(problem.lendings[one].round_trips for one in of_one)
+        round_trips = sum(problem.lendings[lending].round_trips for lending in of_one)
         saves_dkk = (
-            sum(problem.saved_ore(one, problem.lendings[one]) for one in of_one) / ORE_PER_DKK
+            sum(problem.saved_ore(lending, problem.lendings[lending]) for lending in of_one)
+            / ORE_PER_DKK
         )
         way_min = problem.ways_min[borrower_id, lender_id]
-        found.append(
+        plan_lendings.append(
             PlanLending(
                 vehicle_class=kind,
                 borrower_depot_id=borrower_id,
@@ -74,7 +75,7 @@ def lendings(
                 ),
             )
         )
-    return tuple(found)
+    return tuple(plan_lendings)
 
 
 def _reason(
@@ -120,11 +121,11 @@ def _left_behind(
     depot, vehicle_class = problem.depots[origin], class_of(problem.vehicles[vehicle_id])
     now = problem.as_it_stands()
     sentences: list[str] = []
-    standing = [one for one, depot_id in now.items() if depot_id == origin]
-    motor = sum(1 for one in standing if class_of(problem.vehicles[one]) in MOTOR)
+    standing = [vehicle_id for vehicle_id, depot_id in now.items() if depot_id == origin]
+    motor = sum(1 for vehicle_id in standing if class_of(problem.vehicles[vehicle_id]) in MOTOR)
     if vehicle_class in MOTOR and motor > depot.capacity:
         sentences.append(f"{depot.name} has {depot.capacity} places for {motor} vehicles.")
-    electric = sum(1 for one in standing if needs_charger(problem.vehicles[one]))
+    electric = sum(1 for vehicle_id in standing if needs_charger(problem.vehicles[vehicle_id]))
     if needs_charger(problem.vehicles[vehicle_id]) and electric > depot.charger_count:
         sentences.append(
             f"{depot.name} has {depot.charger_count} chargers for {electric} electric vehicles."
@@ -150,22 +151,24 @@ def _lent_instead(
     """Say what the depot that a vehicle leaves will fetch elsewhere, and who cannot leave it."""
     sentences: list[str] = []
     fetched: Counter[str] = Counter()
-    for one in lent:
-        if (one.borrower_id, one.vehicle_class) == (depot_id, vehicle_class):
-            fetched[one.lender_id] += problem.lendings[one].round_trips
+    for lending in lent:
+        if (lending.borrower_id, lending.vehicle_class) == (depot_id, vehicle_class):
+            fetched[lending.lender_id] += problem.lendings[lending].round_trips
     if fetched:
         means = _MEANS[problem.policy.fetching]
         lenders = ", ".join(
-            f"{problem.depots[one].name} ({trips}; {problem.ways_min[depot_id, one]:.0f} minutes "
+            f"{problem.depots[lender_id].name} ({trips}; "
+            f"{problem.ways_min[depot_id, lender_id]:.0f} minutes "
             f"{means})"
-            for one, trips in sorted(fetched.items())
+            for lender_id, trips in sorted(fetched.items())
         )
         trips = plural(fetched.total(), "round trip")
         sentences.append(f"For {trips} it fetches a {word(vehicle_class)} of {lenders}.")
     stay = sum(
         1
-        for one in problem.locked
-        if problem.stands_at[one] == depot_id and class_of(problem.vehicles[one]) is vehicle_class
+        for vehicle_id in problem.locked
+        if problem.stands_at[vehicle_id] == depot_id
+        and class_of(problem.vehicles[vehicle_id]) is vehicle_class
     )
     if stay:
         sentences.append(
@@ -242,16 +245,22 @@ def explanation(problem: Problem, solution: Solution) -> str:
 
 def _who_moves(problem: Problem, placement: Mapping[str, str]) -> str:
     """Count who leaves its home depot, and apart from them who gets one for the first time."""
-    homes = {one: vehicle.home_depot_id for one, vehicle in problem.vehicles.items()}
-    moved = sum(1 for one, home in homes.items() if home is not None and placement[one] != home)
-    said = f"{moved} of {len(homes)} vehicles move."
-    new = [one for one, home in homes.items() if home is None]
+    homes = {vehicle_id: vehicle.home_depot_id for vehicle_id, vehicle in problem.vehicles.items()}
+    moved = sum(
+        1
+        for vehicle_id, home in homes.items()
+        if home is not None and placement[vehicle_id] != home
+    )
+    text = f"{moved} of {len(homes)} vehicles move."
+    new = [vehicle_id for vehicle_id, home in homes.items() if home is None]
     if not new:
-        return said
+        return text
     now = problem.as_it_stands()
-    elsewhere = sum(1 for one in new if one in now and placement[one] != now[one])
+    elsewhere = sum(
+        1 for vehicle_id in new if vehicle_id in now and placement[vehicle_id] != now[vehicle_id]
+    )
     return (
-        f"{said} {plural(len(new), 'vehicle')} without a home depot "
+        f"{text} {plural(len(new), 'vehicle')} without a home depot "
         f"{'gets' if len(new) == 1 else 'get'} one, {elsewhere} of them another than left most."
     )
 
@@ -266,8 +275,8 @@ def _observed(problem: Problem) -> str:
 
 def _who_stays(problem: Problem) -> str:
     named = [
-        f"{problem.vehicles[one].name} {why}"
-        for one, why in sorted(problem.locked.items())[:_NAMED_AT_MOST]
+        f"{problem.vehicles[vehicle_id].name} {why}"
+        for vehicle_id, why in sorted(problem.locked.items())[:_NAMED_AT_MOST]
     ]
     more = len(problem.locked) - len(named)
     also = f"; and {more} more" if more else ""

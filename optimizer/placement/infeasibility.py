@@ -41,7 +41,8 @@ def crowded(problem: Problem) -> str:
     """Return the depots where more motor vehicles stand than there are places, with numbers."""
     there = vehicles_at(problem, problem.as_it_stands())
     motor = {
-        depot_id: sum(there.get((depot_id, one), 0) for one in MOTOR) for depot_id in problem.depots
+        depot_id: sum(there.get((depot_id, vehicle_type), 0) for vehicle_type in MOTOR)
+        for depot_id in problem.depots
     }
     return ", ".join(
         f"{depot.name} ({motor[depot_id]} for {depot.capacity})"
@@ -51,7 +52,7 @@ def crowded(problem: Problem) -> str:
 
 
 def _too_few_places(problem: Problem) -> str:
-    places = ", ".join(f"{one.name} {one.capacity}" for one in problem.depots.values())
+    places = ", ".join(f"{depot.name} {depot.capacity}" for depot in problem.depots.values())
     now_crowded = crowded(problem)
     return (
         f"{missing_places(problem)} parking places are missing: the depots have {places}. "
@@ -65,9 +66,10 @@ def _too_many_locked(problem: Problem) -> str:
     for depot_id, count in locked_beyond(problem).items():
         depot = problem.depots[depot_id]
         who = [
-            f"{problem.vehicles[one].name} {why}"
-            for one, why in sorted(problem.locked.items())
-            if problem.stands_at[one] == depot_id and class_of(problem.vehicles[one]) in MOTOR
+            f"{problem.vehicles[vehicle_id].name} {why}"
+            for vehicle_id, why in sorted(problem.locked.items())
+            if problem.stands_at[vehicle_id] == depot_id
+            and class_of(problem.vehicles[vehicle_id]) in MOTOR
         ]
         more = f"; and {count - _NAMED_AT_MOST} more" if count > _NAMED_AT_MOST else ""
         sentences.append(
@@ -107,31 +109,36 @@ def _class_short(problem: Problem, nearest: Nearest, kind: VehicleType, may_lack
     """
     there = vehicles_at(problem, nearest.placement)
     lent: Counter[tuple[str, int]] = Counter()
-    for one in nearest.lendings:
-        if one.vehicle_class is kind:
-            lent[one.borrower_id, one.borrower_level] = problem.lendings[one].round_trips
+    for lending in nearest.lendings:
+        if lending.vehicle_class is kind:
+            lent[lending.borrower_id, lending.borrower_level] = problem.lendings[
+                lending
+            ].round_trips
     left = {
         depot_id: [
             (level.round_trips - lent[depot_id, number], level)
             for number, level in enumerate(levels, start=1)
             if number > there.get((depot_id, kind), 0)
         ]
-        for (depot_id, one), levels in problem.levels.items()
-        if one is kind
+        for (depot_id, vehicle_type), levels in problem.levels.items()
+        if vehicle_type is kind
     }
     lost = sum(trips for of_one in left.values() for trips, _ in of_one)
     if lost <= may_lack:
         return ""
     total = sum(
         level.round_trips
-        for (_, one), levels in problem.levels.items()
+        for (_, vehicle_type), levels in problem.levels.items()
         for level in levels
-        if one is kind
+        if vehicle_type is kind
     )
     added: dict[str, list[Level]] = {}
     remaining = lost
     while remaining > may_lack:
-        depot_id = max(left, key=lambda one: (left[one][0][0] if left[one] else -1, one))
+        depot_id = max(
+            left,
+            key=lambda depot_id: (left[depot_id][0][0] if left[depot_id] else -1, depot_id),
+        )
         trips, level = left[depot_id].pop(0)
         remaining -= trips
         added.setdefault(depot_id, []).append(level)
@@ -144,14 +151,14 @@ def _class_short(problem: Problem, nearest: Nearest, kind: VehicleType, may_lack
 
 
 def _where(problem: Problem, added: dict[str, list[Level]]) -> str:
-    most_first = sorted(added, key=lambda one: (-len(added[one]), one))
+    most_first = sorted(added, key=lambda depot_id: (-len(added[depot_id]), depot_id))
     named = [
-        f"{len(added[one])} at {_name(problem, one)} ({_hour(problem, added[one])})"
-        for one in most_first[:_NAMED_AT_MOST]
+        f"{len(added[depot_id])} at {_name(problem, depot_id)} ({_hour(problem, added[depot_id])})"
+        for depot_id in most_first[:_NAMED_AT_MOST]
     ]
     rest = most_first[_NAMED_AT_MOST:]
     if rest:
-        count = sum(len(added[one]) for one in rest)
+        count = sum(len(added[depot_id]) for depot_id in rest)
         named.append(f"{count} at {plural(len(rest), 'other depot')}")
     return ", ".join(named)
 
@@ -166,7 +173,7 @@ def _hour(problem: Problem, levels: list[Level]) -> str:
     hours = Counter(
         outing.started_at.astimezone(zone).hour for level in levels for outing in level.taken
     )
-    hour, count = min(hours.items(), key=lambda one: (-one[1], one[0]))
+    hour, count = min(hours.items(), key=lambda vehicle_id: (-vehicle_id[1], vehicle_id[0]))
     days = frozenset[object]().union(*(level.days for level in levels))
     return (
         f"most at {hour:02d}:00 to {hour + 1:02d}:00, {count} of {hours.total()} departures, "

@@ -78,15 +78,15 @@ def ways_min(depots: Mapping[str, Depot], policy: PlacementPolicy) -> dict[tuple
     """Return the minutes between the depots that lend to each other, both ways round."""
     if policy.lending_within_min <= 0:
         return {}
-    found: dict[tuple[str, str], float] = {}
-    for one, other in permutations(sorted(depots), 2):
+    ways: dict[tuple[str, str], float] = {}
+    for borrower_id, other in permutations(sorted(depots), 2):
         # The same figure both ways round, to the last bit.
-        ends = sorted((one, other))
+        ends = sorted((borrower_id, other))
         way_km = road_km(depots[ends[0]], depots[ends[1]])
         minutes = way_km / _SPEED_KMH[policy.fetching] * 60
         if minutes <= policy.lending_within_min:
-            found[one, other] = minutes
-    return found
+            ways[borrower_id, other] = minutes
+    return ways
 
 
 def taken_over(wanted: Sequence[Outing], own: Sequence[Outing], way_min: float) -> Iterator[Outing]:
@@ -110,12 +110,12 @@ def lent(levels: Levels, way_min: float, lending: Lending) -> Lent:
     wanted = levels[lending.borrower_id, lending.vehicle_class][lending.borrower_level - 1].taken
     own = levels.get((lending.lender_id, lending.vehicle_class), ())
     held = own[lending.lender_level - 1].taken if lending.lender_level <= len(own) else ()
-    found = list(taken_over(wanted, held, way_min))
+    outings = list(taken_over(wanted, held, way_min))
     return Lent(
-        sum(unserved_ore(outing.distance_m) - fetching_ore(way_min) for outing in found),
-        len(found),
-        sum(outing.round_trips for outing in found),
-        sum(round(outing.distance_m) for outing in found),
+        sum(unserved_ore(outing.distance_m) - fetching_ore(way_min) for outing in outings),
+        len(outings),
+        sum(outing.round_trips for outing in outings),
+        sum(round(outing.distance_m) for outing in outings),
     )
 
 
@@ -161,7 +161,12 @@ def possible(
                     lending = Lending(vehicle_class, borrower_id, level + 1, lender_id, number + 1)
                     yield (
                         lending,
-                        Lent(*(int(one[level]) for one in (saved, outings, trips, metres))),
+                        Lent(
+                            *(
+                                int(borrower_id[level])
+                                for borrower_id in (saved, outings, trips, metres)
+                            )
+                        ),
                     )
 
 

@@ -144,7 +144,7 @@ class PlacementModel:
 
     def _serve(self, there: Mapping[Key, list[int]]) -> None:
         """Let the vehicles of a class at a depot serve its levels in turn; count who is left."""
-        lenders = {(one.lender_id, one.vehicle_class) for one in self.problem.lendings}
+        lenders = {(lending.lender_id, lending.vehicle_class) for lending in self.problem.lendings}
         for key in sorted({*self.problem.levels, *lenders}):
             levels = self.problem.levels.get(key, ())
             dearest = self._drive(key, there.get(key, []))
@@ -175,7 +175,7 @@ class PlacementModel:
         cheapest = [self.problem.driving_ore(level, prices[0]) for level in levels]
         if self.is_priced:
             self.fixed_ore += sum(cheapest)
-        group_of = {column: self.groups[one] for (one, _), column in self.counts.items()}
+        group_of = {column: self.groups[key] for (key, _), column in self.counts.items()}
         for price, following in pairwise(prices):
             steps = [
                 self._column(
@@ -186,7 +186,7 @@ class PlacementModel:
                 for level in levels
             ]
             self.dearer[key, price] = steps
-            cheap = [one for one in columns if group_of[one].driving_ore_per_km <= price]
+            cheap = [column for column in columns if group_of[column].driving_ore_per_km <= price]
             self.program.row([*cheap, *steps], [1] * (len(cheap) + len(steps)), len(levels), None)
             self._in_turn(steps)
         return prices[-1]
@@ -204,8 +204,8 @@ class PlacementModel:
         borrowed: defaultdict[int, list[int]] = defaultdict(list)
         lent: defaultdict[int, list[int]] = defaultdict(list)
         spares: defaultdict[Key, list[int]] = defaultdict(list)
-        for lending, found in self.problem.lendings.items():
-            column = self._column(1, -self.problem.saved_ore(lending, found), is_change=True)
+        for lending, gain in self.problem.lendings.items():
+            column = self._column(1, -self.problem.saved_ore(lending, gain), is_change=True)
             self.lendings[lending] = column
             kind = lending.vehicle_class
             wanted = self.unserved[lending.borrower_id, kind][lending.borrower_level - 1]
@@ -235,13 +235,13 @@ class PlacementModel:
                 if key[1] is kind:
                     columns += unserved
                     factors += [level.round_trips for level in self.problem.levels.get(key, ())]
-            for lending, found in self.problem.lendings.items():
+            for lending, lent in self.problem.lendings.items():
                 if lending.vehicle_class is kind:
                     columns.append(self.lendings[lending])
-                    factors.append(-found.round_trips)
+                    factors.append(-lent.round_trips)
             if not self.is_priced:
                 self.short[kind] = self.program.column(
-                    sum(max(0, one) for one in factors), all_changes + 1
+                    sum(max(0, factor) for factor in factors), all_changes + 1
                 )
                 columns.append(self.short[kind])
                 factors.append(-1)
@@ -260,7 +260,7 @@ class PlacementModel:
             for column in unserved[there.get(key, 0) :]:
                 values[column] = 1
             if key[1] in lacking:
-                lacking[key[1]] += sum(one.round_trips for one in levels[there.get(key, 0) :])
+                lacking[key[1]] += sum(level.round_trips for level in levels[there.get(key, 0) :])
         for (key, price), steps in self.dearer.items():
             cheap = sum(
                 len(group.members)
@@ -286,19 +286,21 @@ class PlacementModel:
         """Return placement and lendings; what is lent to who has a vehicle after all is not."""
         placement: dict[str, str] = {}
         for number, group in enumerate(self.groups):
-            depots = sorted(self.problem.depots, key=lambda one: (one != group.stands_at, one))
+            depots = sorted(
+                self.problem.depots, key=lambda depot: (depot != group.stands_at, depot)
+            )
             seats = [
-                one
-                for one in depots
-                if (number, one) in self.counts
-                for _ in range(values[self.counts[number, one]])
+                depot
+                for depot in depots
+                if (number, depot) in self.counts
+                for _ in range(values[self.counts[number, depot]])
             ]
             placement |= zip(group.members, seats, strict=True)
         there = vehicles_at(self.problem, placement)
         lendings = [
-            one
-            for one, column in self.lendings.items()
+            key
+            for key, column in self.lendings.items()
             if values[column]
-            and there.get((one.borrower_id, one.vehicle_class), 0) < one.borrower_level
+            and there.get((key.borrower_id, key.vehicle_class), 0) < key.borrower_level
         ]
         return dict(sorted(placement.items())), tuple(sorted(lendings))

@@ -105,15 +105,15 @@ class Problem:
         """Return what a level burns over the horizon at a price a kilometre."""
         return round(level.distance_m / 1000 * self._scale_of_level(level) * ore_per_km)
 
-    def saved_ore(self, lending: Lending, found: Lent) -> int:
+    def saved_ore(self, lending: Lending, lent: Lent) -> int:
         """Return what a lending saves over the horizon, driving and arranging it deducted.
 
         Driven at the dearest price of the class: who lends keeps the thrifty ones for himself.
         """
         scale = self._scale(lending.borrower_id, lending.vehicle_class)
-        driven_km = found.distance_m / 1000 * scale
+        driven_km = lent.distance_m / 1000 * scale
         driving_ore = round(driven_km * self.prices[lending.vehicle_class][-1])
-        return round(found.saved_ore * scale) - driving_ore - ore(LENDING_DKK)
+        return round(lent.saved_ore * scale) - driving_ore - ore(LENDING_DKK)
 
     def _scale(self, depot_id: str, vehicle_class: VehicleType) -> float:
         return self.scale * self.growth.get((depot_id, vehicle_class), 1.0)
@@ -130,7 +130,9 @@ class Problem:
         for (_, vehicle_class), of_one in self.levels.items():
             totals[vehicle_class] += sum(level.round_trips for level in of_one)
         share = 1 - self.policy.served_share
-        return {one: floor(share * total + _NOISE) for one, total in totals.items()}
+        return {
+            vehicle_type: floor(share * total + _NOISE) for vehicle_type, total in totals.items()
+        }
 
     def relocation_ore(self, vehicle_id: str, depot_id: str) -> int:
         """Return the price of having a vehicle at a depot; free if it stands nowhere yet."""
@@ -160,8 +162,8 @@ def observed_days(inputs: PlacementInputs) -> float:
     """
     if not inputs.round_trips:
         return _LEAST_OBSERVED_DAYS
-    started_at = min(one.started_at for one in inputs.round_trips)
-    ended_at = max(one.ended_at for one in inputs.round_trips)
+    started_at = min(round_trip.started_at for round_trip in inputs.round_trips)
+    ended_at = max(round_trip.ended_at for round_trip in inputs.round_trips)
     return max(_LEAST_OBSERVED_DAYS, (ended_at - started_at) / _DAY)
 
 
@@ -170,7 +172,9 @@ def problem_of(inputs: PlacementInputs) -> Problem:
 
     Raises `KeyError` when a round trip names a vehicle, or a vehicle a depot, that is not there.
     """
-    departures = Counter((one.vehicle_id, one.start_depot_id) for one in inputs.round_trips)
+    departures = Counter(
+        (round_trip.vehicle_id, round_trip.start_depot_id) for round_trip in inputs.round_trips
+    )
     depots = {depot.depot_id: depot for depot in inputs.depots}
     levels = levels_by_depot(outings(inputs), ZoneInfo(inputs.timezone))
     days = {day for of_one in levels.values() for level in of_one for day in level.days}
@@ -196,18 +200,18 @@ def problem_of(inputs: PlacementInputs) -> Problem:
         growth=growth_of(inputs),
     )
     paying = {
-        lending: found
-        for lending, found in possible(levels, ways)
-        if lending.vehicle_class in problem.prices and problem.saved_ore(lending, found) > 0
+        lending: lent
+        for lending, lent in possible(levels, ways)
+        if lending.vehicle_class in problem.prices and problem.saved_ore(lending, lent) > 0
     }
     return replace(problem, lendings=paying)
 
 
 def _prices(vehicles: Iterable[Vehicle]) -> dict[VehicleType, tuple[int, ...]]:
-    found: defaultdict[VehicleType, set[int]] = defaultdict(set)
+    seats: defaultdict[VehicleType, set[int]] = defaultdict(set)
     for vehicle in vehicles:
-        found[class_of(vehicle)].add(driving_ore_per_km(vehicle))
-    return {vehicle_class: tuple(sorted(prices)) for vehicle_class, prices in found.items()}
+        seats[class_of(vehicle)].add(driving_ore_per_km(vehicle))
+    return {vehicle_class: tuple(sorted(prices)) for vehicle_class, prices in seats.items()}
 
 
 def _locked(inputs: PlacementInputs) -> dict[str, str]:
@@ -215,24 +219,24 @@ def _locked(inputs: PlacementInputs) -> dict[str, str]:
 
     The horizon begins on the local day of the newest round trip's end.
     """
-    ended_at = max((one.ended_at for one in inputs.round_trips), default=None)
+    ended_at = max((round_trip.ended_at for round_trip in inputs.round_trips), default=None)
     first = date.min if ended_at is None else ended_at.astimezone(ZoneInfo(inputs.timezone)).date()
     last = first + inputs.horizon_days * _DAY
-    found: dict[str, str] = {}
+    seats: dict[str, str] = {}
     for vehicle in inputs.vehicles:
         if vehicle.home_depot_id is None:
             continue
         if vehicle.locked_until is not None and first <= vehicle.locked_until:
-            found[vehicle.vehicle_id] = f"is locked to its depot until {vehicle.locked_until}"
+            seats[vehicle.vehicle_id] = f"is locked to its depot until {vehicle.locked_until}"
         elif vehicle.lease_ends_on is not None and first <= vehicle.lease_ends_on <= last:
-            found[vehicle.vehicle_id] = (
+            seats[vehicle.vehicle_id] = (
                 f"has a lease that ends on {vehicle.lease_ends_on}, within the plan's horizon"
             )
         elif vehicle.in_service_until is not None and vehicle.in_service_until <= last:
-            found[vehicle.vehicle_id] = (
+            seats[vehicle.vehicle_id] = (
                 f"is in service until {vehicle.in_service_until}, within the plan's horizon"
             )
-    return found
+    return seats
 
 
 def _stands_at(
@@ -240,6 +244,6 @@ def _stands_at(
 ) -> str | None:
     if vehicle.home_depot_id is not None:
         return depots[vehicle.home_depot_id].depot_id
-    counts = [(-departures.get((vehicle.vehicle_id, one), 0), one) for one in depots]
+    counts = [(-departures.get((vehicle.vehicle_id, depot), 0), depot) for depot in depots]
     count, depot_id = min(counts, default=(0, ""))
     return depot_id if count else None

@@ -43,7 +43,9 @@ class Program:
         if not within:
             return False
         for (columns, factors), low, high in zip(self.rows, self.lowest, self.highest, strict=True):
-            total = sum(values[one] * factor for one, factor in zip(columns, factors, strict=True))
+            total = sum(
+                values[column] * factor for column, factor in zip(columns, factors, strict=True)
+            )
             if (low is not None and total < low) or (high is not None and total > high):
                 return False
         return True

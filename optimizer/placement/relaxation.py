@@ -65,8 +65,8 @@ def relaxation(program: Program, search: Search) -> Relaxed | None:
 
 def _proven(program: Program, duals: Floats, values: Floats) -> Relaxed:
     """Return the Lagrangian bound of duals, which holds whatever they are."""
-    low = np.array([-math.inf if one is None else one for one in program.lowest])
-    high = np.array([math.inf if one is None else one for one in program.highest])
+    low = np.array([-math.inf if bound is None else bound for bound in program.lowest])
+    high = np.array([math.inf if bound is None else bound for bound in program.highest])
     ends = np.where(duals > 0, low, high)
     duals = np.where(np.isfinite(ends), duals, 0.0)
     rows, columns, factors = _entries(program)
@@ -79,9 +79,9 @@ def _proven(program: Program, duals: Floats, values: Floats) -> Relaxed:
 
 def _entries(program: Program) -> tuple[Ints, Ints, Floats]:
     """Return row, column and factor of everything in the rows, by row and column."""
-    rows = np.repeat(np.arange(len(program.rows)), [len(one[0]) for one in program.rows])
-    columns = np.array([column for one in program.rows for column in one[0]], dtype=np.int64)
-    factors = np.array([factor for one in program.rows for factor in one[1]], dtype=float)
+    rows = np.repeat(np.arange(len(program.rows)), [len(row[0]) for row in program.rows])
+    columns = np.array([column for row in program.rows for column in row[0]], dtype=np.int64)
+    factors = np.array([factor for row in program.rows for factor in row[1]], dtype=float)
     order = np.lexsort((columns, rows))
     return rows[order], columns[order], factors[order]
 
@@ -95,13 +95,15 @@ def _model_proto(program: Program) -> model_pb2.ModelProto:
     proto.variables.integers.extend([False] * count)
     priced = [column for column, cost in enumerate(program.cost) if cost]
     proto.objective.linear_coefficients.ids.extend(priced)
-    proto.objective.linear_coefficients.values.extend(float(program.cost[one]) for one in priced)
+    proto.objective.linear_coefficients.values.extend(
+        float(program.cost[bound]) for bound in priced
+    )
     proto.linear_constraints.ids.extend(range(len(program.rows)))
     proto.linear_constraints.lower_bounds.extend(
-        -math.inf if one is None else float(one) for one in program.lowest
+        -math.inf if bound is None else float(bound) for bound in program.lowest
     )
     proto.linear_constraints.upper_bounds.extend(
-        math.inf if one is None else float(one) for one in program.highest
+        math.inf if bound is None else float(bound) for bound in program.highest
     )
     rows, columns, factors = _entries(program)
     proto.linear_constraint_matrix.row_ids.extend(rows.tolist())

@@ -67,7 +67,9 @@ def missing_places(problem: Problem) -> int:
 def locked_beyond(problem: Problem) -> dict[str, int]:
     """Return where more motor vehicles are locked than there are places, and how many are."""
     locked = Counter(
-        problem.stands_at[one] for one in problem.locked if class_of(problem.vehicles[one]) in MOTOR
+        problem.stands_at[vehicle_id]
+        for vehicle_id in problem.locked
+        if class_of(problem.vehicles[vehicle_id]) in MOTOR
     )
     return {
         depot_id: locked[depot_id]
@@ -111,5 +113,5 @@ def solve(problem: Problem, search: Search, columns_at_most: int = COLUMNS_AT_MO
 def _nearest(problem: Problem, search: Search, columns_at_most: int) -> Nearest | None:
     """Return the placement that misses the share to be served by the fewest round trips."""
     model = PlacementModel(problem, is_priced=False)
-    found = minimise(model.program, model.as_it_stands(), search, columns_at_most).values
-    return None if found is None else Nearest(*model.read(found))
+    values = minimise(model.program, model.as_it_stands(), search, columns_at_most).values
+    return None if values is None else Nearest(*model.read(values))

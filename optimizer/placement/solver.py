@@ -61,8 +61,8 @@ def minimise(
     """
     best: Sequence[int] | None = start if program.allows(start) else None
     if len(program.upper) <= columns_at_most:
-        found, _ = _solved(program, start, {}, search)
-        return _judged(program, best, found, -math.inf)
+        solution, _ = _solved(program, start, {}, search)
+        return _judged(program, best, solution, -math.inf)
     relaxed = relaxation(
         program, replace(search, time_limit_s=search.time_limit_s * _RELAXATION_SHARE)
     )
@@ -76,14 +76,14 @@ def minimise(
     while True:
         hint = best if best is not None else np.rint(relaxed.values).astype(int).tolist()
         fixed = _fixed(program, relaxed.reduced, beyond)
-        found, spent_s = _solved(program, hint, fixed, replace(search, time_limit_s=left_s))
+        solution, spent_s = _solved(program, hint, fixed, replace(search, time_limit_s=left_s))
         # Answers with other columns cost at least this, whatever these columns come to.
         others = relaxed.bound + beyond if fixed else math.inf
-        answer = _judged(program, best, found, proven, others)
+        answer = _judged(program, best, solution, proven, others)
         if answer.values is not None:
             best, proven = answer.values, max(proven, answer.bound)
         left_s -= spent_s
-        done = found.status in {SolverStatus.OPTIMAL, SolverStatus.INFEASIBLE}
+        done = solution.status in {SolverStatus.OPTIMAL, SolverStatus.INFEASIBLE}
         if not (done and fixed) or left_s < _LEAST_LIMIT_S or answer.status is SolverStatus.OPTIMAL:
             return answer
         kept = int(np.searchsorted(sizes, beyond, side="right"))
@@ -97,7 +97,7 @@ def minimise(
 def _judged(
     program: Program,
     best: Sequence[int] | None,
-    found: Answer,
+    answer: Answer,
     proven: float,
     others: float = math.inf,
 ) -> Answer:
@@ -105,15 +105,15 @@ def _judged(
 
     `proven` is a bound of before, `others` one for the answers that were not looked for.
     """
-    values = found.values
+    values = answer.values
     if values is None or (best is not None and program.value(best) < program.value(values)):
         values = best
     if values is None:
-        is_proven = found.status is SolverStatus.INFEASIBLE and math.isinf(others)
+        is_proven = answer.status is SolverStatus.INFEASIBLE and math.isinf(others)
         return Answer(SolverStatus.INFEASIBLE if is_proven else SolverStatus.UNKNOWN, None, 0)
     cost = program.value(values)
-    bound = -math.inf if found.status is SolverStatus.UNKNOWN else float(found.bound)
-    if found.status is SolverStatus.INFEASIBLE:
+    bound = -math.inf if answer.status is SolverStatus.UNKNOWN else float(answer.bound)
+    if answer.status is SolverStatus.INFEASIBLE:
         bound = math.inf
     whole = min(cost, math.ceil(max(proven, min(bound, others), _LOWEST) - _NOISE))
     return Answer(SolverStatus.OPTIMAL if whole == cost else SolverStatus.FEASIBLE, values, whole)
@@ -140,7 +140,7 @@ def _solved(
         program.rows, program.lowest, program.highest, strict=True
     ):
         model.add_linear_constraint(
-            cp_model.LinearExpr.weighted_sum([variables[one] for one in columns], factors),
+            cp_model.LinearExpr.weighted_sum([variables[column] for column in columns], factors),
             cp_model.INT_MIN if low is None else low,
             cp_model.INT_MAX if high is None else high,
         )
@@ -163,7 +163,9 @@ def _solved(
     spent_s = float(solver.response_proto.deterministic_time)
     if status in {SolverStatus.INFEASIBLE, SolverStatus.UNKNOWN}:
         return Answer(status, None, 0), spent_s
-    values = [one if isinstance(one, int) else solver.value(one) for one in variables]
+    values = [
+        variable if isinstance(variable, int) else solver.value(variable) for variable in variables
+    ]
     bound = math.ceil(solver.best_objective_bound - _NOISE)
     return Answer(status, values, bound), spent_s
 

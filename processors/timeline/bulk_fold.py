@@ -94,13 +94,13 @@ def measure(  # noqa: PLR0913 - the columns
     starts = np.where(np.isnan(before_mps), speed_mps, before_mps)
     ends = np.where(np.isnan(speed_mps), before_mps, speed_mps)
     limit_mps = rules.standstill_below_mps
-    told = ~np.isnan(starts) & ((starts >= limit_mps) == (ends >= limit_mps))
+    is_certain = ~np.isnan(starts) & ((starts >= limit_mps) == (ends >= limit_mps))
     # As `legs.is_moving`.
     quick = metres >= rules.noise_speed_mps * duration_s
     moving = np.where(
         metres > rules.position_noise_m,
         metres >= limit_mps * duration_s,
-        np.where(told, starts >= limit_mps, quick),
+        np.where(is_certain, starts >= limit_mps, quick),
     )
     plain = (
         ~begins
@@ -181,7 +181,7 @@ class Runner(Fold):
         if (
             is_possible
             and repeat is not None
-            and repeat.said.recorded_at == last.recorded_at
+            and repeat.suspect.recorded_at == last.recorded_at
             and self._trip is None
             and self._near(self._anchor, self._point)
         ):

@@ -180,23 +180,23 @@ class Fold:
 
     def _take_after(self, repeat: Repeat, fix: Reported) -> str | None:
         """Take the fix after a repeat: it may tell what that is, or have to wait for another."""
-        said, rival = repeat
-        if fix.recorded_at <= said.recorded_at:
-            raise ValueError(_not_after(fix, said.recorded_at))
+        suspect, rival = repeat
+        if fix.recorded_at <= suspect.recorded_at:
+            raise ValueError(_not_after(fix, suspect.recorded_at))
         if fix.lat is None or fix.lon is None:
             return self._take_after_release(fix)
         report, max_mps = heard(fix), self._max_mps
-        if is_reachable(said.recorded_at, self._point, report, max_mps):
+        if is_reachable(suspect.recorded_at, self._point, report, max_mps):
             return self._take_after_release(fix)
         if rival is not None and is_reachable(
             rival.recorded_at, Point(rival.lat, rival.lon), report, max_mps
         ):
             self.repeat = None
-            self.verdicts |= {said.recorded_at: STALE_POSITION, rival.recorded_at: None}
+            self.verdicts |= {suspect.recorded_at: STALE_POSITION, rival.recorded_at: None}
             self.take(rival)
             return self._take_besides(fix)
         is_rival = is_reachable(self.at, self._point, report, max_mps)
-        self.repeat = Repeat(said, report if is_rival else None)
+        self.repeat = Repeat(suspect, report if is_rival else None)
         return IMPOSSIBLE_LEG
 
     def _take_after_release(self, fix: Reported) -> str | None:
@@ -217,10 +217,10 @@ class Fold:
         if repeat is None:
             return
         self.repeat = None
-        self.verdicts[repeat.said.recorded_at] = None
+        self.verdicts[repeat.suspect.recorded_at] = None
         if repeat.rival is not None:
             self.verdicts[repeat.rival.recorded_at] = IMPOSSIBLE_LEG
-        self.take(repeat.said, waits=False)
+        self.take(repeat.suspect, waits=False)
 
     def _take_private(self, fix: Reported) -> str | None:
         """Take a fix in private mode, or the first one after it: what lies before it is unknown."""
@@ -390,8 +390,8 @@ class Fold:
         slow = leg.distance_m < self._rules.noise_speed_mps * duration_s
         return slow and leg.distance_m <= self._rest_m
 
-    def _near(self, one: Point, other: Point) -> bool:
-        return is_within(one, other, self._far_m)
+    def _near(self, point: Point, other: Point) -> bool:
+        return is_within(point, other, self._far_m)
 
     def _emit(self, pieces: Iterable[Stretch]) -> None:
         """Append pieces to what is final: the last segment is longer, or another one begins."""

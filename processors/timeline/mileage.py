@@ -90,14 +90,16 @@ class Mileage(NamedTuple):
                 mark = reading
             else:
                 gps_since += length_m
-                said = gps_since
+                gps_m = gps_since
                 believed = False
                 if reading is not None:
-                    said = reading - mark
+                    gps_m = reading - mark
                     # The shorter may not be too far below the longer.
-                    shorter, longer = (said, gps_since) if said < gps_since else (gps_since, said)
+                    shorter, longer = (
+                        (gps_m, gps_since) if gps_m < gps_since else (gps_since, gps_m)
+                    )
                     believed = shorter >= least * longer - slack_m
-                more = max(0.0, (said if believed else gps_since) - counted_since)
+                more = max(0.0, (gps_m if believed else gps_since) - counted_since)
                 counted += more
                 if believed:
                     by_odometer += more

@@ -17,7 +17,7 @@ from schemas.events.fix import Reported
 STALE_POSITION: Final = "stale-position"
 
 
-class Heard(NamedTuple):
+class FixSnapshot(NamedTuple):
     """What the fold reads of a fix with a position: it can be taken later, as `Reported`."""
 
     recorded_at: datetime
@@ -35,21 +35,23 @@ class Repeat(NamedTuple):
     the next one is so, too, and possible after the rival, the repeat is stale.
     """
 
-    said: Heard
-    rival: Heard | None = None
+    suspect: FixSnapshot
+    rival: FixSnapshot | None = None
 
 
-def heard(fix: Reported) -> Heard:
+def heard(fix: Reported) -> FixSnapshot:
     """Return what is to be kept of a fix.
 
     Raises `ValueError` for a fix without a position: none of those is a repeat or a rival.
     """
     if fix.lat is None or fix.lon is None:
         raise ValueError(f"fix at {fix.recorded_at} has no position; keep one that has")
-    return Heard(fix.recorded_at, fix.lat, fix.lon, fix.speed_mps, fix.ignition, fix.odometer_m)
+    return FixSnapshot(
+        fix.recorded_at, fix.lat, fix.lon, fix.speed_mps, fix.ignition, fix.odometer_m
+    )
 
 
-def is_reachable(at: datetime, place: Point, fix: Heard, max_mps: float) -> bool:
+def is_reachable(at: datetime, place: Point, fix: FixSnapshot, max_mps: float) -> bool:
     """Return whether a vehicle may have come from where it was at an instant to a later fix."""
     duration_s = (fix.recorded_at - at).total_seconds()
     return distance_m(place, Point(fix.lat, fix.lon)) <= max_mps * duration_s

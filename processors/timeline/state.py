@@ -50,7 +50,7 @@ class Timeline:
     @property
     def last_at(self) -> datetime:
         """When the last fix was that counts, as far as is known."""
-        return self.at if self.repeat is None else self.repeat.said.recorded_at
+        return self.at if self.repeat is None else self.repeat.suspect.recorded_at
 
     @property
     def settled_until(self) -> datetime:

@@ -223,7 +223,7 @@ class _Run:
     @property
     def undecided(self) -> datetime | None:
         repeat = self._fold.repeat
-        return None if repeat is None else repeat.said.recorded_at
+        return None if repeat is None else repeat.suspect.recorded_at
 
     def take(
         self, fixes: Sequence[Reported], first: int, legs: Measured | None
@@ -332,8 +332,8 @@ def settled(
         return (), ()
     until = _open_after(state.timeline, state)
     return (
-        tuple(one for one in changes.trips.rows if one.started_at < until.trips),
-        tuple(one for one in changes.round_trips.rows if one.started_at < until.round_trips),
+        tuple(row for row in changes.trips.rows if row.started_at < until.trips),
+        tuple(row for row in changes.round_trips.rows if row.started_at < until.round_trips),
     )
 
 

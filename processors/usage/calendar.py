@@ -48,7 +48,7 @@ def calendar_days(
     """Yield the local days from the first to the last, both included."""
     # A shift of the day before may reach into the first.
     off = days_off(calendar, range((first - _DAY).year, last.year + 1))
-    hours_of = {one: calendar.hours_of(one) for one in VehicleType}
+    hours_of = {vehicle_type: calendar.hours_of(vehicle_type) for vehicle_type in VehicleType}
     distinct = {id(hours): hours for hours in hours_of.values()}  # most types share theirs
     day = first
     while day <= last:
@@ -59,7 +59,7 @@ def calendar_days(
             week=_instant(day - timedelta(days=day.weekday()), time(), zone),
             month=_instant(day.replace(day=1), time(), zone),
             holiday=off.get(day),
-            available={one: parts[id(hours)] for one, hours in hours_of.items()},
+            available={vehicle_type: parts[id(hours)] for vehicle_type, hours in hours_of.items()},
         )
         day += _DAY
 
@@ -106,16 +106,16 @@ def _shifts_from(
     working: WorkingTime, on: date, zone: ZoneInfo, off: Container[date]
 ) -> list[Interval]:
     """Return the shifts that start on a local day, whole."""
-    own: list[Hours] = [one for one in working.days_on if one.on == on]
+    own: list[Hours] = [day_on for day_on in working.days_on if day_on.on == on]
     if not own and (working.works_on_holidays or on not in off):
         weekday = WEEKDAYS[on.weekday()]
-        own = [one for one in working.shifts if weekday in one.weekdays]
+        own = [shift for shift in working.shifts if weekday in shift.weekdays]
     return [
         Interval(
-            _instant(on, one.starts, zone),
-            _instant(on + _DAY if one.ends <= one.starts else on, one.ends, zone),
+            _instant(on, hours.starts, zone),
+            _instant(on + _DAY if hours.ends <= hours.starts else on, hours.ends, zone),
         )
-        for one in own
+        for hours in own
     ]
 
 

@@ -73,7 +73,10 @@ class UsageHours:
 
     def __init__(self, start: Iterable[UsageHour], places: Places) -> None:
         self._places = places
-        self._hours = {one.hour: _Sum(one[0], one[0] + _HOUR, *one[1:]) for one in start}
+        self._hours = {
+            usage_hour.hour: _Sum(usage_hour[0], usage_hour[0] + _HOUR, *usage_hour[1:])
+            for usage_hour in start
+        }
         self._last: _Sum | None = None
 
     def add(self, piece: Stretch) -> None:
@@ -157,17 +160,17 @@ class UsageHours:
             sums = sorted(sums, key=_hour)
         return tuple(
             UsageHour(
-                one.hour,
-                one.driving,
-                one.idling,
-                one.parked,
-                one.offline,
-                one.distance_m,
-                one.trip_count,
-                one.away,
+                usage.hour,
+                usage.driving,
+                usage.idling,
+                usage.parked,
+                usage.offline,
+                usage.distance_m,
+                usage.trip_count,
+                usage.away,
             )
-            for one in sums
-            if first <= one.hour < until
+            for usage in sums
+            if first <= usage.hour < until
         )
 
     def _is_away(self, unseen: Stretch) -> bool:

@@ -131,11 +131,13 @@ class Calendar(WorkingTime):
 
     @model_validator(mode="after")
     def _is_unambiguous(self) -> Self:
-        named = Counter(one for entry in self.exceptions for one in entry.vehicle_types)
-        twice = sorted(one for one, count in named.items() if count > 1)
+        named = Counter(
+            vehicle_type for entry in self.exceptions for vehicle_type in entry.vehicle_types
+        )
+        twice = sorted(vehicle_type for vehicle_type, count in named.items() if count > 1)
         if twice:
             raise ValueError(f"{', '.join(twice)} is in two exceptions; keep one of each type")
-        both = sorted({one.on for one in self.days_on} & set(self.days_off))
+        both = sorted({day_on.on for day_on in self.days_on} & set(self.days_off))
         if both:
             raise ValueError(f"{both[0]} is both a day off and a day on; keep one")
         return self

@@ -202,7 +202,7 @@ class MasterData(_Row):
 
     @model_validator(mode="after")
     def _ids_are_own_and_unique(self) -> Self:
-        ids = [one.municipality_id for one in self.municipalities]
+        ids = [municipality.municipality_id for municipality in self.municipalities]
         for depot in self.depots:
             _check_own(depot.depot_id, depot.municipality_id)
             ids.append(depot.depot_id)
@@ -211,16 +211,16 @@ class MasterData(_Row):
             if vehicle.home_depot_id is not None:
                 _check_own(vehicle.home_depot_id, vehicle.municipality_id)
             ids.append(f"vehicle {vehicle.vehicle_id}")
-        twice = sorted(one for one, count in Counter(ids).items() if count > 1)
+        twice = sorted(name for name, count in Counter(ids).items() if count > 1)
         if twice:
             raise ValueError(f"{', '.join(twice)} comes twice; keep one of each")
         return self
 
     @model_validator(mode="after")
     def _names_can_be_shown(self) -> Self:
-        names = [one.name for one in self.municipalities]
-        names += [one.name for one in self.depots]
-        names += [one.name for one in self.vehicles]
+        names = [municipality.name for municipality in self.municipalities]
+        names += [depot.name for depot in self.depots]
+        names += [vehicle.name for vehicle in self.vehicles]
         for name in names:
             if not name.isprintable():
                 raise ValueError(

@@ -84,19 +84,21 @@ class EmptyDrive(_Part):
 
 
 def _trips_by_time(trips: tuple[WantedRoundTrip, ...]) -> tuple[WantedRoundTrip, ...]:
-    return tuple(sorted(trips, key=lambda one: (one.started_at, one.ended_at, one.round_trip_id)))
+    return tuple(
+        sorted(trips, key=lambda trip: (trip.started_at, trip.ended_at, trip.round_trip_id))
+    )
 
 
 def _vehicles_by_id(vehicles: tuple[AssignableVehicle, ...]) -> tuple[AssignableVehicle, ...]:
-    return tuple(sorted(vehicles, key=lambda one: one.vehicle_id))
+    return tuple(sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id))
 
 
 def _locks_by_id(locks: tuple[Lock, ...]) -> tuple[Lock, ...]:
-    return tuple(sorted(locks, key=lambda one: one.round_trip_id))
+    return tuple(sorted(locks, key=lambda lock: lock.round_trip_id))
 
 
 def _drives_by_depots(drives: tuple[EmptyDrive, ...]) -> tuple[EmptyDrive, ...]:
-    return tuple(sorted(drives, key=lambda one: (one.from_depot_id, one.to_depot_id)))
+    return tuple(sorted(drives, key=lambda drive: (drive.from_depot_id, drive.to_depot_id)))
 
 
 class AssignmentInputs(_Part):
@@ -119,14 +121,17 @@ class AssignmentInputs(_Part):
 
     @model_validator(mode="after")
     def _ids_are_unique_and_known(self) -> Self:
-        trips = {one.round_trip_id for one in self.round_trips}
-        vehicles = {one.vehicle_id for one in self.vehicles}
-        _refuse_twice("round trip", (one.round_trip_id for one in self.round_trips))
-        _refuse_twice("vehicle", (one.vehicle_id for one in self.vehicles))
-        _refuse_twice("lock of round trip", (one.round_trip_id for one in self.locks))
+        trips = {round_trip.round_trip_id for round_trip in self.round_trips}
+        vehicles = {vehicle.vehicle_id for vehicle in self.vehicles}
+        _refuse_twice("round trip", (round_trip.round_trip_id for round_trip in self.round_trips))
+        _refuse_twice("vehicle", (vehicle.vehicle_id for vehicle in self.vehicles))
+        _refuse_twice("lock of round trip", (lock.round_trip_id for lock in self.locks))
         _refuse_twice(
             "empty drive",
-            (f"{one.from_depot_id} to {one.to_depot_id}" for one in self.empty_drives),
+            (
+                f"{empty_drive.from_depot_id} to {empty_drive.to_depot_id}"
+                for empty_drive in self.empty_drives
+            ),
         )
         for lock in self.locks:
             if lock.round_trip_id not in trips or lock.vehicle_id not in vehicles:
@@ -138,7 +143,7 @@ class AssignmentInputs(_Part):
 
 
 def _refuse_twice(what: str, ids: Iterable[str]) -> None:
-    twice = sorted(one for one, count in Counter(ids).items() if count > 1)
+    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
         raise ValueError(f"{what} {', '.join(twice[:5])} comes twice; keep one of each")
 

@@ -92,7 +92,7 @@ def _agreed(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _by_id(journeys: tuple[Journey, ...]) -> tuple[Journey, ...]:
-    return tuple(sorted(journeys, key=lambda one: one.journey_id))
+    return tuple(sorted(journeys, key=lambda journey: journey.journey_id))
 
 
 class CarpoolInputs(_Part):
@@ -112,8 +112,8 @@ class CarpoolInputs(_Part):
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        counts = Counter(one.journey_id for one in self.journeys)
-        twice = sorted(one for one, count in counts.items() if count > 1)
+        counts = Counter(journey.journey_id for journey in self.journeys)
+        twice = sorted(name for name, count in counts.items() if count > 1)
         if twice:
             raise ValueError(f"{', '.join(twice)} comes twice; keep one of each")
         return self

@@ -77,7 +77,7 @@ class KindsToChooseFrom(_Part):
 
     @model_validator(mode="after")
     def _ids_are_unique_and_not_ours(self) -> Self:
-        for name in sorted(_once("kind", (one.kind_id for one in self.kinds))):
+        for name in sorted(_once("kind", (kind.kind_id for kind in self.kinds))):
             if name.startswith(OUR):
                 raise ValueError(f"kind {name}: {OUR}… are the present fleet's; name it otherwise")
         return self
@@ -153,21 +153,23 @@ class CompositionRules(_Part):
 
 
 def _kinds_by_id(kinds: tuple[VehicleKind, ...]) -> tuple[VehicleKind, ...]:
-    return tuple(sorted(kinds, key=lambda one: one.kind_id))
+    return tuple(sorted(kinds, key=lambda kind: kind.kind_id))
 
 
 def _depots_by_id(depots: tuple[CompositionDepot, ...]) -> tuple[CompositionDepot, ...]:
-    return tuple(sorted(depots, key=lambda one: one.depot_id))
+    return tuple(sorted(depots, key=lambda depot: depot.depot_id))
 
 
 def _vehicles_by_id(vehicles: tuple[PresentVehicle, ...]) -> tuple[PresentVehicle, ...]:
-    return tuple(sorted(vehicles, key=lambda one: one.vehicle_id))
+    return tuple(sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id))
 
 
 def _trips_by_time(
     trips: tuple[CompositionRoundTrip, ...],
 ) -> tuple[CompositionRoundTrip, ...]:
-    return tuple(sorted(trips, key=lambda one: (one.started_at, one.ended_at, one.round_trip_id)))
+    return tuple(
+        sorted(trips, key=lambda trip: (trip.started_at, trip.ended_at, trip.round_trip_id))
+    )
 
 
 class CompositionInputs(_Part):
@@ -190,12 +192,14 @@ class CompositionInputs(_Part):
 
     @model_validator(mode="after")
     def _ids_are_unique_and_known(self) -> Self:
-        kinds = _once("kind", (one.kind_id for one in self.kinds))
-        depots = _once("depot", (one.depot_id for one in self.depots))
-        _once("vehicle", (one.vehicle_id for one in self.vehicles))
-        _once("round trip", (one.round_trip_id for one in self.round_trips))
-        named = {one.depot_id for one in self.vehicles + self.round_trips}
-        unknown = sorted((named - depots) | ({one.kind_id for one in self.vehicles} - kinds))
+        kinds = _once("kind", (kind.kind_id for kind in self.kinds))
+        depots = _once("depot", (depot.depot_id for depot in self.depots))
+        _once("vehicle", (vehicle.vehicle_id for vehicle in self.vehicles))
+        _once("round trip", (round_trip.round_trip_id for round_trip in self.round_trips))
+        named = {vehicle.depot_id for vehicle in self.vehicles + self.round_trips}
+        unknown = sorted(
+            (named - depots) | ({vehicle.kind_id for vehicle in self.vehicles} - kinds)
+        )
         if unknown:
             raise ValueError(
                 f"{', '.join(unknown[:5])} is named and not among the depots and kinds; add it or "
@@ -206,7 +210,7 @@ class CompositionInputs(_Part):
 
 def _once(what: str, ids: Iterable[str]) -> set[str]:
     counts = Counter(ids)
-    twice = sorted(one for one, count in counts.items() if count > 1)
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise ValueError(f"{what} {', '.join(twice[:5])} comes twice; keep one of each")
     return set(counts)

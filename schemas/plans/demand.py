@@ -29,7 +29,9 @@ class ObservedRoundTrip(_Part):
 
 
 def _by_time(round_trips: tuple[ObservedRoundTrip, ...]) -> tuple[ObservedRoundTrip, ...]:
-    return tuple(sorted(round_trips, key=lambda one: (one.started_at, one.vehicle_id)))
+    return tuple(
+        sorted(round_trips, key=lambda round_trip: (round_trip.started_at, round_trip.vehicle_id))
+    )
 
 
 def _in_order(days: tuple[date, ...]) -> tuple[date, ...]:
@@ -37,11 +39,11 @@ def _in_order(days: tuple[date, ...]) -> tuple[date, ...]:
 
 
 def _depots_by_id(depots: tuple[Depot, ...]) -> tuple[Depot, ...]:
-    return tuple(sorted(depots, key=lambda one: one.depot_id))
+    return tuple(sorted(depots, key=lambda depot: depot.depot_id))
 
 
 def _vehicles_by_id(vehicles: tuple[Vehicle, ...]) -> tuple[Vehicle, ...]:
-    return tuple(sorted(vehicles, key=lambda one: one.vehicle_id))
+    return tuple(sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id))
 
 
 class PlacementInputs(_Part):

@@ -43,7 +43,12 @@ class ForecastRules(_Part):
 
 
 def _by_time(departures: tuple[Departure, ...]) -> tuple[Departure, ...]:
-    return tuple(sorted(departures, key=lambda one: (one.started_at, one.depot_id, one.trip_class)))
+    return tuple(
+        sorted(
+            departures,
+            key=lambda departure: (departure.started_at, departure.depot_id, departure.trip_class),
+        )
+    )
 
 
 def _sorted_days(days: tuple[date, ...]) -> tuple[date, ...]:

@@ -25,7 +25,7 @@ class DrivenTrip(_Part):
 
 
 def _trips_by_time(trips: tuple[DrivenTrip, ...]) -> tuple[DrivenTrip, ...]:
-    return tuple(sorted(trips, key=lambda one: one.started_at))
+    return tuple(sorted(trips, key=lambda trip: trip.started_at))
 
 
 class DrivenRoundTrip(_Part):
@@ -41,7 +41,9 @@ class DrivenRoundTrip(_Part):
 
 
 def _by_time(round_trips: tuple[DrivenRoundTrip, ...]) -> tuple[DrivenRoundTrip, ...]:
-    return tuple(sorted(round_trips, key=lambda one: (one.started_at, one.vehicle_id)))
+    return tuple(
+        sorted(round_trips, key=lambda round_trip: (round_trip.started_at, round_trip.vehicle_id))
+    )
 
 
 class JourneyRows(_Part):

@@ -95,15 +95,15 @@ class RouteVehicle(_Part):
 
 
 def _visits_by_id(visits: tuple[Visit, ...]) -> tuple[Visit, ...]:
-    return tuple(sorted(visits, key=lambda one: one.visit_id))
+    return tuple(sorted(visits, key=lambda visit: visit.visit_id))
 
 
 def _vehicles_by_id(vehicles: tuple[RouteVehicle, ...]) -> tuple[RouteVehicle, ...]:
-    return tuple(sorted(vehicles, key=lambda one: one.vehicle_id))
+    return tuple(sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id))
 
 
 def _depots_by_id(depots: tuple[RouteDepot, ...]) -> tuple[RouteDepot, ...]:
-    return tuple(sorted(depots, key=lambda one: one.depot_id))
+    return tuple(sorted(depots, key=lambda depot: depot.depot_id))
 
 
 class RouteInputs(_Part):
@@ -121,7 +121,7 @@ class RouteInputs(_Part):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        depots = {one.depot_id for one in self.depots}
+        depots = {depot.depot_id for depot in self.depots}
         for vehicle in self.vehicles:
             for depot_id in (vehicle.start_depot_id, vehicle.end_depot_id):
                 if depot_id not in depots:
@@ -129,12 +129,12 @@ class RouteInputs(_Part):
                         f"{vehicle.vehicle_id} starts or ends at {depot_id}, which is not among "
                         f"the {len(depots)} depots; add it"
                     )
-        self._check(one.depot_id for one in self.depots)
-        self._check(one.vehicle_id for one in self.vehicles)
-        self._check(one.visit_id for one in self.visits)
-        instants = [one.shift_from for one in self.vehicles]
-        instants += [one.shift_to for one in self.vehicles]
-        instants += [one.earliest_at for one in self.visits]
+        self._check(depot.depot_id for depot in self.depots)
+        self._check(vehicle.vehicle_id for vehicle in self.vehicles)
+        self._check(visit.visit_id for visit in self.visits)
+        instants = [vehicle.shift_from for vehicle in self.vehicles]
+        instants += [vehicle.shift_to for vehicle in self.vehicles]
+        instants += [visit.earliest_at for visit in self.visits]
         if instants and max(instants) - min(instants) > _SPAN:
             raise ValueError(
                 f"shifts and windows lie {(max(instants) - min(instants)).days} days apart; the "
@@ -143,12 +143,12 @@ class RouteInputs(_Part):
         return self
 
     def _check(self, ids: Iterable[str]) -> None:
-        for one, count in Counter(ids).items():
+        for name, count in Counter(ids).items():
             if count > 1:
-                raise ValueError(f"{one} comes {count} times; keep one")
-            if municipality_of(one) != self.municipality_id:
+                raise ValueError(f"{name} comes {count} times; keep one")
+            if municipality_of(name) != self.municipality_id:
                 raise ValueError(
-                    f"{one} is not {self.municipality_id}'s; its id must begin with "
+                    f"{name} is not {self.municipality_id}'s; its id must begin with "
                     f"{self.municipality_id}/"
                 )
 

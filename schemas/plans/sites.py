@@ -60,7 +60,12 @@ class SiteRoundTrip(_Part):
 
 
 def _by_time(round_trips: tuple[SiteRoundTrip, ...]) -> tuple[SiteRoundTrip, ...]:
-    return tuple(sorted(round_trips, key=lambda one: (one.started_at, one.model_dump_json())))
+    return tuple(
+        sorted(
+            round_trips,
+            key=lambda round_trip: (round_trip.started_at, round_trip.model_dump_json()),
+        )
+    )
 
 
 class SitesInputs(_Part):
@@ -82,15 +87,15 @@ class SitesInputs(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [one.site_id for one in self.sites]
-        twice = sorted({one for one in names if names.count(one) > 1})
+        names = [site.site_id for site in self.sites]
+        twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} comes twice; give each site a name of its own")
-        known = {one.depot_id for one in self.sites}
-        unknown = sorted({one.depot_id for one in self.round_trips} - known)
+        depot_ids = {site.depot_id for site in self.sites}
+        unknown = sorted({round_trip.depot_id for round_trip in self.round_trips} - depot_ids)
         if unknown:
             raise ValueError(f"round trips left {', '.join(unknown)}; give each depot as a site")
-        staying = sum(one.must_stay for one in self.sites)
+        staying = sum(site.must_stay for site in self.sites)
         if self.count is not None and not staying <= self.count <= len(self.sites):
             raise ValueError(
                 f"{self.count} sites of {len(self.sites)}, {staying} of which must stay; give a "

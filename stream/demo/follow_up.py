@@ -33,17 +33,20 @@ async def carry_out(
 
     Raises `infra.database.plans.plan_decisions.DecisionError` for a plan that places nothing.
     """
-    zones = {one.municipality_id: ZoneInfo(one.timezone) for one in fleet.municipalities}
+    zones = {
+        municipality.municipality_id: ZoneInfo(municipality.timezone)
+        for municipality in fleet.municipalities
+    }
     since = datetime.combine(on, time(), zones[plan.municipality_id]).astimezone(UTC)
-    to = {one.vehicle_id: one.to_depot_id for one in plan.moves}
+    to = {move.vehicle_id: move.to_depot_id for move in plan.moves}
     moved = [
         EnteredVehicle(
-            **one.model_dump(exclude={"home_depot_id"}),
-            home_depot_id=to[one.vehicle_id],
+            **vehicle.model_dump(exclude={"home_depot_id"}),
+            home_depot_id=to[vehicle.vehicle_id],
             home_since=since,
         )
-        for one in fleet.vehicles
-        if one.vehicle_id in to
+        for vehicle in fleet.vehicles
+        if vehicle.vehicle_id in to
     ]
     async with pool.connection() as connection:
         await plan_decisions.accept(connection, plan.municipality_id, plan.plan_id, BY, since)
@@ -60,11 +63,12 @@ async def show_followed(settings: Settings, console: Console) -> None:
     async with await connect(settings) as connection:
         # The planner does so every hour: here all weeks have passed in a minute.
         await reckon(connection, datetime.now(UTC), _EVER)
-        for one in await plan_decisions.read_followed(connection):
-            plan = PlacementPlan.model_validate(one.document)
+        for followed in await plan_decisions.read_followed(connection):
+            plan = PlacementPlan.model_validate(followed.document)
             console.print(
                 f"[bold]Follow-up of {plan.municipality_id}[/], accepted and carried out since "
-                f"{one.since.astimezone(ZoneInfo(one.timezone)):%Y-%m-%d}: {promise(plan)}",
+                f"{followed.since.astimezone(ZoneInfo(followed.timezone)):%Y-%m-%d}: "
+                f"{promise(plan)}",
                 highlight=False,
             )
             weeks = await plan_queries.list_outcomes(connection, plan.municipality_id, plan.plan_id)

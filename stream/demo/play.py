@@ -127,9 +127,9 @@ class Play:
         async with self._pool.connection() as connection:
             await enter(connection, fleet.master_data)
             await CalendarKeeper().keep(connection)
-            for one in fleet.municipalities:
-                keys[one.municipality_id] = await create_key(
-                    connection, one.municipality_id, _VENDOR, history=True
+            for municipality in fleet.municipalities:
+                keys[municipality.municipality_id] = await create_key(
+                    connection, municipality.municipality_id, _VENDOR, history=True
                 )
         self._console.print(
             f"{len(fleet.municipalities)} municipalities, {len(fleet.depots)} depots, "
@@ -165,7 +165,7 @@ class Play:
         self, fixes: Sequence[tuple[str, dict[str, Any]]], keys: Mapping[str, str]
     ) -> None:
         for municipality_id, key in keys.items():
-            events = [event for whose, event in fixes if whose == municipality_id]
+            events = [event for owner_id, event in fixes if owner_id == municipality_id]
             async with VendorClient(self._stack.ingest_url, key) as vendor:
                 result = await vendor.push(events, history=_history(fixes))
             self._accepted += result.accepted
@@ -178,7 +178,8 @@ class Play:
         paced = day.fixes[:_LIVE_LIMIT]
         began = time.monotonic()
         clients = {
-            whose: VendorClient(self._stack.ingest_url, key, lanes=1) for whose, key in keys.items()
+            municipality_id: VendorClient(self._stack.ingest_url, key, lanes=1)
+            for municipality_id, key in keys.items()
         }
         try:
             for client in clients.values():
@@ -187,8 +188,8 @@ class Play:
                 portion = paced[index : index + step]
                 await asyncio.gather(
                     *(
-                        self._push_portion(client, whose, portion)
-                        for whose, client in clients.items()
+                        self._push_portion(client, municipality_id, portion)
+                        for municipality_id, client in clients.items()
                     )
                 )
                 due = began + (index + step) / _LIVE_FIXES_PER_S
@@ -200,10 +201,14 @@ class Play:
         return len(paced)
 
     async def _push_portion(
-        self, client: VendorClient, whose: str, portion: Sequence[tuple[str, dict[str, Any]]]
+        self,
+        client: VendorClient,
+        municipality_id: str,
+        portion: Sequence[tuple[str, dict[str, Any]]],
     ) -> None:
         result = await client.push(
-            [event for owner, event in portion if owner == whose], history=_history(portion)
+            [event for owner, event in portion if owner == municipality_id],
+            history=_history(portion),
         )
         self._accepted += result.accepted
 
@@ -247,7 +252,9 @@ class Play:
 
     async def _ask_for_plans(self, fleet: SimulatedFleet) -> None:
         """Have a plan made of all days: the stream's own came before the last ones."""
-        await asyncio.gather(*(self._ask_for_plan(one) for one in fleet.municipalities))
+        await asyncio.gather(
+            *(self._ask_for_plan(municipality) for municipality in fleet.municipalities)
+        )
 
     async def _ask_for_plan(self, municipality: Municipality) -> PlacementPlan:
         asked = municipality.municipality_id
@@ -273,10 +280,10 @@ class Play:
     async def _planned(self, fleet: SimulatedFleet, trigger: PlanTrigger) -> None:
         """Wait until the planner has planned for every municipality for this reason."""
         deadline = time.monotonic() + _PLAN_LIMIT_S
-        wanted = {one.municipality_id for one in fleet.municipalities}
+        wanted = {municipality.municipality_id for municipality in fleet.municipalities}
         while True:
-            found = [one for one in await self._plans() if one.trigger is trigger]
-            if wanted <= {one.municipality_id for one in found}:
+            placement_plans = [plan for plan in await self._plans() if plan.trigger is trigger]
+            if wanted <= {placement_plan.municipality_id for placement_plan in placement_plans}:
                 return
             if time.monotonic() > deadline:
                 await self._driven_enough(fleet)
@@ -289,18 +296,21 @@ class Play:
         """Say so when a small fleet has not driven enough for the planner to look at it."""
         rules = self._stack.settings.planner
         async with self._pool.connection() as connection:
-            for one in fleet.municipalities:
-                inputs = await read_inputs(connection, one.municipality_id, rules.horizon_days)
+            for municipality in fleet.municipalities:
+                inputs = await read_inputs(
+                    connection, municipality.municipality_id, rules.horizon_days
+                )
                 if (count := len(inputs.round_trips)) < rules.min_round_trips:
                     raise DemoFailedError(
-                        f"{count} round trips of {one.municipality_id} by the day before the last, "
+                        f"{count} round trips of {municipality.municipality_id} "
+                        "by the day before the last, "
                         f"a plan needs {rules.min_round_trips} at least: give more --days or "
                         "--vehicles"
                     )
 
     async def _plans(self) -> list[PlacementPlan]:
         async with self._pool.connection() as connection:
-            return [PlacementPlan.model_validate(one) for one in await queries.plans(connection)]
+            return [PlacementPlan.model_validate(plan) for plan in await queries.plans(connection)]
 
     async def _watch(self, progress: Progress, rows: TaskID, plans: TaskID) -> None:
         while True:

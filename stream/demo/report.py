@@ -54,7 +54,7 @@ async def find(pool: Pool) -> Findings:
         vehicles = await queries.vehicles(connection)
         alerts = await queries.open_alerts(connection)
         municipalities = (await load_fleet(connection)).municipalities
-        plans = [PlacementPlan.model_validate(one) for one in await queries.plans(connection)]
+        plans = [PlacementPlan.model_validate(plan) for plan in await queries.plans(connection)]
     if window["since"] is None:
         raise ValueError("no fix has arrived yet: nothing to report; push some first")
     days = (window["until"] - window["since"]).total_seconds() / _DAY_S
@@ -71,10 +71,12 @@ async def find(pool: Pool) -> Findings:
                 used_available_h=float(row["used_available_h"]),
             )
         )
-    found = [
-        one
+    underused_vehicles = [
+        vehicle
         for municipality_id, fleet in fleets.items()
-        for one in underused(fleet, window_days=days, rules=municipalities[municipality_id].rules)
+        for vehicle in underused(
+            fleet, window_days=days, rules=municipalities[municipality_id].rules
+        )
     ]
     return Findings(
         totals,
@@ -82,7 +84,7 @@ async def find(pool: Pool) -> Findings:
         days,
         depots,
         classes,
-        sorted(found, key=lambda one: (one.km_a_year, one.vehicle_id)),
+        sorted(underused_vehicles, key=lambda vehicle: (vehicle.km_a_year, vehicle.vehicle_id)),
         alerts,
         plans,
     )
@@ -231,22 +233,26 @@ def _share(value: Any) -> str:
 
 
 def _underused_table(findings: Findings) -> Table:
-    found = findings.underused
+    underused_vehicles = findings.underused
     table = Table(
         "vehicle",
         "why",
         box=box.SIMPLE_HEAD,
-        title=f"Underused: {len(found)} vehicles"
-        + (f", the {_SHOWN_UNDERUSED} least used" if len(found) > _SHOWN_UNDERUSED else ""),
+        title=f"Underused: {len(underused_vehicles)} vehicles"
+        + (
+            f", the {_SHOWN_UNDERUSED} least used"
+            if len(underused_vehicles) > _SHOWN_UNDERUSED
+            else ""
+        ),
         title_justify="left",
     )
-    for one in found[:_SHOWN_UNDERUSED]:
-        table.add_row(one.vehicle_id, one.reason)
+    for vehicle in underused_vehicles[:_SHOWN_UNDERUSED]:
+        table.add_row(vehicle.vehicle_id, vehicle.reason)
     return table
 
 
 def _alert_table(findings: Findings) -> Table:
-    others = [one for one in findings.alerts if one["kind"] != "underused"]
+    others = [alert for alert in findings.alerts if alert["kind"] != "underused"]
     raised = len(findings.alerts)
     table = Table(
         "vehicle or depot",
@@ -257,8 +263,8 @@ def _alert_table(findings: Findings) -> Table:
         "figures of when they were raised",
         title_justify="left",
     )
-    for one in others[:_SHOWN_ALERTS]:
-        table.add_row(one["whose"], one["kind"], one["reason"])
+    for other in others[:_SHOWN_ALERTS]:
+        table.add_row(other["whose"], other["kind"], other["reason"])
     if len(others) > _SHOWN_ALERTS:
         table.add_row("", "", f"… and {len(others) - _SHOWN_ALERTS} more")
     return table

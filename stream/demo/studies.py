@@ -33,7 +33,7 @@ async def study(pool: Pool, settings: Settings, municipality_id: str, console: C
     ways = run.ways_of(settings)
     outings = await run.read_outings(pool, municipality_id, _WEEKS)
     rides = await run.read_rides(pool, municipality_id, _WEEKS)
-    departments = combinations([local_part(one.depot_id) for one in rides.depots], 2)
+    departments = combinations([local_part(depot.depot_id) for depot in rides.depots], 2)
     sharing = run.Wishes(tuple(departments))
     for work in (
         lambda: run.solve_assignment(outings, _SEARCH, paid_for=True),

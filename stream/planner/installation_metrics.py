@@ -82,10 +82,10 @@ class InstallationMetrics(Collector):
         return self._families({**self._database, **self._partitions})
 
     @staticmethod
-    def _families(known: Mapping[str, Values]) -> Iterable[Metric]:
+    def _families(measured: Mapping[str, Values]) -> Iterable[Metric]:
         for name, (documentation, labels) in _GAUGES.items():
             family = GaugeMetricFamily(name, documentation, labels=labels)
-            for values, number in known.get(name, {}).items():
+            for values, number in measured.get(name, {}).items():
                 family.add_metric(values, number)
             yield family
 
@@ -124,17 +124,22 @@ class InstallationMetrics(Collector):
         topic = Topics.named(settings.topic_prefix).fixes
         try:
             async with pool.connection() as connection:
-                stored = [one for one in await read_all_progress(connection) if one.topic == topic]
+                stored = [
+                    progress
+                    for progress in await read_all_progress(connection)
+                    if progress.topic == topic
+                ]
         except BaseException:
             self._partitions = {}
             raise
-        offsets = {one.partition: one.next_offset for one in stored}
+        offsets = {progress.partition: progress.next_offset for progress in stored}
         progress: dict[str, Values] = {
             "fleetpulse_partition_next_offset": {
                 (topic, str(number)): offset for number, offset in offsets.items()
             },
             "fleetpulse_partition_moved_timestamp_seconds": {
-                (topic, str(one.partition)): one.updated_at.timestamp() for one in stored
+                (topic, str(progress.partition)): progress.updated_at.timestamp()
+                for progress in stored
             },
         }
         try:

@@ -101,7 +101,7 @@ class Leader:
                     await self._follow_up(now)
                 standings = await read_standings(self._connection)
                 with guarded("planner-signals"):
-                    await self._signs.look([one.municipality_id for one in standings])
+                    await self._signs.look([standing.municipality_id for standing in standings])
                 planned = await self._plan_most_urgent(standings, now)
                 until_fire_s = (next_fire(self._rules.schedule, now) - now).total_seconds()
             if not planned:
@@ -127,7 +127,7 @@ class Leader:
         Return whether it was begun. Only one: requests that came meanwhile go first.
         """
         never = datetime.min.replace(tzinfo=UTC)
-        for standing in sorted(standings, key=lambda one: one.planned_at or never):
+        for standing in sorted(standings, key=lambda standing: standing.planned_at or never):
             municipality_id = standing.municipality_id
             if municipality_id in self._asking:
                 continue  # it gets the plan that is asked for
@@ -243,8 +243,8 @@ class Leader:
             self._connection, municipality_id, self._rules.horizon_days, self._rules.policy
         )
         if inputs.policy.forecast:
-            found = await load_municipalities(self._connection, municipality_id)
-            off = holidays_around(found[municipality_id].calendar, inputs)
+            municipalities = await load_municipalities(self._connection, municipality_id)
+            off = holidays_around(municipalities[municipality_id].calendar, inputs)
             inputs = inputs.model_copy(update={"holidays": off})
         return _Basis(inputs, digests.get(municipality_id, ""))
 

@@ -37,25 +37,27 @@ class Signs:
         self._look_at = 0.0
         self._rests_until: dict[str, float] = {}
 
-    async def look(self, known: Collection[str]) -> None:
+    async def look(self, municipality_ids: Collection[str]) -> None:
         """Take the news, and now and then look at fleets and alerts of all municipalities."""
         if self._news.all_of_them or self._clock() >= self._poll_at:
             self._news.all_of_them = False
             self._poll_at = self._clock() + _POLL_S
-            self._unmeasured |= set(known)
-        self._unmeasured |= self._news.municipalities & set(known)
+            self._unmeasured |= set(municipality_ids)
+        self._unmeasured |= self._news.municipalities & set(municipality_ids)
         self._news.municipalities.clear()
         if self._clock() < self._look_at:
             return
         self._look_at = self._clock() + _LOOK_S
         fleets = await read_fleet_digests(self._connection)
         self._unmeasured |= {
-            one for one in known if fleets.get(one) != self._measured_fleet.get(one)
+            municipality_id
+            for municipality_id in municipality_ids
+            if fleets.get(municipality_id) != self._measured_fleet.get(municipality_id)
         }
         self._pressures = await read_pressures(self._connection)
         self._unmeasured |= {
-            one
-            for one, pressure in self._pressures.items()
+            municipality_id
+            for municipality_id, pressure in self._pressures.items()
             if pressure.count >= self._alert_threshold
         }
 

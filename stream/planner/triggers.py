@@ -75,13 +75,13 @@ def due(
         ),
     ]
     beyond = sorted(
-        (one for one in measured if one.value >= one.threshold),
-        key=lambda one: one.beyond,
+        (statistic for statistic in measured if statistic.value >= statistic.threshold),
+        key=lambda measured: measured.beyond,
         reverse=True,
     )
     if not beyond:
         return None
-    return Cause(beyond[0].trigger, "; also ".join(one.reason for one in beyond))
+    return Cause(beyond[0].trigger, "; also ".join(measured.reason for measured in beyond))
 
 
 def _share(name: str, value: float, threshold: float, reason: str) -> str:

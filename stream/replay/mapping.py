@@ -108,10 +108,10 @@ class FieldMapping(BaseModel):
     @classmethod
     def _units_exist(cls, value: dict[str, str]) -> dict[str, str]:
         for name, unit in value.items():
-            known = UNITS.get(name, {})
-            if unit not in known:
+            units = UNITS.get(name, {})
+            if unit not in units:
                 raise ValueError(
-                    f"no unit {unit!r} of {name}; there are {', '.join(known) or 'none'}"
+                    f"no unit {unit!r} of {name}; there are {', '.join(units) or 'none'}"
                 )
         return value
 
@@ -197,7 +197,7 @@ def _identity() -> dict[str, Any]:
 
 def _load(name_or_path: str) -> dict[str, Any]:
     shipped = resources.files("stream.replay") / "mappings"
-    ours = sorted(one.name.removesuffix(".toml") for one in shipped.iterdir())
+    ours = sorted(mapping.name.removesuffix(".toml") for mapping in shipped.iterdir())
     if name_or_path in ours:
         text = (shipped / f"{name_or_path}.toml").read_text(encoding="utf-8")
     else:

@@ -82,25 +82,25 @@ def read_events(
     waiting: dict[_Place, _Waiting] = {}
     for event in _rows_as_events(paths, mapping, counts):
         place = event["vehicle_id"], event["recorded_at"]
-        known = waiting.get(place)
-        if known is not None:
-            known.event.update(event)
-            known.rows += 1
+        earlier = waiting.get(place)
+        if earlier is not None:
+            earlier.event.update(event)
+            earlier.rows += 1
             continue
         waiting[place] = _Waiting(event)
         if len(waiting) > WINDOW_EVENTS:
             yield from _completed(waiting.pop(next(iter(waiting))), counts)
-    for one in waiting.values():
-        yield from _completed(one, counts)
+    for oldest in waiting.values():
+        yield from _completed(oldest, counts)
 
 
-def _completed(one: _Waiting, counts: ReadCounts) -> Iterator[Event]:
-    if "lat" not in one.event:
-        counts.skipped[NO_POSITION] += one.rows
+def _completed(waiting: _Waiting, counts: ReadCounts) -> Iterator[Event]:
+    if "lat" not in waiting.event:
+        counts.skipped[NO_POSITION] += waiting.rows
         return
     counts.events += 1
-    counts.merged += one.rows - 1
-    yield one.event
+    counts.merged += waiting.rows - 1
+    yield waiting.event
 
 
 def _rows_as_events(
@@ -237,20 +237,20 @@ def _event(path: Path, number: int, row: Row, mapping: FieldMapping) -> Event:
         if value is None:
             continue
         try:
-            known = _converter(name, mapping)(value)
+            earlier = _converter(name, mapping)(value)
         except (ValueError, TypeError, OverflowError) as error:
             raise ReplayError(
                 f"{path} row {number}: {column} is {value!r}, which is no {name}: {error}"
             ) from error
-        if known is not None:
-            event[name] = known
+        if earlier is not None:
+            event[name] = earlier
     if ("lat" in event) != ("lon" in event):
         event.pop("lat", None)
         event.pop("lon", None)
-    said = None if mapping.events is None else row.get(mapping.events.column)
-    if mapping.events is not None and said in mapping.events.ignition_on:
+    event_name = None if mapping.events is None else row.get(mapping.events.column)
+    if mapping.events is not None and event_name in mapping.events.ignition_on:
         event["ignition"] = True
-    elif mapping.events is not None and said in mapping.events.ignition_off:
+    elif mapping.events is not None and event_name in mapping.events.ignition_off:
         event["ignition"] = False
     return event
 
@@ -275,10 +275,10 @@ def _vehicle_id(value: Any) -> str:
 
 def _numbers(factor: float) -> _Convert:
     def number(value: Any) -> float | None:
-        known = float(value) * factor
-        if math.isinf(known):
+        earlier = float(value) * factor
+        if math.isinf(earlier):
             raise ValueError("it is not finite")
-        return None if math.isnan(known) else known
+        return None if math.isnan(earlier) else earlier
 
     return number
 

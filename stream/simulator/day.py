@@ -49,10 +49,10 @@ class Dispatcher:
         self.homes = [member.home for member in self.roster.members]
         self.stands_at = self.homes.copy()
 
-    def rehome(self, one: int, depot: int) -> None:
+    def rehome(self, member: int, depot: int) -> None:
         """Have a member at home at another depot: it is driven there the next morning."""
-        self.homes[one] = depot
-        self._moving.append(one)
+        self.homes[member] = depot
+        self._moving.append(member)
 
     def plan(self, day: int, on: date) -> list[list[Outing]]:
         """Return each member's outings of a day, in order. Days are planned in order, from 0."""
@@ -72,12 +72,12 @@ class Dispatcher:
             needed = _ON_DUTY * len(everyone) * (_WEEKEND if weekend else 1.0)
             for depot, share in enumerate(shares):
                 wanted = int(needed * share + rng.random())
-                for number, one in enumerate(self._ready(everyone, depot, drawn)):
-                    member = self.roster.members[one]
-                    if number < wanted:
-                        outings[one] += _duty(drawn, member, depot)
+                for count, number in enumerate(self._ready(everyone, depot, drawn)):
+                    member = self.roster.members[number]
+                    if count < wanted:
+                        outings[number] += _duty(drawn, member, depot)
                     elif not weekend:
-                        outings[one] += _spare(drawn, member, depot, meeting)
+                        outings[number] += _spare(drawn, member, depot, meeting)
         if on.weekday() == _FRIDAY:
             self._send_home(drawn, outings)
         return outings
@@ -90,17 +90,17 @@ class Dispatcher:
 
     def _ready(self, everyone: Sequence[int], depot: int, drawn: Outings) -> list[int]:
         """Return who stands at a depot in the order in which keys are taken: the unloved last."""
-        here = [one for one in everyone if self.stands_at[one] == depot]
+        here = [member for member in everyone if self.stands_at[member] == depot]
         shuffled = [here[place] for place in drawn.rng.permutation(len(here)).tolist()]
-        return sorted(shuffled, key=lambda one: self.roster.members[one].hardly_used)
+        return sorted(shuffled, key=lambda member: self.roster.members[member].hardly_used)
 
     def _move(self, drawn: Outings, outings: list[list[Outing]]) -> None:
         """Drive to its new home, before anybody needs it, what is to be at home elsewhere."""
-        for one in dict.fromkeys(self._moving):
-            home = self.homes[one]
-            if self.stands_at[one] != home:
-                outings[one].append(drawn.transfer(home, 5.2, 5.8))
-                self.stands_at[one] = home
+        for member in dict.fromkeys(self._moving):
+            home = self.homes[member]
+            if self.stands_at[member] != home:
+                outings[member].append(drawn.transfer(home, 5.2, 5.8))
+                self.stands_at[member] = home
         self._moving.clear()
 
     def _lend(self, shares: Sequence[float], drawn: Outings, outings: list[list[Outing]]) -> None:
@@ -109,39 +109,39 @@ class Dispatcher:
         for vehicle_type in (VehicleType.CAR, VehicleType.VAN):
             everyone = classes.get(vehicle_type, [])
             spare = [-_ON_DUTY * len(everyone) * share for share in shares]
-            for one in everyone:
-                spare[self.stands_at[one]] += 1
+            for member in everyone:
+                spare[self.stands_at[member]] += 1
             for to in range(len(shares)):
                 for _ in range(round(max(0.0, -spare[to]) * _LENT)):
                     origin = max(range(len(spare)), key=spare.__getitem__)
                     lendable = [
-                        one
-                        for one in everyone
-                        if self.stands_at[one] == origin
-                        and not self.roster.members[one].hardly_used
+                        member
+                        for member in everyone
+                        if self.stands_at[member] == origin
+                        and not self.roster.members[member].hardly_used
                     ]
                     if spare[origin] < 1 or not lendable or self._is_full(to):
                         break
-                    one = lendable[int(drawn.rng.integers(len(lendable)))]
-                    outings[one].append(drawn.transfer(to, 6.2, 6.6))
-                    self.stands_at[one] = to
+                    member = lendable[int(drawn.rng.integers(len(lendable)))]
+                    outings[member].append(drawn.transfer(to, 6.2, 6.6))
+                    self.stands_at[member] = to
                     spare[origin] -= 1
                     spare[to] += 1
 
     def _is_full(self, depot: int) -> bool:
         standing = sum(
             1
-            for one, member in enumerate(self.roster.members)
-            if self.stands_at[one] == depot and not member.is_cycle
+            for number, member in enumerate(self.roster.members)
+            if self.stands_at[number] == depot and not member.is_cycle
         )
         return standing >= self.roster.depots[depot].capacity
 
     def _send_home(self, drawn: Outings, outings: list[list[Outing]]) -> None:
-        for one, home in enumerate(self.homes):
-            lent = self.stands_at[one] != home
+        for member, home in enumerate(self.homes):
+            lent = self.stands_at[member] != home
             if lent and drawn.rng.random() < _GOES_HOME and not self._is_full(home):
-                outings[one].append(drawn.transfer(home, 16.5, 17.5))
-                self.stands_at[one] = home
+                outings[member].append(drawn.transfer(home, 16.5, 17.5))
+                self.stands_at[member] = home
 
 
 def _duty(drawn: Outings, member: Member, depot: int) -> list[Outing]:

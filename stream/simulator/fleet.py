@@ -219,12 +219,12 @@ def _vehicle(  # noqa: PLR0913, PLR0917 - what a vehicle is made of
 
 def _depots(municipality_id: str, area: Area, members: Sequence[Member]) -> tuple[Depot, ...]:
     """Return depots with room for the vehicles at home there and for more to move in."""
-    motor = [one for one in members if not one.is_cycle]
+    motor = [member for member in members if not member.is_cycle]
     beyond = 2 + round(_PLACES_BEYOND * len(motor))
     depots: list[Depot] = []
     for index, town in enumerate(area.depot_towns):
-        here = [one for one in motor if one.home == index]
-        electric = [one for one in here if one.is_electric]
+        here = [member for member in motor if member.home == index]
+        electric = [member for member in here if member.is_electric]
         depots.append(
             Depot(
                 depot_id=scoped(municipality_id, _slug(town.name)),

@@ -192,8 +192,8 @@ class Outings:
         return self._around(nearer.lat, nearer.lon, 0.6, 1.5)
 
     def _near(self, depot: int, from_km: float, to_km: float) -> tuple[float, float]:
-        one = self.depots[depot]
-        return self._around(one.lat, one.lon, from_km, to_km)
+        home = self.depots[depot]
+        return self._around(home.lat, home.lon, from_km, to_km)
 
     def _around(self, lat: float, lon: float, from_km: float, to_km: float) -> tuple[float, float]:
         """Return a place in a ring around another, clear of every depot."""
@@ -201,7 +201,9 @@ class Outings:
             away_m = 1000 * float(self.rng.uniform(from_km, to_km))
             angle = float(self.rng.uniform(0, 2 * math.pi))
             place = moved(lat, lon, away_m * math.cos(angle), away_m * math.sin(angle))
-            if all(apart_m(*place, one.lat, one.lon) >= _CLEAR_OF_DEPOTS_M for one in self.depots):
+            if all(
+                apart_m(*place, depot.lat, depot.lon) >= _CLEAR_OF_DEPOTS_M for depot in self.depots
+            ):
                 return place
         raise AssertionError(f"no place {from_km} to {to_km} km from {lat}, {lon} is clear")
 

@@ -58,11 +58,11 @@ async def send(
 
         async with AsyncExitStack() as exits:
             clients = {
-                one: await exits.enter_async_context(
-                    VendorClient(url, keys[one], give_up_after_s=GIVE_UP_AFTER_S)
+                municipality: await exits.enter_async_context(
+                    VendorClient(url, keys[municipality], give_up_after_s=GIVE_UP_AFTER_S)
                 )
-                for one in fleet.config.municipalities
-                if one in keys
+                for municipality in fleet.config.municipalities
+                if municipality in keys
             }
             async for portion in in_time(events(), _recorded_at, speed=speed, size=_PORTION):
                 await _push(portion, clients, total)
@@ -83,7 +83,8 @@ async def _push(
     results = await asyncio.gather(
         *(
             client.push(
-                [event for whose, event in portion if whose == municipality_id], history=history
+                [event for owner_id, event in portion if owner_id == municipality_id],
+                history=history,
             )
             for municipality_id, client in clients.items()
         )

@@ -76,7 +76,7 @@ class SimulatedFleet:
             # Rules that are entered already stay: a simulation has none of its own.
             municipalities=self.municipalities,
             depots=self.depots,
-            vehicles=tuple(EnteredVehicle(**one.model_dump()) for one in self.vehicles),
+            vehicles=tuple(EnteredVehicle(**vehicle.model_dump()) for vehicle in self.vehicles),
         )
 
     def days(self) -> Iterator[SimulatedDay]:
@@ -111,7 +111,9 @@ def simulate(config: SimulationConfig) -> SimulatedFleet:
 
     Raises `ValueError` for a municipality that is not known.
     """
-    return SimulatedFleet(config, tuple(make_roster(config, one) for one in config.municipalities))
+    return SimulatedFleet(
+        config, tuple(make_roster(config, municipality) for municipality in config.municipalities)
+    )
 
 
 @dataclass(slots=True)
@@ -298,6 +300,10 @@ def _merged(on: date, parts: list[_Part]) -> SimulatedDay:
         truth=DayTruth(
             trips=tuple(trip for part in parts for trip in part.trips),
             idles=tuple(idle for part in parts for idle in part.idles),
-            driving_s={one: seconds for part in parts for one, seconds in part.driving_s.items()},
+            driving_s={
+                vehicle_id: seconds
+                for part in parts
+                for vehicle_id, seconds in part.driving_s.items()
+            },
         ),
     )

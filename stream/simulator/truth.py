@@ -69,7 +69,9 @@ class DayTruth:
                 }
                 for idle in self.idles
             ],
-            "driving_s": {one: round(seconds, 1) for one, seconds in self.driving_s.items()},
+            "driving_s": {
+                vehicle_id: round(seconds, 1) for vehicle_id, seconds in self.driving_s.items()
+            },
         }
 
 
@@ -91,7 +93,7 @@ def trips_of(motion: Motion, vehicle_id: str, began: datetime) -> tuple[TrueTrip
 def idles_of(motion: Motion, vehicle_id: str, began: datetime) -> tuple[TrueIdle, ...]:
     """Return when the engine ran on a standing vehicle: engine time less time in motion."""
     moving = _moving(motion)
-    found: list[TrueIdle] = []
+    true_idles: list[TrueIdle] = []
     switches = motion.engine_s.tolist()
     for on_s, off_s in zip(switches[::2], switches[1::2], strict=True):
         edges = [
@@ -99,12 +101,12 @@ def idles_of(motion: Motion, vehicle_id: str, began: datetime) -> tuple[TrueIdle
             *(edge for span in moving if on_s <= span[0] < off_s for edge in span),
             off_s,
         ]
-        found += [
+        true_idles += [
             TrueIdle(vehicle_id, began + timedelta(seconds=from_s), began + timedelta(seconds=to_s))
             for from_s, to_s in zip(edges[::2], edges[1::2], strict=True)
             if to_s > from_s
         ]
-    return tuple(found)
+    return tuple(true_idles)
 
 
 def driving_s(motion: Motion) -> float:

@@ -67,17 +67,17 @@ class HungSessions:
         now = self._clock()
         async with connection.cursor(row_factory=class_row(_Waiting)) as cursor:
             await cursor.execute(_WAITING)
-            found = await cursor.fetchall()
-        self._since = {one: self._since.get(one, now) for one in found}
+            rows = await cursor.fetchall()
+        self._since = {waiting: self._since.get(waiting, now) for waiting in rows}
         ended = []
-        for one, since in self._since.items():
+        for waiting, since in self._since.items():
             if now - since < self._silence_s:
                 continue
             ending = await connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE pid = %s AND query_start = %s AND state = 'active'",
-                [one.pid, one.query_start],
+                [waiting.pid, waiting.query_start],
             )
             if await ending.fetchone() == (True,):
-                ended.append(Hung(one.pid, now - since, one.query))
+                ended.append(Hung(waiting.pid, now - since, waiting.query))
         return ended

@@ -77,15 +77,15 @@ async def retire(connection: Connection, vehicle_id: str, last_day: date | None 
     Call it in a transaction. Raises `RetirementError` for a vehicle that nobody has entered, and
     for a day before it was first heard of.
     """
-    found = await _find(connection, vehicle_id)
-    chosen = found.today if last_day is None else last_day
-    if found.first_day is not None and chosen < found.first_day:
+    service = await _find(connection, vehicle_id)
+    chosen = service.today if last_day is None else last_day
+    if service.first_day is not None and chosen < service.first_day:
         raise RetirementError(
             f"{vehicle_id} cannot be in service until {chosen}: it was first heard of on "
-            f"{found.first_day}, and what it did would be nobody's; give that day or a later one"
+            f"{service.first_day}, and what it did would be nobody's; give that day or a later one"
         )
     await _set(connection, vehicle_id, chosen)
-    return Retired(chosen, found.in_service_until, found.timezone)
+    return Retired(chosen, service.in_service_until, service.timezone)
 
 
 async def reinstate(connection: Connection, vehicle_id: str) -> date:
@@ -111,13 +111,13 @@ async def list_vehicles(connection: Connection, municipality_id: str) -> list[Li
 async def _find(connection: Connection, vehicle_id: str) -> _Found:
     async with connection.cursor(row_factory=class_row(_Found)) as cursor:
         await cursor.execute(_FOUND, [vehicle_id])
-        found = await cursor.fetchone()
-    if found is None:
+        row = await cursor.fetchone()
+    if row is None:
         raise RetirementError(
             f"vehicle {vehicle_id!r} is not entered; those that are: "
             f"fleetpulse fleet list {municipality_of(vehicle_id)}"
         )
-    return found
+    return row
 
 
 async def _set(connection: Connection, vehicle_id: str, last_day: date | None) -> None:

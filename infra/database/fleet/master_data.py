@@ -50,14 +50,14 @@ class Fleet:
         """
         if vehicle_id in self.unreadable:
             raise MasterDataError(self.unreadable[vehicle_id])
-        known = self.vehicles.get(vehicle_id) or self._unknown.get(vehicle_id)
-        if known is None:
-            known = self._unknown[vehicle_id] = Vehicle(
+        vehicle = self.vehicles.get(vehicle_id) or self._unknown.get(vehicle_id)
+        if vehicle is None:
+            vehicle = self._unknown[vehicle_id] = Vehicle(
                 vehicle_id=vehicle_id,
                 municipality_id=municipality_of(vehicle_id),
                 name=local_part(vehicle_id),
             )
-        return known
+        return vehicle
 
 
 async def load_fleet(connection: AsyncConnection[TupleRow], *, strict: bool = True) -> Fleet:
@@ -98,7 +98,11 @@ async def load_fleet(connection: AsyncConnection[TupleRow], *, strict: bool = Tr
         homes[row["vehicle_id"]].append(Home(row["depot_id"], row["since"], row["until"]))
     tracker_revision, trackers = await load_assignments(connection)
     return Fleet(
-        {whose: row for whose, row in municipalities.items() if whose not in (unreadable or ())},
+        {
+            owner_id: row
+            for owner_id, row in municipalities.items()
+            if owner_id not in (unreadable or ())
+        },
         {municipality_id: tuple(rows) for municipality_id, rows in depots.items()},
         vehicles,
         {vehicle_id: tuple(rows) for vehicle_id, rows in homes.items()},
@@ -143,7 +147,7 @@ async def _read_municipalities(
 
 
 def _parsed(
-    model: type[Model], row: dict[str, Any], whose: str, unreadable: dict[str, str] | None
+    model: type[Model], row: dict[str, Any], owner_id: str, unreadable: dict[str, str] | None
 ) -> Model | None:
     """Return a row as a model, or None after it was noted whose it is and what is wrong."""
     try:
@@ -151,7 +155,7 @@ def _parsed(
     except ValidationError as error:
         if unreadable is None:
             raise
-        unreadable[whose] = f"master data of {whose} cannot be read, correct them: {error}"
+        unreadable[owner_id] = f"master data of {owner_id} cannot be read, correct them: {error}"
         return None
 
 

@@ -104,22 +104,25 @@ async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) 
     for a municipality or a home depot that is neither given nor entered.
     """
     await _check_references(connection, master_data)
-    dated = [one for one in master_data.vehicles if one.home_since is not None]
-    known = await _check_homes(connection, dated)
+    dated = [vehicle for vehicle in master_data.vehicles if vehicle.home_since is not None]
+    entered = await _check_homes(connection, dated)
     async with connection.cursor() as cursor:
         for statement, rows in (
-            (_MUNICIPALITY, [_municipality(one) for one in master_data.municipalities]),
-            (_DEPOT, [_depot(one) for one in master_data.depots]),
-            (_VEHICLE, [_vehicle(one) for one in master_data.vehicles]),
+            (
+                _MUNICIPALITY,
+                [_municipality(municipality) for municipality in master_data.municipalities],
+            ),
+            (_DEPOT, [_depot(depot) for depot in master_data.depots]),
+            (_VEHICLE, [_vehicle(vehicle) for vehicle in master_data.vehicles]),
         ):
             await cursor.executemany(statement, rows)
     # A trigger has noted the homes that changed, as of now.
     if dated:
         given = {
-            "ids": [one.vehicle_id for one in dated],
-            "sinces": [one.home_since for one in dated],
-            "depots": [one.home_depot_id for one in dated],
-            "new": [one.vehicle_id for one in dated if one.vehicle_id not in known],
+            "ids": [vehicle.vehicle_id for vehicle in dated],
+            "sinces": [vehicle.home_since for vehicle in dated],
+            "depots": [vehicle.home_depot_id for vehicle in dated],
+            "new": [vehicle.vehicle_id for vehicle in dated if vehicle.vehicle_id not in entered],
         }
         for statement in (_FORGET_HOMES, _CLOSE_HOMES, _REOPEN_HOMES, _OPEN_HOMES):
             await connection.execute(statement, given)
@@ -130,22 +133,22 @@ async def _check_references(connection: AsyncConnection[TupleRow], master_data: 
         "SELECT municipality_id FROM municipality UNION ALL SELECT depot_id FROM depot"
     )
     there = {row[0] for row in await entered.fetchall()}
-    there |= {one.municipality_id for one in master_data.municipalities}
-    there |= {one.depot_id for one in master_data.depots}
+    there |= {municipality.municipality_id for municipality in master_data.municipalities}
+    there |= {depot.depot_id for depot in master_data.depots}
     missing = [
-        f"depot {one.depot_id} is of municipality {one.municipality_id}, which is not entered"
-        for one in master_data.depots
-        if one.municipality_id not in there
+        f"depot {depot.depot_id} is of municipality {depot.municipality_id}, which is not entered"
+        for depot in master_data.depots
+        if depot.municipality_id not in there
     ]
-    for one in master_data.vehicles:
-        if one.municipality_id not in there:
+    for vehicle in master_data.vehicles:
+        if vehicle.municipality_id not in there:
             missing.append(
-                f"vehicle {one.vehicle_id} is of municipality {one.municipality_id}, "
+                f"vehicle {vehicle.vehicle_id} is of municipality {vehicle.municipality_id}, "
                 "which is not entered"
             )
-        elif one.home_depot_id is not None and one.home_depot_id not in there:
+        elif vehicle.home_depot_id is not None and vehicle.home_depot_id not in there:
             missing.append(
-                f"vehicle {one.vehicle_id} is at home at depot {one.home_depot_id}, "
+                f"vehicle {vehicle.vehicle_id} is at home at depot {vehicle.home_depot_id}, "
                 "which is not entered"
             )
     if missing:
@@ -164,45 +167,45 @@ async def _check_homes(
     cursor = await connection.execute(
         "SELECT now(), coalesce(array_agg(vehicle_id), '{}') FROM vehicle "
         "WHERE registered AND vehicle_id = ANY (%s)",
-        [[one.vehicle_id for one in dated]],
+        [[vehicle.vehicle_id for vehicle in dated]],
     )
     row = await cursor.fetchone()
     if row is None:
         raise RuntimeError("the database returned no time")
-    now, known = row
-    for one in dated:
-        if one.home_since is not None and one.home_since > now:
+    now, entered = row
+    for vehicle in dated:
+        if vehicle.home_since is not None and vehicle.home_since > now:
             raise HomeInFutureError(
-                f"{one.vehicle_id} is to be at home at {one.home_depot_id} since "
-                f"{one.home_since.isoformat()}, and now it is {now.isoformat()}; enter it then"
+                f"{vehicle.vehicle_id} is to be at home at {vehicle.home_depot_id} since "
+                f"{vehicle.home_since.isoformat()}, and now it is {now.isoformat()}; enter it then"
             )
-    return set(known)
+    return set(entered)
 
 
-def _vehicle(one: EnteredVehicle) -> dict[str, Any]:
+def _vehicle(vehicle: EnteredVehicle) -> dict[str, Any]:
     return {
-        **one.model_dump(exclude={"home_since"}),
-        "says_service": "in_service_until" in one.model_fields_set,
+        **vehicle.model_dump(exclude={"home_since"}),
+        "says_service": "in_service_until" in vehicle.model_fields_set,
     }
 
 
-def _depot(one: Depot) -> dict[str, Any]:
-    polygon = None if one.polygon is None else Jsonb(one.polygon)
-    return {**one.model_dump(exclude={"polygon"}), "polygon": polygon}
+def _depot(depot: Depot) -> dict[str, Any]:
+    polygon = None if depot.polygon is None else Jsonb(depot.polygon)
+    return {**depot.model_dump(exclude={"polygon"}), "polygon": polygon}
 
 
-def _municipality(one: Municipality) -> dict[str, Any]:
+def _municipality(municipality: Municipality) -> dict[str, Any]:
     """Return a row with only what of rules, calendar and planning was given."""
     parts: dict[str, BaseModel] = {
-        "rules": one.rules,
-        "calendar": one.calendar,
-        "planning": one.planning,
+        "rules": municipality.rules,
+        "calendar": municipality.calendar,
+        "planning": municipality.planning,
     }
     return {
-        **one.model_dump(exclude=set(parts)),
+        **municipality.model_dump(exclude=set(parts)),
         **{
             name: Jsonb(part.model_dump(mode="json", exclude_unset=True))
-            if name in one.model_fields_set
+            if name in municipality.model_fields_set
             else None
             for name, part in parts.items()
         },

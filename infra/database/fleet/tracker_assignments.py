@@ -56,11 +56,13 @@ async def load_assignments(
     rows = await cursor.fetchall()
     if not rows:
         raise RuntimeError(_NO_REVISION)
-    found: defaultdict[str, list[Assignment]] = defaultdict(list)
+    by_tracker: defaultdict[str, list[Assignment]] = defaultdict(list)
     for _, tracker_id, *assignment in rows:
         if tracker_id is not None:
-            found[tracker_id].append(Assignment(*assignment))
-    return rows[0][0], {tracker_id: tuple(known) for tracker_id, known in found.items()}
+            by_tracker[tracker_id].append(Assignment(*assignment))
+    return rows[0][0], {
+        tracker_id: tuple(assignments) for tracker_id, assignments in by_tracker.items()
+    }
 
 
 async def read_revision(connection: Connection) -> int:
@@ -101,7 +103,7 @@ async def write_assignments(
         await cursor.executemany(
             "INSERT INTO tracker_assignment (tracker_id, vehicle_id, since, until) "
             "VALUES (%s, %s, %s, %s)",
-            [(tracker_id, *one) for one in assignments],
+            [(tracker_id, *assignment) for assignment in assignments],
         )
 
 

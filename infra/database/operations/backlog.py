@@ -66,11 +66,11 @@ async def read_backlog(connection: AsyncConnection[TupleRow]) -> Backlog:
         return Backlog(
             outbox_messages=0 if row is None else row[0],
             outbox_oldest_at=None if row is None else row[1],
-            open_letters=[(one[0], one[1], int(one[2])) for one in await letters.fetchall()],
-            open_alerts=[(one[0], one[1]) for one in await alerts.fetchall()],
+            open_letters=[(row[0], row[1], int(row[2])) for row in await letters.fetchall()],
+            open_alerts=[(row[0], row[1]) for row in await alerts.fetchall()],
             newest_plans=[
-                (one.municipality_id, one.planned_at)
-                for one in await read_standings(connection)
-                if one.planned_at is not None
+                (standing.municipality_id, standing.planned_at)
+                for standing in await read_standings(connection)
+                if standing.planned_at is not None
             ],
         )

@@ -74,8 +74,10 @@ async def list_plans(connection: Connection, municipality_id: str) -> list[PlanL
             [municipality_id],
         )
         return [
-            replace(one, state=PlanState(one.state), status=SolverStatus(one.status))
-            for one in await cursor.fetchall()
+            replace(
+                plan_line, state=PlanState(plan_line.state), status=SolverStatus(plan_line.status)
+            )
+            for plan_line in await cursor.fetchall()
         ]
 
 

@@ -227,8 +227,14 @@ async def store_plan(
                 "INSERT INTO plan_move (plan_id, vehicle_id, from_depot_id, to_depot_id, reason) "
                 "VALUES (%s, %s, %s, %s, %s)",
                 [
-                    (plan.plan_id, one.vehicle_id, one.from_depot_id, one.to_depot_id, one.reason)
-                    for one in plan.moves
+                    (
+                        plan.plan_id,
+                        move.vehicle_id,
+                        move.from_depot_id,
+                        move.to_depot_id,
+                        move.reason,
+                    )
+                    for move in plan.moves
                 ],
             )
         await put_outbox(
@@ -244,5 +250,5 @@ async def _close(
     await connection.execute(
         "UPDATE plan_request SET done_at = clock_timestamp(), plan_id = %s, outcome = %s "
         "WHERE request_id = ANY(%s) AND done_at IS NULL",
-        [plan_id, outcome, [one.request_id for one in requests]],
+        [plan_id, outcome, [request.request_id for request in requests]],
     )

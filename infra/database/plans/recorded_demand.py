@@ -160,7 +160,7 @@ async def read_journeys(
         timezone=fleet.municipalities[municipality_id].timezone,
         horizon_days=horizon_days,
         depots=fleet.depots.get(municipality_id, ()),
-        vehicles=tuple(fleet.vehicles[one] for one in wanted),
+        vehicles=tuple(fleet.vehicles[vehicle_id] for vehicle_id in wanted),
         round_trips=tuple(
             DrivenRoundTrip(**row, trips=tuple(within[row["vehicle_id"], row["started_at"]]))
             for row in round_trips
@@ -199,8 +199,10 @@ async def _read(
         horizon_days=given["horizon_days"],
         round_trip_max_s=Rules.model_validate(municipality[0]["rules"]).round_trip_max_s,
         depots=tuple(Depot(**row) for row in depots),
-        vehicles=tuple(one for one in vehicles if one.vehicle_id in serving),
-        former_vehicles=tuple(one for one in vehicles if one.vehicle_id in drove - serving),
+        vehicles=tuple(vehicle for vehicle in vehicles if vehicle.vehicle_id in serving),
+        former_vehicles=tuple(
+            vehicle for vehicle in vehicles if vehicle.vehicle_id in drove - serving
+        ),
         round_trips=tuple(ObservedRoundTrip(**row) for row in round_trips),
     )
 

@@ -70,15 +70,15 @@ async def read_fleet_digests(
 async def read_pressures(connection: Connection) -> Mapping[str, AlertPressure]:
     """Return the alert pressure of each municipality that has a plan and any."""
     cursor = await connection.execute(_ALERTS, [[kind.value for kind in _PRESSING]])
-    found: dict[tuple[str, AlertKind], list[str]] = {}
-    for municipality_id, kind, whose in await cursor.fetchall():
-        found.setdefault((municipality_id, AlertKind(kind)), []).append(whose)
+    alerts: dict[tuple[str, AlertKind], list[str]] = {}
+    for municipality_id, kind, row in await cursor.fetchall():
+        alerts.setdefault((municipality_id, AlertKind(kind)), []).append(row)
     return {
         municipality_id: AlertPressure(
-            tuple(found.get((municipality_id, AlertKind.UNDERUSED), ())),
-            tuple(found.get((municipality_id, AlertKind.DEPOT_SHORT), ())),
+            tuple(alerts.get((municipality_id, AlertKind.UNDERUSED), ())),
+            tuple(alerts.get((municipality_id, AlertKind.DEPOT_SHORT), ())),
         )
-        for municipality_id in {key[0] for key in found}
+        for municipality_id in {key[0] for key in alerts}
     }
 
 

@@ -50,7 +50,10 @@ async def read_progress(
     cursor = await connection.execute(
         "SELECT topic, partition, next_offset FROM stream_progress "
         "JOIN unnest(%s::text[], %s::int[]) AS asked (topic, partition) USING (topic, partition)",
-        [[one.topic for one in partitions], [one.partition for one in partitions]],
+        [
+            [partition.topic for partition in partitions],
+            [partition.partition for partition in partitions],
+        ],
     )
     return {Partition(topic, number): offset for topic, number, offset in await cursor.fetchall()}
 

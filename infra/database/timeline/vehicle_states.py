@@ -64,7 +64,7 @@ async def write_states(connection: Connection, states: Sequence[StoredState]) ->
     Raises `psycopg.errors.UniqueViolation` when another worker has entered a new vehicle's state.
     """
     fresh = [state for state in states if state.version == 1]
-    known = [state for state in states if state.version > 1]
+    stored_states = [state for state in states if state.version > 1]
     columns = "(vehicle_id, version, first_recorded_at, last_recorded_at, state)"
     # JSON in binary: quoting it within an array of text costs more than all else here.
     given = (
@@ -77,13 +77,13 @@ async def write_states(connection: Connection, states: Sequence[StoredState]) ->
             f"last_recorded_at, state FROM {given} ORDER BY vehicle_id",
             _arrays(fresh),
         )
-    if known:
+    if stored_states:
         await connection.execute(
             "UPDATE vehicle_state v SET version = given.version, "
             "first_recorded_at = given.first_recorded_at, "
             "last_recorded_at = given.last_recorded_at, state = given.state, written_at = now() "
             f"FROM {given} WHERE v.vehicle_id = given.vehicle_id",
-            _arrays(known),
+            _arrays(stored_states),
         )
 
 

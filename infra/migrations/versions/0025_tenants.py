@@ -233,8 +233,8 @@ def _publish_rollup(bucket: str) -> None:
         zone=timescale.CALENDAR_TIMEZONE,
         bucket=bucket,
         longest=LONGEST[bucket],
-        measures=", ".join(f"b.{one}" for one in measures),
-        sums=", ".join(f"sum(p.{one}) AS {one}" for one in measures),
+        measures=", ".join(f"b.{measure}" for measure in measures),
+        sums=", ".join(f"sum(p.{measure}) AS {measure}" for measure in measures),
     )
     reader_relations.publish(connection, name, key="vehicle_id", time=bucket, query=query)
 
@@ -259,7 +259,7 @@ def upgrade() -> None:
     for name in ("plan", "plan_move"):
         reader_relations.publish(connection, name)
     shown = ", ".join(
-        f"t.{one}" for one in reader_relations.columns(connection, "reader.km_precision")
+        f"t.{column}" for column in reader_relations.columns(connection, "reader.km_precision")
     )
     op.execute(f"CREATE VIEW tenants.km_precision AS SELECT {shown} FROM public.km_precision t")
     reader_relations.publish(
