@@ -86,12 +86,12 @@ class PlannerSettings(BaseSettings):
         ge=0,
         description="Rest of a municipality after any plan, from all but requests",
     )
-    request_rest_s: float = Field(
+    request_cooldown_s: float = Field(
         default=5.0,
         ge=0,
         description="Rest between two plans on request; who asks meanwhile gets the next one",
     )
-    silence_s: float = Field(
+    leader_timeout_s: float = Field(
         default=120.0,
         ge=5,
         le=86_400,
@@ -219,12 +219,12 @@ class Settings(BaseSettings):
         description="That one key may bring to one ingest process in a day (UTC): of ids that no "
         "municipality has entered and no worker has seen",
     )
-    coalesce_ms: float = Field(
+    linger_ms: float = Field(
         default=5.0, ge=0, description="How long the gateway gathers fixes into one message"
     )
     worker_batch_messages: int = Field(default=200, ge=1)
     worker_batch_wait_ms: float = Field(default=50.0, gt=0)
-    watch_every_s: float = Field(
+    housekeeping_interval_s: float = Field(
         default=300.0, gt=0, description="How often workers look for silent vehicles and alerts"
     )
     admin_host: str = "127.0.0.1"

@@ -23,7 +23,7 @@ class PlanTrigger(StrEnum):
     DRIFT = "drift"
     FLEET = "fleet"
     ALERTS = "alerts"
-    DEMAND = "on-demand"
+    ON_REQUEST = "on-request"
 
 
 class SolverStatus(StrEnum):

@@ -44,7 +44,7 @@ def _hurry(fleet: Fleet | None) -> dict[str, str]:
     hurry = {
         "FLEETPULSE_PLANNER_COOLDOWN_S": "10",
         "FLEETPULSE_PLANNER_TIME_LIMIT_S": "10",
-        "FLEETPULSE_WATCH_EVERY_S": "2",
+        "FLEETPULSE_HOUSEKEEPING_INTERVAL_S": "2",
     }
     if fleet is not None:
         # The first plan waits for some days of demand: each vehicle makes about one round trip.

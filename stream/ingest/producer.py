@@ -75,7 +75,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self._topic = Topics.named(settings.kafka.topic_prefix).fixes
-        self._wait_s = settings.coalesce_ms / 1000
+        self._wait_s = settings.linger_ms / 1000
         self._options = producer_options(settings.kafka)
         self._producer: AIOKafkaProducer | None = None
         self._connecting: asyncio.Task[None] | None = None

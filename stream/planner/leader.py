@@ -166,7 +166,7 @@ class Leader:
             return
         answered = await newest_on_request(self._connection)
         now = await database_now(self._connection)
-        rest = timedelta(seconds=self._rules.request_rest_s)
+        rest = timedelta(seconds=self._rules.request_cooldown_s)
         for municipality_id, requests in waiting.items():
             if municipality_id in answered and now - answered[municipality_id] < rest:
                 continue
@@ -185,7 +185,7 @@ class Leader:
             _log.info("request refused", municipality_id=municipality_id, outcome=outcome)
             return False
         names = tuple(sorted({request.requested_by for request in requests}))
-        cause = Cause(PlanTrigger.DEMAND, f"asked for by {named(names)}")
+        cause = Cause(PlanTrigger.ON_REQUEST, f"asked for by {named(names)}")
         await self._plan(basis, cause, requests)
         return True
 

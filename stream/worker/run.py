@@ -57,7 +57,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         topics = Topics.named(settings.kafka.topic_prefix)
         beside = [
             asyncio.create_task(relay(pool, settings.kafka, beside_stop)),
-            asyncio.create_task(watch(pool, topics, settings.watch_every_s, beside_stop)),
+            asyncio.create_task(watch(pool, topics, settings.housekeeping_interval_s, beside_stop)),
             asyncio.create_task(end_hung_sessions(pool, silence_s, beside_stop)),
             asyncio.create_task(
                 repeat("readers", partial(guard_readers, pool), EVERY_S, beside_stop)

@@ -113,7 +113,7 @@ class Installation:
             FLEETPULSE_ADMIN_PORT=str(free_port() if name == "ingest" else port),
             FLEETPULSE_INGEST_PORT=str(port),
             # Rows that no fix brings about are settled by us, in both databases, at the end.
-            FLEETPULSE_WATCH_EVERY_S="86400",
+            FLEETPULSE_HOUSEKEEPING_INTERVAL_S="86400",
         )
         kwargs = {"env": env}
         child = Child(

@@ -171,7 +171,7 @@ def test_an_accepted_plan_stays_in_sight_when_others_are_proposed(
 def test_readers_learn_nobodys_name_from_plans(reader: Connection, fleet_url: str) -> None:
     with psycopg.connect(fleet_url, autocommit=True) as owner:
         owner.execute(
-            "UPDATE plan SET trigger = 'on-demand', trigger_reason = 'asked for by Ea Lund', "
+            "UPDATE plan SET trigger = 'on-request', trigger_reason = 'asked for by Ea Lund', "
             "decided_by = 'Ea Lund', accepted_by = 'Ea Lund', document = document "
             "|| jsonb_build_object('trigger_reason', 'asked for by Ea Lund')"
         )

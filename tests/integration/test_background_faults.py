@@ -113,7 +113,7 @@ def test_a_vehicle_of_which_everything_is_private_ends_no_worker(
                 await connection.execute("DELETE FROM stream_progress")
 
     asyncio.run(prepare())
-    eager = settings.model_copy(update={"watch_every_s": 1.0})
+    eager = settings.model_copy(update={"housekeeping_interval_s": 1.0})
     with Service("worker", eager, guardian, tmp_path) as worker:
         worker.wait_ready()
 

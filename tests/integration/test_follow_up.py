@@ -75,7 +75,7 @@ async def plan_again(settings: Settings, count: int) -> None:
 
 
 def hurried(settings: Settings) -> Settings:
-    return with_planner(settings, follow_up_every_s=1, request_rest_s=0)
+    return with_planner(settings, follow_up_every_s=1, request_cooldown_s=0)
 
 
 def test_an_accepted_plan_is_followed_up_week_by_week(settings: Settings) -> None:
@@ -172,7 +172,7 @@ def test_deciding_supersedes_and_refuses_in_words(settings: Settings) -> None:
     assert "has no plan" in nothing.stderr
 
     async def scenario() -> None:
-        async with planned(with_planner(settings, request_rest_s=0)):
+        async with planned(with_planner(settings, request_cooldown_s=0)):
             await plan_again(settings, 2)
             await plan_again(settings, 3)
 

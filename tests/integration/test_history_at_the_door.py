@@ -36,7 +36,7 @@ async def _push(gateway: Door, history: str, *vehicle_ids: str) -> httpx.Respons
 def test_a_declared_range_travels_in_the_envelope_and_is_not_mixed_with_live_fixes(
     installation: Settings,
 ) -> None:
-    patient = installation.model_copy(update={"coalesce_ms": 50.0})
+    patient = installation.model_copy(update={"linger_ms": 50.0})
 
     async def scenario() -> None:
         key = await new_key(installation, history=True)

@@ -277,7 +277,7 @@ def test_an_event_nested_beyond_reason_does_not_take_its_neighbours_with_it(
 
 
 def test_many_small_requests_share_messages_and_all_arrive_once(installation: Settings) -> None:
-    patient = installation.model_copy(update={"coalesce_ms": 500.0})
+    patient = installation.model_copy(update={"linger_ms": 500.0})
     sent = [event(f"car-{number % 40}", number) for number in range(100)]
 
     async def scenario() -> None:
@@ -341,7 +341,7 @@ def test_a_message_full_of_the_longest_events_is_not_too_long_for_kafka(
 
 def test_a_sender_that_gives_up_does_not_take_others_with_it(installation: Settings) -> None:
     holder = KeyHolder("syddjurs", "tracker-co")
-    patient = installation.model_copy(update={"coalesce_ms": 50.0})
+    patient = installation.model_copy(update={"linger_ms": 50.0})
 
     async def scenario() -> None:
         gateway = Gateway(patient)

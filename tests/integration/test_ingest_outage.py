@@ -66,7 +66,7 @@ def test_what_was_answered_202_is_in_kafka_though_the_gateway_is_killed(
 
     key = asyncio.run(new_key(installation))
     # Long enough that an answer given too soon would be found out.
-    gateway = Service("ingest", installation, guardian, tmp_path, FLEETPULSE_COALESCE_MS="100")
+    gateway = Service("ingest", installation, guardian, tmp_path, FLEETPULSE_LINGER_MS="100")
     with gateway as service:
         service.wait_ready()
         asyncio.run(scenario(service))

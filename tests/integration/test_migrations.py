@@ -276,3 +276,26 @@ def test_letters_of_before_get_the_vendor_that_their_message_says(empty_url: str
         for change in ("discarded_at = now()", "discarded_by = 'me'"):
             with pytest.raises(errors.CheckViolation):
                 connection.execute(f"UPDATE dead_letter SET {change}".encode())
+
+
+def test_a_plan_that_was_asked_for_before_is_on_request_now(empty_url: str) -> None:
+    migrate(empty_url, "0027")
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO municipality (municipality_id, name) VALUES ('a', 'A')")
+        connection.execute(
+            "INSERT INTO plan (plan_id, municipality_id, created_at, trigger, trigger_reason, "
+            "demand_from, demand_to, round_trip_count, inputs_hash, seed, status, objective_dkk, "
+            "bound_dkk, gap, cost_before_dkk, document) "
+            "VALUES (gen_random_uuid(), 'a', %(at)s, 'on-demand', 'asked for by Ea Lund', %(at)s, "
+            "%(at)s, 1, repeat('0', 64), 1, 'feasible', 0, 0, 0, 0, "
+            """'{"trigger": "on-demand", "trigger_reason": "asked for by Ea Lund"}')""",
+            {"at": AT},
+        )
+    migrate(empty_url)
+    with psycopg.connect(empty_url) as connection:
+        stored = connection.execute("SELECT trigger, document->>'trigger' FROM plan").fetchall()
+        shown = connection.execute(
+            "SELECT trigger, trigger_reason, document->>'trigger_reason' FROM tenants.plan"
+        ).fetchall()
+    assert stored == [("on-request", "on-request")]
+    assert shown == [("on-request", "asked for", "asked for")]

@@ -49,7 +49,7 @@ def test_who_waits_sees_the_plan_as_show_does(settings: Settings, words: tuple[s
     (request,) = read(settings, "SELECT request_id, plan_id FROM plan_request")
     assert requested.startswith(f"requested: {request['request_id']}; ")
     assert shown == fleetpulse(settings, "plan", "show", "m", str(request["plan_id"])).stdout
-    assert "why on-demand: asked for by " in " ".join(shown.split())
+    assert "why on-request: asked for by " in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_planner_that_has_not_come_to_it_is_told_from_none(settings: Settings)
     enter_round_trips(settings)
 
     async def scenario() -> subprocess.CompletedProcess[str]:
-        async with planner(with_planner(settings, request_rest_s=600)):
+        async with planner(with_planner(settings, request_cooldown_s=600)):
             assert (await beside(settings, "plan", "m", "--wait")).returncode == 0
             return await beside(settings, "plan", "m", "--wait", "--timeout", "0")
 

@@ -108,7 +108,7 @@ def test_too_few_round_trips_are_no_drift_and_a_request_is_refused_in_words(
     assert request["outcome"].startswith("refused: 12 round trips in 84 days, at least 50")
 
 
-def test_a_plan_on_demand_answers_all_who_wait(settings: Settings) -> None:
+def test_a_plan_on_request_answers_all_who_wait(settings: Settings) -> None:
     enter_fleet(settings)
     enter_round_trips(settings)
 
@@ -124,7 +124,7 @@ def test_a_plan_on_demand_answers_all_who_wait(settings: Settings) -> None:
 
     run(scenario())
     (row,) = plans(settings)
-    assert (row["trigger"], row["trigger_reason"]) == ("on-demand", "asked for by an operator")
+    assert (row["trigger"], row["trigger_reason"]) == ("on-request", "asked for by an operator")
     requests = read(settings, "SELECT * FROM plan_request")
     assert [(one["plan_id"], one["outcome"]) for one in requests] == [
         (row["plan_id"], "planned: optimal")

@@ -45,7 +45,7 @@ def test_of_two_planners_one_plans_and_the_other_takes_over(settings: Settings) 
                 assert leaders(settings) == 1
 
     run(scenario())
-    assert [row["trigger"] for row in plans(settings)] == ["drift", "on-demand"]
+    assert [row["trigger"] for row in plans(settings)] == ["drift", "on-request"]
 
 
 def test_two_planners_that_start_together_make_one_plan(settings: Settings) -> None:
@@ -86,7 +86,7 @@ def test_a_leader_that_hangs_loses_the_lead_to_who_waits(
 ) -> None:
     enter_fleet(settings)
     enter_round_trips(settings)
-    brief = with_planner(settings, silence_s=5)
+    brief = with_planner(settings, leader_timeout_s=5)
     with Service("planner", brief, guardian, tmp_path) as hung:
         wait_for(lambda: bool(plans(settings)), limit_s=60, what="a plan", who=(hung,))
         os.kill(hung.pid, signal.SIGSTOP)

@@ -210,7 +210,7 @@ def test_the_cooldown_holds_the_schedule_and_changes_of_fleet_but_no_request(
             await until(lambda: len(plans(settings)) == 2, "the plan that was asked for")
 
     run(scenario())
-    assert [row["trigger"] for row in plans(settings)] == ["drift", "on-demand"]
+    assert [row["trigger"] for row in plans(settings)] == ["drift", "on-request"]
 
 
 def test_requests_rest_after_a_plan_and_are_answered_together(settings: Settings) -> None:
@@ -218,10 +218,10 @@ def test_requests_rest_after_a_plan_and_are_answered_together(settings: Settings
     enter_round_trips(settings)
 
     async def scenario() -> None:
-        async with planner(with_planner(settings, request_rest_s=4.0)):
+        async with planner(with_planner(settings, request_cooldown_s=4.0)):
             await ask(settings)
             await until(
-                lambda: any(row["trigger"] == "on-demand" for row in plans(settings)), "a plan"
+                lambda: any(row["trigger"] == "on-request" for row in plans(settings)), "a plan"
             )
             for _ in range(3):
                 await ask(settings)
@@ -232,7 +232,7 @@ def test_requests_rest_after_a_plan_and_are_answered_together(settings: Settings
             )
 
     run(scenario())
-    first, second = [row for row in plans(settings) if row["trigger"] == "on-demand"]
+    first, second = [row for row in plans(settings) if row["trigger"] == "on-request"]
     assert second["created_at"] - first["created_at"] >= timedelta(seconds=4)
     answers = read(settings, "SELECT plan_id FROM plan_request ORDER BY requested_at")
     assert [row["plan_id"] for row in answers] == [first["plan_id"]] + 3 * [second["plan_id"]]
@@ -264,7 +264,7 @@ def test_a_request_cancels_the_plan_in_the_making_and_gets_its_own(large: Settin
 
     run(scenario())
     (row,) = plans(large)
-    assert row["trigger"] == "on-demand"  # the one for drift was never stored
+    assert row["trigger"] == "on-request"  # the one for drift was never stored
     (request,) = read(large, "SELECT * FROM plan_request")
     assert request["plan_id"] == row["plan_id"]
 

@@ -37,7 +37,7 @@ from tests.planner_harness import (
 
 MUNICIPALITIES: Final = ("a", "b", "c", "d")
 COOLDOWN_S: Final = 12.0
-REQUEST_REST_S: Final = 3.0
+REQUEST_COOLDOWN_S: Final = 3.0
 ROUNDS: Final = 250
 """So often, in each municipality: three events, two changes of fleet, two alerts come and gone."""
 REQUESTS: Final = 200
@@ -117,7 +117,7 @@ def test_a_flood_of_triggers_makes_no_storm_of_plans(settings: Settings) -> None
     bounded = with_planner(
         settings,
         cooldown_s=COOLDOWN_S,
-        request_rest_s=REQUEST_REST_S,
+        request_cooldown_s=REQUEST_COOLDOWN_S,
         alert_threshold=2,
     )
     leading: list[int] = []
@@ -176,7 +176,7 @@ def _every_request_is_answered(settings: Settings) -> None:
     assert len(answers) == REQUESTS
     for row in answers:
         assert row["municipality_id"] == row["asked_for"]
-        assert (row["trigger"], row["outcome"]) == ("on-demand", "planned: optimal")
+        assert (row["trigger"], row["outcome"]) == ("on-request", "planned: optimal")
         assert row["created_at"] > row["requested_at"]
 
 
@@ -186,14 +186,14 @@ def _bounds_hold(settings: Settings) -> None:
         by_municipality[row["municipality_id"]].append(row)
     for rows in by_municipality.values():
         for earlier, later in itertools.pairwise(rows):
-            if later["trigger"] != "on-demand":
+            if later["trigger"] != "on-request":
                 passed = later["created_at"] - earlier["created_at"]
                 assert passed >= timedelta(seconds=COOLDOWN_S)
-        asked = [row for row in rows if row["trigger"] == "on-demand"]
+        asked = [row for row in rows if row["trigger"] == "on-request"]
         for earlier, later in itertools.pairwise(asked):
             passed = later["created_at"] - earlier["created_at"]
-            assert passed >= timedelta(seconds=REQUEST_REST_S)
+            assert passed >= timedelta(seconds=REQUEST_COOLDOWN_S)
         lasted_s = (rows[-1]["created_at"] - rows[0]["created_at"]).total_seconds()
         assert len(rows) - len(asked) <= 1 + lasted_s / COOLDOWN_S
-        assert len(asked) <= 1 + lasted_s / REQUEST_REST_S
-    assert not {row["trigger"] for row in by_municipality["c"]} & {"on-demand"}
+        assert len(asked) <= 1 + lasted_s / REQUEST_COOLDOWN_S
+    assert not {row["trigger"] for row in by_municipality["c"]} & {"on-request"}

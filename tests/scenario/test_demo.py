@@ -100,7 +100,7 @@ def test_two_demos_side_by_side_both_close_the_loop_and_leave_nothing(base: Path
             assert heading in text
         # Asked for by nobody, scheduled for the night: the stream itself has triggered it.
         assert "why drift: " in text
-        assert "why on-demand: asked for by the demo" in text
+        assert "why on-request: asked for by the demo" in text
         found = re.search(r"([\d,]+) fixes of (?:28|16) vehicles", text)
         assert found is not None
         assert int(found[1].replace(",", "")) > 10_000

@@ -111,7 +111,7 @@ def test_a_day_off_ahead_is_demand_that_does_not_come() -> None:
 
 
 def test_a_plan_says_where_it_forecasts_and_is_the_same_again() -> None:
-    occasion = Occasion(uuid.UUID(int=1), PlanTrigger.DEMAND, "test", MONDAY)
+    occasion = Occasion(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "test", MONDAY)
     plan = make_plan(inputs(), Search(1, 5.0), occasion)
     assert "Demand is forecast for 1 of 2 depots and classes" in plan.explanation
     assert make_plan(inputs(), Search(1, 5.0), occasion) == plan

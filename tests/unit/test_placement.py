@@ -92,7 +92,7 @@ def plan(
             round_trips=tuple(round_trips),
         ),
         Search(seed=1, time_limit_s=5),
-        Occasion(uuid.UUID(int=1), PlanTrigger.DEMAND, "test", MONDAY),
+        Occasion(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "test", MONDAY),
     )
 
 

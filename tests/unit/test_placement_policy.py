@@ -26,7 +26,7 @@ LAT = {HALL: 56.300, SCHOOL: 56.303, BEACH: 56.400}  # hall and school: 5.2 minu
 ON_FOOT = PlacementPolicy(lending_within_min=10)
 DAYS = 20
 END = MONDAY.date() + timedelta(days=DAYS - 1)
-OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.DEMAND, "test", MONDAY)
+OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "test", MONDAY)
 
 
 def depot(depot_id: str, capacity: int = 10) -> Depot:

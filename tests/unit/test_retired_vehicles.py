@@ -96,7 +96,9 @@ def test_what_a_retired_vehicle_drove_is_the_demand_that_it_was() -> None:
 
 
 def test_a_plan_places_who_is_left_and_says_what_that_leaves_unserved() -> None:
-    occasion = Occasion(UUID(int=1), PlanTrigger.DEMAND, "asked for", MONDAY + timedelta(days=DAYS))
+    occasion = Occasion(
+        UUID(int=1), PlanTrigger.ON_REQUEST, "asked for", MONDAY + timedelta(days=DAYS)
+    )
     plan = make_plan(RETIRED, SEARCH, occasion)
     assert plan.placement == {"m/car": "m/hall"}
     # Two cars' and a van's round trip at once each day, and one car to make them.

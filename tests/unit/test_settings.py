@@ -130,7 +130,7 @@ def test_a_value_out_of_range_is_refused_with_its_setting_and_what_is_allowed(
         ("PLANNER_COOLDOWN_S", "nan", "finite number"),
         ("TRAVEL_TIMEOUT_S", "inf", "finite number"),
         ("KAFKA_SESSION_TIMEOUT_S", "inf", "finite number"),
-        ("WATCH_EVERY_S", "inf", "finite number"),
+        ("HOUSEKEEPING_INTERVAL_S", "inf", "finite number"),
     ],
 )
 def test_numbers_that_no_planner_could_work_with_are_refused(

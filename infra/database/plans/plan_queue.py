@@ -67,9 +67,9 @@ async def connect(settings: Settings) -> Connection:
     """Return a connection of its own, in autocommit, for a planner that leads or wants to.
 
     It must reach the server itself: behind a pooler in transaction mode the lock would be
-    nobody's. The server ends it, and so frees the lock, after `silence_s` of the settings without
-    a statement: a planner that hangs, or whose machine is gone, must not keep others from leading.
-    One that hangs within a statement the workers end, see
+    nobody's. The server ends it, and so frees the lock, after `leader_timeout_s` of the settings
+    without a statement: a planner that hangs, or whose machine is gone, must not keep others from
+    leading. One that hangs within a statement the workers end, see
     `infra.database.connection.stalled_sessions`. Raises `psycopg.OperationalError` when the server
     cannot be reached.
     """
@@ -80,7 +80,7 @@ async def connect(settings: Settings) -> Connection:
         options="-c timezone=UTC",
         **NOTICE_LOSS,  # a server that vanished costs the leader its role within 30 s
     )
-    silence = f"{settings.planner.silence_s * 1000:.0f}ms"
+    silence = f"{settings.planner.leader_timeout_s * 1000:.0f}ms"
     try:
         for name in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
             await connection.execute("SELECT set_config(%s, %s, false)", [name, silence])
