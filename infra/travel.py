@@ -1,4 +1,4 @@
-"""Road services that tell distances and times: Valhalla and OSRM, over HTTP.
+"""Distances and times from road services: Valhalla and OSRM, over HTTP.
 
 Formats as documented: Valhalla's `/sources_to_targets` (JSON in and out, kilometres and seconds),
 OSRM's `/table/v1/{profile}/{coordinates}` (metres and seconds). Both limit how many places one

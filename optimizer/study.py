@@ -1,4 +1,4 @@
-"""What questions of all models have in common when they are put to recorded rows."""
+"""What studies of all models have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which vehicle a tracker reports of: a step function of device time, and how it is told.
+"""Which vehicle a tracker reports for: a step function of device time, and changes of it.
 
 A vendor sends the id of the tracker. Until its first assignment that id means the vehicle of the
 same id, so that nobody who never swaps a tracker has to assign one, and so that a swap that is told

@@ -1,4 +1,4 @@
-"""What recorded fixes are pushed with, so that their age is not taken for a wrong clock."""
+"""The header that declares recorded fixes, so that their age is not taken for a wrong clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The relay: publishes what transactions have left in the outbox, at least once.
+"""The relay: publishes messages of the outbox, at least once.
 
 A message keeps its id, in the payload and in the header `event-id`, however often it is sent, so
 that a listener recognises what it has seen. What Kafka does not take is set apart with its error,

@@ -1,4 +1,4 @@
-"""A child process with a log, watched by the guardian."""
+"""A child process with a log, watched by the reaper."""
 
 from __future__ import annotations
 

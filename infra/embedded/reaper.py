@@ -1,4 +1,4 @@
-"""Cleans up after us however we end: a small process that outlives its owner by a moment.
+"""Cleans up however its owner ends: a small process that lives a moment longer.
 
 The owner holds the write end of a pipe. When the pipe closes, whether by `close()`, by an
 error, by Ctrl-C or because the owner was killed, the guardian stops every process that it was

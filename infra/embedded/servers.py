@@ -1,4 +1,4 @@
-"""The embedded servers together: one directory, one guardian, a broker and a database."""
+"""The embedded servers together: one directory, one reaper, a broker and a database."""
 
 from __future__ import annotations
 

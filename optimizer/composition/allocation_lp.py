@@ -1,4 +1,4 @@
-"""Round trips allotted to kinds at given counts, and the prices of time that prove it.
+"""Allocation of round trips to vehicle kinds at given counts, as a linear program with its proof.
 
 Round trips of one kind fit into its count exactly when never more of them are out at once: each
 kind is an interval graph of its own. Times when nothing is out cut the demand into spells, about

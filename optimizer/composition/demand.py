@@ -1,4 +1,4 @@
-"""A depot's round trips as numbers: which kind can take which, for how long, at what a year.
+"""A depot's round trips as arrays: which kind can take which, for how long, at what yearly cost.
 
 Whole øre and grams a year, whole seconds. A kind that charges is held until it is full again, as
 if at its depot's power from the moment it is back: it leaves full, whatever it did before.

@@ -1,4 +1,4 @@
-"""What a placement costs, worked out by itself: the check of what the program says."""
+"""What a placement costs, computed without the integer program: a check of its objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why there is no plan, in words: which places, or which vehicles where and at which hour, lack."""
+"""Why there is no plan, in words: which parking places or vehicles are missing, where and when."""
 
 from __future__ import annotations
 

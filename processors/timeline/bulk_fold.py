@@ -1,4 +1,4 @@
-"""Stretches: many fixes in one go where nothing changes, with the same result as one by one.
+"""Bulk fold: many fixes in one go where nothing changes, with the same result as one by one.
 
 Nearly all the time a vehicle stands or drives, and each further fix only says so again. What lies
 between consecutive fixes is measured for all vehicles at once, in columns; and a `Runner` takes as

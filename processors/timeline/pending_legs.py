@@ -1,4 +1,4 @@
-"""Questions to the legs that are not final yet: where a vehicle left, came, and rested.
+"""Pending legs, not final yet: where a vehicle departed, arrived and rested.
 
 `tail` are the open legs, oldest first, and never empty where nothing else is said; an index past
 the last one says that there is none. `rest_m` is how far around its place a vehicle is at rest,

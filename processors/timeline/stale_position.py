@@ -1,4 +1,4 @@
-"""A position said again after a silence: true as a rule, but stale where what follows says so.
+"""Stale positions: one repeated after a silence is left out if the next two fixes contradict it.
 
 A tracker that is back in coverage may say its last position once more before the true ones. Seen
 from there these are impossible, though they are not from where the position was said first. A

@@ -1,4 +1,4 @@
-"""Where a vehicle's fold stands, and what holds of it if no further fix comes.
+"""The state of a vehicle's fold, and the timeline it gives if no further fix comes.
 
 What may still change is kept in the state, which stays small however long a vehicle stands or
 drives.

@@ -1,4 +1,4 @@
-"""A municipality's calendar as stretches of time: what of each local day vehicles may be used.
+"""A municipality's calendar as intervals in UTC: when vehicles are available on each local day.
 
 A wall clock's time becomes the instant at which it first shows it; a time that is skipped in spring
 becomes the one that a clock not put forward would show (PEP 495, and PostgreSQL does the same). So

@@ -1,4 +1,4 @@
-"""What became of an accepted plan in one week: promised, realised, and why they differ."""
+"""Result of an accepted plan in one week: promised, realised, and why they differ."""
 
 from __future__ import annotations
 

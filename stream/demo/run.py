@@ -1,4 +1,4 @@
-"""The demo from start to end: a whole installation, what it plays, and where its doors are."""
+"""The demo from start to end: a whole installation, what it plays, and its addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo asks of its stream: which vehicles, who could share, what to have and where."""
+"""The demo's studies: assignment, carpooling, fleet mix and depot locations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gauges of the whole installation: what waits in broker and database, told by who leads.
+"""Gauges of the whole installation, exported by the leading planner: what waits, and where.
 
 The leading planner exports them, since there is exactly one in an installation: from each worker
 they would come as often as there are workers, and not at all while none runs, which is when the lag

@@ -1,4 +1,4 @@
-"""Reckoning what became of accepted plans, as soon as a week is over and again for late fixes."""
+"""Evaluates accepted plans as soon as a week is over, and again after late fixes."""
 
 from __future__ import annotations
 

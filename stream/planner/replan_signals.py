@@ -1,4 +1,4 @@
-"""Who may need a plan: by news of round trips, by another fleet, by alerts. Nothing is lost.
+"""Municipalities that may need a plan: by round trips, a changed fleet or alerts.
 
 A sign only says that it is worth to measure. Signs of a municipality that cools down wait.
 """

@@ -1,4 +1,4 @@
-"""What wakes the planner: round trips that have ended, as Kafka tells of them.
+"""Consumes ended round trips from Kafka, which wake the planner.
 
 Kafka only says that there may be something new; what is planned from is in the database.
 """

@@ -1,4 +1,4 @@
-"""When the schedule comes: cron expressions on the Danish wall clock."""
+"""The planner's schedule: cron expressions in Danish local time."""
 
 from __future__ import annotations
 

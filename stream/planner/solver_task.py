@@ -1,4 +1,4 @@
-"""Solving in a thread, while somebody looks whether the plan is still wanted."""
+"""Solves in a thread, and cancels when the plan is no longer wanted."""
 
 from __future__ import annotations
 

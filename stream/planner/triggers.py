@@ -1,4 +1,4 @@
-"""Which trigger calls for a plan: each has a statistic, a threshold and a reason with both."""
+"""Selects the trigger of a plan: each has a statistic, a threshold and a reason with both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A check that answers in time, whatever it asks: at most one is under way."""
+"""A health check that answers within a limit; at most one runs at a time."""
 
 from __future__ import annotations
 

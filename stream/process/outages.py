@@ -1,4 +1,4 @@
-"""Whether an error says that database or broker is away, or that our own work is at fault."""
+"""Tells an outage of database or broker from a fault of our own work."""
 
 from __future__ import annotations
 

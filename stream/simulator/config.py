@@ -1,4 +1,4 @@
-"""What to simulate: one frozen set of knobs."""
+"""What to simulate: one frozen set of parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL tells everybody who may log in, and a dashboard's reader must not learn (law 4).
+"""Catalogue views and functions that would tell a reader about other municipalities (law 4).
 
 How many rows a table has, which relations are being written to and who else is there are in views
 and functions of the server that every role may use. No right can be taken from one role alone, so

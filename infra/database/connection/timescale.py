@@ -1,4 +1,4 @@
-"""The one place where TimescaleDB and plain PostgreSQL part ways.
+"""The one place where TimescaleDB and plain PostgreSQL differ.
 
 `choose()` looks whether the extension can be had and returns the matching way to build. Queries
 and dashboards never ask: the tables, keys and names are the same with both.

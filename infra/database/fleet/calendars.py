@@ -1,4 +1,4 @@
-"""Calendars as rows: the local days of each municipality, and what of them vehicles may be used."""
+"""Calendars as rows: each municipality's local days, and when vehicles are available on them."""
 
 from __future__ import annotations
 

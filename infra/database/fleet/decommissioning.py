@@ -1,4 +1,4 @@
-"""Vehicles that leave the fleet on a day and may come back; what they did stays."""
+"""Decommissioning: a vehicle leaves the fleet on a day, and may come back. Its past stays."""
 
 from __future__ import annotations
 

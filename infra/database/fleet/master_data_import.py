@@ -1,4 +1,4 @@
-"""Enter master data: municipalities, depots, vehicles and where these are at home."""
+"""Import master data: municipalities, depots, vehicles and their home depots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assignments of trackers, and what a change of one moves: fixes, and letters that count again.
+"""Assignments of trackers to vehicles, and the fixes and dead letters that a change moves.
 
 Who changes an assignment and a batch that is folded by the one of before must not pass each other.
 They meet at the state of every vehicle that both touch; for what has no state to meet at, at one

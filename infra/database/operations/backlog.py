@@ -1,4 +1,4 @@
-"""What the whole installation waits for, in a few bounded queries: for its metrics."""
+"""What waits in the whole installation, in a few bounded queries, for metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was decided about plans, which are followed up, and what became of them week by week."""
+"""Decisions about plans: accepted or rejected, followed up, and their results week by week."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans as those who decide upon them read them: which there are, one whole, what became of it."""
+"""Queries for those who decide: list plans, read one, read its results."""
 
 from __future__ import annotations
 

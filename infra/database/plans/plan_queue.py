@@ -1,4 +1,4 @@
-"""The planner's rows: who leads, what it was asked, and the plans it stores."""
+"""The planner's queue: which planner leads, open requests, and storing plans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Demand as it was recorded: what plans, their follow-up and studies are made from.
+"""Recorded demand: the inputs of plans, follow-up and studies, read at one instant.
 
 What belongs together is read as of one instant.
 """

@@ -1,4 +1,4 @@
-"""Signs that a plan is due, or that one in the making is not wanted any more: cheap to look for."""
+"""Cheap queries for signals that a plan is due, or that one in the making is no longer wanted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies: the rows that they are made from, and the studies themselves."""
+"""Stored studies: write, list and read them."""
 
 from __future__ import annotations
 

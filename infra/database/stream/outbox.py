@@ -1,4 +1,4 @@
-"""The relay's side of the outbox, and the cleaning of what has done its service."""
+"""The outbox as the relay sees it, and deleting what is published or past its time."""
 
 from __future__ import annotations
 

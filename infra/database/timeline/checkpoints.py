@@ -1,4 +1,4 @@
-"""Checkpoints: the states of a vehicle's past that it is folded again from."""
+"""Checkpoints: past states of a vehicle, from which late fixes are folded again."""
 
 from __future__ import annotations
 

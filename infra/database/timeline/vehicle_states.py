@@ -1,4 +1,4 @@
-"""Where the fold of each vehicle stands, who has fallen silent, and what has ended."""
+"""States of vehicles: where the fold of each stands, and which are inactive."""
 
 from __future__ import annotations
 
