@@ -1,4 +1,4 @@
-"""A placement in words: which vehicle moves where and why, what the plan achieves, what is missing."""
+"""A placement in words: which vehicle moves where and why, what it achieves, what is missing."""
 
 from __future__ import annotations
 
