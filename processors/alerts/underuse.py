@@ -1,4 +1,4 @@
-"""Underused vehicles: far below every absolute limit, and far below their class (DOMAIN.md).
+"""Underused vehicles: far below every absolute limit, and far below their class (docs/domain.md).
 
 Kilometres alone mislead: a van that crawls from door to door drives few of them all day long. So
 each absolute number can clear a vehicle, and none can condemn it alone (ADR 9).

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 FIX_KEPT_DAYS: Final = 90
-"""How long raw fixes are kept after they were recorded: personal data (DOMAIN.md, privacy).
+"""How long raw fixes are kept after they were recorded: personal data (docs/domain.md, privacy).
 
 What deletes them says the same: the retention policy of migration 0002, and `fleetpulse prune`.
 """

@@ -1,4 +1,4 @@
-"""Complaints of DOMAIN.md that are about what a late or repeated fix does to rows."""
+"""Complaints of docs/domain.md that are about what a late or repeated fix does to rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users of other systems complain about (DOMAIN.md), as tests of ours, named after it.
+"""What users of other systems complain about (docs/domain.md), as tests of ours, named after it.
 
 Stories are seconds, metres north of the start, ignition and km/h; see `tests/timeline_story.py`.
 """

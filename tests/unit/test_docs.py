@@ -17,8 +17,11 @@ from tests.unit.test_compose import command_names
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (
     *("README.md", "CHANGELOG.md", ".env.example", "docker-compose.yml"),
-    *("docs/operations.md", "docs/dead-letters.md"),
+    *("docs/operations.md", "docs/dead-letters.md", "CONTRIBUTING.md"),
+    *("docs/laws.md", "docs/domain.md", "docs/architecture.md", "docs/glossary.md"),
 )
+DECISIONS: Final = tuple(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/adr/*.md"))
+_ROOMS: Final = "bench|docs|infra|optimizer|processors|schemas|stream|tests"
 _CODE: Final = re.compile(r"^```\n(?P<block>.*?)^```|`(?P<span>[^`]+)`", re.MULTILINE | re.DOTALL)
 _OURS: Final = re.compile(
     r"(?:(?<![\w=/.-])fleetpulse|\brun (?:-.* )?(?:admin|owner)) (?P<words>[a-z][^\n]*)"
@@ -107,5 +110,17 @@ def test_every_file_and_target_that_a_page_names_exists(page: str) -> None:
     for module in re.findall(r"python -m ((?:bench|tests)\.[a-z_.]+)", text):
         path = ROOT.joinpath(*module.split("."))
         assert path.with_suffix(".py").exists() or path.is_dir(), module
-    for path in re.findall(r"`((?:tests|infra|bench|docs)/[\w./-]+\.\w+)`", text):
+
+
+@pytest.mark.parametrize("page", [*(page for page in PAGES if page.endswith(".md")), *DECISIONS])
+def test_every_path_and_module_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for path in re.findall(rf"`((?:{_ROOMS})/[\w./-]*\w/?)`", text):
         assert (ROOT / path).exists(), path
+    for dotted in re.findall(rf"`((?:{_ROOMS})\.[a-z_.]+)(?:\.\w+)?`", text):
+        path = ROOT.joinpath(*dotted.split("."))
+        assert (
+            path.with_suffix(".py").exists()
+            or path.exists()
+            or path.parent.with_suffix(".py").exists()
+        ), dotted

@@ -121,7 +121,7 @@ async def prune(connection: AsyncConnection[TupleRow], *, fix_days: int) -> dict
     """Delete what is past its time; return how many rows of which table.
 
     Raw fixes and the checkpoints that rest on them after `fix_days` days (personal data:
-    DOMAIN.md, privacy; with TimescaleDB its own policy has dropped the fixes already), and so
+    docs/domain.md, privacy; with TimescaleDB its own policy has dropped the fixes already), and so
     studies that say who was out with whom, and who is visited when; published messages after 7
     days, dead letters 30 days after they were replayed or
     discarded; those that wait for somebody to look at them are kept.

@@ -1,4 +1,4 @@
-"""Tables, constraints and views: the whole model of DESIGN.md's first loop."""
+"""Tables, constraints and views: the whole model of the first release."""
 
 from __future__ import annotations
 

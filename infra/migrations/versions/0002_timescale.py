@@ -11,7 +11,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-FIX_KEPT_DAYS = 90  # raw positions are personal data: DOMAIN.md, privacy
+FIX_KEPT_DAYS = 90  # raw positions are personal data: docs/domain.md, privacy
 FIX_COLUMNSTORE_AFTER_DAYS = 14  # late uploads of tracker buffers come within days
 
 
