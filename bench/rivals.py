@@ -1,4 +1,4 @@
-"""How others tell trips and idling: a speed threshold, and Traccar's rule as docs/domain.md has it."""
+"""How others tell trips and idling: a speed threshold, and Traccar's rule as we know it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from ortools.sat.python import cp_model
 
 from optimizer.composition.allocation_lp import Allotment, Allotter, Prices, Weights
 from optimizer.composition.demand import DepotDemand
-from optimizer.costs import CHARGER_DKK_PER_YEAR, ore
+from optimizer.costs import ore
 from optimizer.work_budget import Effort
 
 CLOSE_ENOUGH: Final = 2e-4
@@ -124,10 +124,8 @@ class DepotCounts:
         for cut in self._cuts:
             worth = sum(int(p) * count for p, count in zip(cut.vehicle, counts, strict=True))
             model.add(rest + worth >= cut.constant(self.demand, weights))
-        fleet = sum(
-            int(p) * count for p, count in zip(self.demand.vehicle_ore, counts, strict=True)
-        )
-        fleet += ore(CHARGER_DKK_PER_YEAR) * lacking
+        fleet = sum(int(p) * one for p, one in zip(self.demand.vehicle_ore, counts, strict=True))
+        fleet += ore(self.demand.costs.charger_dkk_per_year) * lacking
         model.minimize(weights.ore * fleet + rest)
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1

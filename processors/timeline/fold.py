@@ -3,14 +3,14 @@
 `step()` takes one fix. What it returns is final: no later fix changes it. `Fold` is the same for
 many fixes: a state that is moved along in place, alive within one call.
 
-The rules are those of docs/domain.md: a trip starts when the vehicle is 200 m from its standstill and is
-back-dated to the departure; it ends where no point 200 m away follows for 180 s, and is stamped
-at the arrival; an hour without a fix is a gap. Departure and arrival are where the vehicle left
-its place and came to its place: a red light within the 200 m is part of the trip. Where a vehicle
-stands with its engine off, one position far away is no departure, as long as no other one confirms
-it. A fix that says the last position again after a silence as long as a stop waits for the next
-ones, which may tell that it is stale. What lies next to a fix in private mode is private: where the
-vehicle was and what it did stays unknown.
+The rules are those of docs/domain.md: a trip starts when the vehicle is 200 m from its standstill
+and is back-dated to the departure; it ends where no point 200 m away follows for 180 s, and is
+stamped at the arrival; an hour without a fix is a gap. Departure and arrival are where the vehicle
+left its place and came to its place: a red light within the 200 m is part of the trip. Where a
+vehicle stands with its engine off, one position far away is no departure, as long as no other one
+confirms it. A fix that says the last position again after a silence as long as a stop waits for the
+next ones, which may tell that it is stale. What lies next to a fix in private mode is private:
+where the vehicle was and what it did stays unknown.
 """
 
 from __future__ import annotations

@@ -10,17 +10,20 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
+from schemas.errors import UserError
 from schemas.fleet.master_data import Depot, EnteredVehicle, MasterData, Municipality
 
 _MUNICIPALITY: Final = """
-INSERT INTO municipality (municipality_id, name, timezone, rules, calendar, planning)
+INSERT INTO municipality (municipality_id, name, timezone, rules, calendar, planning, costs)
 VALUES (%(municipality_id)s, %(name)s, %(timezone)s, coalesce(%(rules)s, '{}'::jsonb),
-        coalesce(%(calendar)s, '{}'::jsonb), coalesce(%(planning)s, '{}'::jsonb))
+        coalesce(%(calendar)s, '{}'::jsonb), coalesce(%(planning)s, '{}'::jsonb),
+        coalesce(%(costs)s, '{}'::jsonb))
 ON CONFLICT (municipality_id) DO UPDATE SET
     name = EXCLUDED.name, timezone = EXCLUDED.timezone,
     rules = coalesce(%(rules)s, municipality.rules),
     calendar = coalesce(%(calendar)s, municipality.calendar),
-    planning = coalesce(%(planning)s, municipality.planning)
+    planning = coalesce(%(planning)s, municipality.planning),
+    costs = coalesce(%(costs)s, municipality.costs)
 """
 _DEPOT: Final = """
 INSERT INTO depot (depot_id, municipality_id, name, lat, lon, radius_m, polygon, capacity,
@@ -86,19 +89,19 @@ _TOLD_AT_MOST: Final = 5
 """Of what is wrong with a file, so many are named."""
 
 
-class HomeInFutureError(ValueError):
+class HomeInFutureError(UserError):
     """A vehicle is to be at home somewhere from an instant that has not come yet."""
 
 
-class UnknownReferenceError(ValueError):
+class UnknownReferenceError(UserError):
     """A depot or vehicle is of a municipality, or at home at a depot, that nobody has entered."""
 
 
 async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) -> None:
     """Enter municipalities, depots and vehicles; those that are there are updated.
 
-    A municipality's rules, calendar and planning, and until when a vehicle is in service, stay as
-    they are unless new ones are given. Former homes are kept, see
+    A municipality's rules, calendar, planning and costs, and until when a vehicle is in service,
+    stay as they are unless new ones are given. Former homes are kept, see
     `schemas.fleet.master_data.EnteredVehicle`. Call it in a transaction, and have the calendars
     kept as rows in it (`stream.calendars`). Raises `HomeInFutureError`, and `UnknownReferenceError`
     for a municipality or a home depot that is neither given nor entered.
@@ -195,11 +198,12 @@ def _depot(depot: Depot) -> dict[str, Any]:
 
 
 def _municipality(municipality: Municipality) -> dict[str, Any]:
-    """Return a row with only what of rules, calendar and planning was given."""
+    """Return a row with only what of rules, calendar, planning and costs was given."""
     parts: dict[str, BaseModel] = {
         "rules": municipality.rules,
         "calendar": municipality.calendar,
         "planning": municipality.planning,
+        "costs": municipality.costs,
     }
     return {
         **municipality.model_dump(exclude=set(parts)),

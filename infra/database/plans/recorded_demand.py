@@ -15,7 +15,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from infra.database.connection.pool import Connection
-from infra.database.fleet.master_data import load_fleet
+from infra.database.fleet.master_data import UnknownMunicipalityError, load_fleet
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, Vehicle
 from schemas.fleet.policy import PlacementPolicy
 from schemas.fleet.rules import Rules
@@ -70,17 +71,13 @@ JOIN trip t ON t.vehicle_id = r.vehicle_id AND t.started_at >= r.started_at
 """
 
 
-class UnknownMunicipalityError(ValueError):
-    """A municipality that is not entered."""
-
-
 async def require_municipality(connection: Connection, municipality_id: MunicipalityId) -> None:
     """Raise `UnknownMunicipalityError` unless a municipality is entered."""
     cursor = await connection.execute(
         "SELECT 1 FROM municipality WHERE municipality_id = %s", [municipality_id]
     )
     if await cursor.fetchone() is None:
-        raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
+        raise UnknownMunicipalityError(municipality_id)
 
 
 async def read_inputs(
@@ -150,13 +147,14 @@ async def read_journeys(
         round_trips = await _rows(connection, f"{_COMPLETE} SELECT * FROM recent", given)
         trips = await _rows(connection, _TRIPS, given)
     if municipality_id not in fleet.municipalities:
-        raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
+        raise UnknownMunicipalityError(municipality_id)
     within: defaultdict[tuple[str, datetime], list[DrivenTrip]] = defaultdict(list)
     for row in trips:
         within[row.pop("vehicle_id"), row.pop("left_at")].append(DrivenTrip(**row))
     wanted = sorted({row["vehicle_id"] for row in round_trips})
     return JourneyRows(
         municipality_id=municipality_id,
+        costs=fleet.municipalities[municipality_id].costs,
         timezone=fleet.municipalities[municipality_id].timezone,
         horizon_days=horizon_days,
         depots=fleet.depots.get(municipality_id, ()),
@@ -181,7 +179,8 @@ async def _read(
     municipality_id = given["municipality_id"]
     municipality = await _rows(
         connection,
-        "SELECT timezone, rules FROM municipality WHERE municipality_id = %(municipality_id)s",
+        "SELECT timezone, rules, costs FROM municipality "
+        "WHERE municipality_id = %(municipality_id)s",
         given,
     )
     depots = await _rows(connection, _all_of("depot", Depot), given)
@@ -192,9 +191,10 @@ async def _read(
     round_trips = await _rows(connection, round_trips_query, given)
     drove = {row["vehicle_id"] for row in round_trips}
     if not municipality:
-        raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
+        raise UnknownMunicipalityError(municipality_id)
     return PlacementInputs(
         municipality_id=municipality_id,
+        costs=Costs.model_validate(municipality[0]["costs"]),
         timezone=municipality[0]["timezone"],
         horizon_days=given["horizon_days"],
         round_trip_max_s=Rules.model_validate(municipality[0]["rules"]).round_trip_max_s,

@@ -1,10 +1,8 @@
-"""Plans: asking for one, deciding upon it, and what became of it."""
+"""Plans: request one, decide about it, and see what it saved."""
 
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -15,59 +13,60 @@ from typer.core import TyperGroup
 from infra.database.connection.pool import Connection
 from stream.cli.database import with_connection, with_pool
 from stream.cli.instants import instant
-from stream.cli.plans.plan_wait import WAIT_LIMIT_S, NoPlanError, plan_of
+from stream.cli.plans.plan_wait import WAIT_LIMIT_S, plan_of
 
 
-class _AsksByDefault(TyperGroup):
-    """`plan MUNICIPALITY` is `plan ask MUNICIPALITY`."""
+class _RequestsByDefault(TyperGroup):
+    """`plan MUNICIPALITY` is `plan request MUNICIPALITY`."""
 
     # Typer brings a click of its own or not, by its version: the context is either's.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and not args[0].startswith("-") and args[0] not in self.commands:
-            args = ["ask", *args]
+            args = ["request", *args]
         return super().parse_args(ctx, args)
 
 
 plan = typer.Typer(
     no_args_is_help=True,
-    cls=_AsksByDefault,
-    help="Placement plans: ask, accept, reject, list, show, outcome. `plan MUNICIPALITY` asks "
-    "for one.",
+    cls=_RequestsByDefault,
+    help="Request, show, accept and reject placement plans, and see what they saved. "
+    "`plan MUNICIPALITY` requests one.",
 )
 _REQUESTS_SHOWN: Final = 5
-Municipality = Annotated[str, typer.Argument(help="Of which municipality.")]
-Which = Annotated[UUID | None, typer.Argument(help="Its id, as `plan list` shows it; the newest.")]
-By = Annotated[str, typer.Option(help="Who decides; you without it.")]
+Municipality = Annotated[str, typer.Argument(help="Id of the municipality.")]
+Which = Annotated[UUID | None, typer.Argument(help="Plan id (default: the newest).")]
+By = Annotated[str, typer.Option(help="Who decides (default: your user name).")]
 
 
-@plan.command("ask")
-def ask(
+@plan.command("request")
+def request(
     municipality: Municipality,
     wait: Annotated[  # noqa: FBT002 - typer makes a flag of it
-        bool, typer.Option("--wait", help="Wait for the answer, and show the plan.")
+        bool, typer.Option("--wait", help="Wait for the answer and show the plan.")
     ] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0, help=f"Of --wait, in seconds; {WAIT_LIMIT_S:.0f} without it."),
+        typer.Option(
+            min=0, help=f"Longest wait with --wait, in seconds (default: {WAIT_LIMIT_S:.0f})."
+        ),
     ] = None,
 ) -> None:
-    """Ask the planner for a placement plan now; it answers in table `plan` and on Kafka.
+    """Request a placement plan now.
 
-    With --wait the exit code is 1 when the planner refuses, and when there is no answer in time.
-    The request stays then, and a planner that comes later answers it.
+    With --wait, the exit code is 1 if the planner refuses or does not answer in time. The request
+    stays, and the planner answers it later.
     """
     from infra.database.plans.plan_queue import request_plan
     from stream.cli.plans.plan_view import show_plan
 
     if timeout is not None and not wait:
         raise typer.BadParameter(f"--timeout {timeout:g} goes with --wait; give both or neither")
-    with _plainly():
-        request_id = with_pool(lambda pool: request_plan(pool, municipality, getpass.getuser()))
-        typer.echo(f"requested: {request_id}; what came of it: fleetpulse plan list {municipality}")
-        if wait:
-            limit_s = WAIT_LIMIT_S if timeout is None else timeout
-            kept = with_pool(lambda pool: plan_of(pool, municipality, request_id, limit_s))
-            show_plan(kept, Console())
+    request_id = with_pool(lambda pool: request_plan(pool, municipality, getpass.getuser()))
+    typer.echo(f"requested: {request_id}; what came of it: fleetpulse plan list {municipality}")
+    if wait:
+        limit_s = WAIT_LIMIT_S if timeout is None else timeout
+        kept = with_pool(lambda pool: plan_of(pool, municipality, request_id, limit_s))
+        show_plan(kept, Console())
 
 
 @plan.command("accept")
@@ -76,10 +75,13 @@ def accept(
     plan_id: Which = None,
     by: By = "",
     since: Annotated[
-        str, typer.Option(help="Since when it is carried out, with an offset; now without it.")
+        str, typer.Option(help="Since when the plan is carried out, with an offset (default: now).")
     ] = "",
 ) -> None:
-    """Accept a plan: the planner reckons week by week what it saves. It supersedes the former."""
+    """Accept a plan. The planner then calculates every week what it saved.
+
+    A plan accepted earlier is replaced.
+    """
     from infra.database.plans import plan_decisions, plan_queries
     from stream.cli.plans.plan_view import promise
 
@@ -90,8 +92,7 @@ def accept(
         accepted = await plan_decisions.accept(connection, municipality, plan_id, who, at)
         return await plan_queries.read_plan(connection, municipality, accepted)
 
-    with _plainly():
-        kept = with_connection(decide)
+    kept = with_connection(decide)
     typer.echo(f"accepted by {who}: {kept.plan.plan_id}")
     typer.echo(promise(kept.plan))
     typer.echo(f"back-test: {kept.plan.backtest_explanation}")
@@ -99,7 +100,7 @@ def accept(
 
 @plan.command("reject")
 def reject(municipality: Municipality, plan_id: Which = None, by: By = "") -> None:
-    """Reject a plan; one that was accepted is followed up no longer."""
+    """Reject a plan. If it was accepted, its savings are no longer calculated."""
     from infra.database.plans import plan_decisions
 
     who = by or getpass.getuser()
@@ -107,14 +108,13 @@ def reject(municipality: Municipality, plan_id: Which = None, by: By = "") -> No
     async def decide(connection: Connection) -> UUID:
         return await plan_decisions.reject(connection, municipality, plan_id, who)
 
-    with _plainly():
-        rejected = with_connection(decide)
+    rejected = with_connection(decide)
     typer.echo(f"rejected by {who}: {rejected}")
 
 
 @plan.command("list")
 def list_(municipality: Municipality) -> None:
-    """List plans, the newest first, and the newest requests that no plan has answered."""
+    """List plans and unanswered requests, newest first."""
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_list
 
@@ -126,48 +126,28 @@ def list_(municipality: Municipality) -> None:
             await plan_queries.list_requests(connection, municipality, _REQUESTS_SHOWN),
         )
 
-    with _plainly():
-        show_list(*with_connection(read), Console())
+    show_list(*with_connection(read), Console())
 
 
 @plan.command("show")
 def show(municipality: Municipality, plan_id: Which = None) -> None:
-    """Show a plan: what it saves, what is proven, and the reason of each move and lending."""
+    """Show a plan: what it saves, what is proven, and the reason for each move."""
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_plan
 
-    with _plainly():
-        kept = with_connection(lambda one: plan_queries.read_plan(one, municipality, plan_id))
+    kept = with_connection(
+        lambda connection: plan_queries.read_plan(connection, municipality, plan_id)
+    )
     show_plan(kept, Console())
 
 
-@plan.command("outcome")
-def outcome(municipality: Municipality, plan_id: Which = None) -> None:
-    """Show what accepted plans have saved in each week, and why not what they promised."""
+@plan.command("results")
+def results(municipality: Municipality, plan_id: Which = None) -> None:
+    """Show what accepted plans saved each week, and why it differs from their promise."""
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_outcomes
 
-    with _plainly():
-        rows = with_connection(lambda one: plan_queries.list_outcomes(one, municipality, plan_id))
+    rows = with_connection(
+        lambda connection: plan_queries.list_outcomes(connection, municipality, plan_id)
+    )
     show_outcomes(rows, Console())
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """Say what was given wrongly in a sentence."""
-    from infra.database.plans.plan_decisions import DecisionError
-    from infra.database.plans.plan_queries import UnknownPlanError
-    from infra.database.plans.recorded_demand import UnknownMunicipalityError
-
-    try:
-        yield
-    except (DecisionError, UnknownPlanError) as error:
-        raise typer.BadParameter(str(error)) from None
-    except NoPlanError as error:
-        typer.echo(f"fleetpulse: {error}", err=True)
-        raise typer.Exit(1) from None
-    except UnknownMunicipalityError as error:
-        raise typer.BadParameter(
-            f"{error}; `fleetpulse fleet show` lists those that are, `fleetpulse fleet enter` "
-            "enters more"
-        ) from None

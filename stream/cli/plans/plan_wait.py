@@ -6,19 +6,23 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from schemas.errors import UserError
+
 if TYPE_CHECKING:
     from infra.database.connection.pool import Pool
     from infra.database.plans.plan_queries import KeptPlan
     from infra.database.plans.plan_queue import Answer
 
 WAIT_LIMIT_S: Final = 300.0
-"""Longest wait unless told otherwise: ten times the planner's usual limit of a search (ours)."""
-_LOOK_S: Final = 0.5
-"""How often it is looked whether there is an answer."""
+"""Longest wait by default: ten times the planner's usual limit of a search (ours)."""
+_POLL_INTERVAL_S: Final = 0.5
+"""Time between two looks for an answer."""
 
 
-class NoPlanError(Exception):
+class NoPlanError(UserError):
     """A request has been refused, or not been answered in time; it says why and what to do."""
+
+    exit_code = 1
 
 
 async def plan_of(pool: Pool, municipality_id: str, request_id: UUID, limit_s: float) -> KeptPlan:
@@ -48,7 +52,7 @@ async def _answered(pool: Pool, request_id: UUID, limit_s: float) -> Answer | No
         left_s = ends_at - clock()
         if answer is not None or left_s <= 0:
             return answer
-        await asyncio.sleep(min(_LOOK_S, left_s))
+        await asyncio.sleep(min(_POLL_INTERVAL_S, left_s))
 
 
 async def _why_none(pool: Pool, municipality_id: str, request_id: UUID, limit_s: float) -> str:

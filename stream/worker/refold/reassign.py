@@ -39,6 +39,7 @@ from processors.trackers import (
     changes,
     released,
 )
+from schemas.errors import UserError
 from schemas.events.dead_letters import DeadLetterReason
 from schemas.events.fix import FixBatch
 from schemas.fleet.master_data import Assignment
@@ -61,7 +62,7 @@ _VENDOR: Final = "reassigned"
 Tell = Callable[[Sequence[Assignment]], tuple[Assignment, ...]]
 
 
-class PastRetentionError(ValueError):
+class PastRetentionError(UserError):
     """Raw fixes that a change of an assignment would move, or rest on, are deleted already."""
 
 
@@ -102,7 +103,7 @@ async def assign(  # noqa: PLR0913 - who, to whom, since when
     async with pool.connection() as connection, connection.transaction():
         if not await tracker_assignments.has_vehicle(connection, vehicle_id):
             raise TrackerRefusedError(
-                f"vehicle {vehicle_id!r} is not known; enter it first: fleetpulse fleet enter"
+                f"vehicle {vehicle_id!r} is not known; enter it first: fleetpulse fleet apply"
             )
         return await _Reassignment(connection, topics, tracker_id, at_once).make(tell)
 

@@ -27,6 +27,7 @@ from infra.database.stream import progress
 from infra.database.stream.progress import Letter, Partition, ProgressLostError
 from infra.database.timeline import vehicle_states as store
 from infra.kafka.client import Held, Topics
+from schemas.errors import InternalError, UserError
 from schemas.events.dead_letters import DeadLetterReason
 from stream.process.outages import Fault, judge
 from stream.worker import metrics
@@ -44,8 +45,10 @@ Ask = Callable[[Sequence[Partition]], Awaitable[Mapping[tuple[str, int], Held]]]
 """Asks the broker what it holds of partitions."""
 
 
-class OffsetGapError(RuntimeError):
+class OffsetGapError(UserError):
     """Records that were never processed are missing: nothing may be guessed here."""
+
+    exit_code = 1
 
     def __init__(self, message: str, hole: Hole | None = None) -> None:
         super().__init__(message)
@@ -61,7 +64,7 @@ class Hole(NamedTuple):
     found: int
 
 
-class StaleCacheError(RuntimeError):
+class StaleCacheError(InternalError):
     """A vehicle's state, or who is in which vehicle, is newer in the database than in our cache."""
 
 
@@ -129,7 +132,7 @@ class Writer:
                     f"but {offset} records of it were processed: this is another topic of the "
                     "same name; set FLEETPULSE_KAFKA_TOPIC_PREFIX, or, where the broker was "
                     "replaced and what it held is given up: "
-                    f"fleetpulse progress reset {partition.topic}"
+                    f"fleetpulse offsets reset {partition.topic}"
                 )
         if missing := set(partitions) - stored.keys():
             starts = {partition: held[partition].earliest for partition in missing}
@@ -377,7 +380,7 @@ def _gap(partition: Partition, expected: int, found: int) -> OffsetGapError:
     return OffsetGapError(
         f"{partition.topic}[{partition.partition}]: records {expected} to {found - 1} are gone "
         "from Kafka before they were processed (retention shorter than our absence?); to accept "
-        f"the loss: fleetpulse progress set {partition.topic} {partition.partition} {found}",
+        f"the loss: fleetpulse offsets set {partition.topic} {partition.partition} {found}",
         Hole(partition, expected, found),
     )
 
