@@ -57,14 +57,14 @@ class Reader:
 
         `host` and `port` are given where Grafana reaches it under another address than we do.
         """
-        known = conninfo_to_dict(settings.conninfo)
+        connection = conninfo_to_dict(settings.conninfo)
         return cls(
-            host=host or str(known.get("host") or "127.0.0.1"),
-            port=port or int(known.get("port") or 5432),
-            database=str(known.get("dbname") or known.get("user")),
+            host=host or str(connection.get("host") or "127.0.0.1"),
+            port=port or int(connection.get("port") or 5432),
+            database=str(connection.get("dbname") or connection.get("user")),
             user=user,
             password=password,
-            ssl_mode=str(known.get("sslmode") or "prefer"),
+            ssl_mode=str(connection.get("sslmode") or "prefer"),
         )
 
     def data_source(self) -> dict[str, Any]:

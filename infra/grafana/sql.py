@@ -40,41 +40,41 @@ class TimeRange:
 def sqlstring(value: str | Sequence[str]) -> str:
     """Return one value, or several with commas, as SQL string literals."""
     values = [value] if isinstance(value, str) else value
-    return ",".join("'" + one.replace("'", "''") + "'" for one in values)
+    return ",".join("'" + argument.replace("'", "''") + "'" for argument in values)
 
 
 def expand(query: str, *, shown: TimeRange, variables: Variables) -> str:
     """Return the SQL that the data source sends. Raises `SqlExpansionError`, never guesses."""
     query = _INTERVAL.sub(
-        lambda found: (
+        lambda match: (
             str(round(shown.interval / timedelta(milliseconds=1)))
-            if found["ms"]
+            if match["ms"]
             else f"{round(shown.interval.total_seconds())}s"
         ),
         query,
     )
-    query = _VARIABLE.sub(lambda found: _variable(found, variables), query)
-    query = _MACRO.sub(lambda found: _macro(found, shown), query)
+    query = _VARIABLE.sub(lambda match: _variable(match, variables), query)
+    query = _MACRO.sub(lambda match: _macro(match, shown), query)
     if "$__" in query:
         raise SqlExpansionError(f"unknown or incomplete macro in: {query}")
     return query
 
 
-def _variable(found: re.Match[str], variables: Variables) -> str:
-    name = found["braced"] or found["bare"]
+def _variable(match: re.Match[str], variables: Variables) -> str:
+    name = match["braced"] or match["bare"]
     if name not in variables:
         raise SqlExpansionError(f"no variable {name}; there are {', '.join(variables) or 'none'}")
     value = variables[name]
-    if found["format"] == "sqlstring":
+    if match["format"] == "sqlstring":
         return sqlstring(value)
-    if found["format"] is not None or not isinstance(value, str):
-        raise SqlExpansionError(f"write ${{{name}:sqlstring}} instead of {found[0]}")
+    if match["format"] is not None or not isinstance(value, str):
+        raise SqlExpansionError(f"write ${{{name}:sqlstring}} instead of {match[0]}")
     return value
 
 
-def _macro(found: re.Match[str], shown: TimeRange) -> str:
-    name = found["name"]
-    arguments = [one.strip() for one in found["arguments"].split(",") if one.strip()]
+def _macro(match: re.Match[str], shown: TimeRange) -> str:
+    name = match["name"]
+    arguments = [argument.strip() for argument in match["arguments"].split(",") if argument.strip()]
     start, end = _instant(shown.start), _instant(shown.end)
     match name, arguments:
         case "__timeFrom", []:
@@ -88,7 +88,7 @@ def _macro(found: re.Match[str], shown: TimeRange) -> str:
         case "__timeGroupAlias", [column, width]:
             return f'{_group(column, width)} AS "time"'
         case _:
-            raise SqlExpansionError(f"unknown macro or wrong arguments: {found[0]}")
+            raise SqlExpansionError(f"unknown macro or wrong arguments: {match[0]}")
 
 
 def _instant(at: datetime) -> str:
@@ -96,8 +96,8 @@ def _instant(at: datetime) -> str:
 
 
 def _group(column: str, width: str) -> str:
-    found = _DURATION.fullmatch(width.strip("'"))
-    if found is None:
+    match = _DURATION.fullmatch(width.strip("'"))
+    if match is None:
         raise SqlExpansionError(f"width {width} is none; write a number and ms, s, m, h, d or w")
-    seconds = int(found["count"]) * _SECONDS[found["unit"]]
+    seconds = int(match["count"]) * _SECONDS[match["unit"]]
     return f"floor(extract(epoch from {column})/{seconds:g})*{seconds:g}"

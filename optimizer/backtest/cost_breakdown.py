@@ -45,13 +45,13 @@ class Yard:
         """Return these days' share of what the moves cost; who stood nowhere comes for free."""
         moves_ore = sum(
             relocation_ore(
-                self.vehicles[one],
-                self.depots[self.stood_at[one]],
+                self.vehicles[vehicle_id],
+                self.depots[self.stood_at[vehicle_id]],
                 self.depots[at],
                 self.costs,
             )
-            for one, at in placement.items()
-            if one in self.stood_at
+            for vehicle_id, at in placement.items()
+            if vehicle_id in self.stood_at
         )
         return moves_ore / ORE_PER_DKK * min(1.0, self.days / self.horizon_days)
 
@@ -99,10 +99,12 @@ def bill(replayed: Replay, yard: Yard) -> Bill:
     costs = yard.costs
     own_car_kg_per_km = costs.own_car_l_per_km * costs.petrol_co2e_kg_per_l
     energy_dkk = co2e_kg = fetching_dkk = lost_dkk = 0.0
-    driven = [(who, one.distance_m / 1000) for one, who in replayed.served()]
-    for one in replayed.fetched:
-        away_km = road_km(yard.depots[one.from_depot_id], yard.depots[one.to_depot_id], costs)
-        driven.append((one.vehicle_id, away_km))
+    driven = [(who, request.distance_m / 1000) for request, who in replayed.served()]
+    for fetched in replayed.fetched:
+        away_km = road_km(
+            yard.depots[fetched.from_depot_id], yard.depots[fetched.to_depot_id], costs
+        )
+        driven.append((fetched.vehicle_id, away_km))
         fetching_dkk += away_km / costs.relocation_speed_kmh * costs.staff_dkk_per_h
     for vehicle_id, km in driven:
         vehicle = yard.vehicles[vehicle_id]

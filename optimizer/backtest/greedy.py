@@ -112,7 +112,11 @@ class Greedy:
         self._check()
         requests = self._requests[kind]
         self._effort.spend(_CELLS_PER_REQUEST * len(requests))
-        fleet = [of for one, of in self._yard.vehicles.items() if self._class_of[one] is kind]
+        fleet = [
+            of
+            for vehicle_id, of in self._yard.vehicles.items()
+            if self._class_of[vehicle_id] is kind
+        ]
         return replay(requests, fleet, placement, self._nights, self._yard.costs)
 
     def _cost_dkk(self, placement: Mapping[str, str], of_the_class: Replay) -> float:

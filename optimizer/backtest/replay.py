@@ -97,7 +97,7 @@ def requests_of(
     Raises `KeyError` when a round trip's vehicle is not among the vehicles.
     """
     changeover = timedelta(seconds=costs.changeover_s)
-    classes = {one.vehicle_id: requested_class(one) for one in vehicles}
+    classes = {vehicle.vehicle_id: requested_class(vehicle) for vehicle in vehicles}
     requests: list[Request] = []
     newest: dict[str, int] = {}
     for trip in sorted(
@@ -158,7 +158,7 @@ def replay(
     """
     stands = _Stands(vehicles, placement, costs)
     changeover = timedelta(seconds=costs.changeover_s)
-    events = [(one.started_at, _REQUEST, number, "") for number, one in enumerate(requests)]
+    events = [(request.started_at, _REQUEST, number, "") for number, request in enumerate(requests)]
     events += [(at, _NIGHT, 0, "") for at in nights]
     heapify(events)
     taken_by: list[str | None] = [None] * len(requests)
@@ -185,8 +185,8 @@ class _Stands:
         self, vehicles: Iterable[Vehicle], placement: Mapping[str, str], costs: Costs
     ) -> None:
         self.fleet = sorted(
-            (one for one in vehicles if one.vehicle_id in placement),
-            key=lambda one: (energy_dkk_per_km(one, costs), one.vehicle_id),
+            (vehicle for vehicle in vehicles if vehicle.vehicle_id in placement),
+            key=lambda vehicle: (energy_dkk_per_km(vehicle, costs), vehicle.vehicle_id),
         )
         self.fetched: list[Fetched] = []
         self._classes = [requested_class(vehicle) for vehicle in self.fleet]

@@ -207,10 +207,11 @@ class Grouping:
             return None
         if not self._vehicle_is_free(members[0], ways):
             return None
-        detour_m = sum(one.detour_m for one in ways)
-        saved_m = sum(self._direct_m[one] for one in members[1:]) - detour_m
+        detour_m = sum(way.detour_m for way in ways)
+        saved_m = sum(self._direct_m[member] for member in members[1:]) - detour_m
         ridden = [
-            energy_of(self._journeys[one], self._direct_m[one], self._costs) for one in members[1:]
+            energy_of(self._journeys[member], self._direct_m[member], self._costs)
+            for member in members[1:]
         ]
         detour = energy_of(journeys[0], detour_m, self._costs)
         return Group(
@@ -218,10 +219,10 @@ class Grouping:
             tuple(ways),
             detour_m,
             saved_m,
-            saved_dkk=sum(one.dkk for one in ridden) - detour.dkk,
-            saved_co2e_kg=sum(one.co2e_kg for one in ridden) - detour.co2e_kg,
+            saved_dkk=sum(energy.dkk for energy in ridden) - detour.dkk,
+            saved_co2e_kg=sum(energy.co2e_kg for energy in ridden) - detour.co2e_kg,
             ridden_dkk=sum(
-                one.dkk + one.co2e_kg * self._costs.co2_price_dkk_per_kg for one in ridden
+                energy.dkk + energy.co2e_kg * self._costs.co2_price_dkk_per_kg for energy in ridden
             ),
         )
 

@@ -120,7 +120,9 @@ def _one_by_one(inputs: CarpoolInputs, groups: Sequence[Group]) -> tuple[Group, 
     """Return groups taken one after the other, the best first: what a tiny limit leaves us with."""
     picked: list[Group] = []
     taken: set[int] = set()
-    for group in sorted(groups, key=lambda one: (-_worth_ore(one, inputs.costs), one.members)):
+    for group in sorted(
+        groups, key=lambda group: (-_worth_ore(group, inputs.costs), group.members)
+    ):
         vehicle_id = inputs.journeys[group.members[0]].vehicle_id
         busy = any(
             inputs.journeys[number.members[0]].vehicle_id == vehicle_id

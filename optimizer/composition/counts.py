@@ -124,7 +124,9 @@ class DepotCounts:
         for cut in self._cuts:
             worth = sum(int(p) * count for p, count in zip(cut.vehicle, counts, strict=True))
             model.add(rest + worth >= cut.constant(self.demand, weights))
-        fleet = sum(int(p) * one for p, one in zip(self.demand.vehicle_ore, counts, strict=True))
+        fleet = sum(
+            int(p) * count for p, count in zip(self.demand.vehicle_ore, counts, strict=True)
+        )
         fleet += ore(self.demand.costs.charger_dkk_per_year) * lacking
         model.minimize(weights.ore * fleet + rest)
         solver = cp_model.CpSolver()

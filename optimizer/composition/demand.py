@@ -114,7 +114,7 @@ def _demand(
             drive_ore[row, column] = round(dkk * ORE_PER_DKK * scale)
             drive_g[row, column] = round(kg * _G_PER_KG * scale)
     own_kg_per_m = costs.own_car_l_per_km * costs.petrol_co2e_kg_per_l / 1000
-    own_ore = [round(unserved_ore(one.distance_m, costs) * scale) for one in trips]
+    own_ore = [round(unserved_ore(trip.distance_m, costs) * scale) for trip in trips]
     demand = DepotDemand(
         depot,
         kinds,

@@ -107,11 +107,11 @@ def _plan(
     present: Sequence[Fleet],
     points: Sequence[Point],
 ) -> CompositionPlan:
-    described = tuple(_described(depots, one) for one in points)
+    described = tuple(_described(depots, point) for point in points)
     priced = _priced(inputs.costs)
     chosen = min(
         range(len(points)),
-        key=lambda one: priced.ore * points[one].ore + priced.g * points[one].g,
+        key=lambda index: priced.ore * points[index].ore + priced.g * points[index].g,
     )
     picked = points[chosen]
     counts = np.array([fleet.counts for fleet in picked.fleets], dtype=np.int64).sum(axis=0)

@@ -44,8 +44,13 @@ def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lend
     there = vehicles_at(problem, placement)
     _check_lendings(problem, there, lendings)
     over = [
-        lent(problem.levels, problem.ways_min[one.borrower_id, one.lender_id], one, problem.costs)
-        for one in lendings
+        lent(
+            problem.levels,
+            problem.ways_min[lending.borrower_id, lending.lender_id],
+            lending,
+            problem.costs,
+        )
+        for lending in lendings
     ]
     lent_round_trips = sum(borrowed.round_trips for borrowed in over)
     unserved = [

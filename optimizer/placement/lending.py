@@ -111,15 +111,15 @@ def lent(levels: Levels, way_min: float, lending: Lending, costs: Costs) -> Lent
     wanted = levels[lending.borrower_id, lending.vehicle_class][lending.borrower_level - 1].taken
     own = levels.get((lending.lender_id, lending.vehicle_class), ())
     held = own[lending.lender_level - 1].taken if lending.lender_level <= len(own) else ()
-    found = list(taken_over(wanted, held, way_min, costs))
+    outings = list(taken_over(wanted, held, way_min, costs))
     return Lent(
         sum(
             unserved_ore(outing.distance_m, costs) - fetching_ore(way_min, costs)
-            for outing in found
+            for outing in outings
         ),
-        len(found),
-        sum(outing.round_trips for outing in found),
-        sum(round(outing.distance_m) for outing in found),
+        len(outings),
+        sum(outing.round_trips for outing in outings),
+        sum(round(outing.distance_m) for outing in outings),
     )
 
 

@@ -202,18 +202,18 @@ def problem_of(inputs: PlacementInputs) -> Problem:
         growth=growth_of(inputs),
     )
     paying = {
-        lending: found
-        for lending, found in possible(levels, ways, inputs.costs)
-        if lending.vehicle_class in problem.prices and problem.saved_ore(lending, found) > 0
+        lending: lent
+        for lending, lent in possible(levels, ways, inputs.costs)
+        if lending.vehicle_class in problem.prices and problem.saved_ore(lending, lent) > 0
     }
     return replace(problem, lendings=paying)
 
 
 def _prices(vehicles: Iterable[Vehicle], costs: Costs) -> dict[VehicleType, tuple[int, ...]]:
-    found: defaultdict[VehicleType, set[int]] = defaultdict(set)
+    by_class: defaultdict[VehicleType, set[int]] = defaultdict(set)
     for vehicle in vehicles:
-        found[class_of(vehicle)].add(driving_ore_per_km(vehicle, costs))
-    return {vehicle_class: tuple(sorted(prices)) for vehicle_class, prices in found.items()}
+        by_class[class_of(vehicle)].add(driving_ore_per_km(vehicle, costs))
+    return {vehicle_class: tuple(sorted(prices)) for vehicle_class, prices in by_class.items()}
 
 
 def _locked(inputs: PlacementInputs) -> dict[str, str]:

@@ -33,7 +33,7 @@ async def study(pool: Pool, settings: Settings, municipality_id: str, console: C
     outings = await run.read_placement_inputs(pool, municipality_id, _WEEKS)
     rides = await run.read_journey_rows(pool, municipality_id, _WEEKS)
     ways = run.travel_source(settings, rides.costs)
-    departments = combinations([local_part(one.depot_id) for one in rides.depots], 2)
+    departments = combinations([local_part(depot.depot_id) for depot in rides.depots], 2)
     sharing = run.CarpoolOptions(tuple(departments))
     for work in (
         lambda: run.solve_assignment(outings, _SEARCH, paid_for=True),
