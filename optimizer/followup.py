@@ -22,6 +22,7 @@ from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
 from optimizer.demand import outings
 from optimizer.placement.cost_breakdown import Bill, bill, vehicles_at
 from optimizer.placement.problem import Problem, problem_of
+from schemas.errors import UserError
 from schemas.fleet.master_data import Home
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.demand import PlacementInputs
@@ -36,7 +37,7 @@ _EVER: Final = datetime.max.replace(tzinfo=UTC)
 _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 
 
-class NotFollowableError(ValueError):
+class NotFollowableError(UserError):
     """A plan does not say what is needed to follow it up."""
 
 

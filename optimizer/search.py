@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from schemas.errors import InternalError
 
-class SearchCancelledError(Exception):
+
+class SearchCancelledError(InternalError):
     """A search was cancelled: it has no result, whatever it had found by then."""
 
 

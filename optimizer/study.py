@@ -10,6 +10,7 @@ from typing import Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 from optimizer.demand import Outing
+from schemas.errors import UserError
 from schemas.ids import local_part, scoped
 from schemas.plans.demand import PlacementInputs
 
@@ -19,15 +20,17 @@ DAYS_A_YEAR: Final = 365.25
 _DAYS_A_WEEK: Final = 7
 
 
-class NothingToStudyError(ValueError):
+class NothingToStudyError(UserError):
     """The rows hold nothing that the question is about; the message says what was looked at."""
 
+    exit_code = 1
 
-class UnknownDepotError(ValueError):
+
+class UnknownDepotError(UserError):
     """A question names a depot that is not there."""
 
 
-class ImpossibleWishError(ValueError):
+class ImpossibleWishError(UserError):
     """A wish that no answer can meet; the message says the limit."""
 
 

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.errors import UserError
 from schemas.events.dead_letters import DeadLetterReason
 from schemas.fleet.master_data import Assignment
 from schemas.ids import municipality_of
@@ -25,7 +26,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-class TrackerRefusedError(ValueError):
+class TrackerRefusedError(UserError):
     """What is told of a tracker cannot be; the message says why and what to do."""
 
 

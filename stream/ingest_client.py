@@ -19,6 +19,7 @@ import httpx
 import orjson
 import stamina
 
+from schemas.errors import FleetpulseError, OutageError, UserError
 from schemas.events.history import HEADER, HistoryRange
 from stream.ingest.http.requests import MAX_EVENTS
 
@@ -58,11 +59,7 @@ class PushResult:
         self.reasons += other.reasons[: SHOWN_REASONS - len(self.reasons)]
 
 
-class VendorError(RuntimeError):
-    """Pushing did not work; the message says why and what to do."""
-
-
-class PushFailedError(VendorError):
+class PushFailedError(FleetpulseError):
     """The gateway did not take all that we sent; `result` is what it had answered until then."""
 
     def __init__(self, why: str, result: PushResult) -> None:
@@ -74,19 +71,29 @@ class PushFailedError(VendorError):
         self.result = result
 
 
-class KeyRefusedError(PushFailedError):
+class KeyRefusedError(PushFailedError, UserError):
     """The key is unknown or revoked (401, 403)."""
 
+    exit_code = 1
 
-class TooLargeError(PushFailedError):
+
+class TooLargeError(PushFailedError, UserError):
     """The request is longer than the gateway allows (413)."""
 
+    exit_code = 1
 
-class GatewayAwayError(PushFailedError):
+
+class GatewayAwayError(PushFailedError, OutageError):
     """The gateway did not answer, or asked us to wait, for longer than we do."""
 
 
-class _TryAgainError(Exception):
+class ForeignAnswerError(PushFailedError, UserError):
+    """What answers at the address, if anything does, is no gateway of ours."""
+
+    exit_code = 1
+
+
+class _TryAgainError(OutageError):
     """Worth another attempt: a lost connection, or an answer that asks for one."""
 
 
@@ -149,13 +156,13 @@ class VendorClient:
         give_up_after_s: float = 120.0,
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ValueError(f"url is {url!r}; it must begin with http:// or https://")
+            raise UserError(f"url is {url!r}; it must begin with http:// or https://")
         if not 1 <= batch_events <= MAX_EVENTS:
-            raise ValueError(
+            raise UserError(
                 f"batch_events is {batch_events}; the gateway takes 1 to {MAX_EVENTS} in a request"
             )
         if lanes < 1:
-            raise ValueError(f"lanes is {lanes}; at least 1 is needed")
+            raise UserError(f"lanes is {lanes}; at least 1 is needed")
         self._url = url.rstrip("/") + "/v1/events"
         self._batch_events = batch_events
         self._lanes = lanes
@@ -271,7 +278,7 @@ class VendorClient:
         except _LOST as lost:
             raise _TryAgainError(repr(lost)) from lost
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise PushFailedError(
+            raise ForeignAnswerError(
                 f"{self._url} cannot be asked: {error!r}", tally.result
             ) from error
         if response.status_code in _TRY_AGAIN:
@@ -301,7 +308,7 @@ class VendorClient:
         answer = _json(response) if status in _ANSWERED else None
         if not isinstance(answer, dict) or not {"accepted", "rejected"} <= answer.keys():
             why = "cannot read the request" if status == _UNREADABLE else "gave no answer of ours"
-            raise PushFailedError(
+            raise ForeignAnswerError(
                 f"{self._url} {why}: {shown}; is this the address of our gateway?", tally.result
             )
         return answer

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+import typer
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
+from stream.cli.edge import Edge
 from stream.cli.studies.study import study
+
+_app = typer.Typer(cls=Edge)
+_app.add_typer(study, name="study")
 
 
 def call(*arguments: str, stdin: str | None = None) -> tuple[int, str]:
     """Run a command; return its code, and what it said with single spaces."""
-    done = CliRunner().invoke(study, arguments, input=stdin)
+    done = CliRunner().invoke(_app, ["study", *arguments], input=stdin)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.output
     return done.exit_code, " ".join(done.output.replace("│", " ").split())
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.embedded.reaper import Guardian
+from schemas.errors import OutageError
 
 _TAIL_LINES: Final = 25
 _POLL_S: Final = 0.05
 
 
-class ChildFailedError(RuntimeError):
+class ChildFailedError(OutageError):
     """A child process ended or did not become ready; the message carries the end of its log."""
 
 

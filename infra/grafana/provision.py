@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from infra.settings import Settings
+from schemas.errors import OutageError
 
 UID: Final = "fleetpulse"
 """Of the data source and of the folder: dashboards in git name it."""
@@ -27,7 +28,7 @@ _TIMEOUT_S: Final = 20.0
 _MAX_CONNECTIONS: Final = 5  # below a reader's limit in infra.database.access.readers
 
 
-class ProvisionError(RuntimeError):
+class ProvisionError(OutageError):
     """Grafana is not reachable as set up, refuses us, or cannot reach the database."""
 
 

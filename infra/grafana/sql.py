@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from schemas.errors import InternalError
+
 Variables = Mapping[str, str | Sequence[str]]
 
 _VARIABLE: Final = re.compile(r"\$\{(?P<braced>\w+)(?::(?P<format>\w+))?\}|\$(?P<bare>[a-zA-Z]\w*)")
@@ -22,7 +24,7 @@ _DURATION: Final = re.compile(r"(?P<count>\d+)(?P<unit>ms|s|m|h|d|w)")
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-class SqlExpansionError(ValueError):
+class SqlExpansionError(InternalError):
     """A variable or macro that is not known, or that is used wrongly."""
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from schemas.errors import UserError
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 
 _WEEK_DAYS: Final = 7
@@ -21,7 +22,7 @@ LEAST_ROUND_TRIPS: Final = 20
 """Of each part: with fewer, one of them is more than 5 % of what is served (ours)."""
 
 
-class TooLittleDataError(ValueError):
+class TooLittleDataError(UserError):
     """There is no honest way to cut; the message says what is missing."""
 
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Final, NamedTuple, Self
 
+from schemas.errors import UserError
+
 HEADER: Final = "Fleetpulse-History"
 """Of a request to `POST /v1/events`: its value is a range."""
+
+
+class HistoryRangeError(UserError):
+    """A text that is no range of history; the message says the form."""
+
+    exit_code = 1
 
 
 class HistoryRange(NamedTuple):
@@ -27,18 +35,18 @@ class HistoryRange(NamedTuple):
     def parse(cls, text: str) -> Self:
         """Return the range that an ISO 8601 interval says; a date alone is midnight UTC.
 
-        Raises `ValueError` for anything else, with the value and the remedy.
+        Raises `HistoryRangeError` for anything else, with the value and the remedy.
         """
         since, _, until = text.strip().partition("/")
         try:
             given = cls(_instant(since), _instant(until))
         except (ValueError, OverflowError) as error:
-            raise ValueError(
+            raise HistoryRangeError(
                 f"{text[:100]!r} is no range of history: {error}; write two instants, such as "
                 "2024-01-01T00:00:00Z/2024-06-30T00:00:00Z or 2024-01-01/2024-06-30"
             ) from None
         if given.since > given.until:
-            raise ValueError(
+            raise HistoryRangeError(
                 f"{text[:100]!r} is no range of history: it ends before it begins; write the "
                 "earlier instant first"
             )

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from schemas.errors import OutageError
 from schemas.fleet.vehicle_type import VehicleType
 
 
-class TravelError(RuntimeError):
+class TravelError(OutageError):
     """Distances or times could not be had; the message names the service and the remedy."""
 
 

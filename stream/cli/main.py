@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import Final
 
-import psycopg
 import typer
-from aiokafka.errors import KafkaError
-from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import PoolTimeout
 from pydantic import ValidationError
 
 from infra.settings import KafkaSettings, PlannerSettings, Settings, TravelSettings
+from stream.cli.edge import Edge
 from stream.cli.fleet import access
 from stream.cli.fleet.fleet import fleet
 from stream.cli.fleet.municipality import municipality
@@ -36,6 +32,7 @@ from stream.cli.studies.study import study
 from stream.process import logs
 
 app = typer.Typer(
+    cls=Edge,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -91,48 +88,11 @@ def _prepare() -> None:
 
 
 def main() -> None:
-    """Run the command line; what is not our fault is said in a line, without a traceback."""
+    """Run the command line."""
     try:
         app()
     except BrokenPipeError:  # as of `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (*_database_errors(), KafkaError, OSError, ValueError) as error:
-        logging.getLogger(__name__).debug("the command failed", exc_info=error)
-        sys.stderr.write(f"fleetpulse: {explain(error)}\n")
-        sys.exit(1)
-
-
-def explain(error: Exception) -> str:
-    """Return what went wrong outside of us, where, and what to do."""
-    said = " ".join(str(getattr(error, "orig", None) or error).split())
-    if "UndefinedTable" in f"{type(error).__name__} {type(getattr(error, 'orig', None)).__name__}":
-        return f"the database has no tables of ours ({said}); run: fleetpulse migrate"
-    if isinstance(error, _database_errors()):
-        return f"database {_database()}: {said}; see FLEETPULSE_DATABASE_URL"
-    if isinstance(error, KafkaError):
-        brokers = Settings().kafka.bootstrap_servers
-        return f"kafka at {brokers}: {said or error!r}; see FLEETPULSE_KAFKA_BOOTSTRAP_SERVERS"
-    return said or repr(error)
-
-
-def _database_errors() -> tuple[type[Exception], ...]:
-    """Return what a database raises.
-
-    SQLAlchemy, under migrations only, takes long to import: where it is not, it raised nothing.
-    """
-    raised: list[type[Exception]] = [psycopg.Error, PoolTimeout]
-    if (sqlalchemy := sys.modules.get("sqlalchemy.exc")) is not None:
-        raised.append(sqlalchemy.SQLAlchemyError)
-    return tuple(raised)
-
-
-def _database() -> str:
-    """Return where the database is, without the password."""
-    try:
-        known = conninfo_to_dict(Settings().database_url.get_secret_value())
-    except psycopg.ProgrammingError:
-        return "at an address that is none"
-    return f"{known.get('dbname')} at {known.get('host')}:{known.get('port') or 5432}"
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from infra.database.operations import report as queries
 from infra.database.plans.plan_decisions import DecisionError
 from infra.database.plans.plan_queue import request_plan
 from infra.database.plans.recorded_demand import read_inputs
+from schemas.errors import OutageError
 from schemas.events.history import HistoryRange
 from schemas.fleet.master_data import Municipality
 from schemas.plans.plan import PlacementPlan, PlanTrigger
@@ -52,7 +53,7 @@ _FOLLOWED_FROM_DAYS: Final = 42
 """Of fewer days the last third has not always a whole week, and the first two tell too little."""
 
 
-class DemoFailedError(RuntimeError):
+class DemoFailedError(OutageError):
     """The loop did not close: the message says where it stopped."""
 
 

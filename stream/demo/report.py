@@ -16,6 +16,7 @@ from infra.database.connection.pool import Pool
 from infra.database.fleet.master_data import load_fleet
 from infra.database.operations import report as queries
 from processors.alerts.underuse import Underused, VehicleUse, underused
+from schemas.errors import UserError
 from schemas.ids import local_part
 from schemas.plans.plan import PlacementPlan
 from stream.cli.text import moves_in_words
@@ -56,7 +57,7 @@ async def find(pool: Pool) -> Findings:
         municipalities = (await load_fleet(connection)).municipalities
         plans = [PlacementPlan.model_validate(plan) for plan in await queries.plans(connection)]
     if window["since"] is None:
-        raise ValueError("no fix has arrived yet: nothing to report; push some first")
+        raise UserError("no fix has arrived yet: nothing to report; push some first")
     days = (window["until"] - window["since"]).total_seconds() / _DAY_S
     fleets: defaultdict[str, list[VehicleUse]] = defaultdict(list)
     for row in vehicles:

@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from infra.database.access.readers import grant_reader
 from infra.database.connection.pool import Pool, make_pool
 from infra.settings import as_environment
 from stream.demo import latency, report
 from stream.demo.follow_up import show_followed
-from stream.demo.play import DemoFailedError, Play, Played, config
-from stream.demo.stack import ChildFailedError, Stack
+from stream.demo.play import Play, Played, config
+from stream.demo.stack import Stack
 from stream.demo.studies import study
 from stream.demo.supervisor import Supervisor
-from stream.ingest_client import VendorError
 from stream.process import lifecycle
 
 _READER: Final = "fleetpulse_reader"
@@ -67,7 +65,7 @@ def run_demo(fleet: Fleet) -> None:
                 )
                 await _unless_stopped(playing, stop)
 
-        _run(main, console)
+        lifecycle.run(main)
     console.print(
         "\n[bold]Next[/] `fleetpulse up` keeps all this running, with a door for your own vendor "
         "and for Grafana; `fleetpulse replay --help` pushes real GPS data; README.md: how to run "
@@ -85,7 +83,7 @@ def run_up(fleet: Fleet | None) -> None:
                 work = _play_and_stay(stack, pool, console, fleet, stop)
                 await Supervisor(stack, console, restart=True).guard(work)
 
-        _run(main, console)
+        lifecycle.run(main)
     console.print("stopped; nothing is left")
 
 
@@ -102,16 +100,12 @@ async def _play_and_stay(
 
 @contextlib.contextmanager
 def _stack(console: Console, fleet: Fleet | None) -> Iterator[Stack]:
-    try:
-        with (
-            console.status("starting broker, database, ingest, worker and planner"),
-            contextlib.ExitStack() as exits,
-        ):
-            stack = exits.enter_context(Stack(workers=1, partitions=4, extra=_hurry(fleet)))
-            kept = exits.pop_all()
-    except ChildFailedError as error:
-        console.print(f"[red]{escape(str(error))}[/]", highlight=False)
-        raise typer.Exit(1) from None
+    with (
+        console.status("starting broker, database, ingest, worker and planner"),
+        contextlib.ExitStack() as exits,
+    ):
+        stack = exits.enter_context(Stack(workers=1, partitions=4, extra=_hurry(fleet)))
+        kept = exits.pop_all()
     with kept:
         yield stack
 
@@ -120,17 +114,6 @@ def _stack(console: Console, fleet: Fleet | None) -> Iterator[Stack]:
 async def _pool(stack: Stack) -> AsyncIterator[Pool]:
     async with make_pool(stack.settings, max_size=4) as pool:
         yield pool
-
-
-def _run(main: Callable[[asyncio.Event], Awaitable[None]], console: Console) -> None:
-    try:
-        lifecycle.run(main)
-    except ChildFailedError as error:
-        console.print(f"[red]{escape(str(error))}[/]", highlight=False)
-        raise typer.Exit(1) from None
-    except (DemoFailedError, VendorError) as error:
-        console.print(f"[red]the loop did not close:[/] {error}", highlight=False)
-        raise typer.Exit(1) from None
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:

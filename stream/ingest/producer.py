@@ -23,6 +23,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from infra.database.fleet.api_keys import KeyHolder
 from infra.kafka.client import Topics, producer_options
 from infra.settings import Settings
+from schemas.errors import OutageError
 from schemas.events.history import HistoryRange
 from schemas.ids import scoped
 from stream.ingest.http.event_codec import FixStruct, Message, encode
@@ -50,11 +51,11 @@ _Place = tuple[int, KeyHolder, HistoryRange | None]
 """What the fixes of one message share: partition, key holder and declared range of history."""
 
 
-class BusyError(RuntimeError):
+class BusyError(OutageError):
     """Too many fixes wait for Kafka; the vendor should come back in a moment."""
 
 
-class UnavailableError(RuntimeError):
+class UnavailableError(OutageError):
     """Kafka does not take what we send."""
 
 

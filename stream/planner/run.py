@@ -19,7 +19,7 @@ from infra.settings import Settings
 from stream.planner.installation_metrics import exporting
 from stream.planner.leader import TICK_S, Leader
 from stream.planner.round_trip_consumer import News, backoff_s, listen
-from stream.planner.schedule import next_fire
+from stream.planner.schedule import ScheduleError, next_fire
 from stream.process.background import count_fault
 from stream.process.outages import is_away
 
@@ -32,14 +32,14 @@ async def run_planner(settings: Settings, stop: asyncio.Event) -> None:
 
     A database or broker that is away is waited for. A solve that is underway when told to stop
     is cancelled, and nothing of it is stored. A fault of ours is logged and counted, and what
-    failed is begun again. Raises `ValueError` for a schedule that is no cron expression or that
+    failed is begun again. Raises `ScheduleError` for a schedule that is no cron expression or that
     never comes.
     """
     schedule = settings.planner.schedule
     try:
         next_fire(schedule, datetime.now(UTC))
     except ValueError as error:
-        raise ValueError(
+        raise ScheduleError(
             f"FLEETPULSE_PLANNER_SCHEDULE={schedule!r} never comes: {error}; "
             "use five fields such as '0 3 * * *', or six with seconds last"
         ) from error

@@ -8,7 +8,15 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
+from schemas.errors import UserError
+
 SCHEDULE_ZONE: Final = ZoneInfo("Europe/Copenhagen")
+
+
+class ScheduleError(UserError):
+    """A schedule that is no cron expression or never comes; the message names the setting."""
+
+    exit_code = 1
 
 
 def last_fire(schedule: str, now: datetime) -> datetime:

@@ -16,6 +16,7 @@ from infra.settings import PlannerSettings
 from optimizer.placement.problem import inputs_hash
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Cancellation, Search
+from schemas.errors import InternalError
 from schemas.plans.demand import PlacementInputs
 from schemas.plans.plan import PlacementPlan
 from stream.planner.triggers import Cause
@@ -35,7 +36,7 @@ _CANCEL_S: Final = 0.05
 """How often a search that is to stop is told so, until it has."""
 
 
-class SupersededError(Exception):
+class SupersededError(InternalError):
     """A plan in the making is not wanted any more; the reason is in words."""
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from schemas.errors import UserError
 from schemas.events.fix import NativeFix
 from schemas.ids import LOCAL_PATTERN
 from schemas.local_time import Timezone
@@ -37,8 +38,10 @@ _SOME_FIX: Final = {"vehicle_id": "any", "recorded_at": "2026-01-01T00:00:00Z", 
 _TABLES: Final = ("columns", "constants", "units")
 
 
-class ReplayError(ValueError):
+class ReplayError(UserError):
     """Files cannot be replayed as they are; the message names value and remedy."""
+
+    exit_code = 1
 
 
 class MappingError(ReplayError):

@@ -39,8 +39,8 @@ async def push_files(  # noqa: PLR0913 - files, how to read them, where to and h
     reaches back further than live ones may declares its own.
 
     Raises `ReplayError` for files that cannot be read as the mapping says, and
-    `stream.ingest_client.VendorError` when the gateway refuses or stays away. What was pushed until
-    then may be pushed again without harm.
+    `stream.ingest_client.PushFailedError` when the gateway refuses or stays away. What was pushed
+    until then may be pushed again without harm.
     """
     counts = ReadCounts() if counts is None else counts
     events: Iterable[Event] = read_events(paths, mapping, counts)

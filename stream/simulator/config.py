@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from schemas.errors import UserError
+
 _SHARES: Final = (
     "imbalance",
     "demand_shift_share",
@@ -53,13 +55,13 @@ class SimulationConfig:
         for name in _SHARES:
             share = getattr(self, name)
             if not 0.0 <= share <= 1.0:
-                raise ValueError(f"{name} is {share}; it must lie between 0 and 1")
+                raise UserError(f"{name} is {share}; it must lie between 0 and 1")
         for name in ("driving_interval_s", "idling_interval_s", "parked_interval_s"):
             interval_s = getattr(self, name)
             if interval_s < 1.0:
-                raise ValueError(f"{name} is {interval_s} s; a tracker needs at least 1 s")
+                raise UserError(f"{name} is {interval_s} s; a tracker needs at least 1 s")
         for name in ("seed", "days", "vehicles_per_municipality", "noise_m"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+                raise UserError(f"{name} is {getattr(self, name)}; it must not be negative")
         if len(set(self.municipalities)) != len(self.municipalities):
-            raise ValueError(f"{self.municipalities} names a municipality twice; name each once")
+            raise UserError(f"{self.municipalities} names a municipality twice; name each once")

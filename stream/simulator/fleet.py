@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from schemas.errors import UserError
 from schemas.fleet.calendar import Calendar, Shift, TypeWorkingTime
 from schemas.fleet.master_data import Depot, EnergySource, Municipality, Vehicle, VehicleType
 from schemas.ids import local_part, scoped
@@ -118,10 +119,10 @@ def rng_of(config: SimulationConfig, municipality_id: str, *purpose: int) -> np.
 def make_roster(config: SimulationConfig, municipality_id: str) -> Roster:
     """Return a municipality's master data.
 
-    Raises `ValueError` for a municipality that is not known.
+    Raises `UserError` for a municipality that is not known.
     """
     if municipality_id not in AREAS:
-        raise ValueError(
+        raise UserError(
             f"municipality {municipality_id!r} cannot be simulated; known are {', '.join(AREAS)}"
         )
     area = AREAS[municipality_id]

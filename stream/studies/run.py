@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from infra.database.connection.pool import Pool
-from infra.database.fleet.master_data import load_municipalities
+from infra.database.fleet.master_data import UnknownMunicipalityError, load_municipalities
 from infra.database.plans.plan_queue import database_now
 from infra.database.plans.recorded_demand import (
-    UnknownMunicipalityError,
     read_inputs,
     read_journeys,
 )
@@ -101,7 +100,7 @@ async def read_calendar(pool: Pool, municipality_id: str) -> Calendar:
     async with pool.connection() as connection:
         found = await load_municipalities(connection)
     if municipality_id not in found:
-        raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
+        raise UnknownMunicipalityError(municipality_id)
     return found[municipality_id].calendar
 
 

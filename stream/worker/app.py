@@ -28,6 +28,7 @@ from infra.database.connection.pool import Pool
 from infra.database.stream.progress import Partition
 from infra.kafka.client import Topics, held, ssl_context
 from infra.settings import KafkaSettings, Settings
+from schemas.errors import InternalError
 from stream.worker.decode import record_batches
 from stream.worker.write.commit import RETRY_FIRST_S, RETRY_LONGEST_S, Committer
 from stream.worker.write.reread import read_again
@@ -56,7 +57,7 @@ class Health:
         self.ended.set()
 
 
-class StreamCrashedError(RuntimeError):
+class StreamCrashedError(InternalError):
     """Faust crashed; its reason is the cause."""
 
 

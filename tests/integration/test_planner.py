@@ -10,10 +10,10 @@ import pytest
 from holidays import country_holidays
 
 from infra.database.connection.pool import make_pool
-from infra.database.fleet.master_data import load_fleet
+from infra.database.fleet.master_data import UnknownMunicipalityError, load_fleet
 from infra.database.fleet.master_data_import import enter
 from infra.database.plans.plan_queue import connect
-from infra.database.plans.recorded_demand import UnknownMunicipalityError, read_inputs
+from infra.database.plans.recorded_demand import read_inputs
 from infra.kafka.client import Topics, create_topics
 from infra.settings import PlannerSettings, Settings
 from optimizer.placement.problem import inputs_hash
@@ -21,7 +21,7 @@ from schemas.fleet.master_data import MasterData
 from schemas.plans.demand import PlacementInputs
 from schemas.plans.plan import PlacementPlan
 from stream.planner.run import run_planner
-from stream.planner.schedule import last_fire, next_fire
+from stream.planner.schedule import ScheduleError, last_fire, next_fire
 from tests.planner_harness import (
     HALL,
     SCHOOL,
@@ -317,7 +317,7 @@ def test_the_loop_stays_free_while_a_plan_is_made(settings: Settings) -> None:
 @pytest.mark.parametrize("schedule", ["at night", "0 3 * *", "0 3 31 2 *"])
 def test_a_schedule_that_never_comes_is_refused(schedule: str) -> None:
     settings = Settings(planner=PlannerSettings(schedule=schedule))
-    with pytest.raises(ValueError, match=r"FLEETPULSE_PLANNER_SCHEDULE='.*' never comes"):
+    with pytest.raises(ScheduleError, match=r"FLEETPULSE_PLANNER_SCHEDULE='.*' never comes"):
         asyncio.run(run_planner(settings, asyncio.Event()))
 
 

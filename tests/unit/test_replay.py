@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 from schemas.events.fix import NativeFix
+from stream.cli.edge import Edge
 from stream.cli.run.replay import replay
 from stream.ingest_client import VendorClient
 from stream.replay.mapping import FieldMapping, MappingError, ReplayError, load_mapping
@@ -322,17 +323,18 @@ def test_files_are_pushed_and_counted(tmp_path: Path, speed: float) -> None:
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
-    app = typer.Typer()
+    app = typer.Typer(cls=Edge)
     app.command()(replay)
+    app.callback()(lambda: None)
     path = _csv(tmp_path, "vehicle,t,lat,lon\n")
-    run = CliRunner().invoke(app, [str(path), "--key", "fp_x", "--map", "recorded_at=t"])
+    run = CliRunner().invoke(app, ["replay", str(path), "--key", "fp_x", "--map", "recorded_at=t"])
     assert run.exit_code == 1
     assert "has no column vehicle_id" in " ".join(run.output.split())
     for options, says in (
         (["--map", "lat", "--key", "fp_x"], "FIELD=VALUE"),
         ([], "FLEETPULSE_VENDOR_KEY"),
     ):
-        run = CliRunner().invoke(app, [str(path), *options])
+        run = CliRunner().invoke(app, ["replay", str(path), *options])
         assert run.exit_code == 2
         assert says in run.output
 

@@ -17,13 +17,14 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from schemas.errors import UserError
 from stream.ingest_client import (
+    ForeignAnswerError,
     GatewayAwayError,
     KeyRefusedError,
     PushResult,
     TooLargeError,
     VendorClient,
-    VendorError,
     in_time,
 )
 
@@ -217,7 +218,7 @@ def test_an_answer_that_is_not_ours_is_an_error() -> None:
     async def main() -> None:
         async with running() as gateway:
             gateway.answers = [(500, {})]
-            with pytest.raises(VendorError, match="500"):
+            with pytest.raises(ForeignAnswerError, match="500"):
                 await _push(gateway, _events(1))
 
     asyncio.run(main())
@@ -232,7 +233,7 @@ def test_an_answer_that_is_not_ours_is_an_error() -> None:
     ],
 )
 def test_impossible_options_are_refused(url: str, options: dict[str, int], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(UserError, match=says):
         VendorClient(url, _KEY, **options)
 
 

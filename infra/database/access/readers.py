@@ -15,6 +15,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from infra.database.connection.pool import Pool
+from schemas.errors import UserError
 
 STATEMENT_TIMEOUT_S: Final = 30
 """A dashboard's query that takes longer is cut: the stream writes to the same database."""
@@ -55,7 +56,7 @@ SELECT reason FROM (
 """
 
 
-class ReaderRefusedError(ValueError):
+class ReaderRefusedError(UserError):
     """A role that must not read dashboards' data, or a municipality that does not exist."""
 
 

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from schemas.errors import UserError
+
 ROLE_PATTERN: Final = r"[a-z_][a-z0-9_]{0,62}"
 
 
@@ -102,7 +104,7 @@ MEMBERSHIPS: Final[Mapping[Service, str]] = {
 Workers end sessions that stand still, of the planner and of readers, too."""
 
 
-class ServiceRoleRefusedError(ValueError):
+class ServiceRoleRefusedError(UserError):
     """A role that must not serve: it has more rights than a service of ours may have."""
 
 

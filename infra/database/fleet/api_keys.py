@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from psycopg import AsyncConnection
+from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import TupleRow
+
+from infra.database.fleet.master_data import UnknownMunicipalityError
 
 _PREFIX: Final = "fp_"
 SHOWN_CHARACTERS: Final = 9
@@ -41,14 +44,17 @@ async def create_key(
 
     With `history`, requests may declare a range of history.
 
-    Raises `psycopg.errors.ForeignKeyViolation` for a municipality that is not entered.
+    Raises `UnknownMunicipalityError`.
     """
     key = _PREFIX + secrets.token_urlsafe(32)
-    await connection.execute(
-        "INSERT INTO api_key (key_hash, key_prefix, municipality_id, vendor, may_push_history) "
-        "VALUES (%s, %s, %s, %s, %s)",
-        [key_hash(key), key[:SHOWN_CHARACTERS], municipality_id, vendor, history],
-    )
+    try:
+        await connection.execute(
+            "INSERT INTO api_key (key_hash, key_prefix, municipality_id, vendor, may_push_history) "
+            "VALUES (%s, %s, %s, %s, %s)",
+            [key_hash(key), key[:SHOWN_CHARACTERS], municipality_id, vendor, history],
+        )
+    except ForeignKeyViolation:
+        raise UnknownMunicipalityError(municipality_id) from None
     return key
 
 

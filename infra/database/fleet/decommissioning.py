@@ -9,6 +9,7 @@ from typing import Final
 from psycopg.rows import class_row
 
 from infra.database.connection.pool import Connection
+from schemas.errors import UserError
 from schemas.ids import municipality_of
 
 _FOUND: Final = """
@@ -32,7 +33,7 @@ WHERE v.municipality_id = %s ORDER BY v.vehicle_id
 """
 
 
-class RetirementError(ValueError):
+class RetirementError(UserError):
     """A vehicle cannot be retired or reinstated like this; it says why and what to do."""
 
 

@@ -14,14 +14,25 @@ from pydantic import BaseModel, ValidationError
 
 from infra.database.fleet.tracker_assignments import load_assignments
 from infra.database.fleet.vendors import load_vendors
+from schemas.errors import InternalError, UserError
 from schemas.fleet.master_data import Assignment, Depot, Home, Municipality, Vehicle
 from schemas.ids import local_part, municipality_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class MasterDataError(RuntimeError):
+class MasterDataError(InternalError):
     """What is stored of a municipality, depot or vehicle breaks the schema."""
+
+
+class UnknownMunicipalityError(UserError):
+    """A municipality that is not entered."""
+
+    def __init__(self, municipality_id: str) -> None:
+        super().__init__(
+            f"municipality {municipality_id} is not entered; `fleetpulse fleet show` lists "
+            "those that are, `fleetpulse fleet enter` enters more"
+        )
 
 
 @dataclass(frozen=True, slots=True)

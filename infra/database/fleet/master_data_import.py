@@ -10,6 +10,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
+from schemas.errors import UserError
 from schemas.fleet.master_data import Depot, EnteredVehicle, MasterData, Municipality
 
 _MUNICIPALITY: Final = """
@@ -86,11 +87,11 @@ _TOLD_AT_MOST: Final = 5
 """Of what is wrong with a file, so many are named."""
 
 
-class HomeInFutureError(ValueError):
+class HomeInFutureError(UserError):
     """A vehicle is to be at home somewhere from an instant that has not come yet."""
 
 
-class UnknownReferenceError(ValueError):
+class UnknownReferenceError(UserError):
     """A depot or vehicle is of a municipality, or at home at a depot, that nobody has entered."""
 
 

@@ -18,6 +18,8 @@ from typing import Any, Final
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from schemas.errors import InternalError, UserError
+
 SHARED: Final = frozenset(
     {
         "alembic_version",
@@ -49,11 +51,11 @@ _NOT_EXPORTED: Final[Mapping[str, frozenset[str]]] = {"api_key": frozenset({"key
 """Columns that are of use to an attacker only."""
 
 
-class UnclassifiedTableError(RuntimeError):
+class UnclassifiedTableError(InternalError):
     """A table of which nobody has said whose its rows are."""
 
 
-class ExportRefusedError(ValueError):
+class ExportRefusedError(UserError):
     """A directory that cannot take an export, or a municipality of which nothing is stored."""
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from infra.database.connection.pool import Connection
 from infra.database.plans.recorded_demand import require_municipality
+from schemas.errors import UserError
 from schemas.fleet.master_data import Home
 from schemas.plans.outcome import PlanOutcome, PlanState
 from schemas.plans.plan import SolverStatus
@@ -21,7 +22,7 @@ _AHEAD_AT_MOST: Final = timedelta(days=31)
 """So far ahead it can be accepted that a plan is carried out."""
 
 
-class DecisionError(ValueError):
+class DecisionError(UserError):
     """A plan cannot be decided upon like this; it says why and what to do."""
 
 

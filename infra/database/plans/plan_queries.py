@@ -11,11 +11,12 @@ from psycopg.rows import class_row
 
 from infra.database.connection.pool import Connection
 from infra.database.plans.recorded_demand import require_municipality
+from schemas.errors import UserError
 from schemas.plans.outcome import PlanState
 from schemas.plans.plan import PlacementPlan, SolverStatus
 
 
-class UnknownPlanError(ValueError):
+class UnknownPlanError(UserError):
     """A municipality has no such plan; it says what to do."""
 
 

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from infra.database.connection.pool import NOTICE_LOSS, Connection, Pool
 from infra.database.connection.stalled_sessions import APPLICATION
-from infra.database.plans.recorded_demand import UnknownMunicipalityError
+from infra.database.fleet.master_data import UnknownMunicipalityError
 from infra.database.stream.progress import event_id, put_outbox
 from infra.settings import Settings
 from schemas.plans.demand import (
@@ -165,9 +165,7 @@ async def request_plan(pool: Pool, municipality_id: str, requested_by: str) -> U
                 [request_id, municipality_id, requested_by],
             )
         except ForeignKeyViolation as error:
-            raise UnknownMunicipalityError(
-                f"municipality {municipality_id} is not entered"
-            ) from error
+            raise UnknownMunicipalityError(municipality_id) from error
     return request_id
 
 

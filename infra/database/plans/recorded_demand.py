@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from infra.database.connection.pool import Connection
-from infra.database.fleet.master_data import load_fleet
+from infra.database.fleet.master_data import UnknownMunicipalityError, load_fleet
 from schemas.fleet.master_data import Depot, Vehicle
 from schemas.fleet.policy import PlacementPolicy
 from schemas.fleet.rules import Rules
@@ -70,17 +70,13 @@ JOIN trip t ON t.vehicle_id = r.vehicle_id AND t.started_at >= r.started_at
 """
 
 
-class UnknownMunicipalityError(ValueError):
-    """A municipality that is not entered."""
-
-
 async def require_municipality(connection: Connection, municipality_id: MunicipalityId) -> None:
     """Raise `UnknownMunicipalityError` unless a municipality is entered."""
     cursor = await connection.execute(
         "SELECT 1 FROM municipality WHERE municipality_id = %s", [municipality_id]
     )
     if await cursor.fetchone() is None:
-        raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
+        raise UnknownMunicipalityError(municipality_id)
 
 
 async def read_inputs(
@@ -150,7 +146,7 @@ async def read_journeys(
         round_trips = await _rows(connection, f"{_COMPLETE} SELECT * FROM recent", given)
         trips = await _rows(connection, _TRIPS, given)
     if municipality_id not in fleet.municipalities:
-        raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
+        raise UnknownMunicipalityError(municipality_id)
     within: defaultdict[tuple[str, datetime], list[DrivenTrip]] = defaultdict(list)
     for row in trips:
         within[row.pop("vehicle_id"), row.pop("left_at")].append(DrivenTrip(**row))
@@ -192,7 +188,7 @@ async def _read(
     round_trips = await _rows(connection, round_trips_query, given)
     drove = {row["vehicle_id"] for row in round_trips}
     if not municipality:
-        raise UnknownMunicipalityError(f"municipality {municipality_id} is not entered")
+        raise UnknownMunicipalityError(municipality_id)
     return PlacementInputs(
         municipality_id=municipality_id,
         timezone=municipality[0]["timezone"],

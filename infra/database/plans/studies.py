@@ -11,7 +11,8 @@ from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from infra.database.connection.pool import Connection
-from infra.database.plans.recorded_demand import UnknownMunicipalityError, require_municipality
+from infra.database.fleet.master_data import UnknownMunicipalityError
+from infra.database.plans.recorded_demand import require_municipality
 from schemas.plans.study import Study, figures_of, seed_of, time_limit_s_of
 
 
@@ -56,9 +57,7 @@ async def store_study(connection: Connection, study: Study) -> None:
             ],
         )
     except ForeignKeyViolation as error:
-        raise UnknownMunicipalityError(
-            f"municipality {study.municipality_id} is not entered"
-        ) from error
+        raise UnknownMunicipalityError(study.municipality_id) from error
 
 
 async def list_studies(connection: Connection, municipality_id: str, limit: int) -> list[StudyLine]:

@@ -14,6 +14,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
+from schemas.errors import UserError
 from schemas.events.dead_letters import DeadLetterReason
 
 ID_DIGITS: Final = 8
@@ -36,7 +37,7 @@ _COLUMNS: Final = (
 )
 
 
-class LetterNotFoundError(LookupError):
+class LetterNotFoundError(UserError):
     """No letter has an id that begins so, or more than one has."""
 
 

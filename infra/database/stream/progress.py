@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from infra.database.stream.outbox import encode
+from schemas.errors import InternalError
 from schemas.events.outgoing import DeadLetter
 
 NAMESPACE: Final = uuid.UUID("6f6f8f0e-5b0c-4b6e-9d43-0d0a3f4b7c11")
@@ -25,7 +26,7 @@ class Partition(NamedTuple):
     partition: int
 
 
-class ProgressLostError(RuntimeError):
+class ProgressLostError(InternalError):
     """Another worker has moved a partition's progress: ours is a zombie's batch."""
 
 

@@ -6,11 +6,10 @@ import re
 from typing import Annotated, Final
 
 import typer
-from psycopg import errors
 from rich.console import Console
 from rich.table import Table
 
-from infra.database.access.readers import ReaderRefusedError, grant_reader, revoke_reader
+from infra.database.access.readers import grant_reader, revoke_reader
 from infra.database.fleet import api_keys as store
 from stream.cli.database import with_connection, with_pool
 
@@ -37,15 +36,11 @@ def create(
         raise typer.BadParameter(
             f"vendor {vendor!r} does not match {_VENDOR_PATTERN}; it becomes a label of metrics"
         )
-    try:
-        made = with_connection(
+    typer.echo(
+        with_connection(
             lambda connection: store.create_key(connection, municipality, vendor, history=history)
         )
-    except errors.ForeignKeyViolation:
-        raise typer.BadParameter(
-            f"no municipality {municipality!r} is entered; enter it first: fleetpulse fleet enter"
-        ) from None
-    typer.echo(made)
+    )
 
 
 @key.command("list")
@@ -88,10 +83,7 @@ def grant(
     ] = None,
 ) -> None:
     """Let a role read the dashboards' views of some municipalities, and nothing else."""
-    try:
-        with_pool(lambda pool: grant_reader(pool, role, municipalities, password))
-    except ReaderRefusedError as refused:
-        raise typer.BadParameter(str(refused)) from None
+    with_pool(lambda pool: grant_reader(pool, role, municipalities, password))
     typer.echo(f"{role} reads {', '.join(municipalities)}")
 
 
@@ -103,8 +95,5 @@ def revoke_reading(
     ] = None,
 ) -> None:
     """Take municipalities from a role; takes effect with its next query."""
-    try:
-        with_pool(lambda pool: revoke_reader(pool, role, municipalities or None))
-    except ReaderRefusedError as refused:
-        raise typer.BadParameter(str(refused)) from None
+    with_pool(lambda pool: revoke_reader(pool, role, municipalities or None))
     typer.echo(f"{role} no longer reads {', '.join(municipalities or ['anything'])}")

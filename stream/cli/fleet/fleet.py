@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from infra.database.fleet.master_data import load_fleet, load_municipalities
 from schemas.fleet.master_data import SERVICE_FROM, SERVICE_TO, LastDay, MasterData
 from schemas.ids import local_part
 from stream.calendars import CalendarKeeper
-from stream.cli.database import Result, with_connection
+from stream.cli.database import with_connection
 from stream.cli.files import read_json
 from stream.cli.scoped_ids import scoped_id
 from stream.cli.text import counted
@@ -88,13 +87,7 @@ def enter(
         await master_data_import.enter(connection, given)
         await CalendarKeeper().keep(connection)
 
-    try:
-        with_connection(work)
-    except (
-        master_data_import.HomeInFutureError,
-        master_data_import.UnknownReferenceError,
-    ) as error:
-        raise typer.BadParameter(str(error)) from None
+    with_connection(work)
     typer.echo(
         f"entered {counted(len(given.municipalities), 'municipality', 'municipalities')}, "
         f"{counted(len(given.depots), 'depot')}, {counted(len(given.vehicles), 'vehicle')}"
@@ -135,7 +128,7 @@ def retire(
     async def work(connection: Connection) -> Retired:
         return await decommissioning.retire(connection, vehicle_id, last_day)
 
-    done = _decided(work)
+    done = with_connection(work)
     before = "" if done.before is None else f", not until {done.before} as before"
     typer.echo(
         f"{vehicle_id} is in service up to and on {done.last_day} ({done.timezone}){before}; "
@@ -151,7 +144,9 @@ def reinstate(vehicle: _Vehicle) -> None:
     async def work(connection: Connection) -> date:
         return await decommissioning.reinstate(connection, vehicle_id)
 
-    typer.echo(f"{vehicle_id} is in service again, its end on {_decided(work)} is taken back")
+    typer.echo(
+        f"{vehicle_id} is in service again, its end on {with_connection(work)} is taken back"
+    )
 
 
 @fleet.command("list")
@@ -195,13 +190,6 @@ def _note(one: ListedVehicle) -> str:
     if one.is_heard_after:
         return "retired, heard of since: take its tracker out, or fleet reinstate"
     return "retired"
-
-
-def _decided(work: Callable[[Connection], Awaitable[Result]]) -> Result:
-    try:
-        return with_connection(work)
-    except decommissioning.RetirementError as refused:
-        raise typer.BadParameter(str(refused)) from None
 
 
 def _vehicle_id(text: str) -> str:

@@ -22,10 +22,7 @@ def export(
     to: Annotated[Path, typer.Option(help="New directory for the files.")],
 ) -> None:
     """Write all data of a municipality as gzipped CSV files, one for each table."""
-    try:
-        counts = with_connection(lambda connection: store.export(connection, municipality_id, to))
-    except store.ExportRefusedError as refused:
-        raise typer.BadParameter(str(refused)) from None
+    counts = with_connection(lambda connection: store.export(connection, municipality_id, to))
     _show(counts, "rows written")
     typer.echo(f"exported {municipality_id} to {to}")
 

@@ -99,8 +99,6 @@ def list_(
 
 def _change(sender: str, work: Callable[[Pool, Topics], Awaitable[Reassigned]]) -> None:
     from infra.kafka.client import Topics
-    from processors.trackers import TrackerRefusedError
-    from stream.worker.refold.reassign import PastRetentionError
 
     scoped_id(
         "tracker",
@@ -108,10 +106,7 @@ def _change(sender: str, work: Callable[[Pool, Topics], Awaitable[Reassigned]]) 
         "give the id that it sends after its municipality, such as syddjurs/352093",
     )
     topics = Topics.named(Settings().kafka.topic_prefix)
-    try:
-        done = with_pool(lambda pool: work(pool, topics))
-    except (TrackerRefusedError, PastRetentionError) as refused:
-        raise typer.BadParameter(str(refused)) from None
+    done = with_pool(lambda pool: work(pool, topics))
     typer.echo(
         f"{done.tracker_id}: {done.moved:,} fixes moved, {done.set_aside:,} set aside as dead "
         f"letters, {done.taken_up:,} taken up from there; computed again: "

@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 from rich.console import Console
 
 from infra.database.stream import dead_letters as store
-from infra.database.stream.dead_letters import Filter, LetterNotFoundError, StoredLetter
+from infra.database.stream.dead_letters import Filter, StoredLetter
 from infra.settings import Settings
 from schemas.events.dead_letters import DeadLetterReason
 from stream.cli.database import with_connection
@@ -74,7 +74,9 @@ def show(
     letter: Annotated[str, typer.Argument(metavar="ID", help="Its id, or how it begins.")],
 ) -> None:
     """Show a whole letter, with the message as it came."""
-    show_letter(with_connection(lambda one: _find(one, letter)), Console(highlight=False))
+    show_letter(
+        with_connection(lambda one: store.find_letter(one, letter)), Console(highlight=False)
+    )
 
 
 @dead_letters.command("replay")
@@ -98,7 +100,7 @@ def replay(  # noqa: PLR0913, PLR0917 - the filters
     settings = Settings()
     if letter is not None:
         _refuse_both(wanted)
-        found = with_connection(lambda one: _find(one, letter))
+        found = with_connection(lambda one: store.find_letter(one, letter))
         asyncio.run(replay_one(settings, found.letter_id))
         typer.echo(f"replayed {found.letter_id}")
         return
@@ -174,17 +176,10 @@ async def _count(connection: AsyncConnection[TupleRow], wanted: Filter) -> tuple
     return await store.count_open(connection, wanted), until
 
 
-async def _find(connection: AsyncConnection[TupleRow], id_prefix: str) -> StoredLetter:
-    try:
-        return await store.find_letter(connection, id_prefix)
-    except LetterNotFoundError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
 async def _discard_one(
     connection: AsyncConnection[TupleRow], id_prefix: str, who: str
 ) -> StoredLetter:
-    letter = await _find(connection, id_prefix)
+    letter = await store.find_letter(connection, id_prefix)
     if not await store.discard_letter(connection, letter.letter_id, who):
         done = (
             "replayed" if letter.replayed_at is not None else f"discarded by {letter.discarded_by}"

@@ -29,7 +29,6 @@ def recompute(
     Reaches as far back as raw fixes are kept; rows from before that stay as they are.
     """
     from infra.kafka.client import Topics
-    from stream.worker.refold.recompute import NothingToRecomputeError
     from stream.worker.refold.recompute import recompute as run
 
     vehicle_id = vehicle if vehicle is None or "/" in vehicle else scoped(municipality, vehicle)
@@ -50,8 +49,5 @@ def recompute(
                 )
         return vehicles, fixes
 
-    try:
-        vehicles, fixes = with_pool(work)
-    except NothingToRecomputeError as error:
-        raise typer.BadParameter(str(error)) from None
+    vehicles, fixes = with_pool(work)
     typer.echo(f"recomputed {vehicles} vehicles from {fixes:,} fixes")

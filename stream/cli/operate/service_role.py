@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.database.access.service_roles import Service, ServiceRoleRefusedError, grant_service_role
+from infra.database.access.service_roles import Service, grant_service_role
 from infra.database.connection.pool import Pool
 from stream.cli.database import with_pool
 
@@ -55,9 +55,6 @@ def grant(  # noqa: PLR0913 - an option a password
                     connection, service, f"{prefix}{service.value}", passwords[service] or None
                 )
 
-    try:
-        with_pool(grant_all)
-    except ServiceRoleRefusedError as refused:
-        raise typer.BadParameter(str(refused)) from None
+    with_pool(grant_all)
     for service in services:
         typer.echo(f"{prefix}{service.value} serves as {service.value}")

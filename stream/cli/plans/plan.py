@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -15,7 +13,7 @@ from typer.core import TyperGroup
 from infra.database.connection.pool import Connection
 from stream.cli.database import with_connection, with_pool
 from stream.cli.instants import instant
-from stream.cli.plans.plan_wait import WAIT_LIMIT_S, NoPlanError, plan_of
+from stream.cli.plans.plan_wait import WAIT_LIMIT_S, plan_of
 
 
 class _AsksByDefault(TyperGroup):
@@ -61,13 +59,12 @@ def ask(
 
     if timeout is not None and not wait:
         raise typer.BadParameter(f"--timeout {timeout:g} goes with --wait; give both or neither")
-    with _plainly():
-        request_id = with_pool(lambda pool: request_plan(pool, municipality, getpass.getuser()))
-        typer.echo(f"requested: {request_id}; what came of it: fleetpulse plan list {municipality}")
-        if wait:
-            limit_s = WAIT_LIMIT_S if timeout is None else timeout
-            kept = with_pool(lambda pool: plan_of(pool, municipality, request_id, limit_s))
-            show_plan(kept, Console())
+    request_id = with_pool(lambda pool: request_plan(pool, municipality, getpass.getuser()))
+    typer.echo(f"requested: {request_id}; what came of it: fleetpulse plan list {municipality}")
+    if wait:
+        limit_s = WAIT_LIMIT_S if timeout is None else timeout
+        kept = with_pool(lambda pool: plan_of(pool, municipality, request_id, limit_s))
+        show_plan(kept, Console())
 
 
 @plan.command("accept")
@@ -90,8 +87,7 @@ def accept(
         accepted = await plan_decisions.accept(connection, municipality, plan_id, who, at)
         return await plan_queries.read_plan(connection, municipality, accepted)
 
-    with _plainly():
-        kept = with_connection(decide)
+    kept = with_connection(decide)
     typer.echo(f"accepted by {who}: {kept.plan.plan_id}")
     typer.echo(promise(kept.plan))
     typer.echo(f"back-test: {kept.plan.backtest_explanation}")
@@ -107,8 +103,7 @@ def reject(municipality: Municipality, plan_id: Which = None, by: By = "") -> No
     async def decide(connection: Connection) -> UUID:
         return await plan_decisions.reject(connection, municipality, plan_id, who)
 
-    with _plainly():
-        rejected = with_connection(decide)
+    rejected = with_connection(decide)
     typer.echo(f"rejected by {who}: {rejected}")
 
 
@@ -126,8 +121,7 @@ def list_(municipality: Municipality) -> None:
             await plan_queries.list_requests(connection, municipality, _REQUESTS_SHOWN),
         )
 
-    with _plainly():
-        show_list(*with_connection(read), Console())
+    show_list(*with_connection(read), Console())
 
 
 @plan.command("show")
@@ -136,8 +130,7 @@ def show(municipality: Municipality, plan_id: Which = None) -> None:
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_plan
 
-    with _plainly():
-        kept = with_connection(lambda one: plan_queries.read_plan(one, municipality, plan_id))
+    kept = with_connection(lambda one: plan_queries.read_plan(one, municipality, plan_id))
     show_plan(kept, Console())
 
 
@@ -147,27 +140,5 @@ def outcome(municipality: Municipality, plan_id: Which = None) -> None:
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_outcomes
 
-    with _plainly():
-        rows = with_connection(lambda one: plan_queries.list_outcomes(one, municipality, plan_id))
+    rows = with_connection(lambda one: plan_queries.list_outcomes(one, municipality, plan_id))
     show_outcomes(rows, Console())
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """Say what was given wrongly in a sentence."""
-    from infra.database.plans.plan_decisions import DecisionError
-    from infra.database.plans.plan_queries import UnknownPlanError
-    from infra.database.plans.recorded_demand import UnknownMunicipalityError
-
-    try:
-        yield
-    except (DecisionError, UnknownPlanError) as error:
-        raise typer.BadParameter(str(error)) from None
-    except NoPlanError as error:
-        typer.echo(f"fleetpulse: {error}", err=True)
-        raise typer.Exit(1) from None
-    except UnknownMunicipalityError as error:
-        raise typer.BadParameter(
-            f"{error}; `fleetpulse fleet show` lists those that are, `fleetpulse fleet enter` "
-            "enters more"
-        ) from None

@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from schemas.errors import UserError
+
 if TYPE_CHECKING:
     from infra.database.connection.pool import Pool
     from infra.database.plans.plan_queries import KeptPlan
@@ -17,8 +19,10 @@ _LOOK_S: Final = 0.5
 """How often it is looked whether there is an answer."""
 
 
-class NoPlanError(Exception):
+class NoPlanError(UserError):
     """A request has been refused, or not been answered in time; it says why and what to do."""
+
+    exit_code = 1
 
 
 async def plan_of(pool: Pool, municipality_id: str, request_id: UUID, limit_s: float) -> KeptPlan:

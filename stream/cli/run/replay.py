@@ -94,8 +94,7 @@ def replay(  # noqa: PLR0913, PLR0917 - each is an option of the command
     Example: fleetpulse replay cabs.csv.gz --mapping cabspotting --key fp_...
     """
     from schemas.events.history import HistoryRange
-    from stream.ingest_client import VendorError
-    from stream.replay.mapping import ReplayError, load_mapping
+    from stream.replay.mapping import load_mapping
     from stream.replay.push import check_files
     from stream.replay.reader import ReadCounts
 
@@ -115,28 +114,24 @@ def replay(  # noqa: PLR0913, PLR0917 - each is an option of the command
         raise typer.BadParameter(
             "no key; give --key or set FLEETPULSE_VENDOR_KEY, or only look with --dry-run"
         )
-    try:
-        declared = load_mapping(mapping, overrides)
-        history_range = None if history is None else HistoryRange.parse(history)
-        if dry_run:
-            vehicles = check_files(files, declared, counts)
-            console.print(f"{vehicles:,} vehicles; {_read(counts)}", highlight=False)
-            return
-        result = asyncio.run(
-            _push(
-                files,
-                declared,
-                counts,
-                console,
-                url=url,
-                key=key,
-                speed=speed,
-                history=history_range,
-            )
+    declared = load_mapping(mapping, overrides)
+    history_range = None if history is None else HistoryRange.parse(history)
+    if dry_run:
+        vehicles = check_files(files, declared, counts)
+        console.print(f"{vehicles:,} vehicles; {_read(counts)}", highlight=False)
+        return
+    result = asyncio.run(
+        _push(
+            files,
+            declared,
+            counts,
+            console,
+            url=url,
+            key=key,
+            speed=speed,
+            history=history_range,
         )
-    except (ReplayError, VendorError, ValueError) as error:
-        console.print(f"[red]{error}[/]", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    )
     console.print(_read(counts), highlight=False)
     console.print(f"accepted {result.accepted:,}, rejected {result.rejected:,}", highlight=False)
     for reason in result.reasons:

@@ -53,15 +53,10 @@ def ingest(
 
 def worker() -> None:
     """Turn fixes into timelines, trips and usage; start as many as there are partitions."""
-    from stream.worker.recovery.stall_watchdog import ClusterReplacedError, StalledError
     from stream.worker.run import run_worker
-    from stream.worker.write.writer import OffsetGapError
 
     settings = Settings()
-    try:
-        lifecycle.run(lambda stop: run_worker(settings, stop))
-    except (ClusterReplacedError, OffsetGapError, StalledError):  # has been logged, and why
-        raise typer.Exit(1) from None
+    lifecycle.run(lambda stop: run_worker(settings, stop))
 
 
 def planner() -> None:

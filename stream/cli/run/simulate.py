@@ -81,7 +81,6 @@ def simulate(  # noqa: PLR0913, PLR0917 - each is an option of the command
     The first time, enter the fleet with --register, create a key for each municipality with
     `fleetpulse key create`, then push with --key. Pushing twice does no harm.
     """
-    from stream.ingest_client import VendorError
     from stream.simulator.config import SimulationConfig
     from stream.simulator.push import enter as enter_fleet
     from stream.simulator.push import send
@@ -97,32 +96,25 @@ def simulate(  # noqa: PLR0913, PLR0917 - each is an option of the command
     if not (keys or truth or enter):
         raise typer.BadParameter("nothing to do; give --key to push, --register or --truth")
     first = datetime.now(UTC).date() - timedelta(days=days) if start is None else start.date()
-    try:
-        fleet = make_fleet(
-            SimulationConfig(
-                start=first,
-                seed=seed,
-                days=days,
-                municipalities=wanted,
-                vehicles_per_municipality=vehicles,
-                demand_shift_day=shift_day,
-                gap_share=gaps,
-                no_ignition_share=no_ignition,
-            )
+    fleet = make_fleet(
+        SimulationConfig(
+            start=first,
+            seed=seed,
+            days=days,
+            municipalities=wanted,
+            vehicles_per_municipality=vehicles,
+            demand_shift_day=shift_day,
+            gap_share=gaps,
+            no_ignition_share=no_ignition,
         )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    try:
-        if enter:
-            asyncio.run(enter_fleet(fleet, console))
-        if keys or truth:
-            truths = asyncio.run(send(fleet, url, keys, console, speed=speed))
-            if truth is not None:
-                truth.write_bytes(orjson.dumps(truths))
-                console.print(f"truth written to {truth}", highlight=False)
-    except VendorError as error:
-        console.print(f"[red]{error}[/]", highlight=False)
-        raise typer.Exit(1) from None
+    )
+    if enter:
+        asyncio.run(enter_fleet(fleet, console))
+    if keys or truth:
+        truths = asyncio.run(send(fleet, url, keys, console, speed=speed))
+        if truth is not None:
+            truth.write_bytes(orjson.dumps(truths))
+            console.print(f"truth written to {truth}", highlight=False)
 
 
 def _keys(given: Sequence[str]) -> dict[str, str]:

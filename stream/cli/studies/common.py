@@ -36,27 +36,6 @@ def keep_and_show(solved: Solved) -> None:
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
-    """Say in a line what is not our fault, and what to do."""
-    from infra.database.plans.recorded_demand import UnknownMunicipalityError
-    from optimizer.study import ImpossibleWishError, NothingToStudyError, UnknownDepotError
-    from schemas.plans.travel import TravelError
-
-    try:
-        yield
-    except UnknownMunicipalityError as error:
-        raise typer.BadParameter(
-            f"{error}; `fleetpulse fleet show` lists those that are, `fleetpulse fleet enter` "
-            "enters more"
-        ) from None
-    except (UnknownDepotError, ImpossibleWishError) as error:
-        raise typer.BadParameter(str(error)) from None
-    except (NothingToStudyError, TravelError) as error:
-        typer.echo(f"fleetpulse: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
-@contextmanager
 def telling(what: str) -> Iterator[Tell]:
     """Show how far a search is, where somebody looks on."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

@@ -20,7 +20,6 @@ from stream.cli.studies.common import (
     TimeLimit,
     Weeks,
     keep_and_show,
-    plainly,
     telling,
 )
 from stream.cli.studies.study_fleet import composition, composition_kinds, forecast
@@ -58,11 +57,10 @@ def assignment(
     from optimizer.search import Search
     from stream.studies import run
 
-    with plainly():
-        rows = with_pool(lambda pool: run.read_outings(pool, municipality, weeks))
-        with telling("assignment") as tell:
-            solved = run.solve_assignment(rows, Search(seed, time_limit), tell, paid_for=paid_for)
-        keep_and_show(solved)
+    rows = with_pool(lambda pool: run.read_outings(pool, municipality, weeks))
+    with telling("assignment") as tell:
+        solved = run.solve_assignment(rows, Search(seed, time_limit), tell, paid_for=paid_for)
+    keep_and_show(solved)
 
 
 @study.command("carpool")
@@ -93,12 +91,11 @@ def carpool(  # noqa: PLR0913, PLR0917 - typer makes options of them
         max_detour_m=detour_km * 1000, max_shift_s=shift_min * 60, freed_vehicle_dkk=freed_dkk
     )
     wishes = run.Wishes([_pair(one) for one in agree or ()], rules)
-    with plainly():
-        rows = with_pool(lambda pool: run.read_rides(pool, municipality, weeks))
-        with telling("carpool") as tell:
-            ways = run.ways_of(Settings())
-            solved = run.solve_carpool(rows, wishes, Search(seed, time_limit), ways, tell)
-        keep_and_show(solved)
+    rows = with_pool(lambda pool: run.read_rides(pool, municipality, weeks))
+    with telling("carpool") as tell:
+        ways = run.ways_of(Settings())
+        solved = run.solve_carpool(rows, wishes, Search(seed, time_limit), ways, tell)
+    keep_and_show(solved)
 
 
 @study.command("routes")
@@ -120,11 +117,10 @@ def routes(
 
     inputs = read_json(file, RouteInputs)
     search = RouteSearch(seed=seed, time_limit_s=time_limit, chains=chains)
-    with plainly():
-        with_connection(lambda one: require_municipality(one, inputs.municipality_id))
-        with telling("routes") as tell:
-            solved = run.solve_routes(inputs, search, run.ways_of(Settings()), tell)
-        keep_and_show(solved)
+    with_connection(lambda one: require_municipality(one, inputs.municipality_id))
+    with telling("routes") as tell:
+        solved = run.solve_routes(inputs, search, run.ways_of(Settings()), tell)
+    keep_and_show(solved)
 
 
 @study.command("routes-example")
@@ -144,9 +140,8 @@ def list_(
     from infra.database.plans.studies import list_studies
     from stream.studies.render import show_lines
 
-    with plainly():
-        found = with_connection(lambda one: list_studies(one, municipality, limit))
-        show_lines(found, Console())
+    found = with_connection(lambda one: list_studies(one, municipality, limit))
+    show_lines(found, Console())
 
 
 @study.command("show")

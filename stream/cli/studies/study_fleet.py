@@ -14,7 +14,6 @@ from stream.cli.studies.common import (
     TimeLimit,
     Weeks,
     keep_and_show,
-    plainly,
     telling,
 )
 
@@ -54,11 +53,10 @@ def composition(  # noqa: PLR0913, PLR0917 - typer makes options of them
     catalogue = CATALOGUE if kinds is None else read_json(kinds, KindsToChooseFrom).kinds
     rules = CompositionRules(own_cars=own_cars, points=points)
     wishes = run.FleetWishes(rules, catalogue, vans_as_cars)
-    with plainly():
-        rows = with_pool(lambda pool: run.read_outings(pool, municipality, weeks))
-        with telling("composition") as tell:
-            solved = run.solve_composition(rows, wishes, Search(seed, time_limit), tell)
-        keep_and_show(solved)
+    rows = with_pool(lambda pool: run.read_outings(pool, municipality, weeks))
+    with telling("composition") as tell:
+        solved = run.solve_composition(rows, wishes, Search(seed, time_limit), tell)
+    keep_and_show(solved)
 
 
 def composition_kinds() -> None:
@@ -80,10 +78,9 @@ def forecast(
     from optimizer.search import Search
     from stream.studies import run
 
-    with plainly():
-        rows = with_pool(lambda pool: run.read_outings(pool, municipality, weeks))
-        calendar = with_pool(lambda pool: run.read_calendar(pool, municipality))
-        with telling("forecast") as tell:
-            search = Search(seed, time_limit)
-            solved = run.solve_forecast(rows, calendar, horizon_days, search, tell)
-        keep_and_show(solved)
+    rows = with_pool(lambda pool: run.read_outings(pool, municipality, weeks))
+    calendar = with_pool(lambda pool: run.read_calendar(pool, municipality))
+    with telling("forecast") as tell:
+        search = Search(seed, time_limit)
+        solved = run.solve_forecast(rows, calendar, horizon_days, search, tell)
+    keep_and_show(solved)

@@ -15,7 +15,6 @@ from stream.cli.studies.common import (
     TimeLimit,
     Weeks,
     keep_and_show,
-    plainly,
     telling,
 )
 
@@ -75,11 +74,10 @@ def sites(  # noqa: PLR0913, PLR0917 - typer makes options of them
         depot_dkk=_costs(depot_cost or ()),
         staff_time=staff_time,
     )
-    with plainly():
-        rows = with_pool(lambda pool: run.read_rides(pool, municipality, weeks))
-        with telling("sites") as tell:
-            solved = run.solve_sites(rows, wishes, Search(seed, time_limit), tell)
-        keep_and_show(solved)
+    rows = with_pool(lambda pool: run.read_rides(pool, municipality, weeks))
+    with telling("sites") as tell:
+        solved = run.solve_sites(rows, wishes, Search(seed, time_limit), tell)
+    keep_and_show(solved)
 
 
 def _costs(given: Sequence[str]) -> dict[str, float]:

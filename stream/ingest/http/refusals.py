@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from schemas.errors import UserError
+
 RETRY_AFTER_S: Final = 1
 
 
-class RefusedError(Exception):
+class RefusedError(UserError):
     """Nothing of a request is taken. `reason` is a short fixed name, `detail` says the remedy."""
 
     def __init__(

@@ -14,6 +14,7 @@ import msgspec
 import orjson
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from schemas.errors import UserError
 from schemas.events.fix import NO_POSITION, NativeFix
 from stream.ingest.http.event_codec import FixStruct, decode_event, decode_events
 
@@ -76,11 +77,11 @@ class Refusal(BaseModel):
     detail: str = Field(description="Value, limit and remedy")
 
 
-class UnreadableError(ValueError):
+class UnreadableError(UserError):
     """The body is not JSON, or neither an event nor an array of events."""
 
 
-class TooManyError(ValueError):
+class TooManyError(UserError):
     """The array holds more events than one request may."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from infra.database.fleet.api_keys import KeyHolder
-from schemas.events.history import HEADER, HistoryRange
+from schemas.events.history import HEADER, HistoryRange, HistoryRangeError
 from stream.ingest.http.refusals import RefusedError
 
 PARAMETER: Final[dict[str, Any]] = {
@@ -30,7 +30,7 @@ def declared_history(value: str | None, sender: KeyHolder) -> HistoryRange | Non
         return None
     try:
         history = HistoryRange.parse(value)
-    except ValueError as error:
+    except HistoryRangeError as error:
         raise RefusedError(422, "history", f"{HEADER}: {error}") from error
     if not sender.may_push_history:
         raise RefusedError(

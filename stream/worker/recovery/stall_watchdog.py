@@ -25,6 +25,7 @@ from infra.database.stream.consumer_group import (
 from infra.database.stream.progress import Partition
 from infra.kafka.client import Held, Topics, held, read_cluster_id
 from infra.settings import Settings
+from schemas.errors import OutageError, UserError
 from stream.process.background import pause
 from stream.process.bounded_check import BoundedCheck
 from stream.worker.recovery.stall import LOOK_EVERY_S, Look, StallDetector, Step
@@ -41,12 +42,14 @@ _END_LIMIT_S: Final = 20.0
 _log: Final = structlog.get_logger(__name__)
 
 
-class StalledError(RuntimeError):
+class StalledError(OutageError):
     """The stream stands still and a new consumer did not help: the process must be replaced."""
 
 
-class ClusterReplacedError(RuntimeError):
+class ClusterReplacedError(UserError):
     """Our offsets are of another Kafka cluster than the one that answers."""
+
+    exit_code = 1
 
 
 class Watched(Protocol):

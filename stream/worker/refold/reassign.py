@@ -39,6 +39,7 @@ from processors.trackers import (
     changes,
     released,
 )
+from schemas.errors import UserError
 from schemas.events.dead_letters import DeadLetterReason
 from schemas.events.fix import FixBatch
 from schemas.fleet.master_data import Assignment
@@ -61,7 +62,7 @@ _VENDOR: Final = "reassigned"
 Tell = Callable[[Sequence[Assignment]], tuple[Assignment, ...]]
 
 
-class PastRetentionError(ValueError):
+class PastRetentionError(UserError):
     """Raw fixes that a change of an assignment would move, or rest on, are deleted already."""
 
 

@@ -20,11 +20,12 @@ from infra.database.timeline import checkpoints, tables
 from infra.database.timeline import fixes as fix_store
 from infra.database.timeline import vehicle_states as store
 from infra.kafka.client import Topics
+from schemas.errors import UserError
 from stream.worker.fold import rows
 from stream.worker.fold.vehicle import AT_ONCE, STATE, Ground, Known, Writes, flush
 
 
-class NothingToRecomputeError(ValueError):
+class NothingToRecomputeError(UserError):
     """A municipality or a vehicle that is not there."""
 
 

@@ -27,6 +27,7 @@ from infra.database.stream import progress
 from infra.database.stream.progress import Letter, Partition, ProgressLostError
 from infra.database.timeline import vehicle_states as store
 from infra.kafka.client import Held, Topics
+from schemas.errors import InternalError, UserError
 from schemas.events.dead_letters import DeadLetterReason
 from stream.process.outages import Fault, judge
 from stream.worker import metrics
@@ -44,8 +45,10 @@ Ask = Callable[[Sequence[Partition]], Awaitable[Mapping[tuple[str, int], Held]]]
 """Asks the broker what it holds of partitions."""
 
 
-class OffsetGapError(RuntimeError):
+class OffsetGapError(UserError):
     """Records that were never processed are missing: nothing may be guessed here."""
+
+    exit_code = 1
 
     def __init__(self, message: str, hole: Hole | None = None) -> None:
         super().__init__(message)
@@ -61,7 +64,7 @@ class Hole(NamedTuple):
     found: int
 
 
-class StaleCacheError(RuntimeError):
+class StaleCacheError(InternalError):
     """A vehicle's state, or who is in which vehicle, is newer in the database than in our cache."""
 
 
