@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,17 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.events.fix import UtcDatetime
 from schemas.ids import MunicipalityId, ScopedId
 
+AlertKind = Annotated[str, Field(pattern=r"^[a-z]+(-[a-z]+)*$", max_length=60)]
+"""What is wrong with a vehicle or depot: a kind of the table in `processors.alerts.rules`."""
 
-class AlertKind(StrEnum):
-    """What is wrong with a vehicle, or a depot."""
-
-    UNDERUSED = "underused"
-    EXCESS_IDLING = "excess-idling"
-    SILENT = "silent"
-    ODOMETER_MISMATCH = "odometer-mismatch"
-    HEARD_AFTER_RETIREMENT = "heard-after-retirement"
-    OTHER_VENDOR = "other-vendor"
-    DEPOT_SHORT = "depot-short"
+UNDERUSED: Final = "underused"
+DEPOT_SHORT: Final = "depot-short"
+"""These two are signs for the planner, too: it plans again when enough of them are open."""
 
 
 class _Alert(BaseModel):

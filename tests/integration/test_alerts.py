@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,9 @@ import pytest
 
 from infra.database.timeline import alerts as store
 from infra.kafka.client import Topics
+from processors.alerts.evaluation import AlertRule
+from processors.alerts.rules import ALERT_RULES
+from processors.alerts.statistics import VehicleStats
 from stream.calendars import CalendarKeeper
 from stream.worker.housekeeping.alerts import look
 from tests.stream_harness import enter_municipality, faults, fetch, open_pool
@@ -67,14 +71,16 @@ def url(database_url: str) -> str:
     return database_url
 
 
-def looked(url: str, query: str, *, times: int = 1) -> list[tuple[Any, ...]]:
+def looked(
+    url: str, query: str, *, times: int = 1, alert_rules: Sequence[AlertRule] = ALERT_RULES
+) -> list[tuple[Any, ...]]:
     """Return rows after so many looks, one after the other."""
 
     async def main() -> list[tuple[Any, ...]]:
         async with open_pool(url) as pool:
             for _ in range(times):
                 await CalendarKeeper().look(pool)
-                await look(pool, TOPICS)
+                await look(pool, TOPICS, alert_rules)
             return await fetch(pool, query)
 
     return asyncio.run(main())
@@ -90,7 +96,14 @@ def test_what_is_observed_of_available_time_is_what_the_calendar_gave(url: str) 
 
     async def main() -> dict[str, dict[str, Any]]:
         async with open_pool(url) as pool, pool.connection() as connection:
-            found = await store.observe(connection, "syddjurs", "Europe/Copenhagen", UNTIL, 28)
+            found = await store.read_statistics(
+                connection,
+                "vehicles",
+                municipality_id="syddjurs",
+                timezone="Europe/Copenhagen",
+                until=UNTIL,
+                days=28,
+            )
             return {row["vehicle_id"]: row for row in found}
 
     seen = asyncio.run(main())
@@ -131,9 +144,9 @@ def test_it_is_over_when_the_figures_are_and_rests_before_it_comes_again(url: st
 def test_a_vehicle_that_falls_silent_is_told_of_until_it_is_back(url: str) -> None:
     for number in (1, 2):
         use(url, f"car-{number}", 60.0, until=UNTIL + timedelta(days=4))
-    assert ("syddjurs/car-3", "silent") in looked(url, OPEN)
+    assert ("syddjurs/car-3", "not-reporting") in looked(url, OPEN)
     use(url, "car-3", 60.0, until=UNTIL + timedelta(days=4))
-    assert ("syddjurs/car-3", "silent") not in looked(url, OPEN)
+    assert ("syddjurs/car-3", "not-reporting") not in looked(url, OPEN)
 
 
 def test_watchers_side_by_side_raise_it_once(url: str) -> None:
@@ -247,3 +260,56 @@ def test_a_depot_whose_vehicles_are_all_out_is_short_until_it_has_more(url: str)
             "UPDATE vehicle SET home_depot_id = %s WHERE vehicle_id = 'syddjurs/car-3'", [depot]
         )
     assert looked(url, open_ones) == []
+
+
+FAR_DRIVEN = AlertRule(
+    kind="far-driven",
+    stats=VehicleStats,
+    statistic=lambda vehicle, _: vehicle.distance_km,
+    limit=lambda _: 1_600.0,
+    margin=lambda _: 0.1,
+    reason=lambda vehicle, km, _: f"{vehicle.days_used} days, {km:,.0f} km driven, limit 1,600",
+)
+
+
+def test_a_new_kind_of_alert_is_one_entry_of_the_table(url: str) -> None:
+    """It is stored, sent, shown and resolved as any other, though nothing else knows its name."""
+    table = (*ALERT_RULES, FAR_DRIVEN)
+    of_its_kind = (
+        "SELECT vehicle_id, reason, resolution FROM alert WHERE kind = 'far-driven' "
+        "ORDER BY vehicle_id"
+    )
+    assert looked(url, of_its_kind, alert_rules=table) == [
+        (f"syddjurs/car-{number}", "28 days, 1,680 km driven, limit 1,600", None)
+        for number in (1, 2, 3)
+    ]
+    use(url, "car-1", 55.0)  # 1,540 km: in the margin
+    use(url, "car-2", 40.0)
+    rows = looked(url, of_its_kind, alert_rules=table)
+    assert [resolution for _, _, resolution in rows] == [
+        None,
+        "28 days, 1,120 km driven, limit 1,600",
+        None,
+    ]
+    sent = "SELECT payload ->> 'type' FROM outbox WHERE payload ->> 'kind' = 'far-driven'"
+    assert sorted(looked(url, sent, alert_rules=table)) == [
+        ("alert-raised",),
+        ("alert-raised",),
+        ("alert-raised",),
+        ("alert-resolved",),
+    ]
+
+
+def test_kinds_have_one_query_each_and_stand_once(url: str) -> None:
+    kinds = [rule.kind for rule in ALERT_RULES]
+    assert len(kinds) == len(set(kinds))
+    assert {rule.stats.QUERY for rule in ALERT_RULES} == set(store.STATISTICS)
+    with psycopg.connect(url) as connection:
+        for kind in kinds:
+            connection.execute(
+                "INSERT INTO alert (alert_id, municipality_id, kind, vehicle_id, raised_at, "
+                "reason) VALUES (gen_random_uuid(), 'syddjurs', %s, 'syddjurs/odd', now(), 'r')",
+                [kind],
+            )
+        with pytest.raises(psycopg.errors.CheckViolation, match="alert_kind_form"):
+            connection.execute("UPDATE alert SET kind = 'Far driven'")

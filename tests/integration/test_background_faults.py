@@ -211,7 +211,7 @@ def test_one_municipality_s_alerts_that_fail_leave_the_others_theirs(database_ur
             before = faults("alerts")
             assert await look(pool, TOPICS) == 1
             assert await fetch(pool, "SELECT municipality_id, vehicle_id, kind FROM alert") == [
-                ("syddjurs", "syddjurs/a", "silent")
+                ("syddjurs", "syddjurs/a", "not-reporting")
             ]
             assert faults("alerts") == before + 1
 

@@ -171,7 +171,7 @@ def test_alerts_raised_since_the_plan_press_for_another_and_former_ones_do_not(
         async with planner(with_planner(settings, cooldown_s=0, alert_threshold=2)):
             await until(lambda: plans(settings), "the first plan")
             raise_alert(settings, "underused", "m/2")
-            raise_alert(settings, "silent", "m/1")  # no matter of placement
+            raise_alert(settings, "not-reporting", "m/1")  # no matter of placement
             raise_alert(settings, "underused", "m/3")
             change(
                 settings,

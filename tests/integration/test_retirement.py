@@ -307,7 +307,7 @@ def test_its_alerts_are_over_once_none_is_raised_and_back_in_service_they_may_be
         "UPDATE vehicle_state SET last_recorded_at = last_recorded_at - interval '6 days' "
         "WHERE vehicle_id IN ('odder/van-1', 'roskilde/van-1')"
     )
-    silent = ("odder/van-1", "silent"), ("roskilde/van-1", "silent")
+    silent = ("odder/van-1", "not-reporting"), ("roskilde/van-1", "not-reporting")
     underused = ("odder/car-3", "underused"), ("roskilde/car-3", "underused")
     assert {*silent, *underused} <= set(looked(towns_url))
     for vehicle in ("odder/van-1", "odder/car-3"):
@@ -315,7 +315,7 @@ def test_its_alerts_are_over_once_none_is_raised_and_back_in_service_they_may_be
     over = "SELECT vehicle_id, kind, resolution FROM alert WHERE resolved_at IS NOT NULL ORDER BY 1"
     expected = [
         ("odder/car-3", "underused", "retired: in service until 2026-03-29"),
-        ("odder/van-1", "silent", "retired: in service until 2026-03-29"),
+        ("odder/van-1", "not-reporting", "retired: in service until 2026-03-29"),
     ]
     for _ in range(2):
         assert looked(towns_url, over) == expected
@@ -341,7 +341,7 @@ def test_a_vehicle_that_is_heard_of_after_its_last_day_is_told_of(
     database: Connection, towns_url: str
 ) -> None:
     retire(database, date(2026, 3, 26))
-    told = "SELECT reason, resolution FROM alert WHERE kind = 'heard-after-retirement'"
+    told = "SELECT reason, resolution FROM alert WHERE kind = 'reporting-after-retirement'"
     ((reason, resolution),) = looked(towns_url, told)
     # From the end of the 26th to that of the 29th; at noon of three days it drove 90 km.
     assert reason.startswith(
@@ -349,7 +349,7 @@ def test_a_vehicle_that_is_heard_of_after_its_last_day_is_told_of(
         "270 km driven; take its tracker out"
     )
     assert resolution is None
-    assert ("odder/car-1", "heard-after-retirement") in looked(towns_url)
+    assert ("odder/car-1", "reporting-after-retirement") in looked(towns_url)
     retire(database, None)
     assert looked(towns_url, told) == [(reason, "in service again")]
 

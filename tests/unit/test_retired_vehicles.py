@@ -18,14 +18,9 @@ from optimizer.drift import fleet_change, fleet_profile
 from optimizer.placement.problem import problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
-from processors.alerts.evaluation import (
-    Judgement,
-    RetiredObservation,
-    Standing,
-    Subject,
-    decide,
-    judge_retired,
-)
+from processors.alerts.evaluation import Evaluation, LimitState, Subject, decide, evaluate
+from processors.alerts.rules import ALERT_RULES
+from processors.alerts.statistics import RetiredVehicleStats
 from schemas.events.alerts import AlertKind
 from schemas.fleet.master_data import Depot, EnteredVehicle, Vehicle
 from schemas.fleet.rules import Rules
@@ -150,32 +145,35 @@ def test_a_last_day_that_cannot_be_meant_is_refused(day: str) -> None:
         EnteredVehicle.model_validate({**CAR.model_dump(), "in_service_until": day})
 
 
-def heard(for_h: float, silent_h: float = 0.0) -> RetiredObservation:
-    return RetiredObservation("m/car", LAST_DAY, for_h, silent_h, 12.4)
+(AFTER_RETIREMENT,) = (rule for rule in ALERT_RULES if rule.kind == "reporting-after-retirement")
+
+
+def reporting(for_h: float, silent_h: float = 0.0) -> RetiredVehicleStats:
+    return RetiredVehicleStats("m/car", LAST_DAY, for_h, silent_h, 12.4)
 
 
 @pytest.mark.parametrize(
-    ("heard_for_h", "silent_h", "expected"),
+    ("reporting_h", "silent_h", "expected"),
     [
         (-3.0, 30.0, None),
         (0.0, 0.0, None),
-        (24.0, 0.0, Standing.IN_MARGIN),
-        (24.1, 0.0, Standing.BEYOND),
-        (24.1, 72.0, Standing.BEYOND),
-        (24.1, 72.1, Standing.WITHIN),
+        (24.0, 0.0, LimitState.IN_MARGIN),
+        (24.1, 0.0, LimitState.BEYOND),
+        (24.1, 72.0, LimitState.BEYOND),
+        (24.1, 72.1, LimitState.WITHIN),
     ],
 )
-def test_one_that_is_heard_of_for_a_day_after_its_last_is_told_until_it_is_silent(
-    heard_for_h: float, silent_h: float, expected: Standing | None
+def test_a_vehicle_that_reports_for_a_day_after_its_last_is_told_until_it_stops(
+    reporting_h: float, silent_h: float, expected: LimitState | None
 ) -> None:
-    found = judge_retired([heard(heard_for_h, silent_h)], RULES)
-    assert [one.standing for one in found] == ([] if expected is None else [expected])
+    found = evaluate(AFTER_RETIREMENT, [reporting(reporting_h, silent_h)], RULES)
+    assert [one.state for one in found] == ([] if expected is None else [expected])
 
 
 def test_the_reason_has_the_numbers_and_what_to_do() -> None:
-    (found,) = judge_retired([heard(60.0)], RULES)
+    (found,) = evaluate(AFTER_RETIREMENT, [reporting(60.0)], RULES)
     assert found.reason == (
-        "retired, in service until 2026-03-20, and heard of for 2.5 days since, limit 1.0; "
+        "retired, in service until 2026-03-20, and reporting for 2.5 days since, limit 1.0; "
         "12 km driven; take its tracker out, or: fleetpulse fleet reinstate m/car"
     )
 
@@ -183,13 +181,13 @@ def test_the_reason_has_the_numbers_and_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("kind", "retired", "reason"),
     [
-        (AlertKind.SILENT, {"m/car": LAST_DAY}, "retired: in service until 2026-03-20"),
-        (AlertKind.SILENT, {"m/other": LAST_DAY}, "too little is known to judge it any longer"),
-        (AlertKind.HEARD_AFTER_RETIREMENT, {}, "in service again"),
+        ("not-reporting", {"m/car": LAST_DAY}, "retired: in service until 2026-03-20"),
+        ("not-reporting", {"m/other": LAST_DAY}, "too little is known to judge it any longer"),
+        ("reporting-after-retirement", {}, "in service again"),
         (
-            AlertKind.HEARD_AFTER_RETIREMENT,
+            "reporting-after-retirement",
             {"m/car": LAST_DAY},
-            "not heard of after 2026-03-20",
+            "no fix after 2026-03-20",
         ),
     ],
 )
@@ -197,14 +195,22 @@ def test_an_open_alert_that_is_not_judged_any_more_says_why(
     kind: AlertKind, retired: dict[str, date], reason: str
 ) -> None:
     subject: Subject = ("m/car", kind)
-    raised, resolved = decide([], {subject: MONDAY}, {}, MONDAY, RULES, retired)
-    assert (raised, resolved) == ([], [Judgement(subject, Standing.WITHIN, reason)])
+    raised, resolved = decide(
+        [], {subject: MONDAY}, {}, MONDAY, RULES, retired, alert_rules=ALERT_RULES
+    )
+    assert (raised, resolved) == ([], [Evaluation(subject, LimitState.WITHIN, reason)])
 
 
 def test_without_a_rest_it_is_not_raised_at_the_instant_of_its_end() -> None:
-    subject: Subject = ("m/car", AlertKind.SILENT)
-    beyond = Judgement(subject, Standing.BEYOND, "because")
+    subject: Subject = ("m/car", "not-reporting")
+    beyond = Evaluation(subject, LimitState.BEYOND, "because")
     restless = RULES.model_copy(update={"alert_cooldown_days": 0.0})
     later = MONDAY + timedelta(seconds=1)
-    assert decide([beyond], {}, {subject: MONDAY}, MONDAY, restless) == ([], [])
-    assert decide([beyond], {}, {subject: MONDAY}, later, restless) == ([beyond], [])
+    assert decide([beyond], {}, {subject: MONDAY}, MONDAY, restless, alert_rules=ALERT_RULES) == (
+        [],
+        [],
+    )
+    assert decide([beyond], {}, {subject: MONDAY}, later, restless, alert_rules=ALERT_RULES) == (
+        [beyond],
+        [],
+    )

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from infra.database.connection.pool import Connection
-from schemas.events.alerts import AlertKind
+from schemas.events.alerts import DEPOT_SHORT, UNDERUSED, AlertKind
 
-_PRESSING: Final = (AlertKind.UNDERUSED, AlertKind.DEPOT_SHORT)
+_PRESSING: Final = (UNDERUSED, DEPOT_SHORT)
 
 # All of master data that a plan is made from, homes included. Their hash only tells that something
 # has changed; what and how much, `optimizer.drift` says.
@@ -69,14 +69,14 @@ async def read_fleet_digests(
 
 async def read_pressures(connection: Connection) -> Mapping[str, AlertPressure]:
     """Return the alert pressure of each municipality that has a plan and any."""
-    cursor = await connection.execute(_ALERTS, [[kind.value for kind in _PRESSING]])
+    cursor = await connection.execute(_ALERTS, [[*_PRESSING]])
     alerts: dict[tuple[str, AlertKind], list[str]] = {}
     for municipality_id, kind, row in await cursor.fetchall():
-        alerts.setdefault((municipality_id, AlertKind(kind)), []).append(row)
+        alerts.setdefault((municipality_id, kind), []).append(row)
     return {
         municipality_id: AlertPressure(
-            tuple(alerts.get((municipality_id, AlertKind.UNDERUSED), ())),
-            tuple(alerts.get((municipality_id, AlertKind.DEPOT_SHORT), ())),
+            tuple(alerts.get((municipality_id, UNDERUSED), ())),
+            tuple(alerts.get((municipality_id, DEPOT_SHORT), ())),
         )
         for municipality_id in {key[0] for key in alerts}
     }

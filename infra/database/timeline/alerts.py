@@ -1,9 +1,10 @@
-"""Alerts: what they are judged on, which are open, and their rows and events in one transaction."""
+"""Alerts: the figures that they rest on, which are open, and rows and events in one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,12 +14,11 @@ from infra.database.connection.locks import Lock, try_lock
 from infra.database.connection.pool import Connection
 from infra.database.stream.progress import put_outbox
 from schemas.events.alerts import AlertKind, AlertRaised, AlertResolved
-from schemas.fleet.master_data import EnergySource, VehicleType
 
 Subject = tuple[str, AlertKind]
 """A vehicle or depot and what is wrong with it."""
 
-_OBSERVED: Final = """
+_VEHICLES: Final = """
 WITH seen AS (
     SELECT v.vehicle_id, v.vehicle_type, v.energy_source, s.first_recorded_at, s.last_recorded_at
     FROM vehicle v JOIN vehicle_state s USING (vehicle_id)
@@ -79,7 +79,7 @@ ORDER BY seen.vehicle_id
 """
 
 # By who is at home there today, also on the days before: an alert asks whether there are enough.
-_DEPOTS_OBSERVED: Final = """
+_DEPOTS: Final = """
 SELECT o.depot_id, s.supply::integer AS supply, count(*)::integer AS days,
        (count(*) FILTER (WHERE o.peak_out >= CASE s.supply WHEN 0 THEN 1 WHEN 1 THEN 2
                                                   ELSE s.supply END))::integer AS short_days,
@@ -96,7 +96,7 @@ GROUP BY o.depot_id, s.supply ORDER BY o.depot_id
 
 _RETIRED: Final = """
 SELECT v.vehicle_id, v.in_service_until,
-       coalesce(extract(epoch FROM s.last_recorded_at - ended.at) / 3600, 0)::float8 AS heard_for_h,
+       coalesce(extract(epoch FROM s.last_recorded_at - ended.at) / 3600, 0)::float8 AS reporting_h,
        coalesce(greatest(0, extract(epoch FROM %(until)s - s.last_recorded_at) / 3600), 0)::float8
            AS silent_h,
        coalesce((SELECT sum(u.distance_m) / 1000 FROM usage_hour u
@@ -125,94 +125,84 @@ GROUP BY v.vehicle_id ORDER BY v.vehicle_id
 """
 
 
-async def try_to_watch(connection: Connection) -> bool:
-    """Take the watcher's lock until the transaction ends; return whether we have it."""
+STATISTICS: Final[Mapping[str, str]] = {
+    "vehicles": _VEHICLES,
+    "depots": _DEPOTS,
+    "retired-vehicles": _RETIRED,
+    "other-vendors": _OTHER_VENDORS,
+}
+"""The query of each class of `processors.alerts.statistics`, by its name there. It is given
+%(municipality_id)s, %(timezone)s, %(until)s, the municipality's last fix, and %(days)s, the window
+before that."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAlert:
+    """An alert that is not over."""
+
+    alert_id: UUID
+    vehicle_id: str | None
+    depot_id: str | None
+    raised_at: datetime
+    reason: str
+
+
+async def try_to_lock(connection: Connection) -> bool:
+    """Take the lock of alerts until the transaction ends; return whether we have it."""
     return await try_lock(connection, Lock.ALERTS)
 
 
-async def observe(
-    connection: Connection, municipality_id: str, timezone: str, until: datetime, days: int
+async def read_statistics(  # noqa: PLR0913 - the parameters of the queries
+    connection: Connection,
+    query: str,
+    *,
+    municipality_id: str,
+    timezone: str,
+    until: datetime,
+    days: int,
 ) -> list[dict[str, Any]]:
-    """Return what each vehicle in service of a municipality did in the days before an instant.
-
-    Rows have the names of `processors.alerts.evaluation.Observation`.
-    """
-    given = {
-        "municipality_id": municipality_id,
-        "timezone": timezone,
-        "until": until,
-        "days": days,
-    }
+    """Return the rows of a query of `STATISTICS`, as the fields of its class are named."""
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_OBSERVED, given)
-        rows = await cursor.fetchall()
-    for row in rows:
-        row["vehicle_class"] = VehicleType(row["vehicle_class"])
-        row["energy_source"] = EnergySource(row["energy_source"])
-    return rows
-
-
-async def observe_retired(
-    connection: Connection, municipality_id: str, timezone: str, until: datetime
-) -> list[dict[str, Any]]:
-    """Return what was heard of a municipality's vehicles after their last day in service.
-
-    Rows have the names of `processors.alerts.evaluation.RetiredObservation`.
-    """
-    given = {"municipality_id": municipality_id, "timezone": timezone, "until": until}
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_RETIRED, given)
+        await cursor.execute(
+            STATISTICS[query],
+            {
+                "municipality_id": municipality_id,
+                "timezone": timezone,
+                "until": until,
+                "days": days,
+            },
+        )
         return await cursor.fetchall()
 
 
-async def observe_other_vendors(
-    connection: Connection, municipality_id: str
-) -> list[dict[str, Any]]:
-    """Return what waits of vendors that may not report a municipality's vehicles.
-
-    Rows have the names of `processors.alerts.evaluation.OtherVendorObservation`.
-    """
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_OTHER_VENDORS, {"municipality_id": municipality_id})
-        return await cursor.fetchall()
-
-
-async def observe_depots(
-    connection: Connection, municipality_id: str, until: datetime, days: int
-) -> list[dict[str, Any]]:
-    """Return what was out of each depot of a municipality in the days before an instant.
-
-    Rows have the names of `processors.alerts.evaluation.DepotObservation`. A day counts where the
-    calendar gives any of its vehicles time.
-    """
-    given = {"municipality_id": municipality_id, "until": until, "days": days}
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_DEPOTS_OBSERVED, given)
-        return await cursor.fetchall()
-
-
-async def read_open(
-    connection: Connection, municipality_id: str
-) -> dict[Subject, tuple[UUID, datetime, str]]:
-    """Return the open alerts: id, when and why they were raised."""
+async def read_open(connection: Connection, municipality_id: str) -> dict[Subject, OpenAlert]:
+    """Return the open alerts of a municipality."""
     cursor = await connection.execute(
-        "SELECT coalesce(vehicle_id, depot_id), kind, alert_id, raised_at, reason FROM alert "
+        "SELECT kind, alert_id, vehicle_id, depot_id, raised_at, reason FROM alert "
         "WHERE municipality_id = %s AND resolved_at IS NULL",
         [municipality_id],
     )
-    return {
-        (row[0], AlertKind(row[1])): (row[2], row[3], row[4]) for row in await cursor.fetchall()
-    }
+    return {(row[2] or row[3], row[0]): OpenAlert(*row[1:]) for row in await cursor.fetchall()}
 
 
 async def read_resolved(connection: Connection, municipality_id: str) -> dict[Subject, datetime]:
-    """Return when the newest of each subject's former alerts ended."""
+    """Return when the newest of each subject's earlier alerts ended."""
     cursor = await connection.execute(
         "SELECT coalesce(vehicle_id, depot_id), kind, max(resolved_at) FROM alert "
         "WHERE municipality_id = %s AND resolved_at IS NOT NULL GROUP BY 1, 2",
         [municipality_id],
     )
-    return {(row[0], AlertKind(row[1])): row[2] for row in await cursor.fetchall()}
+    return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+
+
+async def read_retired(connection: Connection, municipality_id: str) -> dict[str, date]:
+    """Return the last day in service of vehicles of which it has passed."""
+    cursor = await connection.execute(
+        "SELECT vehicle_id, in_service_until FROM vehicle WHERE municipality_id = %s "
+        "AND registered AND vehicle_id NOT IN (SELECT vehicle_id FROM vehicle_in_service)",
+        [municipality_id],
+    )
+    return {row[0]: row[1] for row in await cursor.fetchall()}
 
 
 async def store(
@@ -230,26 +220,29 @@ async def store(
             "INSERT INTO alert (alert_id, municipality_id, kind, vehicle_id, depot_id, raised_at, "
             "reason) VALUES (%(alert_id)s, %(municipality_id)s, %(kind)s, %(vehicle_id)s, "
             "%(depot_id)s, %(raised_at)s, %(reason)s)",
-            [one.model_dump() for one in raised],
+            [alert.model_dump() for alert in raised],
         )
         await cursor.executemany(
             "UPDATE alert SET resolved_at = %(resolved_at)s, resolution = %(resolution)s "
             "WHERE alert_id = %(alert_id)s AND resolved_at IS NULL",
-            [one.model_dump() for one in resolved],
+            [alert.model_dump() for alert in resolved],
         )
     events: Sequence[AlertRaised | AlertResolved] = [*raised, *resolved]
     await put_outbox(
         connection,
-        [(one.event_id, topic, one.subject_id, one.model_dump(mode="json")) for one in events],
+        [
+            (event.event_id, topic, event.subject_id, event.model_dump(mode="json"))
+            for event in events
+        ],
     )
 
 
 async def list_alerts(connection: Connection, *, everything: bool) -> list[tuple[Any, ...]]:
     """Return (id, raised, kind, vehicle or depot, reason, seen by, resolved), the newest first."""
     cursor = await connection.execute(
-        "SELECT alert_id, raised_at, kind, coalesce(vehicle_id, depot_id) AS whose, reason, "
+        "SELECT alert_id, raised_at, kind, coalesce(vehicle_id, depot_id) AS subject, reason, "
         "acknowledged_by, resolved_at FROM alert WHERE %s OR resolved_at IS NULL "
-        "ORDER BY raised_at DESC, whose, kind",
+        "ORDER BY raised_at DESC, subject, kind",
         [everything],
     )
     return await cursor.fetchall()

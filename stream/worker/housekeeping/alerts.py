@@ -1,30 +1,22 @@
-"""Alerts: every municipality's vehicles judged in one transaction, by one worker at a time."""
+"""Alerts: all municipalities evaluated in one transaction, by one worker at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import Counter
+from pydantic import TypeAdapter
 
 from infra.database.connection.pool import Connection, Pool
 from infra.database.fleet.master_data import load_fleet, newest_fixes
 from infra.database.stream.progress import event_id
 from infra.database.timeline import alerts as store
 from infra.kafka.client import Topics
-from processors.alerts.evaluation import (
-    DepotObservation,
-    Observation,
-    OtherVendorObservation,
-    RetiredObservation,
-    decide,
-    judge,
-    judge_depots,
-    judge_other_vendors,
-    judge_retired,
-)
-from schemas.events.alerts import AlertKind, AlertRaised, AlertResolved
+from processors.alerts.evaluation import AlertRule, decide, evaluate
+from processors.alerts.rules import ALERT_RULES
+from schemas.events.alerts import AlertRaised, AlertResolved
 from schemas.fleet.master_data import Municipality
 from stream.process.background import guarded, in_parts
 
@@ -33,15 +25,15 @@ RESOLVED: Final = Counter("fleetpulse_alerts_resolved", "Alerts that are over", 
 _TASK: Final = "alerts"
 
 
-async def look(pool: Pool, topics: Topics) -> int:
-    """Judge all municipalities in one transaction; return how many alerts were raised or resolved.
+async def look(pool: Pool, topics: Topics, alert_rules: Sequence[AlertRule] = ALERT_RULES) -> int:
+    """Evaluate all rules in one transaction; return how many alerts were raised or resolved.
 
-    Does nothing while another watcher is at it: rows, events and lock end together. A municipality,
-    or an alert, that fails is left behind, named and counted, and the others are judged.
+    Does nothing while another worker is at it: rows, events and lock end together. A municipality,
+    or an alert, that fails is left behind, named and counted, and the others are evaluated.
     """
     changes: list[AlertRaised | AlertResolved] = []
     async with pool.connection() as connection, connection.transaction():
-        if not await store.try_to_watch(connection):
+        if not await store.try_to_lock(connection):
             return 0
         fleet = await load_fleet(connection, strict=False)
         for municipality_id, at in (await newest_fixes(connection)).items():
@@ -50,11 +42,11 @@ async def look(pool: Pool, topics: Topics) -> int:
                 continue
             with guarded(_TASK, municipality_id=municipality_id):
                 async with connection.transaction():
-                    judged = await _judge(connection, municipality, at)
-                changes += await _store(connection, judged, topics)
-    for one in changes:
-        counter = RAISED if isinstance(one, AlertRaised) else RESOLVED
-        counter.labels(one.kind.value).inc()
+                    decided = await _evaluate(connection, municipality, at, alert_rules)
+                changes += await _store(connection, decided, topics)
+    for alert in changes:
+        counter = RAISED if isinstance(alert, AlertRaised) else RESOLVED
+        counter.labels(alert.kind).inc()
     return len(changes)
 
 
@@ -68,86 +60,93 @@ async def _store(
         async with connection.transaction():
             await store.store(
                 connection,
-                [one for one in part if isinstance(one, AlertRaised)],
-                [one for one in part if isinstance(one, AlertResolved)],
+                [alert for alert in part if isinstance(alert, AlertRaised)],
+                [alert for alert in part if isinstance(alert, AlertResolved)],
                 topics.alerts,
             )
         stored.extend(part)
         return len(part)
 
     await in_parts(
-        _TASK, changes, store_part, lambda one: {"alert": one.kind.value, "whose": one.subject_id}
+        _TASK,
+        changes,
+        store_part,
+        lambda alert: {"alert": alert.kind, "subject": alert.subject_id},
     )
     return stored
 
 
-async def _judge(
-    connection: Connection, municipality: Municipality, at: datetime
+async def _evaluate(
+    connection: Connection,
+    municipality: Municipality,
+    at: datetime,
+    alert_rules: Sequence[AlertRule],
 ) -> list[AlertRaised | AlertResolved]:
-    whose, rules = municipality.municipality_id, municipality.rules
-    observed = await store.observe(
-        connection, whose, municipality.timezone, at, rules.alert_window_days
-    )
-    depots = await store.observe_depots(connection, whose, at, rules.alert_window_days)
-    gone = await store.observe_retired(connection, whose, municipality.timezone, at)
-    retired = [RetiredObservation(**row) for row in gone]
-    judgements = [
-        *judge([Observation(**row) for row in observed], rules),
-        *judge_depots([DepotObservation(**row) for row in depots], rules),
-        *judge_retired(retired, rules),
-        *judge_other_vendors(
-            [
-                OtherVendorObservation(row["vehicle_id"], tuple(row["vendors"]), row["fixes"])
-                for row in await store.observe_other_vendors(connection, whose)
-            ]
-        ),
-    ]
-    open_alerts = await store.read_open(connection, whose)
+    municipality_id, rules = municipality.municipality_id, municipality.rules
+    rows: dict[tuple[type[Any], int], list[Any]] = {}
+    evaluations = []
+    for rule in alert_rules:
+        source = rule.stats, rule.window_days(rules)
+        if source not in rows:
+            rows[source] = await _read(connection, municipality, at, *source)
+        evaluations += evaluate(rule, rows[source], rules)
+    open_alerts = await store.read_open(connection, municipality_id)
     to_raise, to_resolve = decide(
-        judgements,
-        {subject: raised_at for subject, (_, raised_at, _) in open_alerts.items()},
-        await store.read_resolved(connection, whose),
+        evaluations,
+        {subject: alert.raised_at for subject, alert in open_alerts.items()},
+        await store.read_resolved(connection, municipality_id),
         at,
         rules,
-        {one.vehicle_id: one.in_service_until for one in retired},
+        await store.read_retired(connection, municipality_id),
+        alert_rules=alert_rules,
     )
+    of_depots = {rule.kind for rule in alert_rules if rule.stats.OF_DEPOTS}
     raised = []
-    for one in to_raise:
-        subject_id, kind = one.subject
+    for evaluation in to_raise:
+        subject_id, kind = evaluation.subject
         alert_id = event_id("alert", subject_id, kind, at.isoformat())
         raised.append(
             AlertRaised(
                 event_id=event_id("alert-raised", alert_id),
                 alert_id=alert_id,
-                municipality_id=whose,
+                municipality_id=municipality_id,
                 kind=kind,
-                **_whose(subject_id, kind),
+                vehicle_id=None if kind in of_depots else subject_id,
+                depot_id=subject_id if kind in of_depots else None,
                 raised_at=at,
-                reason=one.reason,
+                reason=evaluation.reason,
             )
         )
     resolved = []
-    for one in to_resolve:
-        subject_id, kind = one.subject
-        alert_id, raised_at, reason = open_alerts[one.subject]
+    for evaluation in to_resolve:
+        alert = open_alerts[evaluation.subject]
         resolved.append(
             AlertResolved(
-                event_id=event_id("alert-resolved", alert_id),
-                alert_id=alert_id,
-                municipality_id=whose,
-                kind=kind,
-                **_whose(subject_id, kind),
-                raised_at=raised_at,
-                reason=reason,
+                event_id=event_id("alert-resolved", alert.alert_id),
+                alert_id=alert.alert_id,
+                municipality_id=municipality_id,
+                kind=evaluation.subject[1],
+                vehicle_id=alert.vehicle_id,
+                depot_id=alert.depot_id,
+                raised_at=alert.raised_at,
+                reason=alert.reason,
                 # A late fix of another vehicle may have been undone: never before it was raised.
-                resolved_at=max(at, raised_at),
-                resolution=one.reason,
+                resolved_at=max(at, alert.raised_at),
+                resolution=evaluation.reason,
             )
         )
     return [*raised, *resolved]
 
 
-def _whose(subject_id: str, kind: AlertKind) -> dict[str, str | None]:
-    if kind is AlertKind.DEPOT_SHORT:
-        return {"vehicle_id": None, "depot_id": subject_id}
-    return {"vehicle_id": subject_id, "depot_id": None}
+async def _read(
+    connection: Connection, municipality: Municipality, at: datetime, stats: type[Any], days: int
+) -> list[Any]:
+    rows = await store.read_statistics(
+        connection,
+        stats.QUERY,
+        municipality_id=municipality.municipality_id,
+        timezone=municipality.timezone,
+        until=at,
+        days=days,
+    )
+    return TypeAdapter[list[Any]](list[stats]).validate_python(rows)  # type: ignore[valid-type]
