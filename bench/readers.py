@@ -161,6 +161,26 @@ def enter(url: str, municipalities: Sequence[str], *, vehicles: int, revision: s
         connection.execute("VACUUM ANALYZE")
 
 
+def show_as_now(barrier: str, ours: str) -> None:
+    """Let readers of views have what has been made for panels since, from the views they had."""
+    names = (
+        "SELECT relname FROM pg_class WHERE relkind = 'v' AND relnamespace = %s::regnamespace "
+        "ORDER BY 1"
+    )
+    with psycopg.connect(ours) as now, psycopg.connect(barrier) as then:
+        now.execute("SET search_path = ''")
+        known = {name for (name,) in then.execute(names, ["reader"])}
+        for (name,) in now.execute(names, ["tenants"]).fetchall():
+            if name in known:
+                continue
+            [(query,)] = now.execute(
+                "SELECT pg_get_viewdef(%s::regclass)", [f"tenants.{name}"]
+            ).fetchall()
+            then.execute(
+                f"CREATE VIEW reader.{name} AS {query.replace('public.', 'reader.')}".encode()
+            )
+
+
 async def grant(url: str) -> None:
     """Create the reader of one municipality."""
     async with make_pool(Settings(database_url=SecretStr(url)), max_size=1) as pool:
@@ -189,6 +209,7 @@ def run(vehicles: int, tries: int) -> dict[str, float]:
         enter(direct, [OWN], vehicles=vehicles, revision="head")
         with psycopg.connect(ours) as connection:
             [(trips,)] = connection.execute("SELECT count(*) FROM trip").fetchall()
+        show_as_now(barrier, ours)
         for url in (barrier, ours):
             asyncio.run(grant(url))
         with (

@@ -72,6 +72,18 @@ def test_panels_do_not_overlap() -> None:
             taken |= cells
 
 
+def test_no_panel_has_a_query_within_that_another_has() -> None:
+    """What panels share is a relation of schema `reader`: a new one needs nothing pasted."""
+    within = re.compile(r"(?:WITH|,) (\w+ AS \(.*?\n\))", re.DOTALL)
+    found: dict[str, str] = {}
+    for name, target in targets():
+        for query in within.findall(target["rawSql"]):
+            assert query not in found, f"{name} and {found[query]} both have: {query}"
+            found[query] = name
+        assert "DISTINCT ON" not in target["rawSql"], name
+    assert found
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_panels_query_runs_and_finds_what_is_there(
     reader: Connection, target: Mapping[str, Any], range_shown: TimeRange

@@ -299,3 +299,34 @@ def test_a_plan_that_was_asked_for_before_is_on_request_now(empty_url: str) -> N
         ).fetchall()
     assert stored == [("on-request", "on-request")]
     assert shown == [("on-request", "asked for", "asked for")]
+
+
+def test_alerts_of_before_and_events_that_wait_get_the_plainer_names(empty_url: str) -> None:
+    migrate(empty_url, "0027")
+    names = {
+        "silent": "not-reporting",
+        "heard-after-retirement": "reporting-after-retirement",
+        "underused": "underused",
+    }
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO municipality (municipality_id, name) VALUES ('m', 'M')")
+        connection.execute(
+            "INSERT INTO vehicle (vehicle_id, municipality_id, name, vehicle_type) "
+            "VALUES ('m/car', 'm', 'Car', 'car')"
+        )
+        for kind in names:
+            connection.execute(
+                "INSERT INTO alert (alert_id, municipality_id, kind, vehicle_id, raised_at, "
+                "reason) VALUES (gen_random_uuid(), 'm', %s, 'm/car', now(), %s)",
+                [kind, kind],
+            )
+            connection.execute(
+                "INSERT INTO outbox (message_id, topic, key, payload) VALUES (gen_random_uuid(), "
+                "'t', %(kind)s, jsonb_build_object('type', 'alert-raised', 'kind', %(kind)s::text))",
+                {"kind": kind},
+            )
+    migrate(empty_url)
+    with psycopg.connect(empty_url) as connection:
+        rows = connection.execute("SELECT reason, kind FROM alert").fetchall()
+        waiting = connection.execute("SELECT key, payload ->> 'kind' FROM outbox").fetchall()
+    assert dict(rows) == dict(waiting) == names

@@ -1,11 +1,14 @@
-"""Kinds of alerts are a table in the code, no list in the database; two have plainer names."""
+"""Kinds of alerts and names of costs are tables in the code, no lists in the database.
+
+Two kinds have plainer names, and each municipality may have costs of its own.
+"""
 
 from __future__ import annotations
 
 from alembic import op
 
 revision = "0029"
-down_revision = "0027"
+down_revision = "0031"
 branch_labels = None
 depends_on = None
 
@@ -28,12 +31,23 @@ WHERE published_at IS NULL AND payload ->> 'kind' = '{old}'
   AND payload ->> 'type' IN ('alert-raised', 'alert-resolved');
 """
 
+# Names and limits are those of the model, which reads and writes the column and alone lists them.
+COSTS = """
+ALTER TABLE municipality
+    ADD COLUMN costs jsonb NOT NULL DEFAULT '{}',
+    ADD CONSTRAINT municipality_costs_amounts CHECK (
+        jsonb_typeof(costs) = 'object'
+        AND NOT jsonb_path_exists(costs, '$.* ? (@.type() != "number" || @ < 0)'));
+COMMENT ON COLUMN municipality.costs IS 'Overrides of schemas.fleet.costs.Costs';
+"""
+
 
 def upgrade() -> None:
-    """Hold kinds to their form, and rename the stored ones."""
+    """Hold kinds to their form, rename the stored ones, and let municipalities have costs."""
     op.execute(KINDS)
     for old, new in _RENAMED.items():
         op.execute(NAMES.format(old=old, new=new))
+    op.execute(COSTS)
 
 
 def downgrade() -> None:
