@@ -16,8 +16,11 @@ from bench.round_trips import fleet, unlike_fleet
 from optimizer.assignment.solve import assign
 from optimizer.costs import ORE_PER_DKK, unserved_ore
 from optimizer.search import Search
+from schemas.fleet.costs import Costs
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.assignment import AssignableVehicle, AssignmentInputs
+
+COSTS = Costs()
 
 ROUND_TRIPS: Final = 100_000
 VEHICLES: Final = 2_000
@@ -66,7 +69,7 @@ def first_come_dkk(inputs: AssignmentInputs) -> float:
                 cost_dkk += trip.distance_m / 1000 * vehicle.cost_dkk_per_km
                 break
         else:
-            cost_dkk += unserved_ore(trip.distance_m) / ORE_PER_DKK
+            cost_dkk += unserved_ore(trip.distance_m, COSTS) / ORE_PER_DKK
     return cost_dkk + sum(by_id[one].cost_dkk for one in used)
 
 

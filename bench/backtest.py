@@ -19,7 +19,10 @@ from optimizer.backtest.replay import requests_of
 from optimizer.backtest.run import contender, fit, yard_of
 from optimizer.backtest.split import split
 from optimizer.search import Search
+from schemas.fleet.costs import Costs
 from schemas.plans.backtest import ContenderName
+
+COSTS = Costs()
 
 SEEDS: Final = (1, 2, 3)
 SEARCH: Final = Search(seed=1, time_limit_s=30)
@@ -42,7 +45,7 @@ def backtest_figures(*, forecast: bool = False) -> dict[str, float]:
         placements = fit(parts, SEARCH).placements
         yard = yard_of(parts.fitted, placements[_WAS], parts.days_replayed)
         weeks = {
-            "": requests_of(parts.replayed, parts.fitted.all_vehicles),
+            "": requests_of(parts.replayed, parts.fitted.all_vehicles, COSTS),
             "wanted_": tuple(one for one in drifting.wanted if one.started_at >= parts.cut_at),
         }
         for kind, requests in weeks.items():

@@ -26,10 +26,13 @@ from optimizer.placement.cost_breakdown import bill
 from optimizer.placement.problem import Problem, needs_charger, problem_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
+from schemas.fleet.costs import Costs
 from schemas.fleet.policy import Fetching, PlacementPolicy
 from schemas.fleet.vehicle_type import MOTOR
 from schemas.plans.demand import PlacementInputs
 from schemas.plans.plan import PlanTrigger
+
+COSTS = Costs()
 
 VEHICLES: Final = 2_000
 DEPOTS: Final = 100
@@ -117,7 +120,7 @@ class _Greedy:
         if needs_charger(vehicle):
             beyond = self.electric[depot_id] >= problem.depots[depot_id].charger_count
             before = self.electric[origin] > problem.depots[origin].charger_count
-            saved_ore += (before - beyond) * missing_charger_ore(problem.horizon_days)
+            saved_ore += (before - beyond) * missing_charger_ore(problem.horizon_days, COSTS)
         return saved_ore
 
     def run(self) -> Mapping[str, str]:

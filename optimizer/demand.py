@@ -13,14 +13,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from optimizer.costs import CHANGEOVER_S, unserved_ore
+from optimizer.costs import unserved_ore
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Vehicle, VehicleType
 from schemas.plans.demand import DemandProfile, ObservedRoundTrip, PlacementInputs
 
 PROFILE_DAYS: Final = 14
 """Days that a demand profile looks back: each weekday twice, so that a change shows soon."""
 
-_CHANGEOVER: Final = timedelta(seconds=CHANGEOVER_S)
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 _QUARTER_H: Final = 6
@@ -75,13 +75,14 @@ def outings(inputs: PlacementInputs) -> tuple[Outing, ...]:
     """
     classes = {vehicle.vehicle_id: class_of(vehicle) for vehicle in inputs.all_vehicles}
     longest = timedelta(seconds=inputs.round_trip_max_s)
+    changeover = timedelta(seconds=inputs.costs.changeover_s)
     by_vehicle: defaultdict[str, list[ObservedRoundTrip]] = defaultdict(list)
     for round_trip in inputs.round_trips:
         by_vehicle[round_trip.vehicle_id].append(round_trip)
     all_outings = [
         _outing(classes[vehicle_id], chain)
         for vehicle_id, round_trips in by_vehicle.items()
-        for chain in _chains(round_trips, longest)
+        for chain in _chains(round_trips, longest, changeover)
     ]
     # Of those that leave at the same instant the dearest gets the vehicle.
     return tuple(
@@ -104,7 +105,7 @@ def _outing(vehicle_class: VehicleType, chain: Sequence[ObservedRoundTrip]) -> O
 
 
 def _chains(
-    round_trips: Sequence[ObservedRoundTrip], longest: timedelta
+    round_trips: Sequence[ObservedRoundTrip], longest: timedelta, changeover: timedelta
 ) -> Iterator[list[ObservedRoundTrip]]:
     """Yield the round trips of one vehicle, grouped into outings."""
     chain: list[ObservedRoundTrip] = []
@@ -114,7 +115,7 @@ def _chains(
         leg = list(round_trips[position : position + length])
         if chain and not (
             leg[0].start_depot_id == chain[0].start_depot_id == chain[-1].end_depot_id
-            and leg[0].started_at - chain[-1].ended_at < _CHANGEOVER
+            and leg[0].started_at - chain[-1].ended_at < changeover
         ):
             yield chain
             chain = []
@@ -139,13 +140,14 @@ def _way_back(round_trips: Sequence[ObservedRoundTrip], first: int, longest: tim
     return 1
 
 
-def levels(of_one_depot: Iterable[Outing], zone: ZoneInfo) -> tuple[Level, ...]:
+def levels(of_one_depot: Iterable[Outing], zone: ZoneInfo, costs: Costs) -> tuple[Level, ...]:
     """Return what the first, second, … vehicle of one class at one depot is needed for.
 
     First come, first served, without foresight: each outing takes the lowest-numbered vehicle
     that has been back for a changeover. What the first k vehicles take does not depend on whether
     there are more, so with k vehicles exactly the outings of the levels above k go unserved.
     """
+    changeover = timedelta(seconds=costs.changeover_s)
     free_at: list[datetime] = []
     taken: list[list[Outing]] = []
     for outing in of_one_depot:
@@ -156,15 +158,15 @@ def levels(of_one_depot: Iterable[Outing], zone: ZoneInfo) -> tuple[Level, ...]:
         if number == len(free_at):
             free_at.append(outing.started_at)
             taken.append([])
-        free_at[number] = outing.ended_at + _CHANGEOVER
+        free_at[number] = outing.ended_at + changeover
         taken[number].append(outing)
-    return tuple(_level(of_one, zone) for of_one in taken)
+    return tuple(_level(of_one, zone, costs) for of_one in taken)
 
 
-def _level(of_one: Sequence[Outing], zone: ZoneInfo) -> Level:
+def _level(of_one: Sequence[Outing], zone: ZoneInfo, costs: Costs) -> Level:
     local = [outing.started_at.astimezone(zone) for outing in of_one]
     return Level(
-        sum(unserved_ore(outing.distance_m) for outing in of_one),
+        sum(unserved_ore(outing.distance_m, costs) for outing in of_one),
         len(of_one),
         sum(outing.round_trips for outing in of_one),
         sum(1 for at in local if at.hour < _NOON_H),
@@ -175,13 +177,13 @@ def _level(of_one: Sequence[Outing], zone: ZoneInfo) -> Level:
 
 
 def levels_by_depot(
-    all_outings: Iterable[Outing], zone: ZoneInfo
+    all_outings: Iterable[Outing], zone: ZoneInfo, costs: Costs
 ) -> dict[tuple[str, VehicleType], tuple[Level, ...]]:
     """Return the levels of each depot and class that has demand."""
     grouped: defaultdict[tuple[str, VehicleType], list[Outing]] = defaultdict(list)
     for outing in all_outings:
         grouped[outing.depot_id, outing.vehicle_class].append(outing)
-    return {key: levels(grouped[key], zone) for key in sorted(grouped)}
+    return {key: levels(grouped[key], zone, costs) for key in sorted(grouped)}
 
 
 def profile(inputs: PlacementInputs) -> DemandProfile:

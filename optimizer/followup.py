@@ -240,7 +240,7 @@ def _taken_by_others(inputs: PlacementInputs, real: Mapping[str, str]) -> dict[_
                 place = outing.depot_id, outing.vehicle_class
                 before = taken.get(place, _Unserved(0, 0))
                 taken[place] = _Unserved(
-                    before.price_ore + unserved_ore(outing.distance_m),
+                    before.price_ore + unserved_ore(outing.distance_m, inputs.costs),
                     before.round_trips + outing.round_trips,
                 )
     return taken

@@ -100,7 +100,7 @@ async def _progress(
                     "progress",
                     f"{topic}[{place.partition}] is to continue at {at}, Kafka holds {earliest} to "
                     f"{end}: records are lost, or it is another topic of this name",
-                    f"fleetpulse progress set {topic} {place.partition} {earliest}",
+                    f"fleetpulse offsets set {topic} {place.partition} {earliest}",
                 )
             )
         lag += max(0, end - at)

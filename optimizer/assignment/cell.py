@@ -144,9 +144,8 @@ def cells_of(inputs: AssignmentInputs) -> tuple[Cell, ...]:
     for vehicle in inputs.vehicles:
         vehicles[vehicle.depot_id, vehicle.vehicle_class].append(vehicle)
     locks = {lock.round_trip_id: lock.vehicle_id for lock in inputs.locks}
-    changeover_us = round(inputs.changeover_s * 1_000_000)
     return tuple(
-        _cell(key, trips[key], vehicles.get(key, []), locks, changeover_us) for key in sorted(trips)
+        _cell(key, trips[key], vehicles.get(key, []), locks, inputs) for key in sorted(trips)
     )
 
 
@@ -155,8 +154,9 @@ def _cell(
     trips: Sequence[WantedRoundTrip],
     vehicles: Sequence[AssignableVehicle],
     locks: Mapping[str, str],
-    changeover_us: int,
+    inputs: AssignmentInputs,
 ) -> Cell:
+    changeover_us = round(inputs.changeover_s * 1_000_000)
     starts = np.array([microseconds(one.started_at) for one in trips])
     frees = np.array([microseconds(one.ended_at) for one in trips]) + changeover_us
     hull = int(starts.min()), int(frees.max())
@@ -174,7 +174,7 @@ def _cell(
     open_ = np.array([one.round_trip_id not in locked for one in trips])
     peak = Demand(starts, frees).peak()
     free = tuple(one for one in trips if one.round_trip_id not in locked)
-    prices = np.array([unserved_ore(one.distance_m) for one in free], dtype=np.int64)
+    prices = np.array([unserved_ore(one.distance_m, inputs.costs) for one in free], dtype=np.int64)
     machines: list[Machine] = []
     for vehicle in vehicles:
         held = busy[vehicle.vehicle_id]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
-from optimizer.costs import CHANGEOVER_S, energy_dkk_per_km
+from optimizer.costs import energy_dkk_per_km
 from optimizer.demand import Outing, class_of, outings
 from optimizer.placement.problem import problem_of
 from optimizer.study import DAYS_A_YEAR, Posed, names_of, nothing_driven, of_days, thinness
@@ -39,7 +39,7 @@ def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed
             vehicle_class=class_of(one),
             seats=one.seats,
             cost_dkk=0.0 if paid_for else one.yearly_cost_dkk * days / DAYS_A_YEAR,
-            cost_dkk_per_km=energy_dkk_per_km(one),
+            cost_dkk_per_km=energy_dkk_per_km(one, rows.costs),
         )
         for one in rows.vehicles
         if (depot_id := stands_at[one.vehicle_id]) is not None
@@ -47,7 +47,8 @@ def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed
     inputs = AssignmentInputs(
         municipality_id=rows.municipality_id,
         timezone=rows.timezone,
-        changeover_s=CHANGEOVER_S,
+        costs=rows.costs,
+        changeover_s=rows.costs.changeover_s,
         vehicles=vehicles,
         round_trips=_wanted(driven, zone),
     )

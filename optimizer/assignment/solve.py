@@ -8,7 +8,6 @@ goes (`optimizer.assignment.choosing`).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from optimizer.assignment.choosing import Bounded, choose, first_answer
 from optimizer.assignment.dealing import Answer
 from optimizer.assignment.explanation import explanation, lock_conflicts, reason
 from optimizer.assignment.repositioning import fewest_vehicles, in_words
-from optimizer.costs import CONSTANTS, ORE_PER_DKK
+from optimizer.costs import ORE_PER_DKK
 from optimizer.search import Search, Tell
 from optimizer.work_budget import Effort
 from schemas.plans.assignment import (
@@ -41,9 +40,8 @@ class _Solved:
 
 
 def inputs_hash(inputs: AssignmentInputs) -> str:
-    """Return the SHA-256, in hexadecimal, of the sorted inputs and the cost constants."""
-    document = json.dumps(dict(CONSTANTS), sort_keys=True) + inputs.model_dump_json()
-    return hashlib.sha256(document.encode()).hexdigest()
+    """Return the SHA-256, in hexadecimal, of the sorted inputs, the cost constants among them."""
+    return hashlib.sha256(inputs.model_dump_json().encode()).hexdigest()
 
 
 def assign(

@@ -5,26 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from optimizer.backtest.replay import Replay, requested_class
-from optimizer.costs import (
-    MISSING_CHARGER_DKK_PER_DAY,
-    ORE_PER_DKK,
-    OWN_CAR_DKK_PER_KM,
-    OWN_CAR_L_PER_KM,
-    RELOCATION_SPEED_KMH,
-    STAFF_DKK_PER_H,
-    UNSERVED_MINIMUM_DKK,
-    relocation_ore,
-    road_km,
-)
-from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
+from optimizer.costs import ORE_PER_DKK, relocation_ore, road_km
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle
 from schemas.fleet.vehicle_type import MOTOR
-
-_OWN_CAR_CO2E_KG_PER_KM: Final = OWN_CAR_L_PER_KM * CO2E_KG_PER_UNIT[EnergySource.PETROL]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +27,7 @@ class Yard:
     zone: ZoneInfo
     days: int
     horizon_days: int
+    costs: Costs
 
     def moves(self, placement: Mapping[str, str]) -> int:
         """Return how many vehicles stood elsewhere, or nowhere, before."""
@@ -57,7 +45,10 @@ class Yard:
         """Return these days' share of what the moves cost; who stood nowhere comes for free."""
         moves_ore = sum(
             relocation_ore(
-                self.vehicles[vehicle_id], self.depots[self.stood_at[vehicle_id]], self.depots[at]
+                self.vehicles[vehicle_id],
+                self.depots[self.stood_at[vehicle_id]],
+                self.depots[at],
+                self.costs,
             )
             for vehicle_id, at in placement.items()
             if vehicle_id in self.stood_at
@@ -75,7 +66,7 @@ class Yard:
         missing = sum(
             max(0, count - self.depots[at].charger_count) for at, count in electric.items()
         )
-        return missing * self.days * MISSING_CHARGER_DKK_PER_DAY
+        return missing * self.days * self.costs.missing_charger_dkk_per_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +77,8 @@ class Bill:
     energy_dkk: float
     fetching_dkk: float
     co2e_kg: float
-
-    @property
-    def co2e_dkk(self) -> float:
-        """CO2e at its price."""
-        return self.co2e_kg * CO2_PRICE_DKK_PER_KG
+    co2e_dkk: float
+    """CO2e at its price."""
 
     @property
     def total_dkk(self) -> float:
@@ -98,9 +86,9 @@ class Bill:
         return self.unserved_dkk + self.energy_dkk + self.fetching_dkk + self.co2e_dkk
 
 
-def unserved_dkk(distance_m: float) -> float:
+def unserved_dkk(distance_m: float, costs: Costs) -> float:
     """Return the price of a request without a vehicle: the allowance, or the least price."""
-    return max(UNSERVED_MINIMUM_DKK, distance_m / 1000 * OWN_CAR_DKK_PER_KM)
+    return max(costs.unserved_minimum_dkk, distance_m / 1000 * costs.own_car_dkk_per_km)
 
 
 def bill(replayed: Replay, yard: Yard) -> Bill:
@@ -108,18 +96,22 @@ def bill(replayed: Replay, yard: Yard) -> Bill:
 
     A request without a vehicle is an own car's trip. Fetching costs somebody's time besides.
     """
+    costs = yard.costs
+    own_car_kg_per_km = costs.own_car_l_per_km * costs.petrol_co2e_kg_per_l
     energy_dkk = co2e_kg = fetching_dkk = lost_dkk = 0.0
     driven = [(who, request.distance_m / 1000) for request, who in replayed.served()]
     for fetched in replayed.fetched:
-        away_km = road_km(yard.depots[fetched.from_depot_id], yard.depots[fetched.to_depot_id])
+        away_km = road_km(
+            yard.depots[fetched.from_depot_id], yard.depots[fetched.to_depot_id], costs
+        )
         driven.append((fetched.vehicle_id, away_km))
-        fetching_dkk += away_km / RELOCATION_SPEED_KMH * STAFF_DKK_PER_H
+        fetching_dkk += away_km / costs.relocation_speed_kmh * costs.staff_dkk_per_h
     for vehicle_id, km in driven:
         vehicle = yard.vehicles[vehicle_id]
-        source = assumed(vehicle.energy_source)
-        energy_dkk += vehicle.consumption_per_km * km * PRICE_DKK_PER_UNIT[source]
-        co2e_kg += vehicle.consumption_per_km * km * CO2E_KG_PER_UNIT[source]
+        source = vehicle.energy_source
+        energy_dkk += vehicle.consumption_per_km * km * costs.energy_dkk_per_unit(source)
+        co2e_kg += vehicle.consumption_per_km * km * costs.co2e_kg_per_unit(source)
     for request in replayed.unserved():
-        lost_dkk += unserved_dkk(request.distance_m)
-        co2e_kg += _OWN_CAR_CO2E_KG_PER_KM * request.distance_m / 1000
-    return Bill(lost_dkk, energy_dkk, fetching_dkk, co2e_kg)
+        lost_dkk += unserved_dkk(request.distance_m, costs)
+        co2e_kg += own_car_kg_per_km * request.distance_m / 1000
+    return Bill(lost_dkk, energy_dkk, fetching_dkk, co2e_kg, co2e_kg * costs.co2_price_dkk_per_kg)

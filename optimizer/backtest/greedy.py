@@ -85,7 +85,7 @@ class Greedy:
         lost: defaultdict[Place, float] = defaultdict(float)
         for kind, replayed in self._replayed.items():
             for request in replayed.unserved():
-                lost[request.depot_id, kind] += unserved_dkk(request.distance_m)
+                lost[request.depot_id, kind] += unserved_dkk(request.distance_m, self._yard.costs)
         yield from sorted(lost, key=lambda place: (-lost[place], place))
 
     def _least_used(self, depot_id: str, kind: VehicleType) -> str | None:
@@ -117,7 +117,7 @@ class Greedy:
             for vehicle_id, of in self._yard.vehicles.items()
             if self._class_of[vehicle_id] is kind
         ]
-        return replay(requests, fleet, placement, self._nights)
+        return replay(requests, fleet, placement, self._nights, self._yard.costs)
 
     def _cost_dkk(self, placement: Mapping[str, str], of_the_class: Replay) -> float:
         """Return the cost of a placement but for what the other classes drive."""

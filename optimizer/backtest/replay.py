@@ -17,11 +17,11 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from optimizer.costs import CHANGEOVER_S, energy_dkk_per_km
+from optimizer.costs import energy_dkk_per_km
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Vehicle, VehicleType
 from schemas.plans.demand import ObservedRoundTrip
 
-_CHANGEOVER: Final = timedelta(seconds=CHANGEOVER_S)
 # In the order in which events of the same instant happen: who is just ready can be had.
 _READY: Final = 0
 _NIGHT: Final = 1
@@ -88,7 +88,7 @@ def requested_class(vehicle: Vehicle) -> VehicleType:
 
 
 def requests_of(
-    round_trips: Iterable[ObservedRoundTrip], vehicles: Iterable[Vehicle]
+    round_trips: Iterable[ObservedRoundTrip], vehicles: Iterable[Vehicle], costs: Costs
 ) -> tuple[Request, ...]:
     """Return the requests that round trips were, by start.
 
@@ -96,6 +96,7 @@ def requests_of(
     is one request. Where nobody knows where a vehicle ended, it is back where it was taken.
     Raises `KeyError` when a round trip's vehicle is not among the vehicles.
     """
+    changeover = timedelta(seconds=costs.changeover_s)
     classes = {vehicle.vehicle_id: requested_class(vehicle) for vehicle in vehicles}
     requests: list[Request] = []
     newest: dict[str, int] = {}
@@ -112,7 +113,7 @@ def requests_of(
             trip.end_depot_id or trip.start_depot_id,
             trip.distance_m,
         )
-        if place is not None and before is not None and _goes_on(before, request):
+        if place is not None and before is not None and _goes_on(before, request, changeover):
             requests[place] = Request(
                 before.depot_id,
                 before.vehicle_class,
@@ -128,8 +129,8 @@ def requests_of(
     return tuple(requests)
 
 
-def _goes_on(before: Request, after: Request) -> bool:
-    return before.to_depot_id == after.depot_id and after.started_at < before.ended_at + _CHANGEOVER
+def _goes_on(before: Request, after: Request, changeover: timedelta) -> bool:
+    return before.to_depot_id == after.depot_id and after.started_at < before.ended_at + changeover
 
 
 def nights_of(requests: Sequence[Request], zone: ZoneInfo) -> Iterator[datetime]:
@@ -148,13 +149,15 @@ def replay(
     vehicles: Iterable[Vehicle],
     placement: Mapping[str, str],
     nights: Iterable[datetime],
+    costs: Costs,
 ) -> Replay:
     """Replay requests, which must be sorted by start, on vehicles where a placement has them.
 
     Of those that can be had the cheapest to drive is taken, then the first by id. A vehicle that
     the placement leaves out is not there. `nights` is when vehicles are fetched home.
     """
-    stands = _Stands(vehicles, placement)
+    stands = _Stands(vehicles, placement, costs)
+    changeover = timedelta(seconds=costs.changeover_s)
     events = [(request.started_at, _REQUEST, number, "") for number, request in enumerate(requests)]
     events += [(at, _NIGHT, 0, "") for at in nights]
     heapify(events)
@@ -170,7 +173,7 @@ def replay(
             taken = stands.take(request.depot_id, request.vehicle_class)
             if taken is not None:
                 taken_by[number] = stands.fleet[taken].vehicle_id
-                back_at = max(at, request.ended_at) + _CHANGEOVER
+                back_at = max(at, request.ended_at) + changeover
                 heappush(events, (back_at, _READY, taken, request.to_depot_id))
     return Replay(tuple(requests), tuple(taken_by), tuple(stands.fetched))
 
@@ -178,10 +181,12 @@ def replay(
 class _Stands:
     """Who can be had where at present; vehicles by number, the cheapest to drive first."""
 
-    def __init__(self, vehicles: Iterable[Vehicle], placement: Mapping[str, str]) -> None:
+    def __init__(
+        self, vehicles: Iterable[Vehicle], placement: Mapping[str, str], costs: Costs
+    ) -> None:
         self.fleet = sorted(
             (vehicle for vehicle in vehicles if vehicle.vehicle_id in placement),
-            key=lambda vehicle: (energy_dkk_per_km(vehicle), vehicle.vehicle_id),
+            key=lambda vehicle: (energy_dkk_per_km(vehicle, costs), vehicle.vehicle_id),
         )
         self.fetched: list[Fetched] = []
         self._classes = [requested_class(vehicle) for vehicle in self.fleet]

@@ -80,7 +80,7 @@ def fit(parts: Split, search: Search) -> Fitted:
     problem = problem_of(parts.fitted)
     stood_at = problem.as_it_stands()
     solution = solve(problem, replace(search, time_limit_s=search.time_limit_s * SOLVER_SHARE))
-    requests = requests_of(parts.fitted.round_trips, parts.fitted.all_vehicles)
+    requests = requests_of(parts.fitted.round_trips, parts.fitted.all_vehicles, parts.fitted.costs)
     yard = yard_of(parts.fitted, stood_at, parts.fitted_days)
     effort = Effort(search.time_limit_s * (1 - SOLVER_SHARE))
     greedy = Greedy(requests, yard, effort, search.cancellation.check)
@@ -101,11 +101,12 @@ def yard_of(inputs: PlacementInputs, stood_at: Mapping[str, str], days: int) -> 
         zone=ZoneInfo(inputs.timezone),
         days=days,
         horizon_days=inputs.horizon_days,
+        costs=inputs.costs,
     )
 
 
 def _result(parts: Split, placements: Mapping[ContenderName, Mapping[str, str]]) -> BackTest:
-    requests = requests_of(parts.replayed, parts.fitted.all_vehicles)
+    requests = requests_of(parts.replayed, parts.fitted.all_vehicles, parts.fitted.costs)
     yard = yard_of(parts.fitted, placements[ContenderName.AS_IT_WAS], parts.days_replayed)
     contenders = {
         name: contender(name, requests, yard, placement) for name, placement in placements.items()
@@ -132,7 +133,13 @@ def contender(
     name: ContenderName, requests: Sequence[Request], yard: Yard, placement: Mapping[str, str]
 ) -> Contender:
     """Replay requests against a placement and price what happened."""
-    replayed = replay(requests, yard.vehicles.values(), placement, nights_of(requests, yard.zone))
+    replayed = replay(
+        requests,
+        yard.vehicles.values(),
+        placement,
+        nights_of(requests, yard.zone),
+        yard.costs,
+    )
     billed = bill(replayed, yard)
     costs = {
         "unserved_dkk": round(billed.unserved_dkk, _DIGITS),

@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import pairwise, permutations
 from typing import Final, NamedTuple
 
-from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
+from schemas.fleet.costs import Costs
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.carpool import CarpoolInputs, CarpoolRules, Journey
 from schemas.plans.travel import Place, Travel, TravelMatrix
@@ -109,11 +109,11 @@ class Energy(NamedTuple):
     co2e_kg: float
 
 
-def energy_of(journey: Journey, metres: float) -> Energy:
+def energy_of(journey: Journey, metres: float, costs: Costs) -> Energy:
     """Return what so many metres of the journey's vehicle take."""
-    source = assumed(journey.energy_source)
+    source = journey.energy_source
     units = metres / 1000 * journey.consumption_per_km
-    return Energy(PRICE_DKK_PER_UNIT[source] * units, CO2E_KG_PER_UNIT[source] * units)
+    return Energy(costs.energy_dkk_per_unit(source) * units, costs.co2e_kg_per_unit(source) * units)
 
 
 def direct_m(journey: Journey, ways: Ways) -> float:
@@ -131,6 +131,7 @@ class Grouping:
     def __init__(self, inputs: CarpoolInputs, ways: Ways) -> None:
         self._journeys = inputs.journeys
         self._rules = inputs.rules
+        self._costs = inputs.costs
         self._ways = ways
         self._agreed = set(inputs.agreements)
         epoch = epoch_of(inputs)
@@ -209,9 +210,10 @@ class Grouping:
         detour_m = sum(way.detour_m for way in ways)
         saved_m = sum(self._direct_m[member] for member in members[1:]) - detour_m
         ridden = [
-            energy_of(self._journeys[member], self._direct_m[member]) for member in members[1:]
+            energy_of(self._journeys[member], self._direct_m[member], self._costs)
+            for member in members[1:]
         ]
-        detour = energy_of(journeys[0], detour_m)
+        detour = energy_of(journeys[0], detour_m, self._costs)
         return Group(
             members,
             tuple(ways),
@@ -219,7 +221,9 @@ class Grouping:
             saved_m,
             saved_dkk=sum(energy.dkk for energy in ridden) - detour.dkk,
             saved_co2e_kg=sum(energy.co2e_kg for energy in ridden) - detour.co2e_kg,
-            ridden_dkk=sum(energy.dkk + energy.co2e_kg * CO2_PRICE_DKK_PER_KG for energy in ridden),
+            ridden_dkk=sum(
+                energy.dkk + energy.co2e_kg * self._costs.co2_price_dkk_per_kg for energy in ridden
+            ),
         )
 
     def _may_share(self, number: int, other: int) -> bool:

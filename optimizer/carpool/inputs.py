@@ -74,6 +74,7 @@ def carpool_inputs(
         )
     inputs = CarpoolInputs(
         municipality_id=rows.municipality_id,
+        costs=rows.costs,
         journeys=tuple(journeys),
         agreements=agreed,
         rules=rules if rules is not None else CarpoolRules(),

@@ -9,7 +9,6 @@ how much of it people give.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,10 +28,10 @@ from optimizer.carpool.groups import (
     epoch_of,
     legs_of,
 )
-from optimizer.costs import CONSTANTS, ORE_PER_DKK
+from optimizer.costs import ORE_PER_DKK
 from optimizer.search import Search, Tell
 from optimizer.travel import Geodesic
-from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG
+from schemas.fleet.costs import Costs
 from schemas.ids import local_part
 from schemas.plans.carpool import CarpoolGroup, CarpoolInputs, CarpoolMember, CarpoolPlan, DepotPeak
 from schemas.plans.plan import SolverStatus
@@ -68,7 +67,7 @@ def plan_carpool(
             progress(step / 3, what)
 
     tell(0, f"ways between the places of {len(inputs.journeys)} journeys")
-    ways = carpool_ways(inputs, travel if travel is not None else Geodesic())
+    ways = carpool_ways(inputs, travel if travel is not None else Geodesic(inputs.costs))
     tell(1, f"groups that fit, of {len(inputs.journeys)} journeys")
     groups, complete = Grouping(inputs, ways).groups(_MOST_GROUPS)
     tell(2, f"the best of {len(groups)} groups")
@@ -84,16 +83,16 @@ class _Packing:
     bound_by: str = BY_PACKING
 
 
-def _worth_ore(group: Group) -> int:
+def _worth_ore(group: Group, costs: Costs) -> int:
     """Return what a group saves, the price of CO2e included."""
-    return round((group.saved_dkk + group.saved_co2e_kg * CO2_PRICE_DKK_PER_KG) * ORE_PER_DKK)
+    return round((group.saved_dkk + group.saved_co2e_kg * costs.co2_price_dkk_per_kg) * ORE_PER_DKK)
 
 
 def _packed(
     inputs: CarpoolInputs, candidates: Sequence[Group], search: Search, *, complete: bool
 ) -> _Packing:
     freed_ore = round(inputs.rules.freed_vehicle_dkk * ORE_PER_DKK)
-    groups = [group for group in candidates if _worth_ore(group) > 0 or freed_ore]
+    groups = [group for group in candidates if _worth_ore(group, inputs.costs) > 0 or freed_ore]
     model, chosen = _model(inputs, groups, freed_ore)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
@@ -121,14 +120,16 @@ def _one_by_one(inputs: CarpoolInputs, groups: Sequence[Group]) -> tuple[Group, 
     """Return groups taken one after the other, the best first: what a tiny limit leaves us with."""
     picked: list[Group] = []
     taken: set[int] = set()
-    for group in sorted(groups, key=lambda group: (-_worth_ore(group), group.members)):
+    for group in sorted(
+        groups, key=lambda group: (-_worth_ore(group, inputs.costs), group.members)
+    ):
         vehicle_id = inputs.journeys[group.members[0]].vehicle_id
         busy = any(
             inputs.journeys[number.members[0]].vehicle_id == vehicle_id
             and _overlap(_out_s(number), _out_s(group))
             for number in picked
         )
-        if _worth_ore(group) > 0 and not busy and taken.isdisjoint(group.members):
+        if _worth_ore(group, inputs.costs) > 0 and not busy and taken.isdisjoint(group.members):
             picked.append(group)
             taken.update(group.members)
     return tuple(picked)
@@ -155,7 +156,8 @@ def _model(
             if not same and _overlap(_out_s(groups[first]), _out_s(groups[second])):
                 model.add_at_most_one(chosen[first], chosen[second])
     worth = sum(
-        _worth_ore(group) * variable for group, variable in zip(groups, chosen, strict=True)
+        _worth_ore(group, inputs.costs) * variable
+        for group, variable in zip(groups, chosen, strict=True)
     )
     if freed_ore:
         worth += freed_ore * _freed(model, inputs, groups, chosen)
@@ -258,7 +260,6 @@ def _peaks(inputs: CarpoolInputs, groups: Sequence[Group]) -> dict[str | None, i
 
 def _hash(inputs: CarpoolInputs, ways: Ways | None) -> str:
     digest = hashlib.sha256(inputs.model_dump_json().encode())
-    digest.update(json.dumps(dict(CONSTANTS), sort_keys=True).encode())
     for vehicle_type, matrix in sorted(ways.matrices.items()) if ways is not None else ():
         digest.update(vehicle_type.encode())
         digest.update(np.asarray(matrix.distance_m, dtype="<f8").tobytes())
@@ -271,7 +272,7 @@ def _described(
 ) -> CarpoolPlan:
     before, after = _peaks(inputs, ()), _peaks(inputs, packing.groups)
     freed = sum(before.values()) - sum(after.values())
-    objective_ore = sum(map(_worth_ore, packing.groups))
+    objective_ore = sum(_worth_ore(group, inputs.costs) for group in packing.groups)
     objective_ore += freed * round(inputs.rules.freed_vehicle_dkk * ORE_PER_DKK)
     bound_ore = objective_ore
     if packing.status is not SolverStatus.OPTIMAL:

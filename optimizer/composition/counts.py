@@ -17,7 +17,7 @@ from ortools.sat.python import cp_model
 
 from optimizer.composition.allocation_lp import Allotment, Allotter, Prices, Weights
 from optimizer.composition.demand import DepotDemand
-from optimizer.costs import CHARGER_DKK_PER_YEAR, ore
+from optimizer.costs import ore
 from optimizer.work_budget import Effort
 
 CLOSE_ENOUGH: Final = 2e-4
@@ -127,7 +127,7 @@ class DepotCounts:
         fleet = sum(
             int(p) * count for p, count in zip(self.demand.vehicle_ore, counts, strict=True)
         )
-        fleet += ore(CHARGER_DKK_PER_YEAR) * lacking
+        fleet += ore(self.demand.costs.charger_dkk_per_year) * lacking
         model.minimize(weights.ore * fleet + rest)
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1

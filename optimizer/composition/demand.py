@@ -14,17 +14,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from optimizer.costs import (
-    CHARGER_DKK_PER_YEAR,
-    ORE_PER_DKK,
-    OWN_CAR_L_PER_KM,
-    STAFF_DKK_PER_H,
-    ore,
-    unserved_ore,
-)
+from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
 from optimizer.work_budget import Bools, Ints
-from schemas.fleet.energy import CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
-from schemas.fleet.master_data import EnergySource
+from schemas.fleet.costs import Costs
 from schemas.fleet.vehicle_type import MOTOR, VehicleType
 from schemas.plans.composition import (
     CARGO_ORDER,
@@ -61,6 +53,7 @@ class DepotDemand:
     drive_g: Ints
     own_ore: Ints
     own_g: Ints
+    costs: Costs
     must_serve: bool
     """Whether an own car is out of the question; its price is then beyond any fleet's."""
 
@@ -83,7 +76,9 @@ class DepotDemand:
         """Return what having so many of each kind costs a year, chargers that lack included."""
         electric = int(np.array(counts, dtype=np.int64)[self.electric].sum())
         lacking = max(0, electric - self.depot.charger_count)
-        return int(self.vehicle_ore @ np.array(counts)) + lacking * ore(CHARGER_DKK_PER_YEAR)
+        return int(self.vehicle_ore @ np.array(counts)) + lacking * ore(
+            self.costs.charger_dkk_per_year
+        )
 
 
 def demands_of(inputs: CompositionInputs) -> tuple[DepotDemand, ...]:
@@ -107,7 +102,7 @@ def _demand(
     zone: ZoneInfo,
     scale: float,
 ) -> DepotDemand:
-    kinds, rules = inputs.kinds, inputs.rules
+    kinds, rules, costs = inputs.kinds, inputs.rules, inputs.costs
     shape = (len(trips), len(kinds))
     able = np.zeros(shape, dtype=bool)
     free_s, drive_ore, drive_g = (np.zeros(shape, dtype=np.int64) for _ in range(3))
@@ -115,11 +110,11 @@ def _demand(
         for column, kind in enumerate(kinds):
             able[row, column] = can_take(trip, kind, rules, zone)
             free_s[row, column] = _seconds(trip.ended_at) + held_s(trip, kind, rules)
-            dkk, kg = driving(trip, kind, rules)
+            dkk, kg = driving(trip, kind, rules, costs)
             drive_ore[row, column] = round(dkk * ORE_PER_DKK * scale)
             drive_g[row, column] = round(kg * _G_PER_KG * scale)
-    own_kg_per_m = OWN_CAR_L_PER_KM * CO2E_KG_PER_UNIT[EnergySource.PETROL] / 1000
-    own_ore = [round(unserved_ore(trip.distance_m) * scale) for trip in trips]
+    own_kg_per_m = costs.own_car_l_per_km * costs.petrol_co2e_kg_per_l / 1000
+    own_ore = [round(unserved_ore(trip.distance_m, costs) * scale) for trip in trips]
     demand = DepotDemand(
         depot,
         kinds,
@@ -134,6 +129,7 @@ def _demand(
             [round(trip.distance_m * own_kg_per_m * _G_PER_KG * scale) for trip in trips],
             dtype=np.int64,
         ),
+        costs=costs,
         must_serve=not rules.own_cars,
     )
     if demand.must_serve and trips:
@@ -194,10 +190,11 @@ def held_s(trip: CompositionRoundTrip, kind: VehicleKind, rules: CompositionRule
 
 
 def driving(
-    trip: CompositionRoundTrip, kind: VehicleKind, rules: CompositionRules
+    trip: CompositionRoundTrip, kind: VehicleKind, rules: CompositionRules, costs: Costs
 ) -> tuple[float, float]:
     """Return DKK and kg CO2e of a round trip: energy, and the staff time that a bicycle takes."""
     units = trip.distance_m / 1000 * kind.consumption_per_km
-    source = assumed(kind.energy_source)
-    staff_dkk = slower_s(trip, kind, rules) / _S_PER_H * STAFF_DKK_PER_H
-    return units * PRICE_DKK_PER_UNIT[source] + staff_dkk, units * CO2E_KG_PER_UNIT[source]
+    source = kind.energy_source
+    staff_dkk = slower_s(trip, kind, rules) / _S_PER_H * costs.staff_dkk_per_h
+    energy_dkk = units * costs.energy_dkk_per_unit(source)
+    return energy_dkk + staff_dkk, units * costs.co2e_kg_per_unit(source)

@@ -14,6 +14,7 @@ from optimizer.composition.current_fleet import ALIKE, PresentKinds, present_kin
 from optimizer.demand import Outing, outings
 from optimizer.placement.problem import problem_of
 from optimizer.study import Posed, names_of, nothing_driven, of_days, thinness
+from schemas.fleet.costs import Costs
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.composition import (
     Cargo,
@@ -55,6 +56,7 @@ def composition_inputs(
     ours = present_kinds(placed, catalogue)
     inputs = CompositionInputs(
         municipality_id=rows.municipality_id,
+        costs=rows.costs,
         timezone=rows.timezone,
         observed_days=days,
         kinds=(*ours.kinds, *catalogue),
@@ -80,7 +82,7 @@ def composition_inputs(
             _round_trip(outing, name, vans_as_cars=vans_as_cars)
             for outing, name in zip(driven, names_of(driven, zone), strict=True)
         ),
-        rules=rules,
+        rules=_with_changeover(rules, rows.costs),
     )
     parts = [
         f"{len(driven)} outings of {when}, scaled to a year.",
@@ -92,6 +94,13 @@ def composition_inputs(
     ]
     parts += thinness(days)
     return Posed(inputs, " ".join(parts))
+
+
+def _with_changeover(rules: CompositionRules, costs: Costs) -> CompositionRules:
+    """Return rules with the changeover of the costs, where they have none of their own."""
+    if "changeover_s" in rules.model_fields_set:
+        return rules
+    return rules.model_copy(update={"changeover_s": costs.changeover_s})
 
 
 def _round_trip(outing: Outing, name: str, *, vans_as_cars: bool) -> CompositionRoundTrip:

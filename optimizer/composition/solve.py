@@ -7,7 +7,6 @@ together within limits of CO2e (`front`). Same inputs and limit, same plan: all 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -19,10 +18,10 @@ from optimizer.composition.counts import DepotCounts, Fleet
 from optimizer.composition.demand import demands_of
 from optimizer.composition.explanation import by_own_car, explanation, proposals, shortage
 from optimizer.composition.front import CHEAPEST, Point, front
-from optimizer.costs import CONSTANTS, ORE_PER_DKK
+from optimizer.costs import ORE_PER_DKK
 from optimizer.search import Search
 from optimizer.work_budget import Effort
-from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG
+from schemas.fleet.costs import Costs
 from schemas.plans.composition import (
     CompositionInputs,
     CompositionPlan,
@@ -35,14 +34,16 @@ from schemas.plans.plan import SolverStatus
 Progress = Callable[[CompositionProgress], None]
 
 _G_PER_KG: Final = 1000
-PRICED: Final = Weights(1000, round(CO2_PRICE_DKK_PER_KG * ORE_PER_DKK))
-"""An øre a thousand, a gram as much as its price."""
+
+
+def _priced(costs: Costs) -> Weights:
+    """Return an øre as a thousand, a gram as much as its price."""
+    return Weights(1000, round(costs.co2_price_dkk_per_kg * ORE_PER_DKK))
 
 
 def inputs_hash(inputs: CompositionInputs) -> str:
-    """Return the SHA-256, in hexadecimal, of the sorted inputs and the cost constants."""
-    document = json.dumps(dict(CONSTANTS), sort_keys=True) + inputs.model_dump_json()
-    return hashlib.sha256(document.encode()).hexdigest()
+    """Return the SHA-256, in hexadecimal, of the sorted inputs, the cost constants among them."""
+    return hashlib.sha256(inputs.model_dump_json().encode()).hexdigest()
 
 
 def compose(
@@ -96,7 +97,7 @@ def _first(inputs: CompositionInputs, depot: DepotCounts) -> Fleet:
     counts = [kinds[kind.kind_id] for kind in depot.demand.kinds]
     unlimited = Effort(1e12)
     depot.try_counts([0] * len(counts), CHEAPEST, unlimited)
-    return depot.try_counts(counts, PRICED, unlimited, close=True)
+    return depot.try_counts(counts, _priced(inputs.costs), unlimited, close=True)
 
 
 def _plan(
@@ -107,9 +108,10 @@ def _plan(
     points: Sequence[Point],
 ) -> CompositionPlan:
     described = tuple(_described(depots, point) for point in points)
+    priced = _priced(inputs.costs)
     chosen = min(
         range(len(points)),
-        key=lambda index: PRICED.ore * points[index].ore + PRICED.g * points[index].g,
+        key=lambda index: priced.ore * points[index].ore + priced.g * points[index].g,
     )
     picked = points[chosen]
     counts = np.array([fleet.counts for fleet in picked.fleets], dtype=np.int64).sum(axis=0)
@@ -132,7 +134,7 @@ def _plan(
         present=_described(depots, now) if serves_all else None,
         points=described,
         chosen=chosen,
-        proposals=proposals(inputs, depots, picked.fleets, PRICED),
+        proposals=proposals(inputs, depots, picked.fleets, priced),
         explanation=explanation(
             inputs,
             (now.ore, now.g) if serves_all else None,

@@ -44,7 +44,12 @@ def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lend
     there = vehicles_at(problem, placement)
     _check_lendings(problem, there, lendings)
     over = [
-        lent(problem.levels, problem.ways_min[lending.borrower_id, lending.lender_id], lending)
+        lent(
+            problem.levels,
+            problem.ways_min[lending.borrower_id, lending.lender_id],
+            lending,
+            problem.costs,
+        )
         for lending in lendings
     ]
     lent_round_trips = sum(borrowed.round_trips for borrowed in over)
@@ -73,7 +78,7 @@ def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lend
             problem.relocation_ore(vehicle_id, depot_id)
             for vehicle_id, depot_id in placement.items()
         ),
-        charger_ore=missing * missing_charger_ore(problem.horizon_days),
+        charger_ore=missing * missing_charger_ore(problem.horizon_days, problem.costs),
         unserved_round_trips=sum(level.round_trips for level in unserved) - lent_round_trips,
         lent_round_trips=lent_round_trips,
         missing_chargers=missing,
@@ -109,7 +114,7 @@ def _driving_prices(
     prices: defaultdict[tuple[str, VehicleType], list[int]] = defaultdict(list)
     for vehicle_id, depot_id in placement.items():
         vehicle = problem.vehicles[vehicle_id]
-        prices[depot_id, class_of(vehicle)].append(driving_ore_per_km(vehicle))
+        prices[depot_id, class_of(vehicle)].append(driving_ore_per_km(vehicle, problem.costs))
     return {key: sorted(of_one) for key, of_one in prices.items()}
 
 

@@ -20,29 +20,21 @@ from typing import Final
 import numpy as np
 
 from optimizer.costs import (
-    CHANGEOVER_S,
-    CYCLING_SPEED_KMH,
-    WALKING_SPEED_KMH,
     fetching_ore,
     road_km,
     unserved_ore,
 )
 from optimizer.demand import Level, Outing
 from optimizer.work_budget import Bools, Ints
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot
 from schemas.fleet.policy import Fetching, PlacementPolicy
 from schemas.fleet.vehicle_type import VehicleType
 
 Levels = Mapping[tuple[str, VehicleType], tuple[Level, ...]]
 
-_SPEED_KMH: Final = {
-    Fetching.ON_FOOT: WALKING_SPEED_KMH,
-    Fetching.BY_BICYCLE: CYCLING_SPEED_KMH,
-}
-_CHANGEOVER: Final = timedelta(seconds=CHANGEOVER_S)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_CHANGEOVER_US: Final = _CHANGEOVER // _MICROSECOND
 _LONG_AGO_US: Final = np.iinfo(np.int64).min
 _NEVER_US: Final = np.iinfo(np.int64).max
 
@@ -74,45 +66,57 @@ class Lent:
     """Of each outing in whole metres, so that their sum is the same in any order."""
 
 
-def ways_min(depots: Mapping[str, Depot], policy: PlacementPolicy) -> dict[tuple[str, str], float]:
+def ways_min(
+    depots: Mapping[str, Depot], policy: PlacementPolicy, costs: Costs
+) -> dict[tuple[str, str], float]:
     """Return the minutes between the depots that lend to each other, both ways round."""
     if policy.lending_within_min <= 0:
         return {}
+    speed_kmh = {
+        Fetching.ON_FOOT: costs.walking_speed_kmh,
+        Fetching.BY_BICYCLE: costs.cycling_speed_kmh,
+    }[policy.fetching]
     ways: dict[tuple[str, str], float] = {}
     for borrower_id, other in permutations(sorted(depots), 2):
         # The same figure both ways round, to the last bit.
         ends = sorted((borrower_id, other))
-        way_km = road_km(depots[ends[0]], depots[ends[1]])
-        minutes = way_km / _SPEED_KMH[policy.fetching] * 60
+        way_km = road_km(depots[ends[0]], depots[ends[1]], costs)
+        minutes = way_km / speed_kmh * 60
         if minutes <= policy.lending_within_min:
             ways[borrower_id, other] = minutes
     return ways
 
 
-def taken_over(wanted: Sequence[Outing], own: Sequence[Outing], way_min: float) -> Iterator[Outing]:
+def taken_over(
+    wanted: Sequence[Outing], own: Sequence[Outing], way_min: float, costs: Costs
+) -> Iterator[Outing]:
     """Yield the outings that a lender with outings of its own takes over; both by start."""
-    price_ore = fetching_ore(way_min)
+    price_ore = fetching_ore(way_min, costs)
+    changeover = timedelta(seconds=costs.changeover_s)
     starts = [outing.started_at for outing in own]
     for outing in wanted:
-        if unserved_ore(outing.distance_m) <= price_ore:
+        if unserved_ore(outing.distance_m, costs) <= price_ore:
             continue
         following = bisect_right(starts, outing.started_at)
         before, after = own[following - 1 : following], own[following : following + 1]
-        if before and before[0].ended_at + _CHANGEOVER > outing.started_at:
+        if before and before[0].ended_at + changeover > outing.started_at:
             continue
-        if after and outing.ended_at + _CHANGEOVER > after[0].started_at:
+        if after and outing.ended_at + changeover > after[0].started_at:
             continue
         yield outing
 
 
-def lent(levels: Levels, way_min: float, lending: Lending) -> Lent:
+def lent(levels: Levels, way_min: float, lending: Lending, costs: Costs) -> Lent:
     """Return what a lending does, one outing after another."""
     wanted = levels[lending.borrower_id, lending.vehicle_class][lending.borrower_level - 1].taken
     own = levels.get((lending.lender_id, lending.vehicle_class), ())
     held = own[lending.lender_level - 1].taken if lending.lender_level <= len(own) else ()
-    outings = list(taken_over(wanted, held, way_min))
+    outings = list(taken_over(wanted, held, way_min, costs))
     return Lent(
-        sum(unserved_ore(outing.distance_m) - fetching_ore(way_min) for outing in outings),
+        sum(
+            unserved_ore(outing.distance_m, costs) - fetching_ore(way_min, costs)
+            for outing in outings
+        ),
         len(outings),
         sum(outing.round_trips for outing in outings),
         sum(round(outing.distance_m) for outing in outings),
@@ -134,20 +138,21 @@ class _Row:
 
 
 def possible(
-    levels: Levels, ways: Mapping[tuple[str, str], float]
+    levels: Levels, ways: Mapping[tuple[str, str], float], costs: Costs
 ) -> Iterator[tuple[Lending, Lent]]:
     """Yield all lendings that save anything, with what they do: `lent`, by whole depots."""
-    rows = {key: _row(of_one) for key, of_one in levels.items()}
+    changeover_us = timedelta(seconds=costs.changeover_s) // _MICROSECOND
+    rows = {key: _row(of_one, costs) for key, of_one in levels.items()}
     for (borrower_id, vehicle_class), wanted in rows.items():
         for (to, lender_id), way_min in ways.items():
             if to != borrower_id:
                 continue
             own = rows.get((lender_id, vehicle_class))
             count = len(levels.get((lender_id, vehicle_class), ()))
-            price_ore = fetching_ore(way_min)
+            price_ore = fetching_ore(way_min, costs)
             pays = wanted.price_ore > price_ore
             for number in range(count + 1):
-                fits = pays if own is None else pays & _free(wanted, own, number)
+                fits = pays if own is None else pays & _free(wanted, own, number, changeover_us)
                 saved, outings, trips, metres = (
                     np.bincount(wanted.level[fits], weights=weights[fits], minlength=1)
                     for weights in (
@@ -170,26 +175,26 @@ def possible(
                     )
 
 
-def _row(of_one: Sequence[Level]) -> _Row:
+def _row(of_one: Sequence[Level], costs: Costs) -> _Row:
     taken = [(number, outing) for number, level in enumerate(of_one) for outing in level.taken]
     return _Row(
         np.array([_us(outing.started_at) for _, outing in taken], dtype=np.int64),
         np.array([_us(outing.ended_at) for _, outing in taken], dtype=np.int64),
-        np.array([unserved_ore(outing.distance_m) for _, outing in taken], dtype=np.int64),
+        np.array([unserved_ore(outing.distance_m, costs) for _, outing in taken], dtype=np.int64),
         np.array([outing.round_trips for _, outing in taken], dtype=np.int64),
         np.array([round(outing.distance_m) for _, outing in taken], dtype=np.int64),
         np.array([number for number, _ in taken], dtype=np.int64),
     )
 
 
-def _free(wanted: _Row, own: _Row, number: int) -> Bools:
+def _free(wanted: _Row, own: _Row, number: int, changeover_us: int) -> Bools:
     """Return which wanted outings the lender's vehicle of a number, from 0, has time for."""
     held = own.level == number
     starts, ends = own.started_us[held], own.ended_us[held]
     following = np.searchsorted(starts, wanted.started_us, side="right")
-    back = np.concatenate(([_LONG_AGO_US], ends + _CHANGEOVER_US))[following]
+    back = np.concatenate(([_LONG_AGO_US], ends + changeover_us))[following]
     leaves = np.concatenate((starts, [_NEVER_US]))[following]
-    return (back <= wanted.started_us) & (wanted.ended_us + _CHANGEOVER_US <= leaves)
+    return (back <= wanted.started_us) & (wanted.ended_us + changeover_us <= leaves)
 
 
 def _us(at: datetime) -> int:

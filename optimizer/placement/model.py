@@ -60,7 +60,7 @@ def groups_of(problem: Problem) -> tuple[Group, ...]:
             key[1],
             key[2],
             key[3],
-            driving_ore_per_km(problem.vehicles[members[0]]),
+            driving_ore_per_km(problem.vehicles[members[0]], problem.costs),
             tuple(sorted(members, key=rather_stays)),
         )
         for key, members in alike.items()
@@ -131,7 +131,7 @@ class PlacementModel:
         self, motor: Mapping[str, list[int]], electric: Mapping[str, list[int]]
     ) -> None:
         """Keep motor vehicles within the places; price electric ones beyond the chargers."""
-        price_ore = missing_charger_ore(self.problem.horizon_days)
+        price_ore = missing_charger_ore(self.problem.horizon_days, self.problem.costs)
         for depot_id, depot in self.problem.depots.items():
             columns = motor.get(depot_id, [])
             self.program.row(columns, [1] * len(columns), None, depot.capacity)

@@ -13,8 +13,6 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from optimizer.costs import (
-    CONSTANTS,
-    LENDING_DKK,
     driving_ore_per_km,
     ore,
     relocation_ore,
@@ -22,6 +20,7 @@ from optimizer.costs import (
 from optimizer.demand import Level, class_of, levels_by_depot, outings
 from optimizer.placement.demand_scaling import growth_of
 from optimizer.placement.lending import Lending, Lent, possible, ways_min
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
 from schemas.fleet.policy import PlacementPolicy
 from schemas.fleet.vehicle_type import MOTOR
@@ -33,13 +32,12 @@ _NOISE: Final = 1e-6
 
 
 def inputs_hash(inputs: PlacementInputs) -> str:
-    """Return the SHA-256, in hexadecimal, of the inputs and cost constants as canonical JSON.
+    """Return the SHA-256, in hexadecimal, of the inputs as canonical JSON, costs among them.
 
     Keys are sorted, instants are UTC with microseconds and numbers have nine decimals. One line has
     all but the round trips, each of which has its own: together they would take a gigabyte.
     """
-    document = {"costs": dict(CONSTANTS), "inputs": inputs.model_dump(exclude={"round_trips"})}
-    digest = hashlib.sha256(_line(document))
+    digest = hashlib.sha256(_line(inputs.model_dump(exclude={"round_trips"})))
     for round_trip in inputs.round_trips:
         digest.update(_line(round_trip.model_dump()))
     return digest.hexdigest()
@@ -86,6 +84,7 @@ class Problem:
     scale: float
     timezone: str
     policy: PlacementPolicy
+    costs: Costs
     locked: Mapping[str, str]
     """Vehicles that stay at their depot, with why, to follow the vehicle in a sentence."""
     ways_min: Mapping[tuple[str, str], float]
@@ -113,7 +112,7 @@ class Problem:
         scale = self._scale(lending.borrower_id, lending.vehicle_class)
         driven_km = lent.distance_m / 1000 * scale
         driving_ore = round(driven_km * self.prices[lending.vehicle_class][-1])
-        return round(lent.saved_ore * scale) - driving_ore - ore(LENDING_DKK)
+        return round(lent.saved_ore * scale) - driving_ore - ore(self.costs.lending_dkk)
 
     def _scale(self, depot_id: str, vehicle_class: VehicleType) -> float:
         return self.scale * self.growth.get((depot_id, vehicle_class), 1.0)
@@ -139,7 +138,9 @@ class Problem:
         origin = self.stands_at[vehicle_id]
         if origin is None:
             return 0
-        return relocation_ore(self.vehicles[vehicle_id], self.depots[origin], self.depots[depot_id])
+        return relocation_ore(
+            self.vehicles[vehicle_id], self.depots[origin], self.depots[depot_id], self.costs
+        )
 
     def as_it_stands(self) -> dict[str, str]:
         """Return the present placement of the vehicles that stand somewhere."""
@@ -176,9 +177,9 @@ def problem_of(inputs: PlacementInputs) -> Problem:
         (round_trip.vehicle_id, round_trip.start_depot_id) for round_trip in inputs.round_trips
     )
     depots = {depot.depot_id: depot for depot in inputs.depots}
-    levels = levels_by_depot(outings(inputs), ZoneInfo(inputs.timezone))
+    levels = levels_by_depot(outings(inputs), ZoneInfo(inputs.timezone), inputs.costs)
     days = {day for of_one in levels.values() for level in of_one for day in level.days}
-    ways = ways_min(depots, inputs.policy)
+    ways = ways_min(depots, inputs.policy, inputs.costs)
     problem = Problem(
         depots=depots,
         vehicles={vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles},
@@ -193,25 +194,26 @@ def problem_of(inputs: PlacementInputs) -> Problem:
         scale=inputs.horizon_days / observed_days(inputs),
         timezone=inputs.timezone,
         policy=inputs.policy,
+        costs=inputs.costs,
         locked=_locked(inputs),
         ways_min=ways,
         lendings={},
-        prices=_prices(inputs.vehicles),
+        prices=_prices(inputs.vehicles, inputs.costs),
         growth=growth_of(inputs),
     )
     paying = {
         lending: lent
-        for lending, lent in possible(levels, ways)
+        for lending, lent in possible(levels, ways, inputs.costs)
         if lending.vehicle_class in problem.prices and problem.saved_ore(lending, lent) > 0
     }
     return replace(problem, lendings=paying)
 
 
-def _prices(vehicles: Iterable[Vehicle]) -> dict[VehicleType, tuple[int, ...]]:
-    seats: defaultdict[VehicleType, set[int]] = defaultdict(set)
+def _prices(vehicles: Iterable[Vehicle], costs: Costs) -> dict[VehicleType, tuple[int, ...]]:
+    prices: defaultdict[VehicleType, set[int]] = defaultdict(set)
     for vehicle in vehicles:
-        seats[class_of(vehicle)].add(driving_ore_per_km(vehicle))
-    return {vehicle_class: tuple(sorted(prices)) for vehicle_class, prices in seats.items()}
+        prices[class_of(vehicle)].add(driving_ore_per_km(vehicle, costs))
+    return {vehicle_class: tuple(sorted(of_class)) for vehicle_class, of_class in prices.items()}
 
 
 def _locked(inputs: PlacementInputs) -> dict[str, str]:

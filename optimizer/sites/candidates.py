@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from optimizer.costs import FITTING_OUT_DKK_PER_YEAR, ROAD_FACTOR, SITE_DKK_PER_YEAR
 from optimizer.sites.clusters import SITE_CELL_M, Stop, clusters_of
 from optimizer.study import ImpossibleWishError
 from optimizer.travel import roads_m
+from schemas.fleet.costs import Costs
 from schemas.ids import local_part
 from schemas.plans.journeys import JourneyRows
 from schemas.plans.sites import CandidateSite
@@ -31,16 +31,21 @@ class SitesWishes:
     """What a sites study is asked with: DKK a year, depots by their own ids or in full.
 
     `count` sites exactly, or as many as pay; `keep` are depots that may not be closed. `depot_dkk`
-    is what single depots cost, and `site_dkk` all others. With `staff_time` a kilometre costs the
+    is what single depots cost, and `site_dkk` all others; without it the
+    municipality's costs say so. With `staff_time` a kilometre costs the
     time of who drives, too.
     """
 
     count: int | None = None
     keep: Sequence[str] = ()
     places: int = PLACES
-    site_dkk: float = SITE_DKK_PER_YEAR
+    site_dkk: float | None = None
     depot_dkk: Mapping[str, float] = field(default_factory=dict)
     staff_time: bool = True
+
+    def dkk_of_site(self, costs: Costs) -> float:
+        """Return what a site costs a year where nothing else is given."""
+        return costs.site_dkk_per_year if self.site_dkk is None else self.site_dkk
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ def candidates(
     `staying` are ids of depots that must stay, `dkk` what depots cost a year that do not cost what
     others do.
     """
+    site_dkk = wishes.dkk_of_site(rows.costs)
     depots = sorted(rows.depots, key=lambda one: one.depot_id)
     sites = [
         CandidateSite(
@@ -71,7 +77,7 @@ def candidates(
             depot_id=one.depot_id,
             lat=one.lat,
             lon=one.lon,
-            dkk_per_year=dkk.get(one.depot_id, wishes.site_dkk),
+            dkk_per_year=dkk.get(one.depot_id, site_dkk),
             capacity=one.capacity,
             must_stay=one.depot_id in staying,
         )
@@ -80,12 +86,12 @@ def candidates(
     parts = clusters_of(stops, SITE_CELL_M)
     ranked = sorted(parts.items(), key=lambda item: (-item[1].stops, item[0]))
     away_m = roads_m(
-        [one.place for _, one in ranked], [Place(one.lat, one.lon) for one in depots]
+        [one.place for _, one in ranked], [Place(one.lat, one.lon) for one in depots], rows.costs
     ).min(axis=1)
     apart = [
         one
         for (_, one), length_m in zip(ranked, away_m, strict=True)
-        if length_m > NEAR_M * ROAD_FACTOR
+        if length_m > NEAR_M * rows.costs.road_factor
     ]
     many = [one for one in apart if one.vehicles >= LEAST_VEHICLES]
     sites += [
@@ -94,7 +100,7 @@ def candidates(
             depot_id=None,
             lat=one.place.lat,
             lon=one.place.lon,
-            dkk_per_year=wishes.site_dkk + FITTING_OUT_DKK_PER_YEAR,
+            dkk_per_year=site_dkk + rows.costs.fitting_out_dkk_per_year,
             capacity=None,
         )
         for number, one in enumerate(many[: wishes.places], start=1)

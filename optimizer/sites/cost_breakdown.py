@@ -12,7 +12,6 @@ from optimizer.assignment.flow import overlaps
 from optimizer.study import DAYS_A_YEAR
 from optimizer.travel import roads_m
 from optimizer.work_budget import Bools, Floats, Ints
-from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG
 from schemas.plans.sites import SitesCost, SitesInputs
 from schemas.plans.travel import Place
 
@@ -54,7 +53,7 @@ class Bill:
         self.client: Ints = np.array([number[pair] for pair in zip(first, last, strict=True)])
         places = sorted({place for pair in pairs for place in pair})
         row = {place: position for position, place in enumerate(places)}
-        ways_m = roads_m(places, [Place(one.lat, one.lon) for one in inputs.sites])
+        ways_m = roads_m(places, [Place(one.lat, one.lon) for one in inputs.sites], inputs.costs)
         self.way_m: Floats = (
             ways_m[[row[out] for out, _ in pairs]] + ways_m[[row[back] for _, back in pairs]]
         )
@@ -62,7 +61,7 @@ class Bill:
         self._energy = np.array([one.energy_dkk_per_km for one in trips]) * self.a_year
         self._co2e = np.array([one.co2e_kg_per_km for one in trips]) * self.a_year
         self._staff = np.array([one.staff_dkk_per_km for one in trips]) * self.a_year
-        price = self._energy + self._co2e * CO2_PRICE_DKK_PER_KG + self._staff
+        price = self._energy + self._co2e * inputs.costs.co2_price_dkk_per_kg + self._staff
         self._count: Ints = np.bincount(self.client, minlength=len(pairs))
         a_km = np.bincount(self.client, weights=price, minlength=len(pairs))
         self.driving_dkk: Floats = self.way_m / _M_PER_KM * a_km[:, None]
@@ -82,7 +81,7 @@ class Bill:
             float((way_km * one).sum()) for one in (self._energy, self._co2e, self._staff)
         )
         sites_dkk = float(self.site_dkk[sites].sum())
-        co2e_dkk = co2e_kg * CO2_PRICE_DKK_PER_KG
+        co2e_dkk = co2e_kg * self._inputs.costs.co2_price_dkk_per_kg
         return SitesCost(
             sites=len(sites),
             sites_dkk=sites_dkk,

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from optimizer.costs import FITTING_OUT_DKK_PER_YEAR, ROAD_FACTOR, STAFF_DKK_PER_H
 from optimizer.demand import class_of
 from optimizer.sites.candidates import (
     LEAST_VEHICLES,
@@ -31,8 +30,8 @@ from optimizer.sites.clusters import (
     clusters_of,
 )
 from optimizer.study import NothingToStudyError, Posed, depot_named, of_days, thinness
-from optimizer.travel import SPEED_KMH
-from schemas.fleet.energy import CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT, assumed
+from optimizer.travel import speed_kmh
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Vehicle
 from schemas.fleet.vehicle_type import MOTOR
 from schemas.plans.journeys import DrivenRoundTrip, JourneyRows
@@ -76,18 +75,25 @@ def sites_inputs(rows: JourneyRows, wishes: SitesWishes | None = None) -> Posed[
     vehicles = {one.vehicle_id: one for one in rows.vehicles}
     inputs = SitesInputs(
         municipality_id=rows.municipality_id,
+        costs=rows.costs,
         observed_days=days,
         sites=found.sites,
         round_trips=tuple(
-            _round_trip(one, vehicles[one.vehicle_id], clusters, staff_time=wanted.staff_time)
+            _round_trip(
+                one,
+                vehicles[one.vehicle_id],
+                clusters,
+                rows.costs,
+                staff_time=wanted.staff_time,
+            )
             for one in driven
         ),
         count=wanted.count,
     )
     parts = [
         _counted(rows, len(driven), when),
-        _located(clusters, found),
-        _costs(wanted, found.sites),
+        _located(clusters, found, rows.costs),
+        _costs(wanted, found.sites, rows.costs),
         _NOT_DECIDED,
         *_free(driven, vehicles),
         *thinness(days),
@@ -102,10 +108,15 @@ def _ends(one: DrivenRoundTrip) -> Iterator[Stop]:
 
 
 def _round_trip(
-    one: DrivenRoundTrip, vehicle: Vehicle, clusters: Mapping[Cell, Cluster], *, staff_time: bool
+    one: DrivenRoundTrip,
+    vehicle: Vehicle,
+    clusters: Mapping[Cell, Cluster],
+    costs: Costs,
+    *,
+    staff_time: bool,
 ) -> SiteRoundTrip:
     first, last = (clusters[cell_of(stop.lat, stop.lon, STOP_CELL_M)].place for stop in _ends(one))
-    source = assumed(vehicle.energy_source)
+    source = vehicle.energy_source
     kind = vehicle.vehicle_type
     return SiteRoundTrip(
         depot_id=one.depot_id,
@@ -115,9 +126,9 @@ def _round_trip(
         first_lon=first.lon,
         last_lat=last.lat,
         last_lon=last.lon,
-        energy_dkk_per_km=vehicle.consumption_per_km * PRICE_DKK_PER_UNIT[source],
-        co2e_kg_per_km=vehicle.consumption_per_km * CO2E_KG_PER_UNIT[source],
-        staff_dkk_per_km=STAFF_DKK_PER_H / SPEED_KMH[kind] if staff_time else 0.0,
+        energy_dkk_per_km=vehicle.consumption_per_km * costs.energy_dkk_per_unit(source),
+        co2e_kg_per_km=vehicle.consumption_per_km * costs.co2e_kg_per_unit(source),
+        staff_dkk_per_km=costs.staff_dkk_per_h / speed_kmh(kind, costs) if staff_time else 0.0,
         takes_place=_is_motor(vehicle),
     )
 
@@ -132,12 +143,12 @@ def _counted(rows: JourneyRows, driven: int, when: str) -> str:
     )
 
 
-def _located(clusters: Mapping[Cell, Cluster], found: Candidates) -> str:
+def _located(clusters: Mapping[Cell, Cluster], found: Candidates, costs: Costs) -> str:
     places = sum(1 for one in found.sites if one.depot_id is None)
     parts = [
         "Each is taken to leave the nearest open site, wherever those who make it work.",
         f"Stops are taken together in {len(clusters)} cells of {STOP_CELL_M:g} m.",
-        f"Ways as the crow flies, times {ROAD_FACTOR:g}.",
+        f"Ways as the crow flies, times {costs.road_factor:g}.",
         (
             f"To choose from: {len(found.sites) - places} depots and {places} places, each "
             f"{SITE_CELL_M / 1000:g} km across, where most stops are."
@@ -153,22 +164,23 @@ def _located(clusters: Mapping[Cell, Cluster], found: Candidates) -> str:
     return " ".join(parts)
 
 
-def _costs(wishes: SitesWishes, sites: Sequence[CandidateSite]) -> str:
+def _costs(wishes: SitesWishes, sites: Sequence[CandidateSite], costs: Costs) -> str:
+    site_dkk = wishes.dkk_of_site(costs)
     staff = (
-        f"and the time of who drives at {STAFF_DKK_PER_H:g} DKK an hour"
+        f"and the time of who drives at {costs.staff_dkk_per_h:g} DKK an hour"
         if wishes.staff_time
         else "and not the time of who drives"
     )
     told = "".join(
         f", {one.site_id} {one.dkk_per_year:,.0f}"
         for one in sites
-        if one.depot_id is not None and one.dkk_per_year != wishes.site_dkk
+        if one.depot_id is not None and one.dkk_per_year != site_dkk
     )
     kept = ", ".join(one.site_id for one in sites if one.must_stay)
     parts = [
         f"A kilometre costs the energy of the vehicle that drove it, CO2e at its price, {staff}.",
-        f"A depot costs {wishes.site_dkk:,.0f} DKK a year{told}.",
-        f"A new place costs {FITTING_OUT_DKK_PER_YEAR:,.0f} more, to fit it out.",
+        f"A depot costs {site_dkk:,.0f} DKK a year{told}.",
+        f"A new place costs {costs.fitting_out_dkk_per_year:,.0f} more, to fit it out.",
     ]
     return " ".join([*parts, f"Must stay: {kept}."] if kept else parts)
 

@@ -9,12 +9,10 @@ the second nobody is served dearer than from one of them, and the rest is chosen
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from optimizer.costs import CONSTANTS
 from optimizer.search import Search, Tell
 from optimizer.sites.cost_breakdown import Bill
 from optimizer.sites.explanation import explanation, reason, shown_place
@@ -35,9 +33,8 @@ class _Chosen(NamedTuple):
 
 
 def inputs_hash(inputs: SitesInputs) -> str:
-    """Return the SHA-256, in hexadecimal, of the sorted inputs and the cost constants."""
-    document = json.dumps(dict(CONSTANTS), sort_keys=True) + inputs.model_dump_json()
-    return hashlib.sha256(document.encode()).hexdigest()
+    """Return the SHA-256, in hexadecimal, of the sorted inputs, the cost constants among them."""
+    return hashlib.sha256(inputs.model_dump_json().encode()).hexdigest()
 
 
 def plan_sites(inputs: SitesInputs, search: Search, progress: Tell | None = None) -> SitesPlan:

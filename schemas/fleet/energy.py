@@ -1,4 +1,7 @@
-"""What a litre or a kWh emits and costs, and what an idling engine burns: the only such numbers."""
+"""What a litre or a kWh emits, and what an idling engine burns: the only such numbers.
+
+Prices are a matter of the municipality: `schemas.fleet.costs`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from schemas.fleet.master_data import EnergySource, VehicleType
+from schemas.fleet.vehicle_type import EnergySource, VehicleType
 
 CO2E_KG_PER_UNIT: Final[Mapping[EnergySource, float]] = MappingProxyType(
     {
@@ -18,20 +21,6 @@ CO2E_KG_PER_UNIT: Final[Mapping[EnergySource, float]] = MappingProxyType(
     }
 )
 """Kilograms of CO2e for a litre of fuel or a kWh (OS2fleetoptimiser)."""
-
-PRICE_DKK_PER_UNIT: Final[Mapping[EnergySource, float]] = MappingProxyType(
-    {
-        EnergySource.PETROL: 12.33,
-        EnergySource.DIESEL: 10.83,
-        EnergySource.HVO: 19.84,
-        EnergySource.ELECTRICITY: 2.13,
-        EnergySource.MUSCLE: 0.0,
-    }
-)
-"""DKK for a litre of fuel or a kWh (OS2fleetoptimiser)."""
-
-CO2_PRICE_DKK_PER_KG: Final = 1.5
-"""What a kilogram of CO2e is priced at: 1500 DKK a tonne (OS2fleetoptimiser)."""
 
 _IDLE_FUEL_L_PER_H: Final[Mapping[VehicleType, float]] = MappingProxyType(
     {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date, datetime
-from enum import StrEnum
 from math import cos, hypot, radians
 from typing import Annotated, Final, NamedTuple, Self
 
@@ -12,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.events.fix import UtcDatetime
 from schemas.fleet.calendar import Calendar
+from schemas.fleet.costs import Costs
 from schemas.fleet.policy import PlacementPolicy
 from schemas.fleet.rules import Rules
-from schemas.fleet.vehicle_type import VehicleType
+from schemas.fleet.vehicle_type import EnergySource, VehicleType
 from schemas.ids import MunicipalityId, ScopedId, municipality_of
 from schemas.local_time import DENMARK, Timezone
 
@@ -57,17 +57,6 @@ Corner = tuple[
 """Latitude and longitude in degrees, in this order."""
 
 
-class EnergySource(StrEnum):
-    """What a vehicle runs on; decides price and kg CO2e of a litre or kWh."""
-
-    PETROL = "petrol"
-    DIESEL = "diesel"
-    HVO = "hvo"
-    ELECTRICITY = "electricity"
-    MUSCLE = "muscle"
-    UNKNOWN = "unknown"
-
-
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -83,6 +72,9 @@ class Municipality(_Row):
     planning: PlacementPolicy = Field(
         default=PlacementPolicy(),
         description="What its plans are made for; what is left out is as FLEETPULSE_PLANNER_… say",
+    )
+    costs: Costs = Field(
+        default=Costs(), description="Its own prices and rates; what is left out has a default"
     )
 
 

@@ -1,4 +1,4 @@
-"""Classes of vehicles."""
+"""Classes of vehicles, and what they run on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ class VehicleType(StrEnum):
     CARGO_BIKE = "cargo_bike"
     E_BIKE = "e_bike"
     BIKE = "bike"
+    UNKNOWN = "unknown"
+
+
+class EnergySource(StrEnum):
+    """What a vehicle runs on; decides price and kg CO2e of a litre or kWh."""
+
+    PETROL = "petrol"
+    DIESEL = "diesel"
+    HVO = "hvo"
+    ELECTRICITY = "electricity"
+    MUSCLE = "muscle"
     UNKNOWN = "unknown"
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from schemas.events.fix import UtcDatetime
+from schemas.fleet.costs import Costs
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.ids import MunicipalityId, ScopedId
 from schemas.plans.plan import SolverStatus
@@ -109,6 +110,7 @@ class AssignmentInputs(_Part):
     """
 
     municipality_id: MunicipalityId
+    costs: Costs = Costs()
     timezone: str = Field(description="IANA name: local hours in the explanation")
     changeover_s: float = Field(default=300.0, ge=0)
     vehicles: Annotated[tuple[AssignableVehicle, ...], AfterValidator(_vehicles_by_id)]

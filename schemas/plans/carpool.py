@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from schemas.events.fix import UtcDatetime
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import EnergySource
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.ids import MunicipalityId, ScopedId
@@ -103,6 +104,7 @@ class CarpoolInputs(_Part):
     """
 
     municipality_id: MunicipalityId
+    costs: Costs = Costs()
     journeys: Annotated[tuple[Journey, ...], AfterValidator(_by_id)]
     agreements: Annotated[tuple[tuple[str, str], ...], AfterValidator(_agreed)] = Field(
         default=(), description="Pairs of departments that share vehicles"

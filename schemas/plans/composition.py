@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from schemas.events.fix import UtcDatetime
 from schemas.fleet.calendar import LocalTime
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import EnergySource
 from schemas.fleet.vehicle_type import MOTOR, VehicleType
 from schemas.ids import LocalId, MunicipalityId, ScopedId
@@ -180,6 +181,7 @@ class CompositionInputs(_Part):
     """
 
     municipality_id: MunicipalityId
+    costs: Costs = Costs()
     timezone: str = Field(description="IANA name: local hours of bicycles and explanations")
     observed_days: float = Field(ge=1, description="Days of the round trips; scaled to 365")
     kinds: Annotated[tuple[VehicleKind, ...], AfterValidator(_kinds_by_id)] = Field(min_length=1)

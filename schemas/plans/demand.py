@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas.events.fix import UtcDatetime
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
 from schemas.fleet.policy import PlacementPolicy
 from schemas.ids import MunicipalityId, ScopedId
@@ -50,6 +51,7 @@ class PlacementInputs(_Part):
     """All that a placement plan is derived from; the order in which rows are read is lost here."""
 
     municipality_id: MunicipalityId
+    costs: Costs = Costs()
     timezone: str = Field(description="IANA name: local days and hours of demand")
     horizon_days: int = Field(ge=1, description="Days that the plan's costs stand for")
     round_trip_max_s: float = Field(gt=0, description="Longest outing over several depots")

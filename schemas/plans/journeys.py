@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas.events.fix import UtcDatetime
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, Vehicle
 from schemas.ids import MunicipalityId, ScopedId
 
@@ -50,6 +51,7 @@ class JourneyRows(_Part):
     """All that journeys are derived from; the order in which rows are read is lost here."""
 
     municipality_id: MunicipalityId
+    costs: Costs = Costs()
     timezone: str = Field(description="IANA name: local days")
     horizon_days: int = Field(ge=1)
     depots: tuple[Depot, ...]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from schemas.events.fix import UtcDatetime
+from schemas.fleet.costs import Costs
 from schemas.ids import MunicipalityId, ScopedId
 from schemas.plans.plan import SolverStatus
 
@@ -76,6 +77,7 @@ class SitesInputs(_Part):
     """
 
     municipality_id: MunicipalityId
+    costs: Costs = Costs()
     observed_days: float = Field(ge=1, description="Days of the round trips; scaled to a year")
     sites: tuple[CandidateSite, ...] = Field(min_length=1)
     round_trips: Annotated[tuple[SiteRoundTrip, ...], AfterValidator(_by_time)] = Field(

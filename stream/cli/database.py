@@ -36,8 +36,8 @@ def _tries_kept() -> Iterator[list[str]]:
     tries: list[str] = []
 
     def keep(record: logging.LogRecord) -> bool:
-        said = record.getMessage()
-        tries.append(said.partition("connection failed: ")[2] or said)
+        message = record.getMessage()
+        tries.append(message.partition("connection failed: ")[2] or message)
         return False
 
     logger = logging.getLogger("psycopg.pool")

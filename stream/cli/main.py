@@ -20,7 +20,7 @@ from stream.cli.operate import dashboards, prune
 from stream.cli.operate.alerts import alerts
 from stream.cli.operate.dead_letters import dead_letters
 from stream.cli.operate.doctor import doctor
-from stream.cli.operate.progress import progress
+from stream.cli.operate.offsets import offsets
 from stream.cli.operate.recompute import recompute
 from stream.cli.operate.service_role import service_role
 from stream.cli.plans import plan
@@ -67,7 +67,7 @@ app.add_typer(service_role, name="service-role", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(dashboards.dashboards)
 app.command(rich_help_panel=OPERATE)(doctor)
 app.add_typer(dead_letters, name="dead-letters", rich_help_panel=OPERATE)
-app.add_typer(progress, name="progress", rich_help_panel=OPERATE)
+app.add_typer(offsets, name="offsets", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(recompute)
 app.command(rich_help_panel=OPERATE)(prune.prune)
 

@@ -12,6 +12,6 @@ def counted(count: int, what: str, many: str = "") -> str:
 
 def moves_in_words(plan: PlacementPlan) -> str:
     """Return how many vehicles move, and how many without a home depot get one."""
-    new = sum(1 for one in plan.moves if one.from_depot_id is None)
-    said = counted(len(plan.moves) - new, "move")
-    return f"{said} and {counted(new, 'new home')}" if new else said
+    new = sum(1 for move in plan.moves if move.from_depot_id is None)
+    moves = counted(len(plan.moves) - new, "move")
+    return f"{moves} and {counted(new, 'new home')}" if new else moves

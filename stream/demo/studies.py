@@ -21,7 +21,7 @@ from stream.studies.render import sentence
 
 _WEEKS: Final = 4
 _SEARCH: Final = Search(seed=1, time_limit_s=2.0)
-_FLEETS: Final = run.FleetWishes(CompositionRules(points=3))
+_FLEETS: Final = run.FleetMixOptions(CompositionRules(points=3))
 _FLEETS_SEARCH: Final = Search(seed=1, time_limit_s=1.0)  # some three seconds, proposals included
 
 
@@ -30,11 +30,11 @@ async def study(pool: Pool, settings: Settings, municipality_id: str, console: C
 
     Who could share a car is asked as if all departments had agreed to share.
     """
-    ways = run.ways_of(settings)
-    outings = await run.read_outings(pool, municipality_id, _WEEKS)
-    rides = await run.read_rides(pool, municipality_id, _WEEKS)
+    outings = await run.read_placement_inputs(pool, municipality_id, _WEEKS)
+    rides = await run.read_journey_rows(pool, municipality_id, _WEEKS)
+    ways = run.travel_source(settings, rides.costs)
     departments = combinations([local_part(depot.depot_id) for depot in rides.depots], 2)
-    sharing = run.Wishes(tuple(departments))
+    sharing = run.CarpoolOptions(tuple(departments))
     for work in (
         lambda: run.solve_assignment(outings, _SEARCH, paid_for=True),
         lambda: run.solve_carpool(rides, sharing, _SEARCH, ways),
@@ -46,5 +46,5 @@ async def study(pool: Pool, settings: Settings, municipality_id: str, console: C
         except NothingToStudyError as error:
             console.print(f"[bold]No study:[/] {error}", highlight=False)
             continue
-        kept = await run.keep(pool, solved, BY)
+        kept = await run.store(pool, solved, BY)
         console.print(f"[bold]Study[/], {sentence(kept)}", highlight=False)

@@ -1,4 +1,4 @@
-"""A file of visits to start from."""
+"""An example of a file of visits."""
 
 from __future__ import annotations
 

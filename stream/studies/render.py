@@ -1,4 +1,4 @@
-"""A study on the terminal: in words, then the first rows with the reason of each."""
+"""A study on the terminal: in words, then the first rows with their reasons."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def show(study: Study, console: Console) -> None:
 
 
 def proof(study: Study) -> str:
-    """Say what the plan comes to, and what is proven about it."""
+    """Return what the plan comes to, and what is proven about it."""
     plan = study.plan
     if isinstance(plan, Forecast):
-        judged = sum(one.back_test is not None for one in plan.series)
+        judged = sum(series.back_test is not None for series in plan.series)
         return (
             f"Nothing is optimised: {judged} of {len(plan.series)} depots and classes are judged "
             "in hindsight."
@@ -82,7 +82,7 @@ def proof(study: Study) -> str:
     if isinstance(plan, RoutesPlan):
         by = f" ({plan.bound_by})"
         if plan.unserved:
-            driven_dkk = sum(one.cost_dkk for one in plan.routes)
+            driven_dkk = sum(route.cost_dkk for route in plan.routes)
             comes_to += f", {plan.objective_dkk - driven_dkk:,.0f} of them for visits not made"
     if plan.status is SolverStatus.OPTIMAL:
         return f"It costs {comes_to}, and nothing costs less{by}."
@@ -95,70 +95,75 @@ def proof(study: Study) -> str:
 def _proof_of_fleet(plan: CompositionPlan) -> str:
     figures = figures_of(plan)
     if figures is None:
-        return f"{plan.status.capitalize()}: no fleet of these kinds is known to take all."
+        return f"{plan.status.capitalize()}: no fleet of these types was found that serves all."
+    cost = f"It costs {figures.objective_dkk:,.0f} DKK a year."
+    if not figures.gap:
+        return f"{cost} No fleet with the same or lower emissions is cheaper (proven)."
     return (
-        f"It costs {figures.objective_dkk:,.0f} DKK a year; none that emits no more costs less "
-        f"than {figures.bound_dkk:,.0f} DKK, a gap of {figures.gap:.2%}."
+        f"{cost} No fleet with the same or lower emissions costs less than "
+        f"{figures.bound_dkk:,.0f} DKK (proven), a gap of {figures.gap:.2%}."
     )
 
 
 def sentence(study: Study) -> str:
-    """Say what was asked and what came of it, in a line."""
+    """Return what was studied and what came of it, in a line."""
     return f"{study.kind.value} of {study.municipality_id}: {study.plan.explanation} {proof(study)}"
 
 
 def show_lines(lines: Sequence[StudyLine], console: Console) -> None:
     """Print studies one below the other: an answer is longer than a column is wide."""
     if not lines:
-        console.print("no study yet; `fleetpulse study --help` says what can be asked")
-    for one in lines:
-        gap = "" if one.gap is None else f", gap {one.gap:.1%}"
+        console.print("no study yet; see `fleetpulse study --help`")
+    for line in lines:
+        gap = "" if line.gap is None else f", gap {line.gap:.1%}"
         console.print(
-            f"[bold]{one.study_id}[/] {one.kind}, {one.status}{gap}\n"
-            f"{one.created_at:%Y-%m-%d %H:%M} UTC by {escape(one.requested_by)}: "
-            f"{escape(one.explanation)}\n",
+            f"[bold]{line.study_id}[/] {line.kind}, {line.status}{gap}\n"
+            f"{line.created_at:%Y-%m-%d %H:%M} UTC by {escape(line.requested_by)}: "
+            f"{escape(line.explanation)}\n",
             highlight=False,
         )
 
 
 def _show_assignment(plan: AssignmentPlan, console: Console) -> None:
     table = table_of("Vehicles by depot and class", "depot", "class", "vehicles", "used", "why")
-    for one in plan.depots:
+    for use in plan.depots:
         table.add_row(
-            local_part(one.depot_id),
-            one.vehicle_class.value,
-            str(one.vehicles),
-            str(one.used),
-            _why(one),
+            local_part(use.depot_id),
+            use.vehicle_class.value,
+            str(use.vehicles),
+            str(use.used),
+            _why(use),
         )
     console.print(table)
     if plan.unserved:
-        title = first_of("Without a vehicle", len(plan.unserved))
-        table = table_of(title, "round trip", "own car, DKK", "why")
+        title = first_of("Round trips without a vehicle", len(plan.unserved))
+        table = table_of(title, "round trip", "private car, DKK", "why")
         for lost in plan.unserved[:SHOWN]:
             table.add_row(escape(lost.round_trip_id), f"{lost.price_dkk:,.0f}", escape(lost.reason))
         console.print(table)
 
 
 def _why(use: DepotUse) -> str:
-    """Say why so many vehicles are used."""
+    """Return why so many vehicles are used."""
     at_once = f"at most {counted(use.peak_overlap, 'round trip')} at once"
     if not use.unserved:
         return f"{at_once}, each has a vehicle"
     verb = "is" if use.unserved == 1 else "are"
-    return f"{at_once}; {use.unserved} {verb} cheaper by own car, or found no vehicle"
+    return f"{at_once}; {use.unserved} {verb} cheaper by private car, or had no vehicle"
 
 
 def _show_carpool(plan: CarpoolPlan, console: Console) -> None:
     if not plan.groups:
         return
-    groups = sorted(plan.groups, key=lambda one: (-one.saved_dkk, one.out_from, one.vehicle_id))
+    groups = sorted(
+        plan.groups, key=lambda group: (-group.saved_dkk, group.out_from, group.vehicle_id)
+    )
     table = table_of(first_of("Who could share", len(groups)), "out", "saves", "why")
-    for one in groups[:SHOWN]:
+    for group in groups[:SHOWN]:
         table.add_row(
-            local_minute(one.out_from, plan.timezone),
-            f"{one.saved_dkk:,.0f} DKK",
-            escape(one.reason),
+            local_minute(group.out_from, plan.timezone),
+            f"{group.saved_dkk:,.0f} DKK",
+            escape(group.reason),
         )
     console.print(table)
 
@@ -166,21 +171,21 @@ def _show_carpool(plan: CarpoolPlan, console: Console) -> None:
 def _show_routes(plan: RoutesPlan, console: Console) -> None:
     title, zone = first_of("Routes", len(plan.routes)), ZoneInfo(plan.timezone)
     table = table_of(title, "vehicle", "leaves", "back", "km", "visits")
-    for one in plan.routes[:SHOWN]:
+    for route in plan.routes[:SHOWN]:
         visits = ", ".join(
             f"{local_part(stop.visit_id)} {stop.begins_at.astimezone(zone):%H:%M}"
-            for stop in one.stops
+            for stop in route.stops
         )
         table.add_row(
-            local_part(one.vehicle_id),
-            local_minute(one.departs_at, plan.timezone),
-            f"{one.returns_at.astimezone(zone):%H:%M}",
-            f"{one.distance_m / 1000:,.1f}",
+            local_part(route.vehicle_id),
+            local_minute(route.departs_at, plan.timezone),
+            f"{route.returns_at.astimezone(zone):%H:%M}",
+            f"{route.distance_m / 1000:,.1f}",
             visits,
         )
     console.print(table)
     if plan.unserved:
-        table = table_of(first_of("Not made", len(plan.unserved)), "visit", "why")
+        table = table_of(first_of("Visits not made", len(plan.unserved)), "visit", "why")
         for lost in plan.unserved[:SHOWN]:
             table.add_row(local_part(lost.visit_id), escape(lost.reason))
         console.print(table)

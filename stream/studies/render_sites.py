@@ -25,28 +25,28 @@ _FIGURES: Final = (
 def show_sites(plan: SitesPlan, console: Console) -> None:
     """Print what a year costs, now and as proposed, and each site with its reason."""
     table = table_of(
-        "A year", "", "depots as they are", "the same, each trip from the nearest", "proposed"
+        "A year", "", "depots as they are", "the same, each trip from the nearest depot", "proposed"
     )
-    costs = (_of_cost(one) for one in (plan.as_driven, plan.nearest, plan.proposed))
+    costs = (_of_cost(cost) for cost in (plan.as_driven, plan.nearest, plan.proposed))
     for name, *figures in zip(_FIGURES, *costs, strict=True):
         table.add_row(name, *figures)
     console.print(table)
-    depots = [one for one in plan.sites if one.kind is SiteKind.DEPOT]
+    depots = [site for site in plan.sites if site.kind is SiteKind.DEPOT]
     _show_findings("Depots", depots, console)
-    places = [one for one in plan.sites if one.kind is SiteKind.PLACE]
+    places = [site for site in plan.sites if site.kind is SiteKind.PLACE]
     if places:
         _show_findings("Places", places, console)
 
 
-def _show_findings(title: str, found: list[SiteFinding], console: Console) -> None:
-    table = table_of(first_of(title, len(found)), "site", "", "trips a year", "way, km", "why")
-    for one in found[:SHOWN]:
+def _show_findings(title: str, findings: list[SiteFinding], console: Console) -> None:
+    table = table_of(first_of(title, len(findings)), "site", "", "trips a year", "way, km", "why")
+    for finding in findings[:SHOWN]:
         table.add_row(
-            escape(one.site_id),
-            _what(one),
-            f"{one.round_trips_per_year:,.0f}",
-            "" if one.way_m is None else f"{one.way_m / 1000:,.1f}",
-            escape(one.reason),
+            escape(finding.site_id),
+            _what(finding),
+            f"{finding.round_trips_per_year:,.0f}",
+            "" if finding.way_m is None else f"{finding.way_m / 1000:,.1f}",
+            escape(finding.reason),
         )
     console.print(table)
 
@@ -55,13 +55,13 @@ def _of_cost(cost: SitesCost) -> tuple[str, ...]:
     dkk = (cost.sites_dkk, cost.energy_dkk, cost.co2e_dkk, cost.staff_dkk, cost.cost_dkk)
     return (
         str(cost.sites),
-        *(f"{one:,.0f}" for one in dkk),
+        *(f"{amount:,.0f}" for amount in dkk),
         f"{cost.co2e_kg:,.0f}",
         f"{cost.distance_m / 1000:,.0f}",
     )
 
 
-def _what(one: SiteFinding) -> str:
-    if one.kind is SiteKind.DEPOT:
-        return "keep" if one.is_open else "close"
-    return "open" if one.is_open else "no"
+def _what(finding: SiteFinding) -> str:
+    if finding.kind is SiteKind.DEPOT:
+        return "keep" if finding.is_open else "close"
+    return "open" if finding.is_open else "no"

@@ -1,4 +1,4 @@
-"""From rows or a file to a stored study: read at one instant, solved outside the database, kept."""
+"""From rows or a file to a stored study: read at one instant, solved outside the database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from optimizer.carpool.solve import plan_carpool
 from optimizer.composition.catalogue import CATALOGUE
 from optimizer.composition.inputs import composition_inputs
 from optimizer.composition.solve import compose
-from optimizer.costs import ROAD_FACTOR
 from optimizer.forecast.inputs import forecast_inputs
 from optimizer.forecast.solve import forecast
 from optimizer.routes.solve import plan_routes
@@ -34,6 +33,8 @@ from optimizer.sites.inputs import sites_inputs
 from optimizer.sites.solve import plan_sites
 from optimizer.travel import Geodesic
 from schemas.fleet.calendar import Calendar
+from schemas.fleet.costs import Costs
+from schemas.fleet.master_data import Municipality
 from schemas.plans.carpool import CarpoolRules
 from schemas.plans.composition import CompositionProgress, CompositionRules, VehicleKind
 from schemas.plans.demand import PlacementInputs
@@ -56,55 +57,55 @@ class Solved:
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
-    """Where ways come from, and that in words."""
+class TravelSource:
+    """Where distances and times come from, and that in words."""
 
     travel: Travel
-    told: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a carpool study is asked with."""
+class CarpoolOptions:
+    """The options of a carpool study."""
 
     agreements: Sequence[tuple[str, str]] = ()
     rules: CarpoolRules = field(default_factory=CarpoolRules)
 
 
 @dataclass(frozen=True, slots=True)
-class FleetWishes:
-    """What a composition study is asked with."""
+class FleetMixOptions:
+    """The options of a study of the fleet mix."""
 
     rules: CompositionRules = field(default_factory=CompositionRules)
     catalogue: Sequence[VehicleKind] = CATALOGUE
     vans_as_cars: bool = False
 
 
-def ways_of(settings: Settings) -> Ways:
-    """Return the ways that `FLEETPULSE_TRAVEL_…` names."""
+def travel_source(settings: Settings, costs: Costs) -> TravelSource:
+    """Return the source of distances that `FLEETPULSE_TRAVEL_…` names."""
     service = settings.travel.service
-    told = f"Ways as {service} has them."
+    description = f"Ways as {service} has them."
     if service == "geodesic":
-        told = f"Ways as the crow flies, times {ROAD_FACTOR:g}."
-    return Ways(travel_of(settings.travel, Geodesic()), told)
+        description = f"Ways as the crow flies, times {costs.road_factor:g}."
+    return TravelSource(travel_of(settings.travel, Geodesic(costs)), description)
 
 
-async def read_outings(pool: Pool, municipality_id: str, weeks: int) -> PlacementInputs:
+async def read_placement_inputs(pool: Pool, municipality_id: str, weeks: int) -> PlacementInputs:
     """Read what an assignment is made from. Raises as `read_inputs` does."""
     async with pool.connection() as connection:
         return await read_inputs(connection, municipality_id, weeks * _DAYS_A_WEEK)
 
 
-async def read_calendar(pool: Pool, municipality_id: str) -> Calendar:
-    """Read a municipality's calendar. Raises `UnknownMunicipalityError`."""
+async def read_municipality(pool: Pool, municipality_id: str) -> Municipality:
+    """Read a municipality. Raises `UnknownMunicipalityError`."""
     async with pool.connection() as connection:
-        found = await load_municipalities(connection)
-    if municipality_id not in found:
+        municipalities = await load_municipalities(connection)
+    if municipality_id not in municipalities:
         raise UnknownMunicipalityError(municipality_id)
-    return found[municipality_id].calendar
+    return municipalities[municipality_id]
 
 
-async def read_rides(pool: Pool, municipality_id: str, weeks: int) -> JourneyRows:
+async def read_journey_rows(pool: Pool, municipality_id: str, weeks: int) -> JourneyRows:
     """Read what carpooling and sites are made from. Raises as `read_journeys` does."""
     async with pool.connection() as connection:
         return await read_journeys(connection, municipality_id, weeks * _DAYS_A_WEEK)
@@ -113,29 +114,33 @@ async def read_rides(pool: Pool, municipality_id: str, weeks: int) -> JourneyRow
 def solve_assignment(
     rows: PlacementInputs, search: Search, tell: Tell | None = None, *, paid_for: bool = False
 ) -> Solved:
-    """Assign outings to vehicles. Raises as `assignment_inputs` does."""
-    posed = assignment_inputs(rows, paid_for=paid_for)
-    return Solved(assign(posed.inputs, search, tell), posed.basis)
+    """Assign round trips to vehicles. Raises as `assignment_inputs` does."""
+    question = assignment_inputs(rows, paid_for=paid_for)
+    return Solved(assign(question.inputs, search, tell), question.basis)
 
 
 def solve_carpool(
-    rows: JourneyRows, wishes: Wishes, search: Search, ways: Ways, tell: Tell | None = None
+    rows: JourneyRows,
+    options: CarpoolOptions,
+    search: Search,
+    source: TravelSource,
+    tell: Tell | None = None,
 ) -> Solved:
     """Find who could share. Raises as `carpool_inputs` and `plan_carpool` do."""
-    posed = carpool_inputs(rows, wishes.agreements, wishes.rules)
-    plan = plan_carpool(posed.inputs, search, ways.travel, tell)
-    return Solved(plan, f"{posed.basis} {ways.told}")
+    question = carpool_inputs(rows, options.agreements, options.rules)
+    plan = plan_carpool(question.inputs, search, source.travel, tell)
+    return Solved(plan, f"{question.basis} {source.description}")
 
 
 def solve_composition(
-    rows: PlacementInputs, wishes: FleetWishes, search: Search, tell: Tell | None = None
+    rows: PlacementInputs, options: FleetMixOptions, search: Search, tell: Tell | None = None
 ) -> Solved:
     """Find the fleets between cost and CO2e. Raises as `composition_inputs` does."""
-    posed = composition_inputs(
-        rows, wishes.rules, wishes.catalogue, vans_as_cars=wishes.vans_as_cars
+    question = composition_inputs(
+        rows, options.rules, options.catalogue, vans_as_cars=options.vans_as_cars
     )
 
-    def told(now: CompositionProgress) -> None:
+    def report(now: CompositionProgress) -> None:
         if tell is not None:
             tell(
                 min(1.0, now.spent_s / now.limit_s),
@@ -143,7 +148,7 @@ def solve_composition(
                 f"{now.cheapest_dkk:,.0f} DKK",
             )
 
-    return Solved(compose(posed.inputs, search, told), posed.basis)
+    return Solved(compose(question.inputs, search, report), question.basis)
 
 
 def solve_forecast(
@@ -154,44 +159,44 @@ def solve_forecast(
     tell: Tell | None = None,
 ) -> Solved:
     """Forecast departures. Raises as `forecast_inputs` does."""
-    posed = forecast_inputs(rows, holidays_around(calendar, rows), horizon_days)
+    question = forecast_inputs(rows, holidays_around(calendar, rows), horizon_days)
 
-    def told(now: ForecastProgress) -> None:
+    def report(now: ForecastProgress) -> None:
         if tell is not None:
             tell(now.done / now.series, f"{now.done} of {now.series} depots and classes")
 
-    return Solved(forecast(posed.inputs, search, told), posed.basis)
+    return Solved(forecast(question.inputs, search, report), question.basis)
 
 
 def solve_sites(
-    rows: JourneyRows, wishes: SitesWishes, search: Search, tell: Tell | None = None
+    rows: JourneyRows, options: SitesWishes, search: Search, tell: Tell | None = None
 ) -> Solved:
     """Find where vehicles should stand. Raises as `sites_inputs` does."""
-    posed = sites_inputs(rows, wishes)
-    return Solved(plan_sites(posed.inputs, search, tell), posed.basis)
+    question = sites_inputs(rows, options)
+    return Solved(plan_sites(question.inputs, search, tell), question.basis)
 
 
 def solve_routes(
-    inputs: RouteInputs, search: RouteSearch, ways: Ways, tell: Tell | None = None
+    inputs: RouteInputs, search: RouteSearch, source: TravelSource, tell: Tell | None = None
 ) -> Solved:
     """Plan the routes of a file. Raises as `plan_routes` does."""
 
-    def told(now: RouteProgress) -> None:
+    def report(now: RouteProgress) -> None:
         if tell is not None:
             tell(
                 now.share,
                 f"{now.iterations:,} tries, best {now.best_dkk:,.0f} DKK, {now.unserved} unserved",
             )
 
-    plan = plan_routes(inputs, search, ways.travel, progress=told)
+    plan = plan_routes(inputs, search, source.travel, progress=report)
     return Solved(
         plan,
         f"{len(inputs.visits)} visits, {len(inputs.vehicles)} vehicles and {len(inputs.depots)} "
-        f"depots, as a file has them. {ways.told}",
+        f"depots, as a file has them. {source.description}",
     )
 
 
-async def keep(pool: Pool, solved: Solved, requested_by: str) -> Study:
+async def store(pool: Pool, solved: Solved, requested_by: str) -> Study:
     """Store a plan as a study of this instant. Raises `UnknownMunicipalityError`."""
     plan = solved.plan
     async with pool.connection() as connection:

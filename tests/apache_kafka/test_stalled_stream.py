@@ -194,9 +194,9 @@ def test_a_cluster_that_comes_back_empty_ends_the_worker_until_somebody_decides(
             who=[worker],
         )
         assert worker.child.process.returncode == 1
-        assert f"fleetpulse progress reset {topic}" in worker.child.log.read_text()
+        assert f"fleetpulse offsets reset {topic}" in worker.child.log.read_text()
         assert processed(installation) == half
-    done = command("progress", "reset", topic, **environment(installation))
+    done = command("offsets", "reset", topic, **environment(installation))
     assert done.returncode == 0, done.stderr
     with Service("worker", installation, guardian, tmp_path) as worker:
         wait_for_count(installation, len(messages) - half, [worker])

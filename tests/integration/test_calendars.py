@@ -34,7 +34,7 @@ def fleet(*municipalities: dict[str, Any]) -> MasterData:
 
 
 async def entered(pool: Pool, *municipalities: dict[str, Any]) -> int:
-    """Enter as `fleet enter` does; return how many calendars were written."""
+    """Enter as `fleet apply` does; return how many calendars were written."""
     async with pool.connection() as connection:
         await enter(connection, fleet(*municipalities))
         return await CalendarKeeper().keep(connection)

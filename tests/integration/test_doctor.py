@@ -120,7 +120,7 @@ def test_progress_that_kafka_does_not_hold_is_a_fault_with_the_offset_to_set(
     )
     finding = found(sound)["progress"]
     assert f"{topic}[1] is to continue at 17, Kafka holds 0 to 0" in finding.text
-    assert finding.remedy == f"fleetpulse progress set {topic} 1 0"
+    assert finding.remedy == f"fleetpulse offsets set {topic} 1 0"
 
 
 def test_what_waits_for_somebody_is_told(sound: Settings) -> None:

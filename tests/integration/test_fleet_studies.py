@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("environment")
 
 
 def test_a_composition_is_asked_for_stored_listed_and_shown_again(town: str) -> None:
-    code, said = call("composition", "m", "--points", "3", "--time-limit", "10")
+    code, said = call("fleet-mix", "m", "--points", "3", "--time-limit", "10")
     assert code == 0, said
     [row] = rows(town, "SELECT * FROM study")
     points = row["document"]["points"]
@@ -51,7 +51,7 @@ def test_a_composition_is_asked_for_stored_listed_and_shown_again(town: str) -> 
 
 def test_the_same_rows_are_the_same_composition_and_name_no_vehicle(town: str) -> None:
     for _ in range(2):
-        assert call("composition", "m", "--points", "3", "--time-limit", "5")[0] == 0
+        assert call("fleet-mix", "m", "--points", "3", "--time-limit", "5")[0] == 0
     first, again = rows(town, "SELECT * FROM study ORDER BY created_at")
     assert first["study_id"] != again["study_id"]
     for column in ("inputs_hash", "basis", "document"):
@@ -62,25 +62,25 @@ def test_the_same_rows_are_the_same_composition_and_name_no_vehicle(town: str) -
 
 @pytest.mark.usefixtures("town")
 def test_kinds_of_a_file_are_those_to_choose_from(tmp_path: Path) -> None:
-    code, printed = call("composition-kinds")
+    code, printed = call("fleet-mix-kinds")
     assert code == 0
     kinds = json.loads(printed)["kinds"]
     assert [one["kind_id"] for one in kinds][:2] == ["petrol-car", "ev-car"]
     [electric] = [one for one in kinds if one["kind_id"] == "ev-car"]
     path = tmp_path / "kinds.json"
     path.write_text(json.dumps({"kinds": [{**electric, "yearly_cost_dkk": 10_000}]}))
-    code, said = call("composition", "m", "--kinds", str(path), "--points", "2")
+    code, said = call("fleet-mix", "m", "--kinds", str(path), "--points", "2")
     assert code == 0, said
     assert "the cheapest fleet has 3 ev-car." in said
     assert "acquire 2 ev-car" in said
     assert "give up 1 (our-petrol-car)" in said
     assert "hall has 0 ev-car; 2 would take 20 of its 20 round trips in 10 days, 800 km." in said
     path.write_text(json.dumps({"kinds": [{**electric, "kind_id": "our-ev"}]}))
-    code, said = call("composition", "m", "--kinds", str(path))
+    code, said = call("fleet-mix", "m", "--kinds", str(path))
     assert code == 2
     assert "kind our-ev: our-… are the present fleet's; name it otherwise" in said
     path.write_text(json.dumps({"kinds": [{**electric, "charging_kw": None}]}))
-    code, said = call("composition", "m", "--kinds", str(path))
+    code, said = call("fleet-mix", "m", "--kinds", str(path))
     assert code == 2
     assert "ev-car is electric with range_km 330" in said
 
@@ -92,7 +92,7 @@ def test_what_a_van_drove_needs_one_unless_vans_are_as_cars(town: str) -> None:
             "yearly_cost_dkk = 40000 WHERE vehicle_id = 'm/3'"
         )
     for arguments in ((), ("--vans-as-cars",)):
-        assert call("composition", "m", "--points", "2", *arguments)[0] == 0
+        assert call("fleet-mix", "m", "--points", "2", *arguments)[0] == 0
     strict, loose = rows(town, "SELECT * FROM study ORDER BY created_at")
     assert "what a van drove needs a van" in strict["basis"]
     assert "what a van drove needs no more than a car" in loose["basis"]
@@ -105,7 +105,7 @@ def test_what_a_van_drove_needs_one_unless_vans_are_as_cars(town: str) -> None:
 def test_a_fleet_that_cannot_serve_all_says_what_is_missing_and_is_stored(town: str) -> None:
     with psycopg.connect(town) as connection:
         connection.execute("UPDATE depot SET capacity = 1")
-    code, said = call("composition", "m", "--no-own-cars", "--points", "2")
+    code, said = call("fleet-mix", "m", "--no-own-cars", "--points", "2")
     assert code == 0, said
     assert "Not all round trips can be served. hall lacks a vehicle for 10 round trips" in said
     assert "1 of its 1 parking places are taken" in said
@@ -125,15 +125,15 @@ def test_a_vehicle_that_no_kind_tells_the_cost_of_is_named_with_a_remedy(
     with psycopg.connect(town) as connection:
         connection.execute("UPDATE vehicle SET yearly_cost_dkk = 0 WHERE vehicle_id = 'm/2'")
     path = tmp_path / "kinds.json"
-    kinds = json.loads(call("composition-kinds")[1])["kinds"]
+    kinds = json.loads(call("fleet-mix-kinds")[1])["kinds"]
     path.write_text(json.dumps({"kinds": [one for one in kinds if "bike" in one["kind_id"]]}))
-    code, said = call("composition", "m", "--kinds", str(path))
+    code, said = call("fleet-mix", "m", "--kinds", str(path))
     assert code == 1
     assert "m/2 has no yearly cost entered, and no car among the kinds to choose from" in said
-    code, said = call("composition", "m", "--points", "2")
+    code, said = call("fleet-mix", "m", "--points", "2")
     assert code == 0, said
     assert "1 vehicles have no yearly cost entered, and that of the nearest kind" in said
-    for command in ("composition", "forecast"):
+    for command in ("fleet-mix", "forecast"):
         code, said = call(command, "n")
         assert code == 1
         assert "look further back with --weeks" in said

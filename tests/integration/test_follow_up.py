@@ -124,7 +124,7 @@ def test_an_accepted_plan_is_followed_up_week_by_week(settings: Settings) -> Non
     assert third["moves_carried_out"] == 0
     assert idle["week"] == date(2026, 4, 20)
     assert (idle["realised_dkk"], idle["demand_changed_dkk"]) == (0, before["promised_dkk"])
-    shown = fleetpulse(settings, "plan", "outcome", "m").stdout
+    shown = fleetpulse(settings, "plan", "results", "m").stdout
     assert "2026-04-06" in shown
     assert "777.00" in shown
     assert "1 of 1 moves were carried out" in shown
@@ -323,7 +323,7 @@ def test_a_plan_that_places_nothing_leaves_the_one_before_it_to_be_accepted(
 def test_a_plan_is_asked_for_with_and_without_the_word(settings: Settings) -> None:
     enter_fleet(settings)
     assert fleetpulse(settings, "plan", "m").stdout.startswith("requested: ")
-    assert fleetpulse(settings, "plan", "ask", "m").stdout.startswith("requested: ")
+    assert fleetpulse(settings, "plan", "request", "m").stdout.startswith("requested: ")
     assert len(read(settings, "SELECT 1 FROM plan_request")) == 2
     listed = fleetpulse(settings, "plan", "list", "m").stdout
     for row in read(settings, "SELECT request_id FROM plan_request"):
@@ -332,7 +332,7 @@ def test_a_plan_is_asked_for_with_and_without_the_word(settings: Settings) -> No
     assert "nowhere is not entered" in fleetpulse(settings, "plan", "nowhere").stderr
 
 
-@pytest.mark.parametrize("word", ["list", "show", "outcome"])
+@pytest.mark.parametrize("word", ["list", "show", "results"])
 def test_a_municipality_that_is_not_entered_is_refused(settings: Settings, word: str) -> None:
     refused = fleetpulse(settings, "plan", word, "nowhere")
     assert refused.returncode == 2

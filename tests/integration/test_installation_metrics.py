@@ -120,7 +120,7 @@ def test_progress_shows_the_lag_and_says_when_the_broker_does_not_tell(
             "INSERT INTO stream_progress (topic, partition, next_offset) VALUES (%s, 0, 1)",
             [topic_of(settings)],
         )
-    shown = command("progress", "show", **_only_ours(settings))
+    shown = command("offsets", "show", **_only_ours(settings))
     assert shown.returncode == 0, shown.stderr
     rows = [line.split() for line in shown.stdout.splitlines() if topic_of(settings) in line]
     assert [row[:3] for row in rows][:2] == [
@@ -129,7 +129,7 @@ def test_progress_shows_the_lag_and_says_when_the_broker_does_not_tell(
     ]
     assert int(rows[0][3].replace(",", "")) in range(3590, 3800)
     nobody = {"FLEETPULSE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    away = command("progress", "show", **{**_only_ours(settings), **nobody})
+    away = command("offsets", "show", **{**_only_ours(settings), **nobody})
     assert away.returncode == 1
     assert f"{topic_of(settings)}[0]" in away.stdout
     assert "not known" in away.stdout

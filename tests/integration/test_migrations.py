@@ -321,8 +321,9 @@ def test_alerts_of_before_and_events_that_wait_get_the_plainer_names(empty_url: 
                 [kind, kind],
             )
             connection.execute(
-                "INSERT INTO outbox (message_id, topic, key, payload) VALUES (gen_random_uuid(), "
-                "'t', %(kind)s, jsonb_build_object('type', 'alert-raised', 'kind', %(kind)s::text))",
+                "INSERT INTO outbox (message_id, topic, key, payload) "
+                "VALUES (gen_random_uuid(), 't', %(kind)s, "
+                "jsonb_build_object('type', 'alert-raised', 'kind', %(kind)s::text))",
                 {"kind": kind},
             )
     migrate(empty_url)

@@ -1,4 +1,4 @@
-"""`plan ask --wait`: the planner's answer on the terminal, whatever it is, or why there is none."""
+"""`plan request --wait`: the planner's answer on the terminal, or why there is none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def beside(settings: Settings, *words: str) -> subprocess.CompletedProcess
     return await asyncio.to_thread(fleetpulse, settings, *words)
 
 
-@pytest.mark.parametrize("words", [("plan", "m", "--wait"), ("plan", "ask", "--wait", "m")])
+@pytest.mark.parametrize("words", [("plan", "m", "--wait"), ("plan", "request", "--wait", "m")])
 def test_who_waits_sees_the_plan_as_show_does(settings: Settings, words: tuple[str, ...]) -> None:
     enter_fleet(settings)
     enter_round_trips(settings)

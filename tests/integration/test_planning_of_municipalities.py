@@ -14,9 +14,10 @@ from psycopg.types.json import Jsonb
 from infra.database.fleet.master_data import load_municipalities
 from infra.database.fleet.master_data_import import enter
 from infra.database.plans.plan_queue import connect
-from infra.database.plans.recorded_demand import read_inputs
+from infra.database.plans.recorded_demand import read_inputs, read_journeys
 from infra.database.plans.replan_signals import read_fleet_digests
 from infra.settings import Settings
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import MasterData
 from schemas.fleet.policy import Fetching, PlacementPolicy
 from schemas.plans.plan import PlacementPlan
@@ -96,12 +97,12 @@ def test_two_municipalities_have_plans_of_their_own_policy_from_one_planner(
     url = settings.database_url.get_secret_value()
     shown = command("plan", "show", "a", FLEETPULSE_DATABASE_URL=url).stdout
     assert (
-        "policy serving at least 90.0% of each class's round trips, lending within 60 min by "
-        "bicycle, demand forecast where that beats last week"
+        "goal serve at least 90.0% of each class's round trips. Depots lend each other vehicles "
+        "within 60 min by bicycle. Demand: forecast, where that is better than last week."
     ) in " ".join(shown.split())
     change(settings, "UPDATE plan SET document = document - 'policy'")
     shown = command("plan", "show", "a", FLEETPULSE_DATABASE_URL=url).stdout
-    assert "policy not known: the plan is from before that was kept" in " ".join(shown.split())
+    assert "goal unknown: the plan was made before goals were stored" in " ".join(shown.split())
 
 
 def test_what_is_left_out_is_the_planner_s_and_so_is_all_without_a_section(
@@ -130,6 +131,32 @@ def test_what_is_left_out_is_the_planner_s_and_so_is_all_without_a_section(
     assert asyncio.run(policy(fallback)) == fallback
 
 
+def test_costs_are_those_of_the_municipality_and_of_the_defaults_for_the_rest(
+    settings: Settings,
+) -> None:
+    enter_fleet(settings)
+    enter_round_trips(settings)
+
+    async def enter_costs(costs: dict[str, float] | None) -> tuple[Costs, Costs]:
+        municipality: dict[str, Any] = {"municipality_id": "m", "name": "M"}
+        if costs is not None:
+            municipality["costs"] = costs
+        file = MasterData.model_validate({"municipalities": [municipality]})
+        async with await connect(settings) as connection:
+            await enter(connection, file)
+            placement = await read_inputs(connection, "m", 84)
+            return placement.costs, (await read_journeys(connection, "m", 84)).costs
+
+    own = Costs(staff_dkk_per_h=410, petrol_dkk_per_l=14.2)
+    given = {"staff_dkk_per_h": 410.0, "petrol_dkk_per_l": 14.2}
+    assert asyncio.run(enter_costs(given)) == (own, own)
+    assert asyncio.run(enter_costs(None)) == (own, own)
+    assert read(settings, "SELECT costs FROM municipality") == [{"costs": given}]
+    assert asyncio.run(enter_costs({})) == (Costs(), Costs())
+    with pytest.raises(CheckViolation, match="municipality_costs_amounts"):
+        change(settings, """UPDATE municipality SET costs = '{"staff_dkk_per_h": -1}'""")
+
+
 @pytest.mark.parametrize(
     ("planning", "says"),
     [
@@ -151,7 +178,7 @@ def test_a_bad_value_is_refused_by_name_limit_and_remedy(
 ) -> None:
     url = settings.database_url.get_secret_value()
     given = json.dumps(document("m", planning))
-    done = command("fleet", "enter", "-", stdin=given, FLEETPULSE_DATABASE_URL=url)
+    done = command("fleet", "apply", "-", stdin=given, FLEETPULSE_DATABASE_URL=url)
     assert done.returncode == 2
     assert done.stderr.startswith(f"<stdin>: municipalities.0.planning.{next(iter(planning))}: ")
     assert says in done.stderr
@@ -209,7 +236,7 @@ def test_another_planning_is_another_basis_of_a_plan(settings: Settings) -> None
 def test_the_example_has_a_section(settings: Settings) -> None:
     url = settings.database_url.get_secret_value()
     example = command("fleet", "example").stdout
-    done = command("fleet", "enter", "-", stdin=example, FLEETPULSE_DATABASE_URL=url)
+    done = command("fleet", "apply", "-", stdin=example, FLEETPULSE_DATABASE_URL=url)
     assert done.returncode == 0, done.stderr
     (row,) = read(settings, "SELECT planning FROM municipality")
     assert row["planning"] == json.loads(example)["municipalities"][0]["planning"]

@@ -345,7 +345,7 @@ def test_a_vehicle_that_is_heard_of_after_its_last_day_is_told_of(
     ((reason, resolution),) = looked(towns_url, told)
     # From the end of the 26th to that of the 29th; at noon of three days it drove 90 km.
     assert reason.startswith(
-        "retired, in service until 2026-03-26, and heard of for 3.0 days since, limit 1.0; "
+        "retired, in service until 2026-03-26, and reporting for 3.0 days since, limit 1.0; "
         "270 km driven; take its tracker out"
     )
     assert resolution is None

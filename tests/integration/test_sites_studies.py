@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("environment")
 
 
 def test_sites_are_asked_for_stored_listed_and_shown_again(town: str) -> None:
-    code, said = call("sites", "m", "--places", "0")
+    code, said = call("depot-location", "m", "--places", "0")
     assert code == 0, said
     [row] = rows(town, "SELECT * FROM study")
     document = row["document"]
@@ -43,7 +43,7 @@ def test_sites_are_asked_for_stored_listed_and_shown_again(town: str) -> None:
 def test_readers_see_sites_and_costs_and_places_to_a_hundredth_of_a_degree(town: str) -> None:
     with psycopg.connect(town) as connection:
         connection.execute("UPDATE trip SET end_lat = 56.4237 WHERE end_lat > 56.4")
-    code, said = call("sites", "m")
+    code, said = call("depot-location", "m")
     assert code == 0, said
     assert "Close hall, school; open place 1 (near 56.42, 10.50)." in said
     [row] = rows(town, "SELECT * FROM study")
@@ -70,7 +70,7 @@ def test_readers_see_sites_and_costs_and_places_to_a_hundredth_of_a_degree(town:
 
 def test_the_same_rows_are_the_same_answer(town: str) -> None:
     for _ in range(2):
-        assert call("sites", "m", "--sites", "2", "--seed", "7")[0] == 0
+        assert call("depot-location", "m", "--sites", "2", "--seed", "7")[0] == 0
     first, again = rows(town, "SELECT * FROM study ORDER BY created_at")
     assert first["study_id"] != again["study_id"]
     for column in ("inputs_hash", "basis", "document"):
@@ -79,16 +79,18 @@ def test_the_same_rows_are_the_same_answer(town: str) -> None:
 
 
 def test_options_are_heeded(town: str) -> None:
-    code, said = call("sites", "m", "--places", "0", "--keep", "hall", "--depot-cost", "hall=9000")
+    code, said = call(
+        "depot-location", "m", "--places", "0", "--keep", "hall", "--depot-cost", "hall=9000"
+    )
     assert code == 0, said
     assert "Keep hall" in said
     assert "It must stay, as asked." in said
     assert "A depot costs 25,000 DKK a year, hall 9,000." in said
-    code, said = call("sites", "m", "--sites", "2", "--places", "0", "--site-cost", "1000")
+    code, said = call("depot-location", "m", "--sites", "2", "--places", "0", "--site-cost", "1000")
     assert code == 0, said
     assert "Keep hall, school. With exactly 2 sites, as asked." in said
     assert "A depot costs 1,000 DKK a year." in said
-    code, said = call("sites", "m", "--no-staff-time", "--weeks", "1")
+    code, said = call("depot-location", "m", "--no-staff-time", "--weeks", "1")
     assert code == 0, said
     assert "and not the time of who drives" in said
     assert "21 of 21 complete round trips of 2026-03-05 to 2026-03-11 (7 days)" in said
@@ -109,13 +111,13 @@ def test_what_cannot_be_is_said_with_a_remedy(town: str) -> None:
         (("--depot-cost", "hall=nan"), "give --depot-cost DEPOT=DKK"),
         (("--depot-cost", "hall=1", "--depot-cost", "hall=2"), "names hall twice"),
     ):
-        code, said = call("sites", "m", *options)
+        code, said = call("depot-location", "m", *options)
         assert code == 2, said
         assert words in said
-    code, said = call("sites", "q")
+    code, said = call("depot-location", "q")
     assert code == 2
     assert "municipality q is not entered; `fleetpulse fleet show` lists" in said
-    code, said = call("sites", "n")
+    code, said = call("depot-location", "n")
     assert code == 1
     assert "0 came back; push more fixes, enter depots and vehicles" in said
     assert rows(town, "SELECT * FROM study") == []

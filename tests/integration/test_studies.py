@@ -65,14 +65,14 @@ async def live(pool: Pool) -> None:
 
 async def studied(pool: Pool) -> list[Study]:
     """Make both studies of the rows that are there."""
-    outings = await run.read_outings(pool, WHERE, 4)
-    rides = await run.read_rides(pool, WHERE, 4)
-    search, ways = Search(1, 5.0), run.ways_of(Settings())
+    outings = await run.read_placement_inputs(pool, WHERE, 4)
+    rides = await run.read_journey_rows(pool, WHERE, 4)
+    search, ways = Search(1, 5.0), run.travel_source(Settings(), rides.costs)
     return [
-        await run.keep(pool, solved, "a test")
+        await run.store(pool, solved, "a test")
         for solved in (
             run.solve_assignment(outings, search),
-            run.solve_carpool(rides, run.Wishes(), search, ways),
+            run.solve_carpool(rides, run.CarpoolOptions(), search, ways),
         )
     ]
 
@@ -153,7 +153,7 @@ def test_dear_vehicles_stand_unless_they_are_paid_for(town: str) -> None:
     assert code == 0, said
     assert "0 of 30 round trips have a vehicle; 0 of 3 vehicles are used." in said
     assert "was not found to cost less than the own cars that it saves" in said
-    code, said = call("assignment", "m", "--paid-for")
+    code, said = call("assignment", "m", "--sunk-cost")
     assert code == 0, said
     assert "30 of 30 round trips have a vehicle; 3 of 3 vehicles are used." in said
 
@@ -164,14 +164,16 @@ def test_carpooling_is_within_a_depot_until_depots_agree(town: str) -> None:
     assert "10 of 30 journeys ride along in 10 vehicles" in said
     assert "No two of them have agreed to share." in said
     assert "takes along" in said
-    code, said = call("carpool", "m", "--agree", "school,hall")
+    code, said = call("carpool", "m", "--share-between", "school,hall")
     assert code == 0, said
     assert "20 of 30 journeys ride along in 10 vehicles" in said
     assert "Agreed: hall with school." in said
-    code, said = call("carpool", "m", "--detour-km", "2", "--shift-min", "1")
+    code, said = call("carpool", "m", "--detour-km", "2", "--max-time-shift", "1")
     assert code == 0, said
     assert "At most 2 km of detour each way, and 1 min earlier or later." in said
-    code, said = call("carpool", "m", "--agree", "school,hall", "--freed-dkk", "1000")
+    code, said = call(
+        "carpool", "m", "--share-between", "school,hall", "--freed-vehicle-value", "1000"
+    )
     assert code == 0, said
     assert "At most 3 vehicles were out at once, depot by depot; shared, 1." in said
     assert "A vehicle less at a depot's peak is worth 1000 DKK." in said
@@ -212,10 +214,10 @@ def test_what_cannot_be_studied_is_said_with_a_remedy(town: str, tmp_path: Path)
         assert said.startswith("fleetpulse: no ")
         assert "look further back with --weeks" in said
     for pair in ("hall", "hall,", "hall,school,yard"):
-        code, said = call("carpool", "m", "--agree", pair)
+        code, said = call("carpool", "m", "--share-between", pair)
         assert code == 2
-        assert "give --agree A,B" in said
-    code, said = call("carpool", "m", "--agree", "hall,yard")
+        assert "give --share-between A,B" in said
+    code, said = call("carpool", "m", "--share-between", "hall,yard")
     assert code == 2
     assert "m has no depot 'yard'" in said
     code, said = call("show", str(UUID(int=0)))
@@ -240,12 +242,12 @@ def test_what_cannot_be_studied_is_said_with_a_remedy(town: str, tmp_path: Path)
 def test_ways_are_those_of_the_travel_service_and_never_others(
     town: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, geodesic = call("carpool", "m", "--agree", "hall,school")
+    code, geodesic = call("carpool", "m", "--share-between", "hall,school")
     assert code == 0, geodesic
     monkeypatch.setenv("FLEETPULSE_TRAVEL_SERVICE", "osrm")
     with serving(osrm) as (url, asked):
         monkeypatch.setenv("FLEETPULSE_TRAVEL_URL", url)
-        code, said = call("carpool", "m", "--agree", "hall,school")
+        code, said = call("carpool", "m", "--share-between", "hall,school")
     assert code == 0, said
     assert asked
     assert "Ways as osrm has them." in said

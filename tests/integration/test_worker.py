@@ -382,7 +382,7 @@ def test_records_that_retention_took_away_end_the_worker(database_url: str) -> N
             writer = Writer(pool, Topics.named("test"))
             await log.assign(writer)
             records = log.records[0]
-            with pytest.raises(OffsetGapError, match="progress set") as caught:
+            with pytest.raises(OffsetGapError, match="offsets set") as caught:
                 await writer.write([records[0], records[2]])
             hole = caught.value.hole
             assert hole is not None

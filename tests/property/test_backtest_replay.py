@@ -16,10 +16,13 @@ from optimizer.backtest.replay import Request, nights_of, replay, requests_of
 from optimizer.backtest.run import back_test, contender
 from optimizer.search import Search
 from optimizer.work_budget import Effort
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plans.backtest import ContenderName
 from schemas.plans.demand import ObservedRoundTrip
 from tests.property.test_plan_reproducible import shuffled, town
+
+COSTS = Costs()
 
 ZONE = ZoneInfo("Europe/Copenhagen")
 EVENING = datetime(2026, 3, 2, 21, tzinfo=UTC)
@@ -108,13 +111,13 @@ def test_the_replay_gives_each_request_the_vehicle_that_a_reckoning_gives_it(
     asked: list[Request], stands: list[str | None]
 ) -> None:
     vehicles, placement = vehicles_of(len(stands)), placed(stands)
-    replayed = replay(asked, vehicles, placement, nights_of(asked, ZONE))
+    replayed = replay(asked, vehicles, placement, nights_of(asked, ZONE), COSTS)
     assert list(replayed.taken_by) == reckoned(asked, vehicles, placement)
     lost = replayed.unserved()
     assert len(replayed.served()) + len(lost) == len(asked) == replayed.round_trips
     assert replayed.served_round_trips == len(asked) - len(lost)
     # However the vehicles are listed.
-    assert replay(asked, vehicles[::-1], placement, nights_of(asked, ZONE)) == replayed
+    assert replay(asked, vehicles[::-1], placement, nights_of(asked, ZONE), COSTS) == replayed
 
 
 @given(requests(one_way=False), placements, st.sampled_from(DEPOTS))
@@ -123,8 +126,8 @@ def test_a_vehicle_more_serves_whoever_was_served_where_all_come_back(
     asked: list[Request], stands: list[str | None], depot_id: str
 ) -> None:
     vehicles = vehicles_of(len(stands) + 1)
-    fewer = replay(asked, vehicles, placed(stands), nights_of(asked, ZONE))
-    more = replay(asked, vehicles, placed([*stands, depot_id]), nights_of(asked, ZONE))
+    fewer = replay(asked, vehicles, placed(stands), nights_of(asked, ZONE), COSTS)
+    more = replay(asked, vehicles, placed([*stands, depot_id]), nights_of(asked, ZONE), COSTS)
     for before, after in zip(fewer.taken_by, more.taken_by, strict=True):
         assert after is not None or before is None
 
@@ -146,6 +149,7 @@ def test_the_greedy_rule_never_makes_its_own_weeks_dearer_nor_a_depot_overfull(
         zone=ZONE,
         days=7,
         horizon_days=horizon_days,
+        costs=COSTS,
     )
     moved = Greedy(asked, yard, Effort(10)).placement()
     was = contender(ContenderName.AS_IT_WAS, asked, yard, yard.stood_at)
@@ -188,7 +192,7 @@ def test_no_round_trip_is_lost_or_counted_twice_on_the_way_to_a_request(seed: in
                 )
             )
             at = to or at
-    found = requests_of(trips, vehicles)
+    found = requests_of(trips, vehicles, COSTS)
     assert sum(one.round_trips for one in found) == len(trips)
     assert sum(one.distance_m for one in found) == sum(one.distance_m for one in trips)
     assert [one.started_at for one in found] == sorted(one.started_at for one in found)

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from optimizer.carpool.solve import plan_carpool
 from optimizer.search import Search
 from optimizer.travel import Geodesic
-from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG, CO2E_KG_PER_UNIT, PRICE_DKK_PER_UNIT
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import EnergySource
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.carpool import CarpoolGroup, CarpoolInputs, CarpoolPlan, CarpoolRules, Journey
 from schemas.plans.plan import SolverStatus
 from schemas.plans.travel import Place
 
+COSTS = Costs()
 EIGHT = datetime(2026, 3, 2, 8, tzinfo=UTC)
 SPOTS = ((56.30, 10.50), (56.31, 10.52), (56.40, 10.60), (56.41, 10.61), (56.25, 10.40))
 SLACK_S = 1e-3
@@ -94,7 +95,7 @@ def direct_m(journey: Journey) -> float:
 def dkk_and_kg(journey: Journey, length_m: float) -> tuple[float, float]:
     units = length_m / 1000 * journey.consumption_per_km
     source = journey.energy_source
-    return PRICE_DKK_PER_UNIT[source] * units, CO2E_KG_PER_UNIT[source] * units
+    return COSTS.energy_dkk_per_unit(source) * units, COSTS.co2e_kg_per_unit(source) * units
 
 
 def peaks(spans: Sequence[tuple[str | None, datetime, datetime]]) -> int:
@@ -158,7 +159,7 @@ def check(inputs: CarpoolInputs, plan: CarpoolPlan) -> None:
         total = sum(getattr(one, name) for one in plan.groups)
         assert getattr(plan, name) == pytest.approx(total)
     freed = plan.vehicles_before - plan.vehicles_after
-    worth = plan.saved_dkk + plan.saved_co2e_kg * CO2_PRICE_DKK_PER_KG
+    worth = plan.saved_dkk + plan.saved_co2e_kg * COSTS.co2_price_dkk_per_kg
     worth += freed * inputs.rules.freed_vehicle_dkk
     assert plan.objective_dkk == pytest.approx(worth, abs=0.01 * (len(plan.groups) + 1))
     assert plan.objective_dkk >= 0
@@ -259,7 +260,7 @@ def possible(inputs: CarpoolInputs) -> Iterator[tuple[frozenset[str], float]]:
                     (driver, -sum(one[0] for one in legs)),
                 ):
                     dkk, kg = dkk_and_kg(journey, length)
-                    worth += dkk + kg * CO2_PRICE_DKK_PER_KG
+                    worth += dkk + kg * COSTS.co2_price_dkk_per_kg
                 yield frozenset(one.journey_id for one in chosen), worth
 
 

@@ -10,7 +10,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from optimizer.costs import (
-    MISSING_CHARGER_DKK_PER_DAY,
     driving_ore_per_km,
     ore,
     unserved_ore,
@@ -18,11 +17,14 @@ from optimizer.costs import (
 from optimizer.followup import follow_up, promise_of
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import EnergySource, Home, VehicleType
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 from schemas.plans.outcome import WEEK_DAYS
 from schemas.plans.plan import PlanTrigger
 from tests.property.test_placement_optimum import MONDAY, driving_ore, small_instances, turned_away
+
+COSTS = Costs()
 
 OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)
 
@@ -41,7 +43,7 @@ def week_ore(
             and one.vehicle_type is not VehicleType.BIKE
         ]
         missing = max(0, len(electric) - depot.charger_count)
-        cost += missing * ore(MISSING_CHARGER_DKK_PER_DAY * WEEK_DAYS)
+        cost += missing * ore(COSTS.missing_charger_dkk_per_day * WEEK_DAYS)
         for kind in {one.vehicle_type for one in inputs.vehicles}:
             ids = {one.vehicle_id for one in inputs.vehicles if one.vehicle_type is kind}
             wanted = [
@@ -49,11 +51,13 @@ def week_ore(
                 for one in inputs.round_trips
                 if one.start_depot_id == depot.depot_id and one.vehicle_id in ids
             ]
-            prices = sorted(driving_ore_per_km(one) for one in here if one.vehicle_type is kind)
+            prices = sorted(
+                driving_ore_per_km(one, COSTS) for one in here if one.vehicle_type is kind
+            )
             cost += driving_ore(wanted, prices)
             if with_unserved:
                 lost = turned_away(wanted, len(prices))
-                cost += sum(unserved_ore(one.distance_m) for one in lost)
+                cost += sum(unserved_ore(one.distance_m, COSTS) for one in lost)
     return cost
 
 
@@ -96,7 +100,7 @@ def test_each_part_is_what_a_simulation_finds(inputs: PlacementInputs, data: st.
     then, now = counts(week, real | plan.stood_at), counts(week, real)
     changed = {place for place in then | now if then[place] != now[place]}
     there = [one for one in week.round_trips if place_of(week, one) in changed]
-    observed_ore = sum(unserved_ore(one.distance_m) for one in there if one in others)
+    observed_ore = sum(unserved_ore(one.distance_m, COSTS) for one in there if one in others)
     wanted = week.model_copy(update={"round_trips": tuple(there)})
     served_ore = week_ore(wanted, real, with_unserved=False)
     wrong_ore = observed_ore - (week_ore(wanted, real) - served_ore)

@@ -16,9 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.costs import (
-    CHANGEOVER_S,
-    LENDING_DKK,
-    MISSING_CHARGER_DKK_PER_DAY,
     driving_ore_per_km,
     fetching_ore,
     ore,
@@ -31,14 +28,17 @@ from optimizer.placement.lending import lent as one_by_one
 from optimizer.placement.problem import problem_of
 from optimizer.placement.solve import solve
 from optimizer.search import Search
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
 from schemas.fleet.policy import Fetching, PlacementPolicy
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 from schemas.plans.plan import SolverStatus
 
+COSTS = Costs()
+
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 COPENHAGEN = ZoneInfo("Europe/Copenhagen")
-CHANGEOVER = timedelta(seconds=CHANGEOVER_S)
+CHANGEOVER = timedelta(seconds=COSTS.changeover_s)
 ALL_COLUMNS = 1_000
 DEPOTS = ("m/a", "m/b", "m/c")
 HORIZON_DAYS = 7  # a week is observed: each round trip counts once
@@ -167,7 +167,7 @@ def lent(
     return [
         one
         for one in wanted
-        if unserved_ore(one.distance_m) > price_ore
+        if unserved_ore(one.distance_m, COSTS) > price_ore
         and all(
             one.ended_at + CHANGEOVER <= other.started_at
             or other.ended_at + CHANGEOVER <= one.started_at
@@ -210,11 +210,11 @@ def lendings(
                 continue
             price_ore = way_ore[borrower, lender]
             served = lent(wanted, own, price_ore)
-            saved = sum(unserved_ore(one.distance_m) - price_ore for one in served)
+            saved = sum(unserved_ore(one.distance_m, COSTS) - price_ore for one in served)
             saved -= round(sum(one.distance_m for one in served) / 1000 * ore_per_km)
-            if saved > ore(LENDING_DKK):
+            if saved > ore(COSTS.lending_dkk):
                 for more, trips in choose(first + 1, free - {number}):
-                    yield saved - ore(LENDING_DKK) + more, len(served) + trips
+                    yield saved - ore(COSTS.lending_dkk) + more, len(served) + trips
 
     yield from choose(0, frozenset(range(len(lenders))))
 
@@ -249,12 +249,14 @@ def verdicts(inputs: PlacementInputs, placement: Mapping[str, str]) -> list[Verd
             return []
         electric = [one for one in motor if one.energy_source is EnergySource.ELECTRICITY]
         missing = max(0, len(electric) - depot.charger_count)
-        cost += missing * ore(MISSING_CHARGER_DKK_PER_DAY * HORIZON_DAYS)
+        cost += missing * ore(COSTS.missing_charger_dkk_per_day * HORIZON_DAYS)
     for vehicle in inputs.vehicles:
         most = max(depots, key=lambda one: (left[vehicle.vehicle_id, one], [-ord(c) for c in one]))
         origin = vehicle.home_depot_id or (most if left[vehicle.vehicle_id, most] else None)
         if origin is not None:
-            cost += relocation_ore(vehicle, depots[origin], depots[placement[vehicle.vehicle_id]])
+            cost += relocation_ore(
+                vehicle, depots[origin], depots[placement[vehicle.vehicle_id]], COSTS
+            )
     found = [Verdict(cost, 0)]
     for vehicle_class in {one.vehicle_type for one in inputs.vehicles}:
         of_class = set(class_verdicts(inputs, placement, vehicle_class))
@@ -289,12 +291,12 @@ def class_verdicts(
         for depot_id in depots
     }
     lost = [one for depot_id in depots for one in turned_away(demand[depot_id], has[depot_id])]
-    lost_ore = sum(unserved_ore(one.distance_m) for one in lost)
+    lost_ore = sum(unserved_ore(one.distance_m, COSTS) for one in lost)
     lost_ore += sum(
         driving_ore(
             demand[depot_id],
             sorted(
-                driving_ore_per_km(one)
+                driving_ore_per_km(one, COSTS)
                 for one in inputs.vehicles
                 if placement[one.vehicle_id] == depot_id and one.vehicle_type is vehicle_class
             ),
@@ -305,7 +307,9 @@ def class_verdicts(
     share = inputs.policy.served_share
     may_lack = total if share is None else int(total * (1 - share) + 1e-6)
     dearest = max(
-        driving_ore_per_km(one) for one in inputs.vehicles if one.vehicle_type is vehicle_class
+        driving_ore_per_km(one, COSTS)
+        for one in inputs.vehicles
+        if one.vehicle_type is vehicle_class
     )
     for saved_ore, served in lendings(demand, has, ways(inputs), dearest):
         yield Verdict(lost_ore - saved_ore, max(0, len(lost) - served - may_lack))
@@ -314,11 +318,12 @@ def class_verdicts(
 def ways(inputs: PlacementInputs) -> dict[tuple[str, str], int]:
     """Return the price of fetching a vehicle, between depots that are near enough."""
     return {
-        (one.depot_id, other.depot_id): fetching_ore(way_min)
+        (one.depot_id, other.depot_id): fetching_ore(way_min, COSTS)
         for one in inputs.depots
         for other in inputs.depots
         if one is not other
-        and (way_min := road_km(one, other) / BICYCLE_KMH * 60) <= inputs.policy.lending_within_min
+        and (way_min := road_km(one, other, COSTS) / BICYCLE_KMH * 60)
+        <= inputs.policy.lending_within_min
     }
 
 
@@ -362,4 +367,4 @@ def test_lendings_of_whole_depots_are_those_of_one_outing_after_another(
     problem = problem_of(inputs)
     for lending, found in problem.lendings.items():
         way_min = problem.ways_min[lending.borrower_id, lending.lender_id]
-        assert found == one_by_one(problem.levels, way_min, lending)
+        assert found == one_by_one(problem.levels, way_min, lending, COSTS)

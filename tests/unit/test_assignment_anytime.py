@@ -11,11 +11,14 @@ from bench.round_trips import fleet, unlike_fleet
 from optimizer.assignment.solve import assign
 from optimizer.costs import ORE_PER_DKK, unserved_ore
 from optimizer.search import Search
+from schemas.fleet.costs import Costs
 from schemas.plans.assignment import (
     AssignmentInputs,
     AssignmentPlan,
     WantedRoundTrip,
 )
+
+COSTS = Costs()
 
 ONE_DEPOT = fleet(7, 4_000, 80, 1)
 
@@ -38,7 +41,7 @@ def assert_keeps_the_rules(inputs: AssignmentInputs, found: AssignmentPlan) -> N
     cost = 0.0
     for trip in inputs.round_trips:
         if trip.round_trip_id not in found.assignment:
-            cost += unserved_ore(trip.distance_m) / ORE_PER_DKK
+            cost += unserved_ore(trip.distance_m, COSTS) / ORE_PER_DKK
             continue
         vehicle = vehicles[found.assignment[trip.round_trip_id]]
         held[vehicle.vehicle_id].append(trip)
@@ -66,7 +69,9 @@ def test_one_depot_with_all_vehicles_answers_within_a_tiny_effort() -> None:
     assert_keeps_the_rules(ONE_DEPOT, found)
     # The first answer is the answer: nothing was searched.
     assert set(costs) == {found.objective_dkk}
-    nothing = sum(unserved_ore(one.distance_m) for one in ONE_DEPOT.round_trips) / ORE_PER_DKK
+    nothing = (
+        sum(unserved_ore(one.distance_m, COSTS) for one in ONE_DEPOT.round_trips) / ORE_PER_DKK
+    )
     assert found.bound_dkk < found.objective_dkk < nothing
     assert len(found.assignment) > len(found.unserved)
 

@@ -18,10 +18,13 @@ from optimizer.backtest.split import TooLittleDataError, split
 from optimizer.costs import relocation_ore
 from optimizer.search import Cancellation, Search, SearchCancelledError
 from optimizer.work_budget import Effort
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import EnergySource, Vehicle
 from schemas.plans.backtest import BackTest, Contender, ContenderName
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 from tests.unit.test_placement import HALL, MONDAY, SCHOOL, car, depot, mornings, plan
+
+COSTS = Costs()
 
 DEPOTS = (depot(HALL), depot(SCHOOL))
 CARS = (car(1, HALL), car(2, HALL), car(3, SCHOOL))
@@ -89,7 +92,9 @@ def test_twelve_weeks_are_fitted_on_eight_and_replayed_on_four_with_the_bill_by_
         assert (one.moves, one.served_round_trips, one.served_share) == (1, 84, 1)
         assert one.unserved_dkk == 0
         assert one.co2e_kg == pytest.approx(3 * km_served * co2e_kg)
-        assert one.relocation_dkk == pytest.approx(relocation_ore(CARS[1], *DEPOTS) / 100 / 2)
+        assert one.relocation_dkk == pytest.approx(
+            relocation_ore(CARS[1], *DEPOTS, COSTS) / 100 / 2
+        )
         assert one.cost_dkk == pytest.approx(
             one.energy_dkk + one.co2e_kg * 1.5 + one.relocation_dkk, abs=1e-4
         )
@@ -195,8 +200,9 @@ def test_a_vehicle_left_elsewhere_is_found_there_when_a_changeover_has_passed() 
             trip(1, 200, 260, HALL, HALL),  # nobody has brought it back
         ],
         CARS,
+        COSTS,
     )
-    replayed = replay(asked, CARS, {"m/1": HALL}, nights_of(asked, ZONE))
+    replayed = replay(asked, CARS, {"m/1": HALL}, nights_of(asked, ZONE), COSTS)
     assert replayed.taken_by == ("m/1", None, "m/1", None)
     assert replayed.fetched == (Fetched("m/1", SCHOOL, HALL),)
 
@@ -212,8 +218,9 @@ def test_a_vehicle_left_elsewhere_is_driven_home_over_night_by_somebody() -> Non
             trip(1, night_min + 24 * 60, night_min + 25 * 60, HALL, HALL),
         ],
         CARS,
+        COSTS,
     )
-    replayed = replay(asked, CARS, {"m/1": HALL, "m/2": HALL}, nights_of(asked, ZONE))
+    replayed = replay(asked, CARS, {"m/1": HALL, "m/2": HALL}, nights_of(asked, ZONE), COSTS)
     assert replayed.taken_by == ("m/1", "m/2", "m/1", "m/2", "m/1")
     assert replayed.fetched == (Fetched("m/1", SCHOOL, HALL), Fetched("m/2", SCHOOL, HALL))
     yard = yard_of(inputs(()), {"m/1": HALL, "m/2": HALL}, 7)
@@ -225,12 +232,15 @@ def test_a_vehicle_left_elsewhere_is_driven_home_over_night_by_somebody() -> Non
 
 
 def test_who_goes_on_before_a_changeover_is_over_has_not_given_the_vehicle_back() -> None:
-    (one,) = requests_of([trip(1, 0, 60, HALL, SCHOOL), trip(1, 64, 90, SCHOOL, HALL)], CARS)
+    (one,) = requests_of([trip(1, 0, 60, HALL, SCHOOL), trip(1, 64, 90, SCHOOL, HALL)], CARS, COSTS)
     assert (one.depot_id, one.to_depot_id, one.round_trips) == (HALL, HALL, 2)
     assert one.distance_m == 20_000
-    assert len(requests_of([trip(1, 0, 60, HALL, HALL), trip(1, 65, 90, HALL, HALL)], CARS)) == 2
+    assert (
+        len(requests_of([trip(1, 0, 60, HALL, HALL), trip(1, 65, 90, HALL, HALL)], CARS, COSTS))
+        == 2
+    )
     # A part of one that was too long has ended somewhere: it is back where it was taken.
-    (lost,) = requests_of([trip(1, 0, 60, HALL, None)], CARS)
+    (lost,) = requests_of([trip(1, 0, 60, HALL, None)], CARS, COSTS)
     assert lost.to_depot_id == HALL
 
 
@@ -262,7 +272,7 @@ def test_a_greedy_rule_that_its_limit_stops_is_said_to_be_stopped() -> None:
 
 def test_a_greedy_rule_that_is_cancelled_does_not_go_on() -> None:
     parts = split(inputs(misplaced(28)))
-    requests = requests_of(parts.fitted.round_trips, parts.fitted.all_vehicles)
+    requests = requests_of(parts.fitted.round_trips, parts.fitted.all_vehicles, COSTS)
     yard = yard_of(parts.fitted, homes(parts.fitted), parts.fitted_days)
     cancellation = Cancellation()
     greedy = Greedy(requests, yard, Effort(10), cancellation.check)

@@ -80,11 +80,11 @@ def test_a_wrong_setting_is_named_as_it_is_set(name: str, value: str, says: str)
 
 def test_a_fleet_is_entered_from_standard_input_and_shown(database_url: str) -> None:
     example = run("fleet", "example").stdout
-    entered = run("fleet", "enter", "-", stdin=example, FLEETPULSE_DATABASE_URL=database_url)
+    entered = run("fleet", "apply", "-", stdin=example, FLEETPULSE_DATABASE_URL=database_url)
     assert entered.returncode == 0, entered.stderr
     assert "Odder" in run("fleet", "show", FLEETPULSE_DATABASE_URL=database_url).stdout
     wrong = example.replace('"vehicle_id": "odder/', '"vehicle_id": "roskilde/')
-    refused = run("fleet", "enter", "-", stdin=wrong, FLEETPULSE_DATABASE_URL=database_url)
+    refused = run("fleet", "apply", "-", stdin=wrong, FLEETPULSE_DATABASE_URL=database_url)
     assert refused.returncode == 2
     assert "roskilde/car-017 does not belong to municipality odder" in refused.stderr
 
@@ -103,9 +103,9 @@ def test_names_that_would_confuse_are_refused(command: tuple[str, ...], database
 
 
 def test_help_of_plan_ask_says_what_waiting_is() -> None:
-    words = " ".join(run("plan", "ask", "--help").stdout.replace("│", " ").split())
-    assert "Wait for the answer, and show the plan." in words
-    assert "Of --wait, in seconds; 300 without it." in words
-    assert "the exit code is 1 when the planner refuses, and when there is no answer" in words
-    assert "a planner that comes later answers it" in words
-    assert "`plan MUNICIPALITY` asks for one" in run("plan", "--help").stdout
+    words = " ".join(run("plan", "request", "--help").stdout.replace("│", " ").split())
+    assert "Wait for the answer and show the plan." in words
+    assert "Longest wait with --wait, in seconds (default: 300)." in words
+    assert "the exit code is 1 if the planner refuses or does not answer in time" in words
+    assert "the planner answers it later" in words
+    assert "`plan MUNICIPALITY` requests one" in run("plan", "--help").stdout

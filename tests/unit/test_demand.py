@@ -9,8 +9,11 @@ import pytest
 
 from optimizer.costs import unserved_ore
 from optimizer.demand import levels, outings, profile
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, Vehicle, VehicleType
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
+
+COSTS = Costs()
 
 COPENHAGEN = ZoneInfo("Europe/Copenhagen")
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -67,13 +70,13 @@ def test_leaving_again_within_a_changeover_needs_no_second_vehicle() -> None:
     assert [(one.started_at, one.ended_at, one.round_trips) for one in found] == [
         (at(8), at(10), 2)
     ]
-    assert len(levels(found, COPENHAGEN)) == 1
+    assert len(levels(found, COPENHAGEN, COSTS)) == 1
 
 
 def test_leaving_again_after_a_changeover_is_an_outing_of_its_own() -> None:
     found = outings(inputs(trip("1", at(8), at(9)), trip("1", at(9.1), at(10))))
     assert len(found) == 2
-    assert len(levels(found, COPENHAGEN)) == 1
+    assert len(levels(found, COPENHAGEN, COSTS)) == 1
 
 
 def test_a_day_at_another_depot_is_one_outing_of_the_first() -> None:
@@ -111,22 +114,22 @@ def test_levels_count_what_the_kth_vehicle_is_needed_for() -> None:
             trip("1", at(7, day=1), at(9, day=1)),
         )
     )
-    first, second = levels(found, COPENHAGEN)
+    first, second = levels(found, COPENHAGEN, COSTS)
     assert (first.outings, first.before_noon) == (3, 2)
     assert first.days == {date(2026, 3, 2), date(2026, 3, 3)}
     assert (second.outings, second.days) == (1, frozenset({date(2026, 3, 2)}))
-    assert second.price_ore == unserved_ore(100_000) == 37_000
+    assert second.price_ore == unserved_ore(100_000, COSTS) == 37_000
 
 
 def test_a_vehicle_back_less_than_a_changeover_ago_cannot_serve_another_driver() -> None:
     soon = outings(inputs(trip("1", at(8), at(9)), trip("2", at(9.08), at(10))))
     later = outings(inputs(trip("1", at(8), at(9)), trip("2", at(9 + 5 / 60), at(10))))
-    assert len(levels(soon, COPENHAGEN)) == 2
-    assert len(levels(later, COPENHAGEN)) == 1
+    assert len(levels(soon, COPENHAGEN, COSTS)) == 2
+    assert len(levels(later, COPENHAGEN, COSTS)) == 1
 
 
 def test_a_short_round_trip_has_a_least_price() -> None:
-    assert unserved_ore(1_000) == 5_000
+    assert unserved_ore(1_000, COSTS) == 5_000
 
 
 def test_the_profile_is_local_time_and_adds_up() -> None:

@@ -81,7 +81,7 @@ def test_the_pages_show_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["no-such"], ["progress", "no-such"], ["progress", "show", "--no-such"]]
+    "words", [["no-such"], ["offsets", "no-such"], ["offsets", "show", "--no-such"]]
 )
 def test_a_command_that_does_not_exist_is_noticed(words: list[str]) -> None:
     assert check(words)

@@ -19,7 +19,7 @@ from schemas.events.dead_letters import DeadLetterReason
 from schemas.plans.outcome import PlanState
 from schemas.plans.plan import SolverStatus
 from stream.cli.operate.dead_letter_view import show_letter, show_letters, show_summary
-from stream.cli.operate.progress import progress_table
+from stream.cli.operate.offsets import offsets_table
 from stream.cli.plans.plan_view import show_list
 from stream.studies.render import show_lines
 from stream.studies.render_fleets import show_forecast
@@ -210,7 +210,7 @@ def test_progress_says_how_far_behind_each_partition_is_or_that_it_is_not_known(
         2: Lag(7, 0, None),
         3: Lag(12, 12, AT - timedelta(hours=1)),
     }
-    table = progress_table(stored, topic, lags, AT)
+    table = offsets_table(stored, topic, lags, AT)
     lines = printed(lambda console: console.print(table)).splitlines()
     assert max(map(len, lines)) <= 80
     rows = [line.split() for line in lines if "fixes[" in line]

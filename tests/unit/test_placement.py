@@ -13,11 +13,14 @@ from rich.console import Console
 from optimizer.costs import ore, relocation_ore
 from optimizer.plan import Occasion, make_plan
 from optimizer.search import Search
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 from schemas.plans.plan import PlacementPlan, PlanTrigger, SolverStatus
 from stream.cli.text import moves_in_words
 from stream.demo.report import plan_panel
+
+COSTS = Costs()
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 HALL, SCHOOL = "m/hall", "m/school"
@@ -108,7 +111,7 @@ def test_an_idle_car_goes_where_one_is_lacking_and_the_plan_says_why() -> None:
     assert (found.unserved_before, found.unserved_after) == (20, 0)
     assert found.placement == {"m/1": HALL, "m/2": SCHOOL, "m/3": SCHOOL}
     (move,) = found.moves
-    price_dkk = round(relocation_ore(vehicles[1], hall, school) / 100)
+    price_dkk = round(relocation_ore(vehicles[1], hall, school, COSTS) / 100)
     assert (move.vehicle_id, move.from_depot_id, move.to_depot_id) == ("m/2", HALL, SCHOOL)
     assert move.reason == (
         "20 round trips on 20 of 20 days (mostly before noon) were more than the 1 car at School "
@@ -128,7 +131,7 @@ def test_the_numbers_of_a_plan_are_the_cost_model_s() -> None:
     trips_km = 20 * 30
     lacking_dkk = trips_km * 3.70 * scale
     driven_dkk = trips_km * DRIVING_DKK_PER_KM * scale
-    moving_dkk = relocation_ore(vehicles[1], hall, school) / 100
+    moving_dkk = relocation_ore(vehicles[1], hall, school, COSTS) / 100
     assert found.cost_before_dkk == pytest.approx(lacking_dkk + 2 * driven_dkk, abs=0.03)
     assert found.objective_dkk == pytest.approx(moving_dkk + 3 * driven_dkk, abs=0.03)
     assert found.bound_dkk == pytest.approx(found.objective_dkk)
@@ -151,10 +154,10 @@ def test_a_move_that_does_not_earn_its_price_is_not_made() -> None:
 
 def test_a_move_costs_the_fixed_price_and_the_drive() -> None:
     hall, school = depot(HALL), depot(SCHOOL)
-    assert relocation_ore(car(1, HALL), hall, hall) == 0
+    assert relocation_ore(car(1, HALL), hall, hall, COSTS) == 0
     road_km = 5.568 * 1.3  # 0.05 degrees of latitude at 56 degrees north
     energy_dkk_per_km = 0.05 * (12.33 + 2.52 * 1.5)
-    assert relocation_ore(car(1, HALL), hall, school) == pytest.approx(
+    assert relocation_ore(car(1, HALL), hall, school, COSTS) == pytest.approx(
         ore(500 + road_km * (energy_dkk_per_km + 6)), rel=1e-3
     )
 
@@ -249,8 +252,11 @@ def test_a_vehicle_that_stands_nowhere_goes_where_it_is_needed_for_free() -> Non
 def test_the_thirsty_car_goes_and_the_thrifty_one_stays_where_more_is_driven() -> None:
     """One of Hall's two is wanted at School for little; an electric car costs less to move."""
     vehicles = [car(1, HALL), car(2, HALL, source=EnergySource.ELECTRICITY), car(3, SCHOOL)]
-    assert relocation_ore(vehicles[1], depot(HALL), depot(SCHOOL)) < relocation_ore(
-        vehicles[0], depot(HALL), depot(SCHOOL)
+    assert relocation_ore(vehicles[1], depot(HALL), depot(SCHOOL), COSTS) < relocation_ore(
+        vehicles[0],
+        depot(HALL),
+        depot(SCHOOL),
+        COSTS,
     )
     found = plan(
         [depot(HALL, chargers=2), depot(SCHOOL, chargers=2)],

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from optimizer.costs import CONSTANTS, SITE_DKK_PER_YEAR
 from optimizer.search import Search
 from optimizer.sites.candidates import SitesWishes
 from optimizer.sites.clusters import SITE_CELL_M, STOP_CELL_M, Stop, cell_of, clusters_of
 from optimizer.sites.inputs import sites_inputs
 from optimizer.sites.solve import plan_sites
 from optimizer.study import ImpossibleWishError, NothingToStudyError, UnknownDepotError
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plans.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
 from schemas.plans.plan import SolverStatus
@@ -313,7 +313,7 @@ def test_a_tiny_limit_still_gives_sites_and_an_honest_bound() -> None:
 
 
 def test_what_sites_cost_is_part_of_the_inputs() -> None:
-    assert CONSTANTS["site_dkk_per_year"] == SITE_DKK_PER_YEAR == 25_000
+    assert Costs().site_dkk_per_year == 25_000
     plain, dear = answer(fleet(FAR)), answer(fleet(FAR), site_dkk=26_000)
     assert plain.inputs_hash != dear.inputs_hash
     assert plain == answer(fleet(FAR))

@@ -13,7 +13,6 @@ from optimizer.carpool.inputs import carpool_inputs
 from optimizer.carpool.solve import plan_carpool
 from optimizer.search import Search
 from optimizer.study import NothingToStudyError, UnknownDepotError
-from schemas.fleet.energy import CO2_PRICE_DKK_PER_KG
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plans.carpool import CarpoolRules
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
@@ -74,7 +73,7 @@ def test_vehicles_cost_the_days_that_were_seen_and_the_energy_they_burn() -> Non
     rows = placement((vehicle("1"),), (observed("1", 0), observed("1", 13 * 24)))
     [one] = assignment_inputs(rows).inputs.vehicles
     assert one.cost_dkk == pytest.approx(14 * 100)
-    assert one.cost_dkk_per_km == pytest.approx(0.06 * (12.33 + 2.52 * CO2_PRICE_DKK_PER_KG))
+    assert one.cost_dkk_per_km == pytest.approx(0.06 * (12.33 + 2.52 * 1.5))
     assert "2026-03-02 to 2026-03-15 (14 days)" in assignment_inputs(rows).basis
     assert "Thin" not in assignment_inputs(rows).basis
     short = assignment_inputs(placement((vehicle("1"),), (observed("1", 0),)))

@@ -31,7 +31,7 @@ class UnknownMunicipalityError(UserError):
     def __init__(self, municipality_id: str) -> None:
         super().__init__(
             f"municipality {municipality_id} is not entered; `fleetpulse fleet show` lists "
-            "those that are, `fleetpulse fleet enter` enters more"
+            "those that are, `fleetpulse fleet apply` enters more"
         )
 
 
@@ -147,7 +147,8 @@ async def _read_municipalities(
     read: dict[str, Municipality] = {}
     for row in await _rows(
         connection,
-        "SELECT municipality_id, name, timezone, rules, calendar, planning FROM municipality "
+        "SELECT municipality_id, name, timezone, rules, calendar, planning, costs "
+        "FROM municipality "
         "WHERE %s::text IS NULL OR municipality_id = %s",
         [only, only],
     ):

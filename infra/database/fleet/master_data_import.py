@@ -14,14 +14,16 @@ from schemas.errors import UserError
 from schemas.fleet.master_data import Depot, EnteredVehicle, MasterData, Municipality
 
 _MUNICIPALITY: Final = """
-INSERT INTO municipality (municipality_id, name, timezone, rules, calendar, planning)
+INSERT INTO municipality (municipality_id, name, timezone, rules, calendar, planning, costs)
 VALUES (%(municipality_id)s, %(name)s, %(timezone)s, coalesce(%(rules)s, '{}'::jsonb),
-        coalesce(%(calendar)s, '{}'::jsonb), coalesce(%(planning)s, '{}'::jsonb))
+        coalesce(%(calendar)s, '{}'::jsonb), coalesce(%(planning)s, '{}'::jsonb),
+        coalesce(%(costs)s, '{}'::jsonb))
 ON CONFLICT (municipality_id) DO UPDATE SET
     name = EXCLUDED.name, timezone = EXCLUDED.timezone,
     rules = coalesce(%(rules)s, municipality.rules),
     calendar = coalesce(%(calendar)s, municipality.calendar),
-    planning = coalesce(%(planning)s, municipality.planning)
+    planning = coalesce(%(planning)s, municipality.planning),
+    costs = coalesce(%(costs)s, municipality.costs)
 """
 _DEPOT: Final = """
 INSERT INTO depot (depot_id, municipality_id, name, lat, lon, radius_m, polygon, capacity,
@@ -98,8 +100,8 @@ class UnknownReferenceError(UserError):
 async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) -> None:
     """Enter municipalities, depots and vehicles; those that are there are updated.
 
-    A municipality's rules, calendar and planning, and until when a vehicle is in service, stay as
-    they are unless new ones are given. Former homes are kept, see
+    A municipality's rules, calendar, planning and costs, and until when a vehicle is in service,
+    stay as they are unless new ones are given. Former homes are kept, see
     `schemas.fleet.master_data.EnteredVehicle`. Call it in a transaction, and have the calendars
     kept as rows in it (`stream.calendars`). Raises `HomeInFutureError`, and `UnknownReferenceError`
     for a municipality or a home depot that is neither given nor entered.
@@ -196,11 +198,12 @@ def _depot(depot: Depot) -> dict[str, Any]:
 
 
 def _municipality(municipality: Municipality) -> dict[str, Any]:
-    """Return a row with only what of rules, calendar and planning was given."""
+    """Return a row with only what of rules, calendar, planning and costs was given."""
     parts: dict[str, BaseModel] = {
         "rules": municipality.rules,
         "calendar": municipality.calendar,
         "planning": municipality.planning,
+        "costs": municipality.costs,
     }
     return {
         **municipality.model_dump(exclude=set(parts)),

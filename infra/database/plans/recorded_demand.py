@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 
 from infra.database.connection.pool import Connection
 from infra.database.fleet.master_data import UnknownMunicipalityError, load_fleet
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, Vehicle
 from schemas.fleet.policy import PlacementPolicy
 from schemas.fleet.rules import Rules
@@ -153,6 +154,7 @@ async def read_journeys(
     wanted = sorted({row["vehicle_id"] for row in round_trips})
     return JourneyRows(
         municipality_id=municipality_id,
+        costs=fleet.municipalities[municipality_id].costs,
         timezone=fleet.municipalities[municipality_id].timezone,
         horizon_days=horizon_days,
         depots=fleet.depots.get(municipality_id, ()),
@@ -177,7 +179,8 @@ async def _read(
     municipality_id = given["municipality_id"]
     municipality = await _rows(
         connection,
-        "SELECT timezone, rules FROM municipality WHERE municipality_id = %(municipality_id)s",
+        "SELECT timezone, rules, costs FROM municipality "
+        "WHERE municipality_id = %(municipality_id)s",
         given,
     )
     depots = await _rows(connection, _all_of("depot", Depot), given)
@@ -191,6 +194,7 @@ async def _read(
         raise UnknownMunicipalityError(municipality_id)
     return PlacementInputs(
         municipality_id=municipality_id,
+        costs=Costs.model_validate(municipality[0]["costs"]),
         timezone=municipality[0]["timezone"],
         horizon_days=given["horizon_days"],
         round_trip_max_s=Rules.model_validate(municipality[0]["rules"]).round_trip_max_s,

@@ -1,7 +1,8 @@
-"""Master data: entering municipalities, depots and vehicles from a file, and retiring vehicles."""
+"""Master data: apply a file of municipalities, depots and vehicles, and retire vehicles."""
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from typing import Annotated
 
@@ -24,7 +25,9 @@ from stream.cli.files import read_json
 from stream.cli.scoped_ids import scoped_id
 from stream.cli.text import counted
 
-fleet = typer.Typer(no_args_is_help=True, help="Municipalities, depots and vehicles.")
+fleet = typer.Typer(
+    no_args_is_help=True, help="Enter and list municipalities, depots and vehicles."
+)
 
 _EXAMPLE = """{
   "municipalities": [
@@ -38,7 +41,8 @@ _EXAMPLE = """{
           "shifts": [{"weekdays": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
                       "starts": "06:00", "ends": "23:00"}]}
        ]},
-     "planning": {"served_share": 0.95, "lending_within_min": 8, "fetching": "by-bicycle"}}
+     "planning": {"served_share": 0.95, "lending_within_min": 8, "fetching": "by-bicycle"},
+     "costs": {"staff_dkk_per_h": 320, "diesel_dkk_per_l": 11.2}}
   ],
   "depots": [
     {"depot_id": "odder/town-hall", "municipality_id": "odder", "name": "Town hall",
@@ -61,53 +65,59 @@ _EXAMPLE = """{
 
 @fleet.command("example")
 def example() -> None:
-    """Print a file to start from."""
+    """Print an example of a fleet file."""
     typer.echo(_EXAMPLE)
 
 
-@fleet.command("enter")
-def enter(
+@fleet.command("apply")
+def apply(
     file: Annotated[
         typer.FileBinaryRead,
-        typer.Argument(help="JSON, as `example` prints it; - reads standard input."),
+        typer.Argument(help="Fleet file in JSON, see `fleet example`; - reads standard input."),
     ],
 ) -> None:
-    """Enter what a file holds; what is entered already is updated, nothing is deleted.
+    """Create or update the municipalities, depots and vehicles of a file. Deletes nothing.
 
-    A vehicle that was sold or handed back leaves with `in_service_until`, its last day, or with
-    `fleetpulse fleet retire`; a file that says nothing of that leaves it as it is.
+    Set `in_service_until` for a vehicle that was sold or returned, or use `fleetpulse fleet
+    retire`. A section or a last day that the file leaves out stays as it is.
 
-    Workers take it up within half a minute, for what comes then: after a change of rules, depots or
-    homes that holds for the past too, see `fleetpulse recompute`. What a municipality's `planning`
-    leaves out is as the planner's settings are; a file without that section leaves it as it is.
+    Workers use the new data within half a minute, for positions that come from then on. Use
+    `fleetpulse recompute` to apply new rules, depots or home depots to the past. Goals that
+    `planning` leaves out are taken from the planner's settings, and `costs` have defaults.
     """
-    given = read_json(file, MasterData)
+    master_data = read_json(file, MasterData)
 
     async def work(connection: Connection) -> None:
-        await master_data_import.enter(connection, given)
+        await master_data_import.enter(connection, master_data)
         await CalendarKeeper().keep(connection)
 
     with_connection(work)
     typer.echo(
-        f"entered {counted(len(given.municipalities), 'municipality', 'municipalities')}, "
-        f"{counted(len(given.depots), 'depot')}, {counted(len(given.vehicles), 'vehicle')}"
+        f"applied {counted(len(master_data.municipalities), 'municipality', 'municipalities')}, "
+        f"{counted(len(master_data.depots), 'depot')}, "
+        f"{counted(len(master_data.vehicles), 'vehicle')}"
     )
 
 
 @fleet.command("show")
 def show() -> None:
-    """Count what is entered, municipality by municipality."""
-    known = with_connection(load_fleet)
+    """Show how many depots and vehicles each municipality has."""
+    loaded = with_connection(load_fleet)
     table = Table("municipality", "name", "depots", "vehicles")
-    for one in sorted(known.municipalities.values(), key=lambda one: one.municipality_id):
-        vehicles = [v for v in known.vehicles.values() if v.municipality_id == one.municipality_id]
-        depots = known.depots.get(one.municipality_id, ())
-        table.add_row(one.municipality_id, one.name, str(len(depots)), str(len(vehicles)))
+    vehicles = Counter(vehicle.municipality_id for vehicle in loaded.vehicles.values())
+    for municipality_id, municipality in sorted(loaded.municipalities.items()):
+        depots = loaded.depots.get(municipality_id, ())
+        table.add_row(
+            municipality_id, municipality.name, str(len(depots)), str(vehicles[municipality_id])
+        )
     Console().print(table)
 
 
 _Vehicle = Annotated[
-    str, typer.Argument(metavar="VEHICLE", help="With its municipality: syddjurs/car-017.")
+    str,
+    typer.Argument(
+        metavar="VEHICLE", help="Vehicle id with its municipality, such as syddjurs/car-017."
+    ),
 ]
 
 
@@ -115,51 +125,52 @@ _Vehicle = Annotated[
 def retire(
     vehicle: _Vehicle,
     on: Annotated[
-        str, typer.Option(help="Its last day in service, such as 2026-03-31; today without it.")
+        str, typer.Option(help="Last day in service, such as 2026-03-31 (default: today).")
     ] = "",
 ) -> None:
-    """Say that a vehicle was sold or handed back: of the fleet up to and on a local day.
+    """Mark a vehicle as sold or returned. It belongs to the fleet until the end of this date.
 
-    From the next day on no plan places it, no depot has it as supply, and its alerts are over.
-    What it did stays and counts. If it is heard of afterwards, an alert says so.
+    From the next day on, plans and depots no longer count it, and its alerts are resolved. Its
+    history stays. If it still reports positions, an alert is raised.
     """
     vehicle_id, last_day = _vehicle_id(vehicle), _last_day(on) if on else None
 
     async def work(connection: Connection) -> Retired:
         return await decommissioning.retire(connection, vehicle_id, last_day)
 
-    done = with_connection(work)
-    before = "" if done.before is None else f", not until {done.before} as before"
+    retired = with_connection(work)
+    before = "" if retired.before is None else f", no longer until {retired.before}"
     typer.echo(
-        f"{vehicle_id} is in service up to and on {done.last_day} ({done.timezone}){before}; "
+        f"{vehicle_id} is in service until the end of {retired.last_day} ({retired.timezone})"
+        f"{before}; "
         f"to undo: fleetpulse fleet reinstate {vehicle_id}"
     )
 
 
 @fleet.command("reinstate")
 def reinstate(vehicle: _Vehicle) -> None:
-    """Undo `retire`: the vehicle is in service without an end, as if it had never left."""
+    """Undo `retire`: the vehicle is in service again, with no last day."""
     vehicle_id = _vehicle_id(vehicle)
 
     async def work(connection: Connection) -> date:
         return await decommissioning.reinstate(connection, vehicle_id)
 
     typer.echo(
-        f"{vehicle_id} is in service again, its end on {with_connection(work)} is taken back"
+        f"{vehicle_id} is in service again; its last day {with_connection(work)} is cancelled"
     )
 
 
 @fleet.command("list")
 def list_(
-    municipality: Annotated[str, typer.Argument(help="Whose vehicles.")],
+    municipality: Annotated[str, typer.Argument(help="Id of the municipality.")],
 ) -> None:
-    """List vehicles with their last day in service, and who is heard of after it."""
+    """List vehicles, their last day in service, and whether they still report after it."""
 
     async def read(connection: Connection) -> list[ListedVehicle]:
         if municipality not in await load_municipalities(connection):
             raise typer.BadParameter(
                 f"municipality {municipality!r} is not entered; enter it first: fleetpulse fleet "
-                "enter"
+                "apply"
             )
         return await decommissioning.list_vehicles(connection, municipality)
 
@@ -169,26 +180,31 @@ def list_(
     for column in table.columns:
         column.overflow = "fold"
     table.columns[0].no_wrap = True  # to be copied
-    for one in with_connection(read):
-        until = "" if one.in_service_until is None else str(one.in_service_until)
-        named = one.name not in {one.vehicle_id, local_part(one.vehicle_id)}
+    for vehicle in with_connection(read):
+        vehicle_id, home, last = (
+            vehicle.vehicle_id,
+            vehicle.home_depot_id,
+            vehicle.last_recorded_at,
+        )
+        until = "" if vehicle.in_service_until is None else str(vehicle.in_service_until)
+        has_name = vehicle.name not in {vehicle_id, local_part(vehicle_id)}
         table.add_row(
-            escape(f"{one.vehicle_id}\n{one.name}" if named else one.vehicle_id),
-            one.vehicle_type,
-            "" if one.home_depot_id is None else local_part(one.home_depot_id),
-            "" if one.last_recorded_at is None else f"{one.last_recorded_at:%Y-%m-%d %H:%M}",
-            ": ".join(filter(None, (until, _note(one)))),
+            escape(f"{vehicle_id}\n{vehicle.name}" if has_name else vehicle_id),
+            vehicle.vehicle_type,
+            "" if home is None else local_part(home),
+            "" if last is None else f"{last:%Y-%m-%d %H:%M}",
+            ": ".join(filter(None, (until, _note(vehicle)))),
         )
     Console().print(table)
 
 
-def _note(one: ListedVehicle) -> str:
-    if not one.registered:
+def _note(vehicle: ListedVehicle) -> str:
+    if not vehicle.registered:
         return "only seen in the stream"
-    if one.is_in_service:
+    if vehicle.is_in_service:
         return ""
-    if one.is_heard_after:
-        return "retired, heard of since: take its tracker out, or fleet reinstate"
+    if vehicle.is_heard_after:
+        return "retired, still reporting: take its tracker out, or fleet reinstate"
     return "retired"
 
 

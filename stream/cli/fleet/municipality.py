@@ -31,10 +31,10 @@ def export(
 def erase(
     municipality_id: _Id,
     confirm: Annotated[
-        str | None, typer.Option(help="The id once more; without it, you are asked.")
+        str | None, typer.Option(help="The id again (default: you are asked to type it).")
     ] = None,
 ) -> None:
-    """Delete all data of a municipality for good. Its keys are revoked first."""
+    """Delete all data of a municipality. This cannot be undone. Its keys are revoked first."""
     if confirm is None:
         confirm = typer.prompt(f"Type {municipality_id} to delete all of its data")
     if confirm != municipality_id:
@@ -43,7 +43,7 @@ def erase(
     _show(counts, "rows deleted")
     typer.echo(
         f"erased {municipality_id}. Kafka keeps its messages until their retention; when no lag "
-        "is left (fleetpulse progress show), run this once more"
+        "is left (fleetpulse offsets show), run this once more"
     )
 
 

@@ -1,4 +1,4 @@
-"""Trackers that go from one vehicle to another: saying so, also weeks later."""
+"""Trackers that go from one vehicle to another, entered also weeks later."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from infra.kafka.client import Topics
     from stream.worker.refold.reassign import Reassigned
 
-tracker = typer.Typer(no_args_is_help=True, help="Which tracker is in which vehicle, since when.")
+tracker = typer.Typer(
+    no_args_is_help=True, help="Assign trackers to vehicles, also for weeks that have passed."
+)
 
 _Sender = Annotated[
     str,
     typer.Argument(
-        metavar="TRACKER", help="The id that it sends, with its municipality: syddjurs/352093."
+        metavar="TRACKER",
+        help="The id that the tracker sends, with its municipality, such as syddjurs/352093.",
     ),
 ]
 
@@ -35,15 +38,15 @@ _Sender = Annotated[
 @tracker.command("assign")
 def assign(
     sender: _Sender,
-    vehicle: Annotated[str, typer.Argument(help="With or without its municipality.")],
+    vehicle: Annotated[str, typer.Argument(help="Vehicle id, with or without its municipality.")],
     since: Annotated[
-        str, typer.Option(help="When it came there, such as 2026-03-01T12:30:00+01:00.")
+        str, typer.Option(help="When it was installed there, such as 2026-03-01T12:30:00+01:00.")
     ],
 ) -> None:
-    """Say that a tracker is in a vehicle since an instant; what it sent since then moves along.
+    """Assign a tracker to a vehicle from a point in time. Positions sent since then move there.
 
-    Where it was until then is over at that instant. Safe beside running workers. Reaches as far
-    back as raw fixes are kept.
+    An earlier assignment ends at that time. You can run this while workers run. It reaches as far
+    back as raw positions are kept.
     """
     from stream.worker.refold.reassign import assign as run
 
@@ -55,12 +58,14 @@ def assign(
 @tracker.command("release")
 def release(
     sender: _Sender,
-    until: Annotated[str, typer.Option(help="When it left, such as 2026-03-01T12:30:00+01:00.")],
+    until: Annotated[
+        str, typer.Option(help="When it was taken out, such as 2026-03-01T12:30:00+01:00.")
+    ],
 ) -> None:
-    """Say that a tracker is in no vehicle from an instant on; what it sent since is set aside.
+    """Take a tracker out of its vehicle from a point in time.
 
-    As dead letters, which a later `assign` takes up. Until the very instant at which it was
-    assigned, the assignment is taken back.
+    Later positions are kept aside as dead letters until the tracker is assigned again. If you give
+    the time at which it was assigned, that assignment is cancelled.
     """
     from stream.worker.refold.reassign import release as run
 
@@ -70,9 +75,12 @@ def release(
 
 @tracker.command("list")
 def list_(
-    municipality: Annotated[str, typer.Argument(help="Whose trackers.")],
+    municipality: Annotated[str, typer.Argument(help="Id of the municipality.")],
 ) -> None:
-    """List which tracker was in which vehicle, and when; of others, ids are their vehicle's own."""
+    """List which tracker was in which vehicle, and when.
+
+    A tracker that is not listed reports under the id of its vehicle.
+    """
 
     async def read(
         connection: Connection,
@@ -80,7 +88,7 @@ def list_(
         if municipality not in await load_municipalities(connection):
             raise typer.BadParameter(
                 f"municipality {municipality!r} is not entered; enter it first: fleetpulse fleet "
-                "enter"
+                "apply"
             )
         return [
             (sender, vehicle, since.isoformat(), "" if until is None else until.isoformat())
@@ -106,9 +114,9 @@ def _change(sender: str, work: Callable[[Pool, Topics], Awaitable[Reassigned]]) 
         "give the id that it sends after its municipality, such as syddjurs/352093",
     )
     topics = Topics.named(Settings().kafka.topic_prefix)
-    done = with_pool(lambda pool: work(pool, topics))
+    change = with_pool(lambda pool: work(pool, topics))
     typer.echo(
-        f"{done.tracker_id}: {done.moved:,} fixes moved, {done.set_aside:,} set aside as dead "
-        f"letters, {done.taken_up:,} taken up from there; computed again: "
-        f"{', '.join(done.vehicles) or 'nothing'}"
+        f"{change.tracker_id}: {change.moved:,} fixes moved, {change.set_aside:,} set aside as "
+        f"dead letters, {change.taken_up:,} taken up from there; recalculated: "
+        f"{', '.join(change.vehicles) or 'nothing'}"
     )

@@ -1,4 +1,4 @@
-"""Which vendors may report a vehicle: said when a municipality changes or adds a vendor."""
+"""Which vendors may report a vehicle: decided when a municipality changes or adds a vendor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stream.cli.database import with_connection
 
 vendor = typer.Typer(
     no_args_is_help=True,
-    help="Which vendors may report a vehicle: the first that did, and those you allow.",
+    help="Decide which vendors may report a vehicle: the first that did, and those you allow.",
 )
 _Municipality = Annotated[str, typer.Argument(help="Id of the municipality.")]
 _Vendor = Annotated[str, typer.Argument(help="Name of the vendor, as its key has it.")]
@@ -34,7 +34,7 @@ _Vehicles = Annotated[
 
 @vendor.command("list")
 def list_(municipality: _Municipality) -> None:
-    """List the vendors of a municipality's vehicles, and what waits of others."""
+    """List the vendors of each vehicle, and how many positions of other vendors wait."""
     table = Table("vehicle", "vendor", "why", "waiting")
     for line in with_connection(lambda connection: store.list_vendors(connection, municipality)):
         since = "first to report" if line.allowed_by is None else f"allowed by {line.allowed_by}"
@@ -56,13 +56,13 @@ def allow(
     vehicles: _Vehicles = None,
     *,
     first: Annotated[
-        bool, typer.Option("--first", help="It counts where it contradicts the other vendors.")
+        bool, typer.Option("--first", help="Use its positions where vendors contradict each other.")
     ] = False,
     allowed_by: Annotated[
         str | None, typer.Option("--by", help="Who decides (default: your user name).")
     ] = None,
 ) -> None:
-    """Allow a vendor to report vehicles; its fixes that wait come in."""
+    """Allow a vendor to report vehicles. Its positions that wait are processed."""
     ids = _ids(municipality, vehicles)
     count = with_connection(
         lambda connection: store.allow_vendor(
@@ -93,7 +93,7 @@ async def _replay(municipality: str, name: str, ids: list[str] | None) -> int:
 
 @vendor.command("remove")
 def remove(municipality: _Municipality, name: _Vendor, vehicles: _Vehicles = None) -> None:
-    """Stop a vendor from reporting vehicles; what it has sent stays."""
+    """Stop a vendor from reporting vehicles. What it has sent already stays."""
     ids = _ids(municipality, vehicles)
     count = with_connection(lambda connection: store.remove_vendor(connection, name, ids))
     if not count:

@@ -1,4 +1,4 @@
-"""Putting our dashboards into a Grafana that is there already."""
+"""Install the dashboards in an existing Grafana."""
 
 from __future__ import annotations
 
@@ -9,23 +9,31 @@ from pydantic import SecretStr
 
 
 def dashboards(
-    user: Annotated[str, typer.Option(help="The reader: see `fleetpulse reader grant`.")],
+    user: Annotated[
+        str,
+        typer.Option(help="Database role that Grafana reads with, see `fleetpulse reader grant`."),
+    ],
     password: Annotated[
         str,
         typer.Option(
             envvar="FLEETPULSE_READER_PASSWORD",
-            help="Its password. Better given by the environment than on the command line.",
+            help="Password. Set it in the environment rather than on the command line.",
         ),
     ],
     host: Annotated[
         str | None,
-        typer.Option(help="Database host as Grafana sees it; ours without it."),
+        typer.Option(
+            help="Database host as Grafana reaches it (default: from FLEETPULSE_DATABASE_URL)."
+        ),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Database port as Grafana sees it; ours without it.")
+        int | None,
+        typer.Option(
+            help="Database port as Grafana reaches it (default: from FLEETPULSE_DATABASE_URL)."
+        ),
     ] = None,
 ) -> None:
-    """Create or update data source, folder and dashboards in Grafana; may be repeated.
+    """Create or update the data source, folder and dashboards in Grafana. Safe to repeat.
 
     Needs FLEETPULSE_GRAFANA_URL, and FLEETPULSE_GRAFANA_TOKEN, a service account's token with the
     role Admin, or user:password@ in the address.

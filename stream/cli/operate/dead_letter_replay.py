@@ -68,7 +68,7 @@ async def replay_all(settings: Settings, wanted: Filter, until: datetime) -> Out
                     return outcome
                 last = letters[-1]
                 refused = await _send(producer, topic, letters)
-                sent = [one.letter_id for one in letters if one.letter_id not in refused]
+                sent = [letter.letter_id for letter in letters if letter.letter_id not in refused]
                 await store.mark_replayed(connection, sent)
             outcome.replayed += len(sent)
             outcome.refused |= refused

@@ -20,7 +20,7 @@ _WHITE: Final = frozenset("\n\t")
 
 
 def show_letters(letters: Sequence[StoredLetter], console: Console) -> None:
-    """Print letters: id, instant and reason on the first line, below them whose and why."""
+    """Print letters: id, instant and reason on the first line, below them subject and why."""
     if not letters:
         console.print("no dead letter waits")
     for letter in letters:
@@ -28,7 +28,7 @@ def show_letters(letters: Sequence[StoredLetter], console: Console) -> None:
             f"{letter.letter_id.hex[:ID_DIGITS]}  {_minute(letter.created_at)}  {letter.reason}",
             markup=False,
         )
-        for line in (_whose(letter), *_state(letter), letter.detail):
+        for line in (_subject(letter), *_state(letter), letter.detail):
             console.print(Padding(Text(_printable(line), overflow="fold"), (0, 0, 0, _INDENT)))
 
 
@@ -75,9 +75,9 @@ def show_letter(letter: StoredLetter, console: Console) -> None:
     console.print(Text(text if text is not None else _base64(letter.message_value)), soft_wrap=True)
 
 
-def _whose(letter: StoredLetter) -> str:
-    whose = letter.vehicle_id or letter.municipality_id or "vehicle not known"
-    return f"{whose}, vendor {letter.vendor or 'not known'}, {_origin(letter)}"
+def _subject(letter: StoredLetter) -> str:
+    subject = letter.vehicle_id or letter.municipality_id or "vehicle not known"
+    return f"{subject}, vendor {letter.vendor or 'not known'}, {_origin(letter)}"
 
 
 def _origin(letter: StoredLetter) -> str:
@@ -111,4 +111,6 @@ def _base64(value: bytes) -> str:
 
 def _printable(text: str) -> str:
     """Return what others wrote without what could steer a terminal."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )

@@ -1,4 +1,4 @@
-"""Dead letters on the command line: what could not be used, and what is to become of it."""
+"""Dead letters on the command line: list, show, replay and discard them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from stream.cli.operate.dead_letter_view import show_letter, show_letters, show_
 
 dead_letters = typer.Typer(
     no_args_is_help=True,
-    help="What came in and could not be used: look at it, replay it, discard it. "
-    "docs/dead-letters.md says of each reason what to do.",
+    help="Look at, replay or discard events that could not be processed. "
+    "docs/dead-letters.md explains each reason.",
 )
 
 _Reason = Annotated[DeadLetterReason | None, typer.Option(help="Only letters with this reason.")]
@@ -37,9 +37,9 @@ _Since = Annotated[
     str | None, typer.Option(help="Only letters written since, such as 2026-03-01T00:00:00+01:00.")
 ]
 _Id = Annotated[
-    str | None, typer.Argument(metavar="ID", help="Id of one letter, or how it begins.")
+    str | None, typer.Argument(metavar="ID", help="Letter id, or its first characters.")
 ]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 @dead_letters.command("list")
@@ -49,7 +49,7 @@ def list_letters(  # noqa: PLR0913, PLR0917 - the filters
     vehicle: _Vehicle = None,
     municipality: _Municipality = None,
     since: _Since = None,
-    limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Number of letters to list.")] = 50,
     summary: Annotated[  # noqa: FBT002 - typer makes a flag of it
         bool, typer.Option("--summary", help="Count letters by reason and vendor instead.")
     ] = False,
@@ -57,25 +57,32 @@ def list_letters(  # noqa: PLR0913, PLR0917 - the filters
         bool, typer.Option("--all", help="Also letters that were replayed or discarded.")
     ] = False,
 ) -> None:
-    """List dead letters that wait for a decision, the newest first."""
+    """List dead letters that nobody has decided about, newest first."""
     wanted = _filter(reason, vendor, vehicle, municipality, since)
     console = Console(highlight=False)
     if summary:
-        show_summary(with_connection(lambda one: store.summarise(one, wanted)), console)
+        show_summary(
+            with_connection(lambda connection: store.summarise(connection, wanted)), console
+        )
         return
     letters = with_connection(
-        lambda one: store.list_letters(one, wanted, everything=everything, limit=limit)
+        lambda connection: store.list_letters(
+            connection, wanted, everything=everything, limit=limit
+        )
     )
     show_letters(letters, console)
 
 
 @dead_letters.command("show")
 def show(
-    letter: Annotated[str, typer.Argument(metavar="ID", help="Its id, or how it begins.")],
+    letter: Annotated[
+        str, typer.Argument(metavar="ID", help="Letter id, or its first characters.")
+    ],
 ) -> None:
-    """Show a whole letter, with the message as it came."""
+    """Show one letter with its full message."""
     show_letter(
-        with_connection(lambda one: store.find_letter(one, letter)), Console(highlight=False)
+        with_connection(lambda connection: store.find_letter(connection, letter)),
+        Console(highlight=False),
     )
 
 
@@ -89,10 +96,10 @@ def replay(  # noqa: PLR0913, PLR0917 - the filters
     since: _Since = None,
     yes: _Yes = False,  # noqa: FBT002 - typer makes a flag of it
 ) -> None:
-    """Send letters through the stream again. Mend first what made them fail.
+    """Process letters again. Correct first what made them fail.
 
-    One letter by its id, also one that was replayed or discarded before, or all open ones that
-    the filters name. What fails again becomes a letter again.
+    Give the id of one letter, also of one that was replayed or discarded before, or filters for
+    several open letters. A letter that fails again becomes a dead letter again.
     """
     from stream.cli.operate.dead_letter_replay import replay_all, replay_one
 
@@ -100,11 +107,11 @@ def replay(  # noqa: PLR0913, PLR0917 - the filters
     settings = Settings()
     if letter is not None:
         _refuse_both(wanted)
-        found = with_connection(lambda one: store.find_letter(one, letter))
-        asyncio.run(replay_one(settings, found.letter_id))
-        typer.echo(f"replayed {found.letter_id}")
+        stored = with_connection(lambda connection: store.find_letter(connection, letter))
+        asyncio.run(replay_one(settings, stored.letter_id))
+        typer.echo(f"replayed {stored.letter_id}")
         return
-    count, until = with_connection(lambda one: _count(one, wanted))
+    count, until = with_connection(lambda connection: _count(connection, wanted))
     _ask("replay", count, yes=yes)
     outcome = asyncio.run(replay_all(settings, wanted, until))
     typer.echo(f"replayed {outcome.replayed}")
@@ -125,23 +132,25 @@ def discard(  # noqa: PLR0913, PLR0917 - the filters
     by: Annotated[str, typer.Option(help="Who decides (default: your user name).")] = "",
     yes: _Yes = False,  # noqa: FBT002 - typer makes a flag of it
 ) -> None:
-    """Decide that letters are of no use. They are deleted 30 days later; until then replay them.
+    """Discard letters. They are deleted after 30 days and can be replayed until then.
 
-    One letter by its id, or all open ones that the filters name, of which at least one is needed.
+    Give the id of one letter, or at least one filter for several open letters.
     """
     wanted = _filter(reason, vendor, vehicle, municipality, since)
     who = by or getpass.getuser()
     if letter is not None:
         _refuse_both(wanted)
-        found = with_connection(lambda one: _discard_one(one, letter, who))
-        typer.echo(f"discarded {found.letter_id} by {who}")
+        stored = with_connection(lambda connection: _discard_one(connection, letter, who))
+        typer.echo(f"discarded {stored.letter_id} by {who}")
         return
     if wanted == Filter():
         raise typer.BadParameter("give the id of a letter, or a filter such as --reason not-json")
-    count, until = with_connection(lambda one: _count(one, wanted))
+    count, until = with_connection(lambda connection: _count(connection, wanted))
     _ask("discard", count, yes=yes)
-    done = with_connection(lambda one: store.discard_open(one, wanted, until, who))
-    typer.echo(f"discarded {done} by {who}")
+    discarded = with_connection(
+        lambda connection: store.discard_open(connection, wanted, until, who)
+    )
+    typer.echo(f"discarded {discarded} by {who}")
 
 
 def _filter(

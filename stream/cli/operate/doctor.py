@@ -21,9 +21,9 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Look over broker, database, Grafana, clocks and disk; change nothing.
+    """Check broker, database, Grafana, clocks and disk. Changes nothing.
 
-    Each finding names the command that mends it. Ends with 1 when there is a fault.
+    Each finding names the command that corrects it. The exit code is 1 if there is a fault.
     """
     findings = asyncio.run(examine(Settings()))
     if as_json:

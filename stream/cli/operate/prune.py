@@ -1,4 +1,4 @@
-"""Retention: deleting what is past its time."""
+"""Delete what is past its retention."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def prune(
         int, typer.Option(min=1, help="Days that raw positions, and studies of people, are kept.")
     ] = FIX_KEPT_DAYS,
 ) -> None:
-    """Delete what is past its time; run it daily, by cron for example."""
+    """Delete what is past its retention. Run it every day, e.g. by cron."""
     deleted = with_connection(lambda connection: prune_rows(connection, fix_days=fix_days))
     typer.echo(", ".join(f"{table}: {count}" for table, count in deleted.items()))

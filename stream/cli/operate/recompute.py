@@ -1,4 +1,4 @@
-"""Folding stored fixes again, after rules, depots or homes have changed."""
+"""Recalculate from stored positions, after rules, depots or home depots have changed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from stream.cli.instants import instant
 
 
 def recompute(
-    municipality: Annotated[str, typer.Argument(help="Whose vehicles.")],
+    municipality: Annotated[str, typer.Argument(help="Id of the municipality.")],
     vehicle: Annotated[
-        str | None, typer.Option(help="Only this one, with or without its municipality.")
+        str | None, typer.Option(help="Only this vehicle, with or without its municipality.")
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(help="Only from this instant on, such as 2026-03-01T00:00:00+01:00."),
+        typer.Option(help="Only from this time on, such as 2026-03-01T00:00:00+01:00."),
     ] = None,
 ) -> None:
-    """Fold stored fixes again with the rules, depots and homes of today.
+    """Recalculate trips and hours from stored positions.
 
-    Safe beside running workers, which take up what `fleet enter` has changed within half a minute.
-    Reaches as far back as raw fixes are kept; rows from before that stay as they are.
+    It uses today's rules, depots and home depots. You can run it while workers run; they use what
+    `fleet apply` has changed within half a minute. It reaches as far back as raw positions are
+    kept; older rows stay as they are.
     """
     from infra.kafka.client import Topics
     from stream.worker.refold.recompute import recompute as run
@@ -37,15 +38,16 @@ def recompute(
 
     async def work(pool: Pool) -> tuple[int, int]:
         vehicles = fixes = 0
-        async for one in run(pool, topics, municipality, vehicle_id=vehicle_id, since=start):
+        recomputed = run(pool, topics, municipality, vehicle_id=vehicle_id, since=start)
+        async for result in recomputed:
             vehicles += 1
-            fixes += one.fixes
-            if one.since is None:
-                typer.echo(f"{one.vehicle_id}: out of reach, its raw fixes are past their time")
-            elif one.short:
+            fixes += result.fixes
+            if result.since is None:
+                typer.echo(f"{result.vehicle_id}: out of reach, its raw fixes are past their time")
+            elif result.short:
                 typer.echo(
-                    f"{one.vehicle_id}: only from {one.since.isoformat()} on, raw fixes before "
-                    "are past their time; rows from before stay"
+                    f"{result.vehicle_id}: only from {result.since.isoformat()} on, raw fixes "
+                    "before are past their time; rows from before stay"
                 )
         return vehicles, fixes
 

@@ -1,4 +1,4 @@
-"""Database roles of our own processes, made by the owner of the tables."""
+"""Database roles of our own processes, created by the owner of the tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infra.database.connection.pool import Pool
 from stream.cli.database import with_pool
 
 service_role = typer.Typer(
-    no_args_is_help=True, help="Database roles that our own processes connect with."
+    no_args_is_help=True, help="Manage the database roles of our own processes."
 )
 
 
@@ -21,25 +21,25 @@ def _password(service: Service) -> Any:
         f"--{service.value}-password",
         envvar=f"FLEETPULSE_{service.value.upper()}_ROLE_PASSWORD",
         show_default=False,
-        help="Better given by the environment than on the command line.",
+        help="Set it in the environment rather than on the command line.",
     )
 
 
 @service_role.command("grant")
 def grant(  # noqa: PLR0913 - an option a password
-    services: Annotated[list[Service], typer.Argument(help="Which processes.")],
+    services: Annotated[list[Service], typer.Argument(help="Processes to create a role for.")],
     *,
     prefix: Annotated[
-        str, typer.Option(help="A role is called this and the name of its service.")
+        str, typer.Option(help="Prefix of the role names, before the name of the process.")
     ] = "fleetpulse_",
     ingest_password: Annotated[str | None, _password(Service.INGEST)] = None,
     worker_password: Annotated[str | None, _password(Service.WORKER)] = None,
     planner_password: Annotated[str | None, _password(Service.PLANNER)] = None,
     commands_password: Annotated[str | None, _password(Service.COMMANDS)] = None,
 ) -> None:
-    """Create a role for each service, or give it its rights again. Needs the owner's role.
+    """Create a database role for each process, or grant its rights again.
 
-    A role that exists keeps its password where none is given.
+    Run it as the owner of the tables. An existing role keeps its password if you give none.
     """
     passwords = {
         Service.INGEST: ingest_password,

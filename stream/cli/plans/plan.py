@@ -1,4 +1,4 @@
-"""Plans: asking for one, deciding upon it, and what became of it."""
+"""Plans: request one, decide about it, and see what it saved."""
 
 from __future__ import annotations
 
@@ -16,43 +16,45 @@ from stream.cli.instants import instant
 from stream.cli.plans.plan_wait import WAIT_LIMIT_S, plan_of
 
 
-class _AsksByDefault(TyperGroup):
-    """`plan MUNICIPALITY` is `plan ask MUNICIPALITY`."""
+class _RequestsByDefault(TyperGroup):
+    """`plan MUNICIPALITY` is `plan request MUNICIPALITY`."""
 
     # Typer brings a click of its own or not, by its version: the context is either's.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and not args[0].startswith("-") and args[0] not in self.commands:
-            args = ["ask", *args]
+            args = ["request", *args]
         return super().parse_args(ctx, args)
 
 
 plan = typer.Typer(
     no_args_is_help=True,
-    cls=_AsksByDefault,
-    help="Placement plans: ask, accept, reject, list, show, outcome. `plan MUNICIPALITY` asks "
-    "for one.",
+    cls=_RequestsByDefault,
+    help="Request, show, accept and reject placement plans, and see what they saved. "
+    "`plan MUNICIPALITY` requests one.",
 )
 _REQUESTS_SHOWN: Final = 5
-Municipality = Annotated[str, typer.Argument(help="Of which municipality.")]
-Which = Annotated[UUID | None, typer.Argument(help="Its id, as `plan list` shows it; the newest.")]
-By = Annotated[str, typer.Option(help="Who decides; you without it.")]
+Municipality = Annotated[str, typer.Argument(help="Id of the municipality.")]
+Which = Annotated[UUID | None, typer.Argument(help="Plan id (default: the newest).")]
+By = Annotated[str, typer.Option(help="Who decides (default: your user name).")]
 
 
-@plan.command("ask")
-def ask(
+@plan.command("request")
+def request(
     municipality: Municipality,
     wait: Annotated[  # noqa: FBT002 - typer makes a flag of it
-        bool, typer.Option("--wait", help="Wait for the answer, and show the plan.")
+        bool, typer.Option("--wait", help="Wait for the answer and show the plan.")
     ] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0, help=f"Of --wait, in seconds; {WAIT_LIMIT_S:.0f} without it."),
+        typer.Option(
+            min=0, help=f"Longest wait with --wait, in seconds (default: {WAIT_LIMIT_S:.0f})."
+        ),
     ] = None,
 ) -> None:
-    """Ask the planner for a placement plan now; it answers in table `plan` and on Kafka.
+    """Request a placement plan now.
 
-    With --wait the exit code is 1 when the planner refuses, and when there is no answer in time.
-    The request stays then, and a planner that comes later answers it.
+    With --wait, the exit code is 1 if the planner refuses or does not answer in time. The request
+    stays, and the planner answers it later.
     """
     from infra.database.plans.plan_queue import request_plan
     from stream.cli.plans.plan_view import show_plan
@@ -73,10 +75,13 @@ def accept(
     plan_id: Which = None,
     by: By = "",
     since: Annotated[
-        str, typer.Option(help="Since when it is carried out, with an offset; now without it.")
+        str, typer.Option(help="Since when the plan is carried out, with an offset (default: now).")
     ] = "",
 ) -> None:
-    """Accept a plan: the planner reckons week by week what it saves. It supersedes the former."""
+    """Accept a plan. The planner then calculates every week what it saved.
+
+    A plan accepted earlier is replaced.
+    """
     from infra.database.plans import plan_decisions, plan_queries
     from stream.cli.plans.plan_view import promise
 
@@ -95,7 +100,7 @@ def accept(
 
 @plan.command("reject")
 def reject(municipality: Municipality, plan_id: Which = None, by: By = "") -> None:
-    """Reject a plan; one that was accepted is followed up no longer."""
+    """Reject a plan. If it was accepted, its savings are no longer calculated."""
     from infra.database.plans import plan_decisions
 
     who = by or getpass.getuser()
@@ -109,7 +114,7 @@ def reject(municipality: Municipality, plan_id: Which = None, by: By = "") -> No
 
 @plan.command("list")
 def list_(municipality: Municipality) -> None:
-    """List plans, the newest first, and the newest requests that no plan has answered."""
+    """List plans and unanswered requests, newest first."""
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_list
 
@@ -126,19 +131,23 @@ def list_(municipality: Municipality) -> None:
 
 @plan.command("show")
 def show(municipality: Municipality, plan_id: Which = None) -> None:
-    """Show a plan: what it saves, what is proven, and the reason of each move and lending."""
+    """Show a plan: what it saves, what is proven, and the reason for each move."""
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_plan
 
-    kept = with_connection(lambda one: plan_queries.read_plan(one, municipality, plan_id))
+    kept = with_connection(
+        lambda connection: plan_queries.read_plan(connection, municipality, plan_id)
+    )
     show_plan(kept, Console())
 
 
-@plan.command("outcome")
-def outcome(municipality: Municipality, plan_id: Which = None) -> None:
-    """Show what accepted plans have saved in each week, and why not what they promised."""
+@plan.command("results")
+def results(municipality: Municipality, plan_id: Which = None) -> None:
+    """Show what accepted plans saved each week, and why it differs from their promise."""
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_outcomes
 
-    rows = with_connection(lambda one: plan_queries.list_outcomes(one, municipality, plan_id))
+    rows = with_connection(
+        lambda connection: plan_queries.list_outcomes(connection, municipality, plan_id)
+    )
     show_outcomes(rows, Console())

@@ -1,4 +1,4 @@
-"""Plans on the terminal: a list, one whole with its reasons, and what became of them."""
+"""Plans on the terminal: a list, a plan with its reasons, and what it saved."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ _ID_WIDTH: Final = 36
 
 
 def show_list(plans: Sequence[PlanLine], requests: Sequence[RequestLine], console: Console) -> None:
-    """Print plans as a list, and who waits for one or was told why there is none."""
+    """Print plans as a list, and requests that have no plan, with the reason."""
     table = _ids(_table("plan, and why then", "made, state", "moves", "saves\nDKK"))
-    for one in plans:
-        by = f" by {escape(one.decided_by)}" if one.decided_by else ""
+    for plan in plans:
+        by = f" by {escape(plan.decided_by)}" if plan.decided_by else ""
         table.add_row(
-            f"{one.plan_id}\n{escape(one.trigger_reason)}",
-            f"{_minute(one.created_at)}\n{one.state}{by}{_unplaced(one.status)}"
-            f"{_backtest(one.backtest_ratio)}",
-            str(one.moves) + (f"\n+ {one.new_homes} new" if one.new_homes else ""),
-            f"{one.saves_dkk:,.0f}",
+            f"{plan.plan_id}\n{escape(plan.trigger_reason)}",
+            f"{_minute(plan.created_at)}\n{plan.state}{by}{_unplaced(plan.status)}"
+            f"{_backtest(plan.backtest_ratio)}",
+            str(plan.moves) + (f"\n+ {plan.new_homes} new" if plan.new_homes else ""),
+            f"{plan.saves_dkk:,.0f}",
         )
     if plans:
         console.print(table)
     else:
-        console.print("no plan yet; `fleetpulse plan MUNICIPALITY --wait` asks for one")
+        console.print("no plan yet; request one with `fleetpulse plan MUNICIPALITY --wait`")
     if not requests:
         return
-    table = _ids(_table("request without a plan, and why", "asked, by"))
-    for asked in requests:
-        answer = asked.outcome or "no answer yet: waits for the planner"
+    table = _ids(_table("request without a plan, and why", "requested, by"))
+    for request in requests:
+        answer = request.outcome or "no answer yet: waits for the planner"
         table.add_row(
-            f"{asked.request_id}\n{escape(answer)}",
-            f"{_minute(asked.requested_at)}\n{escape(asked.requested_by)}",
+            f"{request.request_id}\n{escape(answer)}",
+            f"{_minute(request.requested_at)}\n{escape(request.requested_by)}",
         )
     console.print(table)
 
 
 def show_plan(kept: KeptPlan, console: Console) -> None:
-    """Print a plan: what it saves, what is proven, why each move and lending, and the back-test."""
+    """Print a plan: what it saves, what is proven, each move with its reason, and the back-test."""
     for line in _lines(kept):
         console.print(line, highlight=False)
 
@@ -63,7 +63,7 @@ def promise(plan: PlacementPlan) -> str:
     moving = (
         "" if plan.relocation_dkk is None else f", {plan.relocation_dkk:,.0f} DKK for moving paid"
     )
-    lent_dkk = sum(one.saves_dkk for one in plan.lendings)
+    lent_dkk = sum(lending.saves_dkk for lending in plan.lendings)
     lending = f", {lent_dkk:,.0f} DKK of it by lending (which no follow-up can see)" if lent else ""
     return (
         f"{moves_in_words(plan)}{lent}; promised saving {saved_dkk:,.0f} DKK in "
@@ -83,7 +83,7 @@ def _lines(kept: KeptPlan) -> Iterator[str]:
         f"{_minute(plan.demand_from)} to {_minute(plan.demand_to)}, seed {plan.seed}, inputs "
         f"{plan.inputs_hash[:12]}"
     )
-    yield f"[bold]policy[/] {_policy(plan.policy)}"
+    yield f"[bold]goal[/] {_goal(plan.policy)}"
     yield f"[bold]in words[/] {escape(plan.explanation)}"
     yield f"[bold]back-test[/] {escape(plan.backtest_explanation)}"
     for move in plan.moves:
@@ -93,31 +93,36 @@ def _lines(kept: KeptPlan) -> Iterator[str]:
             f"[bold]{what}[/] {escape(local_part(move.vehicle_id))}: {escape(came)} → "
             f"{escape(local_part(move.to_depot_id))}: {escape(move.reason)}"
         )
-    for one in plan.lendings:
+    for lending in plan.lendings:
         yield (
-            f"[bold]lending[/] {escape(local_part(one.borrower_depot_id))} fetches "
-            f"{counted(one.vehicles, one.vehicle_class.value)} of "
-            f"{escape(local_part(one.lender_depot_id))}: {escape(one.reason)}"
+            f"[bold]lending[/] {escape(local_part(lending.borrower_depot_id))} fetches "
+            f"{counted(lending.vehicles, lending.vehicle_class.value)} of "
+            f"{escape(local_part(lending.lender_depot_id))}: {escape(lending.reason)}"
         )
 
 
 def _state(kept: KeptPlan) -> str:
-    said = str(kept.state)
+    words = str(kept.state)
     if kept.decided_at is not None:
-        said += f", decided by {kept.decided_by} at {_minute(kept.decided_at)}"
+        words += f", decided by {kept.decided_by} at {_minute(kept.decided_at)}"
     if kept.accepted_at is not None and kept.accepted_at != kept.decided_at:
-        said += f"; accepted by {kept.accepted_by} at {_minute(kept.accepted_at)}"
-    return said
+        words += f"; accepted by {kept.accepted_by} at {_minute(kept.accepted_at)}"
+    return words
 
 
-def _policy(one: PlacementPolicy | None) -> str:
-    if one is None:
-        return "not known: the plan is from before that was kept"
-    share, way_min = one.served_share, one.lending_within_min
-    served = "what pays" if share is None else f"at least {share:.1%} of each class's round trips"
-    lent = f"lending within {way_min:g} min {one.fetching.value.replace('-', ' ')}"
-    forecast = "demand forecast where that beats last week" if one.forecast else "demand as it was"
-    return f"serving {served}, {lent if way_min else 'no lending'}, {forecast}"
+def _goal(policy: PlacementPolicy | None) -> str:
+    if policy is None:
+        return "unknown: the plan was made before goals were stored"
+    share, way_min = policy.served_share, policy.lending_within_min
+    goal = (
+        "serve a trip if a vehicle is cheaper than a private car"
+        if share is None
+        else f"serve at least {share:.1%} of each class's round trips"
+    )
+    lending = f"Depots lend each other vehicles within {way_min:g} min"
+    lending += f" {policy.fetching.value.replace('-', ' ')}."
+    demand = "forecast, where that is better than last week" if policy.forecast else "as recorded"
+    return f"{goal}. {lending if way_min else 'Depots do not lend vehicles.'} Demand: {demand}."
 
 
 def _unplaced(status: SolverStatus) -> str:
@@ -135,7 +140,7 @@ def _backtest(ratio: float | None) -> str:
 
 def _proof(plan: PlacementPlan) -> str:
     if not plan.status.places:
-        return f"{plan.status.value}: nothing is placed, every vehicle is left where it stands"
+        return f"{plan.status.value}: no vehicle is moved"
     costs = (
         f"{plan.status.value}: it costs {plan.objective_dkk:,.0f} DKK against "
         f"{plan.cost_before_dkk:,.0f} DKK as it stands"
@@ -144,7 +149,7 @@ def _proof(plan: PlacementPlan) -> str:
 
 
 def show_outcomes(rows: Sequence[tuple[Any, ...]], console: Console) -> None:
-    """Print what became of plans week by week: a table each, and the weeks in words."""
+    """Print what plans saved week by week: a table each, and the weeks in words."""
     of_plans: dict[UUID, list[tuple[Any, ...]]] = {}
     for row in rows:
         of_plans.setdefault(row[0], []).append(row)
@@ -152,16 +157,16 @@ def show_outcomes(rows: Sequence[tuple[Any, ...]], console: Console) -> None:
         table = _table("week", "promised\nDKK", "realised\nDKK", "demand\nchanged")
         for name in ("not\ncarried out", "model\nwrong"):
             table.add_column(name)
-        said: list[str] = []
+        explanations: list[str] = []
         for _, week, *amounts, explanation in weeks:
             table.add_row(str(week), *map(str, amounts))
-            said.append(f"[bold]{week}[/] {escape(explanation)}")
+            explanations.append(f"[bold]{week}[/] {escape(explanation)}")
         console.print(f"[bold]plan {plan_id}[/]", highlight=False)
         console.print(table)
-        for line in said:
+        for line in explanations:
             console.print(line, highlight=False)
     if not rows:
-        console.print("no week of an accepted plan is reckoned yet")
+        console.print("no week of an accepted plan has been calculated yet")
 
 
 def _table(*columns: str) -> Table:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from infra.database.plans.plan_queue import Answer
 
 WAIT_LIMIT_S: Final = 300.0
-"""Longest wait unless told otherwise: ten times the planner's usual limit of a search (ours)."""
-_LOOK_S: Final = 0.5
-"""How often it is looked whether there is an answer."""
+"""Longest wait by default: ten times the planner's usual limit of a search (ours)."""
+_POLL_INTERVAL_S: Final = 0.5
+"""Time between two looks for an answer."""
 
 
 class NoPlanError(UserError):
@@ -52,7 +52,7 @@ async def _answered(pool: Pool, request_id: UUID, limit_s: float) -> Answer | No
         left_s = ends_at - clock()
         if answer is not None or left_s <= 0:
             return answer
-        await asyncio.sleep(min(_LOOK_S, left_s))
+        await asyncio.sleep(min(_POLL_INTERVAL_S, left_s))
 
 
 async def _why_none(pool: Pool, municipality_id: str, request_id: UUID, limit_s: float) -> str:

@@ -8,10 +8,12 @@ from typing import Annotated, Final
 import typer
 
 _TWELVE_WEEKS: Final = 84
-"""So many a plan reads by default: it is fitted on eight of them and tried on four."""
-_Days = Annotated[int, typer.Option(min=4, help="Days of driving to simulate.")]
-_Vehicles = Annotated[int, typer.Option(min=8, help="Vehicles in each of two municipalities.")]
-_Seed = Annotated[int, typer.Option(help="The same seed gives the same fleet and days.")]
+"""What a plan reads by default: it is fitted on eight weeks and tried on four."""
+_Days = Annotated[int, typer.Option(min=4, help="Number of days to simulate.")]
+_Vehicles = Annotated[
+    int, typer.Option(min=8, help="Number of vehicles in each of two municipalities.")
+]
+_Seed = Annotated[int, typer.Option(help="The same seed gives the same fleet and trips.")]
 
 _LastDay = Annotated[
     datetime | None,
@@ -25,7 +27,7 @@ def demo(
     seed: _Seed = 1,
     last_day: _LastDay = None,
 ) -> None:
-    """Run the whole loop once on embedded servers, show what came of it, and leave nothing."""
+    """Run everything once on embedded servers, show the result, and remove it all."""
     from stream.demo.run import Fleet, run_demo
 
     run_demo(Fleet(days, vehicles, seed, _day(last_day)))
@@ -40,7 +42,7 @@ def up(
         bool, typer.Option("--empty", help="Start without the simulated fleet.")
     ] = False,
 ) -> None:
-    """Like demo, but keep everything running until Ctrl-C; what it holds is then gone."""
+    """Run the demo and keep it running until Ctrl-C. Its data are then deleted."""
     from stream.demo.run import Fleet, run_up
 
     run_up(None if empty else Fleet(days, vehicles, seed, _day(last_day)))

@@ -27,69 +27,71 @@ def replay(  # noqa: PLR0913, PLR0917 - each is an option of the command
             exists=True,
             dir_okay=False,
             readable=True,
-            help="CSV or JSON lines, also with .gz behind, or Parquet.",
+            help="Files in CSV, JSON lines (both also gzipped, .gz) or Parquet.",
         ),
     ],
     url: Annotated[
-        str, typer.Option(help="Where `fleetpulse ingest` listens.")
+        str, typer.Option(help="Address of `fleetpulse ingest`.")
     ] = "http://127.0.0.1:8000",
     key: Annotated[
         str,
         typer.Option(
             envvar="FLEETPULSE_VENDOR_KEY",
-            help="A key from `fleetpulse key create`: it says whose vehicles these are. Of "
-            "positions older than 90 days, one made with --history.",
+            help="Key from `fleetpulse key create`; it decides the municipality. For positions "
+            "older than 90 days, create it with --history.",
         ),
     ] = "",
     mapping: Annotated[
         str | None,
         typer.Option(
-            help="What the columns mean: cabspotting, tracked-van, or a TOML file of yours. "
-            "Without it, columns are named as the fields of the native format."
+            help="Meaning of the columns: cabspotting, tracked-van, or your own TOML file "
+            "(default: columns have the names of the native format)."
         ),
     ] = None,
     columns: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="FIELD=COLUMN", help="A field's column; may be repeated."),
+        typer.Option("--map", metavar="FIELD=COLUMN", help="Column of a field. Repeatable."),
     ] = None,
     constants: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar=_PAIR, help="A field's value in every row; repeatable."),
+        typer.Option("--set", metavar=_PAIR, help="Value of a field in every row. Repeatable."),
     ] = None,
     units: Annotated[
         list[str] | None,
         typer.Option(
             "--unit",
             metavar="FIELD=UNIT",
-            help="A column's unit, such as speed_mps=km/h; repeatable.",
+            help="Unit of a column, such as speed_mps=km/h. Repeatable.",
         ),
     ] = None,
     timezone: Annotated[
-        str | None, typer.Option(help="Zone of times without offset, such as Europe/Copenhagen.")
+        str | None,
+        typer.Option(help="Time zone of times without offset, such as Europe/Copenhagen."),
     ] = None,
     time_format: Annotated[
-        str | None, typer.Option(help="iso, unix_s or unix_ms; iso unless the mapping says so.")
+        str | None,
+        typer.Option(help="iso, unix_s or unix_ms (default: from the mapping, else iso)."),
     ] = None,
     speed: Annotated[
         float,
         typer.Option(
-            min=0, help="Multiple of real time: 1 is live, 60 an hour a minute, 0 all out."
+            min=0, help="Multiple of real time: 1 is live, 60 is an hour a minute, 0 is unlimited."
         ),
     ] = 0.0,
     history: Annotated[
         str | None,
         typer.Option(
             metavar="SINCE/UNTIL",
-            help="Range of time that is history, such as 2024-01-01/2024-06-30: what is older than "
-            "positions are kept, and outside of it, becomes a dead letter. Without it, what the "
-            "files say is taken. The key must allow it.",
+            help="Time range of history, such as 2024-01-01/2024-06-30 (default: read from the "
+            "files). Positions outside of it that are too old become dead letters. The key must "
+            "allow history.",
         ),
     ] = None,
     dry_run: Annotated[  # noqa: FBT002 - typer makes a flag of it
-        bool, typer.Option("--dry-run", help="Only read the files and say what is in them.")
+        bool, typer.Option("--dry-run", help="Only read the files and show what is in them.")
     ] = False,
 ) -> None:
-    """Push recorded fixes through the same door that vendors use. Pushing twice does no harm.
+    """Push recorded positions to the same address that vendors use. Safe to repeat.
 
     Example: fleetpulse replay cabs.csv.gz --mapping cabspotting --key fp_...
     """
@@ -164,7 +166,7 @@ async def _push(  # noqa: PLR0913 - the options of the command
     with progress:
         task = progress.add_task("replay", total=None if speed else counts.bytes_total, accepted=0)
 
-        def tell(result: PushResult, read: ReadCounts) -> None:
+        def show(result: PushResult, read: ReadCounts) -> None:
             if speed:
                 done = result.accepted + result.rejected
                 progress.update(task, total=read.events, completed=done, accepted=result.accepted)
@@ -179,16 +181,16 @@ async def _push(  # noqa: PLR0913 - the options of the command
                 speed=speed,
                 history=history,
                 counts=counts,
-                progress=tell,
+                progress=show,
             )
 
 
 def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
     pairs: dict[str, str] = {}
-    for one in given or ():
-        name, equals, value = one.partition("=")
+    for pair in given or ():
+        name, equals, value = pair.partition("=")
         if not (name and equals and value):
-            raise typer.BadParameter(f"{one!r}: {option} is written FIELD=VALUE, without blanks")
+            raise typer.BadParameter(f"{pair!r}: {option} is written FIELD=VALUE, without blanks")
         pairs[name] = value
     return pairs
 

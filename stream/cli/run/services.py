@@ -14,7 +14,7 @@ from stream.process import lifecycle
 
 
 def migrate() -> None:
-    """Bring the database to the newest schema and create the Kafka topics; safe to repeat."""
+    """Upgrade the database to the newest schema and create the Kafka topics. Safe to repeat."""
     from infra.database.connection.migrate import migrate as migrate_database
     from infra.kafka.client import create_topics
 
@@ -26,9 +26,11 @@ def migrate() -> None:
 
 def ingest(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free port.")
+    ] = None,
 ) -> None:
-    """Serve POST /v1/events for the vendors; /docs and /metrics on FLEETPULSE_ADMIN_PORT."""
+    """Serve POST /v1/events for vendors, and /docs and /metrics on FLEETPULSE_ADMIN_PORT."""
     import uvloop
 
     from stream.ingest.app import running
@@ -52,7 +54,7 @@ def ingest(
 
 
 def worker() -> None:
-    """Turn fixes into timelines, trips and usage; start as many as there are partitions."""
+    """Turn positions into timelines, trips and usage. Start at most one per partition."""
     from stream.worker.run import run_worker
 
     settings = Settings()

@@ -17,31 +17,31 @@ from stream.simulator.towns import AREAS
 
 def simulate(  # noqa: PLR0913, PLR0917 - each is an option of the command
     url: Annotated[
-        str, typer.Option(help="Where `fleetpulse ingest` listens.")
+        str, typer.Option(help="Address of `fleetpulse ingest`.")
     ] = "http://127.0.0.1:8000",
     key: Annotated[
         list[str] | None,
         typer.Option(
             metavar="MUNICIPALITY=KEY",
-            help="A key from `fleetpulse key create`, for each municipality; of days more than "
-            "three months ago one made with --history. Without any key, nothing is pushed.",
+            help="Key from `fleetpulse key create` for each municipality. For days more than three "
+            "months ago, create it with --history. Without a key, nothing is pushed.",
         ),
     ] = None,
     municipality: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Whose fleet to make up, any of {', '.join(AREAS)}; may be given several times. "
-            "Without it: those with a key, else syddjurs."
+            help=f"Municipality to simulate: {', '.join(AREAS)}. Repeatable (default: those with a "
+            "key, else syddjurs)."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same fixes.")] = 1,
-    days: Annotated[int, typer.Option(min=1, help="Days of driving.")] = 10,
-    vehicles: Annotated[int, typer.Option(min=1, help="Vehicles in each municipality.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same positions.")] = 1,
+    days: Annotated[int, typer.Option(min=1, help="Number of days to simulate.")] = 10,
+    vehicles: Annotated[
+        int, typer.Option(min=1, help="Number of vehicles in each municipality.")
+    ] = 40,
     start: Annotated[
         datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d"], help="First day. Without it, the days end with yesterday."
-        ),
+        typer.Option(formats=["%Y-%m-%d"], help="First day (default: the days end yesterday)."),
     ] = None,
     shift_day: Annotated[
         int | None,
@@ -50,7 +50,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - each is an option of the command
         ),
     ] = None,
     gaps: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of days with a hole in coverage.")
+        float, typer.Option(min=0, max=1, help="Share of days with a gap in coverage.")
     ] = 0.0,
     no_ignition: Annotated[
         float, typer.Option(min=0, max=1, help="Share of vehicles that never report ignition.")
@@ -58,28 +58,28 @@ def simulate(  # noqa: PLR0913, PLR0917 - each is an option of the command
     truth: Annotated[
         Path | None,
         typer.Option(
-            dir_okay=False, help="Write what truly happened to this file, as JSON, to compare with."
+            dir_okay=False, help="Write what really happened to this JSON file, to compare with."
         ),
     ] = None,
     speed: Annotated[
         float,
         typer.Option(
-            min=0, help="Multiple of real time: 1 is live, 60 an hour a minute, 0 all out."
+            min=0, help="Multiple of real time: 1 is live, 60 is an hour a minute, 0 is unlimited."
         ),
     ] = 0.0,
     enter: Annotated[  # noqa: FBT002 - typer makes a flag of it
         bool,
         typer.Option(
             "--register/--no-register",
-            help="First enter the municipalities, depots and vehicles in the database of the "
-            "settings; what is entered already is updated.",
+            help="First create or update the municipalities, depots and vehicles in the database "
+            "of the settings.",
         ),
     ] = False,
 ) -> None:
-    """Make up a municipal fleet and push its fixes, as a vendor would.
+    """Simulate a municipal fleet and push its positions, as a vendor would.
 
-    The first time, enter the fleet with --register, create a key for each municipality with
-    `fleetpulse key create`, then push with --key. Pushing twice does no harm.
+    The first time, create the fleet with --register and a key for each municipality with
+    `fleetpulse key create`, then push with --key. Safe to repeat.
     """
     from stream.simulator.config import SimulationConfig
     from stream.simulator.push import enter as enter_fleet
@@ -119,8 +119,8 @@ def simulate(  # noqa: PLR0913, PLR0917 - each is an option of the command
 
 def _keys(given: Sequence[str]) -> dict[str, str]:
     keys: dict[str, str] = {}
-    for one in given:
-        municipality_id, equals, key = one.partition("=")
+    for pair in given:
+        municipality_id, equals, key = pair.partition("=")
         if not (municipality_id and equals and key):
             raise typer.BadParameter(
                 "a key is given as MUNICIPALITY=KEY, such as syddjurs=fp_…, without blanks"

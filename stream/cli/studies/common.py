@@ -1,4 +1,4 @@
-"""What the commands of studies have in common: their options, how they tell, keep and complain."""
+"""What the commands of studies share: their options, progress on the terminal, and storing."""
 
 from __future__ import annotations
 
@@ -16,28 +16,32 @@ if TYPE_CHECKING:
     from optimizer.search import Tell
     from stream.studies.run import Solved
 
-Municipality = Annotated[str, typer.Argument(help="Of which municipality.")]
-Weeks = Annotated[int, typer.Option(min=1, max=104, help="So many weeks, the newest ones.")]
-TimeLimit = Annotated[
-    float, typer.Option(min=0.001, help="Of search, in counted seconds of one core.")
+Municipality = Annotated[str, typer.Argument(help="Id of the municipality.")]
+Weeks = Annotated[
+    int,
+    typer.Option(min=1, max=104, help="Number of weeks to study, counted back from the newest."),
 ]
+TimeLimit = Annotated[float, typer.Option(min=0.001, help="Longest search time, in CPU seconds.")]
 Seed = Annotated[  # CP-SAT's has 31 bits
-    int, typer.Option(min=0, max=2**31 - 1, help="The same rows, seed and limit: the same plan.")
+    int,
+    typer.Option(
+        min=0, max=2**31 - 1, help="The same data, seed and time limit give the same plan."
+    ),
 ]
 
 
-def keep_and_show(solved: Solved) -> None:
-    """Store a study of who is logged in, and print it."""
+def store_and_show(solved: Solved) -> None:
+    """Store a study under the name of the user, and print it."""
     from stream.studies.render import show as show_study
-    from stream.studies.run import keep
+    from stream.studies.run import store
 
     who = getpass.getuser()
-    show_study(with_pool(lambda pool: keep(pool, solved, who)), Console())
+    show_study(with_pool(lambda pool: store(pool, solved, who)), Console())
 
 
 @contextmanager
-def telling(what: str) -> Iterator[Tell]:
-    """Show how far a search is, where somebody looks on."""
+def showing_progress(what: str) -> Iterator[Tell]:
+    """Show how far a search is, on a terminal."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)

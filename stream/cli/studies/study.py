@@ -1,6 +1,6 @@
-"""Studies: who could have taken which vehicle, who could have shared, who should visit whom when.
+"""Studies of recorded weeks: which vehicles are needed, who could share, where to stand, routes.
 
-What a study finds is stored and shown; nothing is changed by it.
+A study is stored and shown; it changes nothing.
 """
 
 from __future__ import annotations
@@ -19,113 +19,121 @@ from stream.cli.studies.common import (
     Seed,
     TimeLimit,
     Weeks,
-    keep_and_show,
-    telling,
+    showing_progress,
+    store_and_show,
 )
-from stream.cli.studies.study_fleet import composition, composition_kinds, forecast
-from stream.cli.studies.study_sites import sites
+from stream.cli.studies.depot_location import depot_location
+from stream.cli.studies.fleet_mix import fleet_mix, fleet_mix_kinds, forecast
 
 study = typer.Typer(
     no_args_is_help=True,
-    help="Questions to the recorded weeks: which vehicles are needed, which to have, where they "
-    "should stand, who could share, what is to come; and routes.",
+    help="Study recorded weeks: which vehicles were needed, which to own, where depots should be, "
+    "who could share a car, and what demand will be. Also plans routes.",
 )
-study.command("composition")(composition)
-study.command("composition-kinds")(composition_kinds)
+study.command("fleet-mix")(fleet_mix)
+study.command("fleet-mix-kinds")(fleet_mix_kinds)
 study.command("forecast")(forecast)
-study.command("sites")(sites)
+study.command("depot-location")(depot_location)
 
 
 @study.command("assignment")
 def assignment(
     municipality: Municipality,
-    paid_for: Annotated[  # noqa: FBT002 - typer makes a flag of it
+    sunk_cost: Annotated[  # noqa: FBT002 - typer makes a flag of it
         bool,
         typer.Option(
-            "--paid-for", help="Vehicles are paid for anyway: serve whatever they can serve."
+            "--sunk-cost", help="Ignore what vehicles cost to own: serve every trip that they can."
         ),
     ] = False,
     weeks: Weeks = 4,
     time_limit: TimeLimit = 60.0,
     seed: Seed = 1,
 ) -> None:
-    """Find which vehicle each recorded round trip could have had, and which are worth their cost.
+    """Find which vehicle could have served each round trip, and which vehicles are worth it.
 
-    A vehicle costs its yearly cost pro rata; a round trip without one, the allowance for an own
-    car.
+    A vehicle costs its share of its yearly cost. A round trip without a vehicle costs the
+    allowance for a private car.
     """
     from optimizer.search import Search
     from stream.studies import run
 
-    rows = with_pool(lambda pool: run.read_outings(pool, municipality, weeks))
-    with telling("assignment") as tell:
-        solved = run.solve_assignment(rows, Search(seed, time_limit), tell, paid_for=paid_for)
-    keep_and_show(solved)
+    rows = with_pool(lambda pool: run.read_placement_inputs(pool, municipality, weeks))
+    with showing_progress("assignment") as tell:
+        solved = run.solve_assignment(rows, Search(seed, time_limit), tell, paid_for=sunk_cost)
+    store_and_show(solved)
 
 
 @study.command("carpool")
 def carpool(  # noqa: PLR0913, PLR0917 - typer makes options of them
     municipality: Municipality,
-    agree: Annotated[
+    share_between: Annotated[
         list[str] | None,
-        typer.Option(metavar="A,B", help="Two depots whose people share; may be given again."),
+        typer.Option(metavar="A,B", help="Two depots whose staff may share cars. Repeatable."),
     ] = None,
-    detour_km: Annotated[float, typer.Option(min=0, help="Of the driver, each way.")] = 5.0,
-    shift_min: Annotated[
-        float, typer.Option(min=0, help="Leaving earlier or later, at most.")
+    detour_km: Annotated[
+        float, typer.Option(min=0, help="Longest detour of the driver, each way.")
+    ] = 5.0,
+    max_time_shift: Annotated[
+        float, typer.Option(min=0, help="Most minutes that a trip may start earlier or later.")
     ] = 15.0,
-    freed_dkk: Annotated[
+    freed_vehicle_value: Annotated[
         float,
-        typer.Option(min=0, help="Worth of a vehicle less at a depot's peak, over these weeks."),
+        typer.Option(
+            min=0, help="Value in DKK of needing one vehicle less at a depot, over these weeks."
+        ),
     ] = 0.0,
     weeks: Weeks = 4,
     time_limit: TimeLimit = 60.0,
     seed: Seed = 1,
 ) -> None:
-    """Find recorded journeys that could have shared a vehicle; within a home depot, or agreed."""
+    """Find recorded trips that could have shared a vehicle, within a depot or between two."""
     from optimizer.search import Search
     from schemas.plans.carpool import CarpoolRules
     from stream.studies import run
 
     rules = CarpoolRules(
-        max_detour_m=detour_km * 1000, max_shift_s=shift_min * 60, freed_vehicle_dkk=freed_dkk
+        max_detour_m=detour_km * 1000,
+        max_shift_s=max_time_shift * 60,
+        freed_vehicle_dkk=freed_vehicle_value,
     )
-    wishes = run.Wishes([_pair(one) for one in agree or ()], rules)
-    rows = with_pool(lambda pool: run.read_rides(pool, municipality, weeks))
-    with telling("carpool") as tell:
-        ways = run.ways_of(Settings())
-        solved = run.solve_carpool(rows, wishes, Search(seed, time_limit), ways, tell)
-    keep_and_show(solved)
+    options = run.CarpoolOptions([_pair(pair) for pair in share_between or ()], rules)
+    rows = with_pool(lambda pool: run.read_journey_rows(pool, municipality, weeks))
+    with showing_progress("carpool") as tell:
+        travel = run.travel_source(Settings(), rows.costs)
+        solved = run.solve_carpool(rows, options, Search(seed, time_limit), travel, tell)
+    store_and_show(solved)
 
 
 @study.command("routes")
 def routes(
     file: Annotated[
         typer.FileBinaryRead,
-        typer.Argument(help="JSON, as `routes-example` prints it; - reads standard input."),
+        typer.Argument(
+            help="File of visits in JSON, see `routes-example`; - reads standard input."
+        ),
     ],
     time_limit: TimeLimit = 30.0,
     seed: Seed = 1,
     chains: Annotated[
-        int, typer.Option(min=1, max=64, help="Searches side by side, a core each.")
+        int, typer.Option(min=1, max=64, help="Number of parallel searches, one CPU core each.")
     ] = 1,
 ) -> None:
-    """Plan who makes which visit of a file, and in what order."""
-    from infra.database.plans.recorded_demand import require_municipality
+    """Plan who makes which visit of a file, and in which order."""
     from schemas.plans.routes import RouteInputs, RouteSearch
     from stream.studies import run
 
     inputs = read_json(file, RouteInputs)
     search = RouteSearch(seed=seed, time_limit_s=time_limit, chains=chains)
-    with_connection(lambda one: require_municipality(one, inputs.municipality_id))
-    with telling("routes") as tell:
-        solved = run.solve_routes(inputs, search, run.ways_of(Settings()), tell)
-    keep_and_show(solved)
+    municipality = with_pool(lambda pool: run.read_municipality(pool, inputs.municipality_id))
+    with showing_progress("routes") as tell:
+        travel = run.travel_source(Settings(), municipality.costs)
+        solved = run.solve_routes(inputs, search, travel, tell)
+    store_and_show(solved)
 
 
 @study.command("routes-example")
 def routes_example() -> None:
-    """Print a file of visits to start from."""
+    """Print an example of a file of visits."""
     from stream.studies.example import ROUTES
 
     typer.echo(ROUTES)
@@ -134,32 +142,32 @@ def routes_example() -> None:
 @study.command("list")
 def list_(
     municipality: Municipality,
-    limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of studies to list.")] = 20,
 ) -> None:
-    """List the studies of a municipality, the newest first."""
+    """List the studies of a municipality, newest first."""
     from infra.database.plans.studies import list_studies
     from stream.studies.render import show_lines
 
-    found = with_connection(lambda one: list_studies(one, municipality, limit))
-    show_lines(found, Console())
+    studies = with_connection(lambda connection: list_studies(connection, municipality, limit))
+    show_lines(studies, Console())
 
 
 @study.command("show")
 def show(
-    study_id: Annotated[UUID, typer.Argument(help="Its id, as `study list` shows it.")],
+    study_id: Annotated[UUID, typer.Argument(help="Study id, as `study list` shows it.")],
 ) -> None:
-    """Show a study again."""
+    """Show a stored study."""
     from infra.database.plans.studies import read_study
     from stream.studies.render import show as show_study
 
-    found = with_connection(lambda one: read_study(one, study_id))
-    if found is None:
+    stored = with_connection(lambda connection: read_study(connection, study_id))
+    if stored is None:
         raise typer.BadParameter(f"no study {study_id}; `fleetpulse study list` shows them")
-    show_study(found, Console())
+    show_study(stored, Console())
 
 
 def _pair(given: str) -> tuple[str, str]:
     first, comma, second = (part.strip() for part in given.partition(","))
     if not (first and comma and second) or "," in second:
-        raise typer.BadParameter(f"{given!r} are not two depots; give --agree A,B")
+        raise typer.BadParameter(f"{given!r} are not two depots; give --share-between A,B")
     return first, second

@@ -125,7 +125,7 @@ class Newcomers:
         """Return what a vendor is told of a vehicle that it may not bring."""
         return (
             f"is a vehicle that is not known here, and this key has brought {self._most:,} new "
-            "ones today, the limit; have the municipality enter it (`fleetpulse fleet enter`), or "
+            "ones today, the limit; have the municipality enter it (`fleetpulse fleet apply`), or "
             "send it tomorrow (UTC)"
         )
 

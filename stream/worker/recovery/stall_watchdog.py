@@ -231,7 +231,7 @@ class StallWatchdog:
 def _remedy(topic: str) -> str:
     return (
         "Nothing is read until you decide. If what it held is given up: "
-        f"fleetpulse progress reset {topic}"
+        f"fleetpulse offsets reset {topic}"
     )
 
 

@@ -103,7 +103,7 @@ async def assign(  # noqa: PLR0913 - who, to whom, since when
     async with pool.connection() as connection, connection.transaction():
         if not await tracker_assignments.has_vehicle(connection, vehicle_id):
             raise TrackerRefusedError(
-                f"vehicle {vehicle_id!r} is not known; enter it first: fleetpulse fleet enter"
+                f"vehicle {vehicle_id!r} is not known; enter it first: fleetpulse fleet apply"
             )
         return await _Reassignment(connection, topics, tracker_id, at_once).make(tell)
 

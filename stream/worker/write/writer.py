@@ -132,7 +132,7 @@ class Writer:
                     f"but {offset} records of it were processed: this is another topic of the "
                     "same name; set FLEETPULSE_KAFKA_TOPIC_PREFIX, or, where the broker was "
                     "replaced and what it held is given up: "
-                    f"fleetpulse progress reset {partition.topic}"
+                    f"fleetpulse offsets reset {partition.topic}"
                 )
         if missing := set(partitions) - stored.keys():
             starts = {partition: held[partition].earliest for partition in missing}
@@ -380,7 +380,7 @@ def _gap(partition: Partition, expected: int, found: int) -> OffsetGapError:
     return OffsetGapError(
         f"{partition.topic}[{partition.partition}]: records {expected} to {found - 1} are gone "
         "from Kafka before they were processed (retention shorter than our absence?); to accept "
-        f"the loss: fleetpulse progress set {partition.topic} {partition.partition} {found}",
+        f"the loss: fleetpulse offsets set {partition.topic} {partition.partition} {found}",
         Hole(partition, expected, found),
     )
 

@@ -1,4 +1,4 @@
-"""A study of sites: where vehicles should stand."""
+"""A study of depot locations: which depots to keep, and where new ones would serve better."""
 
 from __future__ import annotations
 
@@ -14,44 +14,46 @@ from stream.cli.studies.common import (
     Seed,
     TimeLimit,
     Weeks,
-    keep_and_show,
-    telling,
+    showing_progress,
+    store_and_show,
 )
 
-_DKK_AT_MOST = 1e9
+_MAX_DKK = 1e9
 
 
-def sites(  # noqa: PLR0913, PLR0917 - typer makes options of them
+def depot_location(  # noqa: PLR0913, PLR0917 - typer makes options of them
     municipality: Municipality,
     count: Annotated[
         int | None,
-        typer.Option("--sites", min=1, help="Exactly so many sites; without it as many as pay."),
+        typer.Option(
+            "--sites", min=1, help="Exact number of sites (default: as many as pay for themselves)."
+        ),
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(metavar="DEPOT", help="A depot that must stay; may be given again."),
+        typer.Option(metavar="DEPOT", help="A depot that must stay. Repeatable."),
     ] = None,
     places: Annotated[
         int | None,
-        typer.Option(min=0, max=500, help="So many places to choose from, the busiest; ours: 20."),
+        typer.Option(
+            min=0, max=500, help="Number of new places to consider, the busiest (default: 20)."
+        ),
     ] = None,
     site_cost: Annotated[
         float | None,
         typer.Option(
             min=0,
-            max=_DKK_AT_MOST,
+            max=_MAX_DKK,
             metavar="DKK",
-            help="Of a site a year where nothing else is said; ours: 25,000.",
+            help="Yearly cost of a site (default: `costs` of the fleet file, else 25,000).",
         ),
     ] = None,
     depot_cost: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="DEPOT=DKK", help="What a depot costs a year; may be given again for others."
-        ),
+        typer.Option(metavar="DEPOT=DKK", help="Yearly cost of one depot. Repeatable."),
     ] = None,
     staff_time: Annotated[  # noqa: FBT002 - typer makes a flag of it
-        bool, typer.Option(help="Whether a kilometre costs the time of who drives.")
+        bool, typer.Option(help="Count the working time of the driver.")
     ] = True,
     weeks: Weeks = 8,
     time_limit: TimeLimit = 60.0,
@@ -59,38 +61,38 @@ def sites(  # noqa: PLR0913, PLR0917 - typer makes options of them
 ) -> None:
     """Find which depots to keep, and which places in town would serve better.
 
-    What sites cost a year is set against the driving to first stops and back from last ones.
+    It compares the yearly cost of sites with the cost of driving to the first stop and back from
+    the last one.
     """
-    from optimizer.costs import SITE_DKK_PER_YEAR
     from optimizer.search import Search
     from optimizer.sites.candidates import PLACES, SitesWishes
     from stream.studies import run
 
-    wishes = SitesWishes(
+    options = SitesWishes(
         count=count,
         keep=keep or (),
         places=PLACES if places is None else places,
-        site_dkk=SITE_DKK_PER_YEAR if site_cost is None else site_cost,
+        site_dkk=site_cost,
         depot_dkk=_costs(depot_cost or ()),
         staff_time=staff_time,
     )
-    rows = with_pool(lambda pool: run.read_rides(pool, municipality, weeks))
-    with telling("sites") as tell:
-        solved = run.solve_sites(rows, wishes, Search(seed, time_limit), tell)
-    keep_and_show(solved)
+    rows = with_pool(lambda pool: run.read_journey_rows(pool, municipality, weeks))
+    with showing_progress("depot location") as tell:
+        solved = run.solve_sites(rows, options, Search(seed, time_limit), tell)
+    store_and_show(solved)
 
 
 def _costs(given: Sequence[str]) -> dict[str, float]:
     costs: dict[str, float] = {}
-    for one in given:
-        depot, _, told = (part.strip() for part in one.partition("="))
+    for pair in given:
+        depot, _, amount = (part.strip() for part in pair.partition("="))
         try:
-            dkk = float(told)
+            dkk = float(amount)
         except ValueError:
             dkk = math.nan
-        if not depot or not 0 <= dkk <= _DKK_AT_MOST:
+        if not depot or not 0 <= dkk <= _MAX_DKK:
             raise typer.BadParameter(
-                f"{one!r} is no depot and its DKK a year, from 0 to {_DKK_AT_MOST:,.0f}; give "
+                f"{pair!r} is no depot and its DKK a year, from 0 to {_MAX_DKK:,.0f}; give "
                 "--depot-cost DEPOT=DKK"
             )
         if depot in costs:

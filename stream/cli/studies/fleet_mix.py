@@ -13,37 +13,40 @@ from stream.cli.studies.common import (
     Seed,
     TimeLimit,
     Weeks,
-    keep_and_show,
-    telling,
+    showing_progress,
+    store_and_show,
 )
 
 
-def composition(  # noqa: PLR0913, PLR0917 - typer makes options of them
+def fleet_mix(  # noqa: PLR0913, PLR0917 - typer makes options of them
     municipality: Municipality,
     weeks: Weeks = 8,
     points: Annotated[
-        int, typer.Option(min=2, max=25, help="Fleets between the cheapest and the cleanest.")
+        int,
+        typer.Option(
+            min=2, max=25, help="Number of fleets to show, from the cheapest to the cleanest."
+        ),
     ] = 7,
     kinds: Annotated[
         typer.FileBinaryRead | None,
         typer.Option(
             metavar="FILE",
-            help="JSON of kinds to choose from, as `composition-kinds` prints it; - reads standard "
+            help="Vehicle types to choose from, in JSON, see `fleet-mix-kinds`; - reads standard "
             "input.",
         ),
     ] = None,
     own_cars: Annotated[  # noqa: FBT002 - typer makes a flag of it
-        bool, typer.Option(help="Whether an outing may go by an employee's own car.")
+        bool, typer.Option(help="Allow private cars of employees.")
     ] = True,
     vans_as_cars: Annotated[  # noqa: FBT002
-        bool, typer.Option("--vans-as-cars", help="What a van drove does not need a van's load.")
+        bool, typer.Option("--vans-as-cars", help="Assume that what vans drove fits into a car.")
     ] = False,
     time_limit: TimeLimit = 60.0,
     seed: Seed = 1,
 ) -> None:
-    """Find which vehicles to have: fleets between cost and CO2e, and what leads to one of them.
+    """Find which vehicles to own: fleets between lowest cost and lowest CO2e.
 
-    That one is the cheapest with CO2e at its price.
+    It proposes changes that lead to the fleet that is cheapest when CO2e has its price.
     """
     from optimizer.composition.catalogue import CATALOGUE
     from optimizer.search import Search
@@ -52,15 +55,15 @@ def composition(  # noqa: PLR0913, PLR0917 - typer makes options of them
 
     catalogue = CATALOGUE if kinds is None else read_json(kinds, KindsToChooseFrom).kinds
     rules = CompositionRules(own_cars=own_cars, points=points)
-    wishes = run.FleetWishes(rules, catalogue, vans_as_cars)
-    rows = with_pool(lambda pool: run.read_outings(pool, municipality, weeks))
-    with telling("composition") as tell:
-        solved = run.solve_composition(rows, wishes, Search(seed, time_limit), tell)
-    keep_and_show(solved)
+    options = run.FleetMixOptions(rules, catalogue, vans_as_cars)
+    rows = with_pool(lambda pool: run.read_placement_inputs(pool, municipality, weeks))
+    with showing_progress("fleet mix") as tell:
+        solved = run.solve_composition(rows, options, Search(seed, time_limit), tell)
+    store_and_show(solved)
 
 
-def composition_kinds() -> None:
-    """Print the kinds of vehicles to choose from: a file to start from."""
+def fleet_mix_kinds() -> None:
+    """Print the vehicle types to choose from, as an example of a file."""
     from optimizer.composition.catalogue import CATALOGUE
     from schemas.plans.composition import KindsToChooseFrom
 
@@ -70,17 +73,19 @@ def composition_kinds() -> None:
 def forecast(
     municipality: Municipality,
     weeks: Weeks = 12,
-    horizon_days: Annotated[int, typer.Option(min=1, max=28, help="So many days ahead.")] = 14,
+    horizon_days: Annotated[
+        int, typer.Option(min=1, max=28, help="Number of days to forecast.")
+    ] = 14,
     time_limit: TimeLimit = 60.0,
     seed: Seed = 1,
 ) -> None:
-    """Forecast how many vehicles of which class will leave each depot, and how far to trust it."""
+    """Forecast how many vehicles of each class will leave each depot, and how reliable that is."""
     from optimizer.search import Search
     from stream.studies import run
 
-    rows = with_pool(lambda pool: run.read_outings(pool, municipality, weeks))
-    calendar = with_pool(lambda pool: run.read_calendar(pool, municipality))
-    with telling("forecast") as tell:
+    rows = with_pool(lambda pool: run.read_placement_inputs(pool, municipality, weeks))
+    calendar = with_pool(lambda pool: run.read_municipality(pool, municipality)).calendar
+    with showing_progress("forecast") as tell:
         search = Search(seed, time_limit)
         solved = run.solve_forecast(rows, calendar, horizon_days, search, tell)
-    keep_and_show(solved)
+    store_and_show(solved)

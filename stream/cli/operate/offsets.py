@@ -1,4 +1,4 @@
-"""Progress on the command line: how far each partition is, how far behind, and moving it."""
+"""Offsets on the command line: how far each partition is processed, and how to move it."""
 
 from __future__ import annotations
 
@@ -21,30 +21,34 @@ from infra.kafka.lag import Lag, Progress, read_all_progress, read_lag
 from infra.settings import Settings
 from stream.cli.database import with_connection
 
-progress = typer.Typer(no_args_is_help=True, help="How far each partition has been processed.")
+offsets = typer.Typer(
+    no_args_is_help=True, help="Show and move how far each partition is processed."
+)
 
 
-@progress.command("show")
+@offsets.command("show")
 def show() -> None:
-    """Show the next offset of each partition, and how far the stream is behind."""
+    """Show the next offset of each partition, and how far processing is behind."""
     stored = with_connection(read_all_progress)
     settings = Settings().kafka
     topic = Topics.named(settings.topic_prefix).fixes
-    offsets = {one.partition: one.next_offset for one in stored if one.topic == topic}
+    next_offsets = {
+        progress.partition: progress.next_offset for progress in stored if progress.topic == topic
+    }
     lags: Mapping[int, Lag] = {}
     problem = None
     try:
-        lags = asyncio.run(read_lag(settings, topic, offsets))
+        lags = asyncio.run(read_lag(settings, topic, next_offsets))
     except (KafkaError, OSError) as away:
         problem = f"kafka at {settings.bootstrap_servers}: {away or repr(away)}"
     console = Console(highlight=False)
-    console.print(progress_table(stored, topic, lags, datetime.now(UTC)))
+    console.print(offsets_table(stored, topic, lags, datetime.now(UTC)))
     if problem is not None:
         console.print(f"the lag is not known: {problem}", markup=False)
         raise typer.Exit(1)
 
 
-def progress_table(
+def offsets_table(
     stored: Sequence[Progress], topic: str, lags: Mapping[int, Lag], now: datetime
 ) -> Table:
     """Return one row a partition: of `topic` with its lag, of others without."""
@@ -54,16 +58,16 @@ def progress_table(
     for column in table.columns:
         column.overflow = "fold"
         column.no_wrap = column.header != "partition"
-    for one in stored:
-        lag = lags.get(one.partition) if one.topic == topic else None
+    for progress in stored:
+        lag = lags.get(progress.partition) if progress.topic == topic else None
         table.add_row(
-            f"{one.topic}[{one.partition}]",
-            str(one.next_offset),
-            "not known" if lag is None else _behind(one, lag),
+            f"{progress.topic}[{progress.partition}]",
+            str(progress.next_offset),
+            "not known" if lag is None else _behind(progress, lag),
             "" if lag is None or lag.oldest_at is None else _age(now, lag.oldest_at),
-            f"{one.updated_at:%Y-%m-%d %H:%M}",
+            f"{progress.updated_at:%Y-%m-%d %H:%M}",
         )
-    begun = {one.partition for one in stored if one.topic == topic}
+    begun = {progress.partition for progress in stored if progress.topic == topic}
     for number, lag in sorted(lags.items()):
         if number not in begun:
             waits = "" if lag.oldest_at is None else _age(now, lag.oldest_at)
@@ -81,13 +85,16 @@ def _age(now: datetime, at: datetime) -> str:
     return f"{max(0.0, (now - at).total_seconds()):,.0f} s"
 
 
-@progress.command("set")
+@offsets.command("set")
 def set_(
     topic: Annotated[str, typer.Argument()],
     partition: Annotated[int, typer.Argument(min=0)],
     offset: Annotated[int, typer.Argument(min=0, help="Next offset to process.")],
 ) -> None:
-    """Move a partition's progress by hand, after records were lost; what is skipped is gone."""
+    """Set the next offset of a partition by hand, after records were lost.
+
+    Records that are skipped are never processed.
+    """
 
     async def move(connection: AsyncConnection[TupleRow]) -> int:
         cursor = await connection.execute(
@@ -99,16 +106,16 @@ def set_(
 
     if not with_connection(move):
         raise typer.BadParameter(
-            f"{topic}[{partition}] has no progress; see `fleetpulse progress show`"
+            f"{topic}[{partition}] has no offset; see `fleetpulse offsets show`"
         )
     typer.echo(f"{topic}[{partition}] continues at {offset}")
 
 
-@progress.command("reset")
+@offsets.command("reset")
 def reset(topic: Annotated[str, typer.Argument()]) -> None:
-    """Begin a topic at its earliest records, after the Kafka cluster or the topic was replaced.
+    """Start a topic at its earliest records, after the Kafka cluster or the topic was replaced.
 
-    What Kafka still holds is read again, and recognised where it was processed before.
+    What Kafka still holds is read again. Positions that were processed before count once.
     """
     count = with_connection(lambda connection: reset_progress(connection, topic))
     typer.echo(f"{topic}: {count} partitions begin at their earliest record")
