@@ -193,11 +193,9 @@ def test_uploads_that_overtake_each_other_are_folded_again_from_memory(database_
             await enter_municipality(pool)
             fixes = days(1)[: 12 * 30]
             await _write(pool, fixes)
-            stored = "SELECT vehicle_id, recorded_at, lat, quarantine FROM fix ORDER BY 2"
 
-            async def all_rows() -> list[list[tuple[Any, ...]]]:
-                others = [await fetch(pool, query) for query in (CHECKPOINTS, stored)]
-                return await derived(pool) + others
+            async def all_rows() -> list[tuple[Any, ...]]:
+                return [*await derived(pool), *await fetch(pool, CHECKPOINTS)]
 
             expected = await all_rows()
             await empty(pool)

@@ -23,7 +23,7 @@ from infra.database.connection.pool import Pool
 from infra.database.fleet.api_keys import KeyHolder
 from infra.database.stream.known_ids import known_vehicles
 from schemas.ids import scoped
-from stream.ingest.http.event_codec import FixStruct
+from stream.ingest.http.event_codec import PushedFix
 from stream.ingest.http.refusals import try_again
 from stream.ingest.metrics import NEW_VEHICLES
 
@@ -75,7 +75,7 @@ class Newcomers:
         self._away = False
 
     async def strangers(
-        self, holder: KeyHolder, key_prefix: str, events: Sequence[FixStruct]
+        self, holder: KeyHolder, key_prefix: str, events: Sequence[PushedFix]
     ) -> frozenset[str]:
         """Return the vehicles of some events, by local id, that the key may not bring today.
 

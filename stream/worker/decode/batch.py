@@ -20,6 +20,7 @@ import numpy as np
 from infra.database.connection.binary_copy import boolean, encode, float8, text, timestamptz
 from infra.database.fleet.master_data import Fleet
 from infra.database.stream.progress import Letter, Partition
+from infra.database.timeline.tables import FIX
 from infra.kafka.client import Topics
 from processors.timeline.bulk_fold import Measured, measure
 from processors.timeline.validation import fault, suspects
@@ -279,7 +280,7 @@ def _measured(columns: Columns, begins: columnar.Mask, fleet: Fleet) -> Measured
             lon=columns.floats["lon"][part],
             recorded_us=columns.recorded_us[part],
             speed_mps=columns.floats["speed_mps"][part],
-            ignition=columns.ignition[part],
+            ignition=columns.flags["ignition"][part],
             begins=begins[part],
             rules=rules,
         )
@@ -297,32 +298,23 @@ def _encoded(columns: Columns, which: columnar.Mask, quarantine: Mapping[int, st
     reasons = np.zeros(len(columns), f"S{max(map(len, quarantine.values()), default=1)}")
     for index, reason in quarantine.items():
         reasons[index] = reason.encode()
-    floats = columns.floats
     ids = np.array([vehicle_id.encode() for vehicle_id in columns.vehicle_ids])
     vendors = np.array([message.vendor.encode() for message in columns.messages])
     if columns.sender is None:
         trackers = np.zeros(len(columns), "S1")
     else:
         trackers = np.where(columns.sender == columns.vehicle, b"", ids[columns.sender])
-    return encode(
-        [
-            text(ids[columns.vehicle[which]]),
-            timestamptz(columns.recorded_us[which]),
-            timestamptz(columns.received_us[which]),
-            float8(floats["lat"][which]),
-            float8(floats["lon"][which]),
-            float8(floats["speed_mps"][which]),
-            float8(floats["heading_deg"][which]),
-            boolean(columns.ignition[which]),
-            float8(floats["odometer_m"][which]),
-            float8(floats["fuel_fraction"][which]),
-            float8(floats["soc_fraction"][which]),
-            float8(floats["accuracy_m"][which]),
-            text(reasons[which]),
-            text(trackers[which]),
-            text(vendors[columns.message[which]]),
-        ]
-    )
+    encoded = {
+        "vehicle_id": text(ids[columns.vehicle[which]]),
+        "recorded_at": timestamptz(columns.recorded_us[which]),
+        "received_at": timestamptz(columns.received_us[which]),
+        **{name: float8(values[which]) for name, values in columns.floats.items()},
+        **{name: boolean(values[which]) for name, values in columns.flags.items()},
+        "quarantine": text(reasons[which]),
+        "tracker_id": text(trackers[which]),
+        "vendor": text(vendors[columns.message[which]]),
+    }
+    return encode([encoded[name] for name in FIX.columns])
 
 
 def _unknown_municipality(item: Item, fleet: Fleet) -> Letter:

@@ -15,7 +15,7 @@ from typing import Final
 from processors.timeline.validation import Arrival, Receipt
 from processors.timeline.vehicle_fold import VehicleState
 from schemas.events.fix import Fix, Reported
-from stream.worker.decode.columnar import Report
+from schemas.events.fix_struct import FixStruct
 
 KEPT_AT_MOST: Final = 16
 """Fixes of a vehicle: more come from a tracker that was out of coverage, not from a race."""
@@ -91,6 +91,6 @@ class Recent:
 def _as_fix(report: Reported) -> Fix:
     if isinstance(report, Fix):
         return report
-    if isinstance(report, Report):
+    if isinstance(report, FixStruct):
         return report.as_fix()
-    raise AssertionError(f"a worker folds fixes and reports, not {type(report).__name__}")
+    raise AssertionError(f"a worker folds Fix and FixStruct, not {type(report).__name__}")
