@@ -159,6 +159,9 @@ class _Report(BaseModel):
     accuracy_m: Annotated[float | None, Measure("m", tells_place=True)] = Field(
         default=None, ge=0, description="Horizontal accuracy, metres"
     )
+    engine_hours_s: Annotated[float | None, Measure("s")] = Field(
+        default=None, ge=0, description="Running time of the engine since it was built, in seconds"
+    )
     private_mode: bool = Field(
         default=False,
         description="The driver does not want to be located (Teltonika AVL 391): send no position; "
