@@ -88,7 +88,7 @@ async def write_whatever_it_is(writer: Writer, records: list[Record]) -> None:
             for record in records:
                 await write_whatever_it_is(writer, [record])
             return
-        writer.refuse(records[0], error)
+        writer.mark_poison(records[0], error)
         await writer.write(records)
 
 

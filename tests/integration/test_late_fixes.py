@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from infra.database.connection.pool import Pool
 from processors.timeline.checkpoints import LEGS
 from schemas.events.fix import Fix
-from stream.worker.fold.reorder_buffer import KEPT_AT_MOST
+from stream.worker.fold.reorder_buffer import BUFFER_SIZE
 from stream.worker.write.writer import Writer
 from tests.stream_harness import (
     TOPICS,
@@ -207,7 +207,7 @@ def test_uploads_that_overtake_each_other_are_folded_again_from_memory(database_
                 uploads[: 2 * late : 2],
             )
             await _write(pool, first, *overtaking)
-            assert late * 5 <= _folded_again() - before <= late * KEPT_AT_MOST
+            assert late * 5 <= _folded_again() - before <= late * BUFFER_SIZE
             assert await all_rows() == expected
 
     asyncio.run(main())

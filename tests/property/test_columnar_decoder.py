@@ -20,7 +20,7 @@ from bench import traffic
 from infra.database.connection.pool import Pool
 from schemas.events.fix import FIX_FIELDS, FixField
 from stream.worker.decode import columnar
-from stream.worker.decode.records import Item, Record, decode
+from stream.worker.decode.records import DecodedFix, Record, decode
 from stream.worker.write.writer import Writer
 from tests.database_contents import CLOCKS, contents
 from tests.property.examples import examples
@@ -181,7 +181,7 @@ def _record(value: bytes | None, offset: int = 0) -> Record:
     return Record(TOPICS.fixes, 0, offset, None, value, RECEIVED_AT)
 
 
-def _exactly(item: Item) -> tuple[Any, ...]:
+def _exactly(item: DecodedFix) -> tuple[Any, ...]:
     """Return all that an item says; numbers by their bits, instants with their zone."""
     fix = item.arrival.fix.model_dump()
     return (

@@ -354,7 +354,7 @@ def test_rules_depots_and_homes_of_today_hold_for_the_past_once_it_is_folded_aga
                     await connection.execute(home, ["(,)"])
                 async for _ in recompute(pool, TOPICS, "syddjurs", at_once=at_once):
                     pass
-                writer.forget()  # as after half a minute: the last may be of a vehicle unmet
+                writer.invalidate()  # as after half a minute: the last may be of a vehicle unmet
                 await writer.write(records[-1:])
                 assert await derived(pool) == expected
 

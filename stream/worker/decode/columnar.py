@@ -29,7 +29,7 @@ from schemas.events.fix import FIX_FIELDS, MAX_FIXES_PER_BATCH
 from schemas.events.fix_struct import FixStruct
 from schemas.events.history import HistoryRange
 from schemas.ids import MUNICIPALITY_PATTERN, SCOPED_PATTERN, municipality_of
-from stream.worker.decode.records import Item, Record
+from stream.worker.decode.records import DecodedFix, Record
 
 _MUNICIPALITY: Final = re.compile(MUNICIPALITY_PATTERN.strip("^$"), re.ASCII)
 _SCOPED: Final = re.compile(SCOPED_PATTERN.strip("^$"), re.ASCII)
@@ -89,7 +89,7 @@ class Message:
 
 
 @dataclass(slots=True, eq=False)
-class Columns:
+class FixColumns:
     """Plain fixes of some messages, in the order in which they came.
 
     Arrays have one element a fix. Of `floats` NaN stands for what was not reported, of `flags` -1;
@@ -113,9 +113,9 @@ class Columns:
     def __len__(self) -> int:
         return len(self.reports)
 
-    def only(self, which: Mask | NDArray[np.int64]) -> Columns:
+    def only(self, which: Mask | NDArray[np.int64]) -> FixColumns:
         """Return some of the fixes: those of a mask, or of indices in their order."""
-        return Columns(
+        return FixColumns(
             self.messages,
             self.vehicle_ids,
             self.reports[which],
@@ -129,7 +129,7 @@ class Columns:
             None if self.sender is None else self.sender[which],
         )
 
-    def carried(self, trackers: Mapping[str, Tracker]) -> tuple[Columns, Mask | None]:
+    def carried(self, trackers: Mapping[str, Tracker]) -> tuple[FixColumns, Mask | None]:
         """Return the fixes by the vehicles that their trackers were in, and which are of none.
 
         What is of none keeps its sender as its vehicle. Without a tracker of these among the
@@ -194,17 +194,17 @@ class Columns:
         since = _microseconds([since.isoformat() for since, _ in bounds])
         return since, _microseconds([until.isoformat() for _, until in bounds])
 
-    def item(self, index: int) -> Item:
+    def item(self, index: int) -> DecodedFix:
         """Return one of the fixes as what the slower way of a single fix takes."""
         report: PlainFix = self.reports[index]
         message = self.messages[self.message[index]]
         arrival = Arrival(report.as_fix(), *message.receipt)
-        return Item(
+        return DecodedFix(
             arrival, message.vendor, message.record, int(self.number[index]), message.history
         )
 
 
-def decode(records: Sequence[Record]) -> tuple[Columns | None, list[Record]]:
+def decode(records: Sequence[Record]) -> tuple[FixColumns | None, list[Record]]:
     """Return the fixes of all messages that are plain, and the records that are not."""
     messages: list[Message] = []
     reports: list[PlainFix] = []
@@ -275,7 +275,7 @@ def _columns(
     reports: list[PlainFix],
     instants: list[list[str]],
     counts: NDArray[np.int64],
-) -> Columns:
+) -> FixColumns:
     message = np.repeat(np.arange(len(counts)), counts)
     starts = np.cumsum(counts) - counts
     ids = [report.vehicle_id for report in reports]
@@ -283,7 +283,7 @@ def _columns(
     received = _microseconds([one.received_at.isoformat() for one in messages])
     objects = np.empty(len(reports), object)
     objects[:] = reports
-    return Columns(
+    return FixColumns(
         messages=messages,
         vehicle_ids=list(codes),
         reports=objects,
@@ -318,7 +318,7 @@ def _microseconds(instants: list[str]) -> NDArray[np.int64]:
     return np.array(bare, "M8[us]").view(np.int64)
 
 
-def _strange(columns: Columns) -> Mask:
+def _strange(columns: FixColumns) -> Mask:
     """Return which fixes are not plain: without a position, or of another's vehicle."""
     strange: Mask = np.isnan(columns.floats["lat"]) | np.isnan(columns.floats["lon"])
     whose = [one.municipality_id for one in columns.messages]

@@ -44,15 +44,18 @@ from schemas.events.dead_letters import DeadLetterReason
 from schemas.events.fix import FixBatch
 from schemas.fleet.master_data import Assignment
 from stream.worker.decode.records import (
-    Item,
+    DecodedFix,
     Record,
     as_taken,
     conflict_letter,
-    item_letter,
+    fix_letter,
 )
 from stream.worker.fold import rows
-from stream.worker.fold.vehicle import AT_ONCE, STATE, Ground, Known, Writes, flush
+from stream.worker.fold.cached_state import STATE, CachedState
+from stream.worker.fold.vehicle import PAGE_SIZE
+from stream.worker.master_data import MasterData
 from stream.worker.refold.recompute import already_said, fold_stored
+from stream.worker.unit_of_work import UnitOfWork, flush
 
 _ORIGIN: Final = "tracker_assignment"
 """Stands for the topic in letters of fixes that were stored; the revision is their offset."""
@@ -88,7 +91,7 @@ async def assign(  # noqa: PLR0913 - who, to whom, since when
     vehicle_id: str,
     since: datetime,
     *,
-    at_once: int = AT_ONCE,
+    at_once: int = PAGE_SIZE,
 ) -> Reassigned:
     """Let a tracker be in a vehicle from an instant on, wherever it was before.
 
@@ -109,7 +112,7 @@ async def assign(  # noqa: PLR0913 - who, to whom, since when
 
 
 async def release(
-    pool: Pool, topics: Topics, tracker_id: str, until: datetime, *, at_once: int = AT_ONCE
+    pool: Pool, topics: Topics, tracker_id: str, until: datetime, *, at_once: int = PAGE_SIZE
 ) -> Reassigned:
     """Let a tracker be in no vehicle from an instant on; raises as `assign` does."""
 
@@ -134,7 +137,7 @@ class _Reassignment:
     """As they are from now on."""
     vendors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Who may report an id that is sent, the first one first."""
-    known: dict[str, Known] = field(default_factory=dict)
+    known: dict[str, CachedState] = field(default_factory=dict)
     """States of the vehicles, of those that have one."""
     reach: dict[str, datetime | None] = field(default_factory=dict)
     """Of vehicles that have lost raw fixes, the checkpoint from which they can be folded again."""
@@ -165,9 +168,9 @@ class _Reassignment:
             await self._move(span)
         senders = {one for one in now for given in now[one] if given.vehicle_id in vehicles}
         await self._take_letters({self.tracker_id, *vehicles, *senders})
-        ground = Ground(await load_fleet(self.connection))
+        master_data = MasterData(await load_fleet(self.connection))
         for vehicle_id, since in sorted(self.changed.items()):
-            await self._fold_again(ground, vehicle_id, since)
+            await self._fold_again(master_data, vehicle_id, since)
         return Reassigned(
             self.tracker_id, self.moved, self.set_aside, self.taken_up, tuple(sorted(self.changed))
         )
@@ -177,12 +180,7 @@ class _Reassignment:
         await store.lock_states(self.connection, list(vehicles))
         for stored in await store.read_states(self.connection, list(vehicles)):
             one = stored.vehicle_id
-            self.known[one] = Known(
-                stored.version,
-                stored.first_recorded_at,
-                stored.last_recorded_at,
-                STATE.validate_json(stored.state),
-            )
+            self.known[one] = CachedState.of(stored)
             first = stored.first_recorded_at
             if not await fix_store.has_fix(self.connection, one, first):
                 oldest = await checkpoints.oldest_checkpoint(self.connection, one, since=first)
@@ -213,20 +211,20 @@ class _Reassignment:
             arrivals = [ranked(rows.stored_arrival(row)[0], self.vendors) for row in page]
             last = page[-1][1]
             self._note(whose, arrivals[0].fix.recorded_at)
-            writes = Writes()
+            work = UnitOfWork()
             lost: Sequence[Arrival] = arrivals
             if span.after is not None:
                 self.moved += len(arrivals)
-                lost = await self._bring(span.after, arrivals, writes)
+                lost = await self._bring(span.after, arrivals, work)
             for arrival in lost:
-                self._set_aside(span.after, arrival, writes)
-            await flush(self.connection, writes, self.topics)
+                self._set_aside(span.after, arrival, work)
+            await flush(self.connection, work, self.topics)
         await tracker_assignments.delete_sent(
             self.connection, whose, self.tracker_id, span.since, span.until
         )
 
     async def _bring(
-        self, vehicle_id: str, arrivals: Sequence[Arrival], writes: Writes
+        self, vehicle_id: str, arrivals: Sequence[Arrival], work: UnitOfWork
     ) -> list[Arrival]:
         """Write fixes of a vehicle; return those that lose their instant, stored ones among them.
 
@@ -242,7 +240,7 @@ class _Reassignment:
         for at, arrival in counting.items():
             if arrival is stored.get(at):
                 continue
-            into = writes.changed_fixes if at in stored else writes.fresh_fixes
+            into = work.changed_fixes if at in stored else work.fresh_fixes
             into.append(rows.fix_row(vehicle_id, arrival, None))
             self._note(vehicle_id, at)
         return lost
@@ -250,7 +248,7 @@ class _Reassignment:
     def _note(self, vehicle_id: str, at: datetime) -> None:
         self.changed[vehicle_id] = min(at, self.changed.get(vehicle_id, at))
 
-    def _set_aside(self, vehicle_id: str | None, arrival: Arrival, writes: Writes) -> None:
+    def _set_aside(self, vehicle_id: str | None, arrival: Arrival, work: UnitOfWork) -> None:
         """Make a dead letter of a fix that loses its instant in a vehicle, or is of no vehicle."""
         fix = arrival.fix
         record = Record(
@@ -258,13 +256,13 @@ class _Reassignment:
         )
         vendors = self.vendors.get(fix.vehicle_id, ())
         vendor = arrival.vendor or (vendors[0] if vendors else _VENDOR)
-        item = Item(arrival, vendor, record, self.set_aside)
+        item = DecodedFix(arrival, vendor, record, self.set_aside)
         self.set_aside += 1
         if vehicle_id is not None:
-            writes.letters.append(conflict_letter(item, vehicle_id))
+            work.letters.append(conflict_letter(item, vehicle_id))
             return
         wrong = self.trackers[fix.vehicle_id].unassigned(fix.recorded_at)
-        writes.letters.append(item_letter(as_taken(item), *wrong))
+        work.letters.append(fix_letter(as_taken(item), *wrong))
 
     async def _take_letters(self, senders: Collection[str]) -> None:
         """Take up letters of the changed stretches of time that count now."""
@@ -294,7 +292,7 @@ class _Reassignment:
         self, vehicle_id: str | None, letters: Sequence[tuple[WaitingLetter, Arrival]]
     ) -> None:
         """Write what counts of some letters of one vehicle, or of none; the rest keeps waiting."""
-        writes, done = Writes(), []
+        work, done = UnitOfWork(), []
         waiting = {id(arrival): letter for letter, arrival in letters}
         arrivals = [arrival for _, arrival in letters]
         if vehicle_id is None:
@@ -302,25 +300,25 @@ class _Reassignment:
                 if (
                     letter.reason != DeadLetterReason.UNASSIGNED_TRACKER
                 ):  # it says what is no longer so
-                    self._set_aside(None, arrival, writes)
+                    self._set_aside(None, arrival, work)
                     done.append(letter.letter_id)
         elif self._touches(vehicle_id):
-            for arrival in await self._bring(vehicle_id, arrivals, writes):
+            for arrival in await self._bring(vehicle_id, arrivals, work):
                 of = waiting.pop(id(arrival), None)
                 if of is not None and of.reason == DeadLetterReason.CONFLICTING_FIX:
                     continue
-                self._set_aside(vehicle_id, arrival, writes)
+                self._set_aside(vehicle_id, arrival, work)
                 if of is not None:
                     done.append(of.letter_id)
             self.taken_up += len(waiting)
             done += [letter.letter_id for letter in waiting.values()]
-        await flush(self.connection, writes, self.topics)
+        await flush(self.connection, work, self.topics)
         await mark_replayed(self.connection, done)
 
     def _touches(self, vehicle_id: str) -> bool:
         return any(vehicle_id in {span.before, span.after} for span in self.spans)
 
-    async def _fold_again(self, ground: Ground, vehicle_id: str, since: datetime) -> None:
+    async def _fold_again(self, master_data: MasterData, vehicle_id: str, since: datetime) -> None:
         """Compute a vehicle from its stored fixes; without any, it has no timeline any more."""
         known = self.known.get(vehicle_id)
         base = None if known is None else await self._base(vehicle_id, since)
@@ -339,15 +337,15 @@ class _Reassignment:
                 await tracker_assignments.forget_state(self.connection, vehicle_id)
                 return
             version = 0 if known is None else known.version
-            bounds = Known(version, oldest, oldest, VehicleState(None))
+            bounds = CachedState(version, oldest, oldest, VehicleState(None))
         count, _ = await fold_stored(
-            self.connection, self.topics, ground, vehicle_id, bounds, base, said, self.at_once
+            self.connection, self.topics, master_data, vehicle_id, bounds, base, said, self.at_once
         )
         if base is not None and not count:
-            writes = Writes()
-            fold = ground.fold(vehicle_id, self.topics, writes)
+            work = UnitOfWork()
+            fold = master_data.fold(vehicle_id, self.topics, work)
             fold.refold(bounds, STATE.validate_json(base[1]), ())
-            await flush(self.connection, writes, self.topics)
+            await flush(self.connection, work, self.topics)
 
     async def _base(self, vehicle_id: str, since: datetime) -> tuple[datetime, bytes] | None:
         """Return the newest checkpoint before a change; None is to begin with the first fix.

@@ -22,7 +22,10 @@ from infra.database.timeline import vehicle_states as store
 from infra.kafka.client import Topics
 from schemas.errors import UserError
 from stream.worker.fold import rows
-from stream.worker.fold.vehicle import AT_ONCE, STATE, Ground, Known, Writes, flush
+from stream.worker.fold.cached_state import STATE, CachedState
+from stream.worker.fold.vehicle import PAGE_SIZE
+from stream.worker.master_data import MasterData
+from stream.worker.unit_of_work import UnitOfWork, flush
 
 
 class NothingToRecomputeError(UserError):
@@ -58,7 +61,7 @@ async def recompute(  # noqa: PLR0913 - each bounds what is folded
     *,
     vehicle_id: str | None = None,
     since: datetime | None = None,
-    at_once: int = AT_ONCE,
+    at_once: int = PAGE_SIZE,
 ) -> AsyncIterator[Recomputed]:
     """Fold the stored fixes of a municipality's vehicles, or of one of them, again.
 
@@ -99,7 +102,7 @@ async def _recompute(
     if not states:
         return None
     [stored] = states
-    known = Known(
+    known = CachedState(
         stored.version,
         stored.first_recorded_at,
         stored.last_recorded_at,
@@ -111,11 +114,11 @@ async def _recompute(
         return Recomputed(vehicle_id, 0, None, short=True)
     # Read after the lock: no worker folds with master data from before what we read here, unless
     # it had not met the vehicle yet.
-    ground = Ground(await load_fleet(connection))
+    master_data = MasterData(await load_fleet(connection))
     at = None if start.checkpoint is None else start.checkpoint[0]
     said = await already_said(connection, vehicle_id, known.first_recorded_at if at is None else at)
     count, first = await fold_stored(
-        connection, topics, ground, vehicle_id, known, start.checkpoint, said, at_once
+        connection, topics, master_data, vehicle_id, known, start.checkpoint, said, at_once
     )
     return Recomputed(vehicle_id, count, first, start.short)
 
@@ -123,12 +126,12 @@ async def _recompute(
 async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and what is known
     connection: AsyncConnection[TupleRow],
     topics: Topics,
-    ground: Ground,
+    master_data: MasterData,
     vehicle_id: str,
-    known: Known,
+    known: CachedState,
     checkpoint: tuple[datetime, bytes] | None,
     said: Collection[UUID],
-    at_once: int = AT_ONCE,
+    at_once: int = PAGE_SIZE,
 ) -> tuple[int, datetime | None]:
     """Fold a vehicle's stored fixes after a checkpoint, or all; return how many, and since when.
 
@@ -139,24 +142,24 @@ async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and 
     state = None if checkpoint is None else STATE.validate_json(checkpoint[1])
     count, first = 0, at
     while page := await fix_store.read_fixes(connection, vehicle_id, after=at, limit=at_once):
-        writes = Writes()
+        work = UnitOfWork()
         arrivals = [rows.stored_arrival(row) for row in page]
-        refused = ground.fold(vehicle_id, topics, writes).refold(
+        refused = master_data.fold(vehicle_id, topics, work).refold(
             known,
             state,
             [arrival.fix for arrival, _ in arrivals],
             again=count == 0,
             more=len(page) == at_once,
         )
-        writes.changed_fixes += [
+        work.changed_fixes += [
             rows.fix_row(vehicle_id, arrival, refused.get(arrival.fix.recorded_at))
             for arrival, quarantine in arrivals
             if quarantine != refused.get(arrival.fix.recorded_at)
         ]
         # What is as it was has been said already, and may have left the outbox long ago.
-        writes.messages = [message for message in writes.messages if message[0] not in said]
-        await flush(connection, writes, topics)
-        known = writes.states[vehicle_id]
+        work.messages = [message for message in work.messages if message[0] not in said]
+        await flush(connection, work, topics)
+        known = work.states[vehicle_id]
         state, at = known.state, page[-1][1]
         first = first or page[0][1]
         count += len(page)
@@ -164,7 +167,10 @@ async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and 
 
 
 async def _start(
-    connection: AsyncConnection[TupleRow], vehicle_id: str, known: Known, since: datetime | None
+    connection: AsyncConnection[TupleRow],
+    vehicle_id: str,
+    known: CachedState,
+    since: datetime | None,
 ) -> _Start | None:
     """Return where to begin; None where the raw fixes that it takes are past their retention.
 
