@@ -80,7 +80,7 @@ class _Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         # An event of mode belongs to the loop that first asks it. Where that is the consumer's
         # own thread, waits of ours are never woken and the intake stands still for good. So we
-        # fetch_offsets first, here, in the loop that runs the app.
+        # ask first, here, in the loop that runs the app.
         for value in vars(self).values():
             if isinstance(value, Event):
                 value.loop  # noqa: B018 - asking is what binds it

@@ -26,7 +26,7 @@ _QUARANTINE: Final = list(tables.FIX.columns).index("quarantine")
 
 @dataclass(slots=True)
 class UnitOfWork:
-    """What a batch work, gathered over its vehicles."""
+    """What a batch writes, gathered over its vehicles."""
 
     encoded_fixes: list[bytes] = field(default_factory=list)
     """In binary, of plain messages."""

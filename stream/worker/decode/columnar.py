@@ -135,12 +135,12 @@ class FixColumns:
         What is of none keeps its sender as its vehicle. Without a tracker of these among the
         senders nothing changes, and the mask is None.
         """
-        known = np.array([one in trackers for one in self.vehicle_ids])
-        if not known.any():
+        is_tracker = np.array([vehicle_id in trackers for vehicle_id in self.vehicle_ids])
+        if not is_tracker.any():
             return self, None
-        vehicle_ids = {one: code for code, one in enumerate(self.vehicle_ids)}
+        vehicle_ids = {vehicle_id: code for code, vehicle_id in enumerate(self.vehicle_ids)}
         vehicle, of_none = self.vehicle.copy(), np.zeros(len(self), bool)
-        rows = np.flatnonzero(known[self.vehicle])
+        rows = np.flatnonzero(is_tracker[self.vehicle])
         rows = rows[np.argsort(self.vehicle[rows], kind="stable")]
         for where in np.split(rows, np.flatnonzero(np.diff(self.vehicle[rows])) + 1):
             if not len(where):  # all fixes of the trackers have been taken out
@@ -148,8 +148,8 @@ class FixColumns:
             tracker = trackers[self.vehicle_ids[self.vehicle[where[0]]]]
             codes = np.array(
                 [
-                    -1 if one is None else vehicle_ids.setdefault(one, len(vehicle_ids))
-                    for one in tracker.vehicles
+                    -1 if carrier is None else vehicle_ids.setdefault(carrier, len(vehicle_ids))
+                    for carrier in tracker.vehicles
                 ]
             )[tracker.places_at(self.recorded_us[where])]
             vehicle[where] = np.where(codes < 0, vehicle[where], codes)
@@ -190,7 +190,7 @@ class FixColumns:
 
         Of one that declares none the end is before the start.
         """
-        bounds = [one.history or _NO_HISTORY for one in self.messages]
+        bounds = [message.history or _NO_HISTORY for message in self.messages]
         since = _microseconds([since.isoformat() for since, _ in bounds])
         return since, _microseconds([until.isoformat() for _, until in bounds])
 
@@ -244,7 +244,9 @@ def _plain(record: Record) -> tuple[Message, list[PlainFix], list[str]] | None:
         batch = _decoder.decode(record.value)
         fixes = batch.fixes
         written = [fix.recorded_at for fix in fixes]
-        declared = [one for one in (batch.history_since, batch.history_until) if one is not None]
+        declared = [
+            instant for instant in (batch.history_since, batch.history_until) if instant is not None
+        ]
         if not (_are_plain(written) and _are_plain([batch.received_at, *declared])):
             return None
         received_at = datetime.fromisoformat(batch.received_at)
@@ -280,7 +282,7 @@ def _columns(
     starts = np.cumsum(counts) - counts
     ids = [report.vehicle_id for report in reports]
     codes = {vehicle_id: code for code, vehicle_id in enumerate(dict.fromkeys(ids))}
-    received = _microseconds([one.received_at.isoformat() for one in messages])
+    received = _microseconds([each.received_at.isoformat() for each in messages])
     objects = np.empty(len(reports), object)
     objects[:] = reports
     return FixColumns(
@@ -290,7 +292,7 @@ def _columns(
         message=message,
         number=np.arange(len(reports)) - starts[message],
         vehicle=np.fromiter(map(codes.__getitem__, ids), np.int64, len(ids)),
-        recorded_us=_microseconds([one for written in instants for one in written]),
+        recorded_us=_microseconds([instant for written in instants for instant in written]),
         received_us=received[message],
         floats={name: _floats(list(map(attrgetter(name), reports))) for name in _FLOATS},
         flags={name: _flags(map(attrgetter(name), reports)) for name in _FLAGS},
@@ -321,12 +323,12 @@ def _microseconds(instants: list[str]) -> NDArray[np.int64]:
 def _strange(columns: FixColumns) -> Mask:
     """Return which fixes are not plain: without a position, or of another's vehicle."""
     strange: Mask = np.isnan(columns.floats["lat"]) | np.isnan(columns.floats["lon"])
-    whose = [one.municipality_id for one in columns.messages]
-    owners = {owner: code for code, owner in enumerate(dict.fromkeys(whose))}
+    senders = [message.municipality_id for message in columns.messages]
+    owners = {owner: code for code, owner in enumerate(dict.fromkeys(senders))}
     owned = [
         owners.get(municipality_of(vehicle_id), -1) if _SCOPED.fullmatch(vehicle_id) else -1
         for vehicle_id in columns.vehicle_ids
     ]
-    of_message = np.array([owners[owner] for owner in whose])
+    of_message = np.array([owners[owner] for owner in senders])
     strange |= np.array(owned)[columns.vehicle] != of_message[columns.message]
     return strange

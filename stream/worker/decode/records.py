@@ -77,7 +77,7 @@ class Decoded:
 def decode(records: Iterable[Record]) -> Decoded:
     """Return the fixes of some records, in order, and dead letters for what is no fix.
 
-    A record is a `FixBatch`, as the gateway work it.
+    A record is a `FixBatch`, as the gateway writes it.
     """
     decoded = Decoded()
     for record in records:

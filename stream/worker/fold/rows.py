@@ -162,18 +162,18 @@ def round_trip_rows(
     return [
         (
             vehicle_id,
-            one.started_at,
-            one.ended_at,
-            one.kind.value,
-            one.start_depot_id,
-            one.end_depot_id,
-            one.distance_m,
-            one.trip_count,
-            one.is_open,
-            home_at(homes, one.started_at),
-            one.part,
+            round_trip.started_at,
+            round_trip.ended_at,
+            round_trip.kind.value,
+            round_trip.start_depot_id,
+            round_trip.end_depot_id,
+            round_trip.distance_m,
+            round_trip.trip_count,
+            round_trip.is_open,
+            home_at(homes, round_trip.started_at),
+            round_trip.part,
         )
-        for one in round_trips
+        for round_trip in round_trips
     ]
 
 
@@ -233,21 +233,25 @@ def ended_events(
             distance_m=trip.distance_m,
         )
         messages.append((ended.event_id, topics.trips, key, ended.model_dump(mode="json")))
-    for one in round_trips:
-        if one.is_open:
+    for round_trip in round_trips:
+        if round_trip.is_open:
             continue
         back = RoundTripEnded(
             event_id=round_trip_event_id(
-                key, one.started_at, one.ended_at, one.kind, one.distance_m
+                key,
+                round_trip.started_at,
+                round_trip.ended_at,
+                round_trip.kind,
+                round_trip.distance_m,
             ),
             municipality_id=vehicle.municipality_id,
             vehicle_id=key,
-            kind=one.kind.value,
-            started_at=one.started_at,
-            ended_at=one.ended_at,
-            start_depot_id=one.start_depot_id,
-            end_depot_id=one.end_depot_id,
-            distance_m=one.distance_m,
+            kind=round_trip.kind.value,
+            started_at=round_trip.started_at,
+            ended_at=round_trip.ended_at,
+            start_depot_id=round_trip.start_depot_id,
+            end_depot_id=round_trip.end_depot_id,
+            distance_m=round_trip.distance_m,
         )
         messages.append((back.event_id, topics.round_trips, key, back.model_dump(mode="json")))
     return messages

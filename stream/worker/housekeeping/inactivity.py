@@ -81,7 +81,10 @@ async def _settle_municipality(  # noqa: PLR0913, PLR0917 - what is known, and w
             vehicle_ids: Sequence[str], untils: Mapping[str, datetime] = untils
         ) -> int:
             return await _settle(
-                pool, topics, master_data, {one: untils[one] for one in vehicle_ids}
+                pool,
+                topics,
+                master_data,
+                {vehicle_id: untils[vehicle_id] for vehicle_id in vehicle_ids},
             )
 
         count += await in_parts(
@@ -104,10 +107,10 @@ async def _settle(
             # Looked at once more: a fix may have come while we waited for the lock.
             if (until - stored.last_recorded_at).total_seconds() <= fold.rules.gap_s:
                 continue
-            known = CachedState.of(stored)
-            if known.state.timeline is None:  # a late fix was private, and nothing else is left
+            cached = CachedState.of(stored)
+            if cached.state.timeline is None:  # a late fix was private, and nothing else is left
                 continue
-            fold.silent(known, until)
+            fold.silent(cached, until)
             count += 1
         await flush(connection, work, topics)
     return count

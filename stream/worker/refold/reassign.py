@@ -54,7 +54,7 @@ from stream.worker.fold import rows
 from stream.worker.fold.cached_state import STATE, CachedState
 from stream.worker.fold.vehicle import PAGE_SIZE
 from stream.worker.master_data import MasterData
-from stream.worker.refold.recompute import already_said, fold_stored
+from stream.worker.refold.recompute import already_published, fold_stored
 from stream.worker.unit_of_work import UnitOfWork, flush
 
 _ORIGIN: Final = "tracker_assignment"
@@ -100,8 +100,8 @@ async def assign(  # noqa: PLR0913 - who, to whom, since when
     master data raise. Nothing is changed then.
     """
 
-    def tell(known: Sequence[Assignment]) -> tuple[Assignment, ...]:
-        return assigned(tracker_id, known, vehicle_id, since)
+    def tell(assignments: Sequence[Assignment]) -> tuple[Assignment, ...]:
+        return assigned(tracker_id, assignments, vehicle_id, since)
 
     async with pool.connection() as connection, connection.transaction():
         if not await tracker_assignments.has_vehicle(connection, vehicle_id):
@@ -116,8 +116,8 @@ async def release(
 ) -> Reassigned:
     """Let a tracker be in no vehicle from an instant on; raises as `assign` does."""
 
-    def tell(known: Sequence[Assignment]) -> tuple[Assignment, ...]:
-        return released(tracker_id, known, until)
+    def tell(assignments: Sequence[Assignment]) -> tuple[Assignment, ...]:
+        return released(tracker_id, assignments, until)
 
     async with pool.connection() as connection, connection.transaction():
         return await _Reassignment(connection, topics, tracker_id, at_once).make(tell)
@@ -137,7 +137,7 @@ class _Reassignment:
     """As they are from now on."""
     vendors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Who may report an id that is sent, the first one first."""
-    known: dict[str, CachedState] = field(default_factory=dict)
+    states: dict[str, CachedState] = field(default_factory=dict)
     """States of the vehicles, of those that have one."""
     reach: dict[str, datetime | None] = field(default_factory=dict)
     """Of vehicles that have lost raw fixes, the checkpoint from which they can be folded again."""
@@ -157,16 +157,26 @@ class _Reassignment:
         self.revision = await tracker_assignments.read_revision(self.connection)
         self.vendors = await load_vendors(self.connection)
         now = {**every, self.tracker_id: after}
-        self.trackers = {one: Tracker(one, assignments) for one, assignments in now.items()}
+        self.trackers = {
+            tracker_id: Tracker(tracker_id, assignments) for tracker_id, assignments in now.items()
+        }
         self.spans = changes(Tracker(self.tracker_id, before), self.trackers[self.tracker_id])
         vehicles = {
-            one for span in self.spans for one in (span.before, span.after) if one is not None
+            vehicle_id
+            for span in self.spans
+            for vehicle_id in (span.before, span.after)
+            if vehicle_id is not None
         }
         await self._lock(vehicles)
         await fix_store.allow_old_fixes(self.connection)
         for span in self.spans:
             await self._move(span)
-        senders = {one for one in now for given in now[one] if given.vehicle_id in vehicles}
+        senders = {
+            tracker_id
+            for tracker_id in now
+            for given in now[tracker_id]
+            if given.vehicle_id in vehicles
+        }
         await self._take_letters({self.tracker_id, *vehicles, *senders})
         master_data = MasterData(await load_fleet(self.connection))
         for vehicle_id, since in sorted(self.changed.items()):
@@ -179,29 +189,31 @@ class _Reassignment:
         """Lock the states, and see that all that would move is still there."""
         await store.lock_states(self.connection, list(vehicles))
         for stored in await store.read_states(self.connection, list(vehicles)):
-            one = stored.vehicle_id
-            self.known[one] = CachedState.of(stored)
+            vehicle_id = stored.vehicle_id
+            self.states[vehicle_id] = CachedState.of(stored)
             first = stored.first_recorded_at
-            if not await fix_store.has_fix(self.connection, one, first):
-                oldest = await checkpoints.oldest_checkpoint(self.connection, one, since=first)
-                self.reach[one] = None if oldest is None else oldest[0]
+            if not await fix_store.has_fix(self.connection, vehicle_id, first):
+                oldest = await checkpoints.oldest_checkpoint(
+                    self.connection, vehicle_id, since=first
+                )
+                self.reach[vehicle_id] = None if oldest is None else oldest[0]
         for span in self.spans:
-            whose = span.before
-            if whose is None or whose not in self.reach:
+            former_id = span.before
+            if former_id is None or former_id not in self.reach:
                 continue
-            kept = await tracker_assignments.oldest_fix(self.connection, whose)
+            kept = await tracker_assignments.oldest_fix(self.connection, former_id)
             if kept is None or span.since < kept:
-                raise _past_retention(whose, span.since, self.reach[whose])
+                raise _past_retention(former_id, span.since, self.reach[former_id])
 
     async def _move(self, span: Span) -> None:
         """Give what the tracker sent in a stretch of time to the vehicle that it was in."""
-        whose = span.before
-        if whose is None:
+        vehicle_id = span.before
+        if vehicle_id is None:
             return
         last: datetime | None = None
         while page := await tracker_assignments.read_sent(
             self.connection,
-            whose,
+            vehicle_id,
             self.tracker_id,
             span.since,
             span.until,
@@ -210,7 +222,7 @@ class _Reassignment:
         ):
             arrivals = [ranked(rows.stored_arrival(row)[0], self.vendors) for row in page]
             last = page[-1][1]
-            self._note(whose, arrivals[0].fix.recorded_at)
+            self._note(vehicle_id, arrivals[0].fix.recorded_at)
             work = UnitOfWork()
             lost: Sequence[Arrival] = arrivals
             if span.after is not None:
@@ -220,7 +232,7 @@ class _Reassignment:
                 self._set_aside(span.after, arrival, work)
             await flush(self.connection, work, self.topics)
         await tracker_assignments.delete_sent(
-            self.connection, whose, self.tracker_id, span.since, span.until
+            self.connection, vehicle_id, self.tracker_id, span.since, span.until
         )
 
     async def _bring(
@@ -320,26 +332,33 @@ class _Reassignment:
 
     async def _fold_again(self, master_data: MasterData, vehicle_id: str, since: datetime) -> None:
         """Compute a vehicle from its stored fixes; without any, it has no timeline any more."""
-        known = self.known.get(vehicle_id)
-        base = None if known is None else await self._base(vehicle_id, since)
-        said: set[UUID] = set()
-        if known is not None:
-            from_ = known.first_recorded_at if base is None else base[0]
-            said = await already_said(self.connection, vehicle_id, from_)
+        cached = self.states.get(vehicle_id)
+        base = None if cached is None else await self._base(vehicle_id, since)
+        published: set[UUID] = set()
+        if cached is not None:
+            from_ = cached.first_recorded_at if base is None else base[0]
+            published = await already_published(self.connection, vehicle_id, from_)
         await tracker_assignments.forget_rows(
             self.connection, vehicle_id, after=None if base is None else base[0]
         )
-        if known is not None and base is not None:
-            bounds = replace(known, last_recorded_at=base[0])
+        if cached is not None and base is not None:
+            bounds = replace(cached, last_recorded_at=base[0])
         else:
             oldest = await tracker_assignments.oldest_fix(self.connection, vehicle_id)
             if oldest is None:
                 await tracker_assignments.forget_state(self.connection, vehicle_id)
                 return
-            version = 0 if known is None else known.version
+            version = 0 if cached is None else cached.version
             bounds = CachedState(version, oldest, oldest, VehicleState(None))
         count, _ = await fold_stored(
-            self.connection, self.topics, master_data, vehicle_id, bounds, base, said, self.at_once
+            self.connection,
+            self.topics,
+            master_data,
+            vehicle_id,
+            bounds,
+            base,
+            published,
+            self.at_once,
         )
         if base is not None and not count:
             work = UnitOfWork()

@@ -82,9 +82,9 @@ async def recompute(  # noqa: PLR0913 - each bounds what is folded
                 f"{municipality_id}'s that has"
             )
         vehicle_ids = [vehicle_id]
-    for one in vehicle_ids:
+    for chosen_id in vehicle_ids:
         async with pool.connection() as connection, connection.transaction():
-            done = await _recompute(connection, topics, one, since, at_once)
+            done = await _recompute(connection, topics, chosen_id, since, at_once)
         if done is not None:
             yield done
 
@@ -102,23 +102,25 @@ async def _recompute(
     if not states:
         return None
     [stored] = states
-    known = CachedState(
+    cached = CachedState(
         stored.version,
         stored.first_recorded_at,
         stored.last_recorded_at,
         STATE.validate_json(stored.state),
     )
     await fix_store.allow_old_fixes(connection)
-    start = await _start(connection, vehicle_id, known, since)
+    start = await _start(connection, vehicle_id, cached, since)
     if start is None:
         return Recomputed(vehicle_id, 0, None, short=True)
     # Read after the lock: no worker folds with master data from before what we read here, unless
     # it had not met the vehicle yet.
     master_data = MasterData(await load_fleet(connection))
     at = None if start.checkpoint is None else start.checkpoint[0]
-    said = await already_said(connection, vehicle_id, known.first_recorded_at if at is None else at)
+    published = await already_published(
+        connection, vehicle_id, cached.first_recorded_at if at is None else at
+    )
     count, first = await fold_stored(
-        connection, topics, master_data, vehicle_id, known, start.checkpoint, said, at_once
+        connection, topics, master_data, vehicle_id, cached, start.checkpoint, published, at_once
     )
     return Recomputed(vehicle_id, count, first, start.short)
 
@@ -128,9 +130,9 @@ async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and 
     topics: Topics,
     master_data: MasterData,
     vehicle_id: str,
-    known: CachedState,
+    cached: CachedState,
     checkpoint: tuple[datetime, bytes] | None,
-    said: Collection[UUID],
+    published: Collection[UUID],
     at_once: int = PAGE_SIZE,
 ) -> tuple[int, datetime | None]:
     """Fold a vehicle's stored fixes after a checkpoint, or all; return how many, and since when.
@@ -145,7 +147,7 @@ async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and 
         work = UnitOfWork()
         arrivals = [rows.stored_arrival(row) for row in page]
         refused = master_data.fold(vehicle_id, topics, work).refold(
-            known,
+            cached,
             state,
             [arrival.fix for arrival, _ in arrivals],
             again=count == 0,
@@ -157,10 +159,10 @@ async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and 
             if quarantine != refused.get(arrival.fix.recorded_at)
         ]
         # What is as it was has been said already, and may have left the outbox long ago.
-        work.messages = [message for message in work.messages if message[0] not in said]
+        work.messages = [message for message in work.messages if message[0] not in published]
         await flush(connection, work, topics)
-        known = work.states[vehicle_id]
-        state, at = known.state, page[-1][1]
+        cached = work.states[vehicle_id]
+        state, at = cached.state, page[-1][1]
         first = first or page[0][1]
         count += len(page)
     return count, first
@@ -169,15 +171,15 @@ async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and 
 async def _start(
     connection: AsyncConnection[TupleRow],
     vehicle_id: str,
-    known: CachedState,
+    cached: CachedState,
     since: datetime | None,
 ) -> _Start | None:
     """Return where to begin; None where the raw fixes that it takes are past their retention.
 
     A fix that is stored vouches for all after it: retention deletes the oldest.
     """
-    first = known.first_recorded_at
-    if not await fix_store.has_fix(connection, vehicle_id, known.last_recorded_at):
+    first = cached.first_recorded_at
+    if not await fix_store.has_fix(connection, vehicle_id, cached.last_recorded_at):
         return None
     newest = None
     if since is not None:
@@ -190,7 +192,7 @@ async def _start(
     return None if oldest is None else _Start(oldest, short=True)
 
 
-async def already_said(
+async def already_published(
     connection: AsyncConnection[TupleRow], vehicle_id: str, since: datetime
 ) -> set[UUID]:
     """Return the ids of what was published of the rows that are there."""

@@ -19,7 +19,7 @@ from stream.worker.write.writer import Writer
 RETRY_FIRST_S: Final = 0.1
 RETRY_LONGEST_S: Final = 5.0
 _SPLIT_AFTER: Final = 3
-"""So often the database ends our session over a batch, and takes other work: then we split it."""
+"""So often the database ends our session over a batch, and takes other writes: then we split it."""
 _POISON_AFTER: Final = 3
 """So often it does over a record that is alone: then that becomes a dead letter."""
 _POISON_AFTER_LOSSES: Final = 10
@@ -42,7 +42,7 @@ class Committer:
     """Has records written whatever happens: waits for the database, sets poison aside.
 
     What fails by its own fault is split until the culprit is alone, which becomes a dead letter.
-    So is what the database ends our session over again and again while it takes other work: a
+    So is what the database ends our session over again and again while it takes other writes: a
     statement that runs into its time limit, memory, a backend that dies. While it takes none, all
     wait, and nothing becomes a dead letter.
     """

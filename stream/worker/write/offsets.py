@@ -16,11 +16,11 @@ FetchOffsets = Callable[[Sequence[Partition]], Awaitable[Mapping[tuple[str, int]
 
 
 class OffsetGap(NamedTuple):
-    """Offsets from `expected` to before `found` that the broker did not deliver."""
+    """Offsets from `expected` to before `delivered` that the broker did not deliver."""
 
     partition: Partition
     expected: int
-    found: int
+    delivered: int
 
 
 class OffsetGapError(UserError):
@@ -36,11 +36,11 @@ class OffsetGapError(UserError):
 
 def records_lost(gap: OffsetGap) -> OffsetGapError:
     """Return the error of a gap, with the remedy."""
-    partition, expected, found = gap
+    partition, expected, delivered = gap
     return OffsetGapError(
-        f"{partition.topic}[{partition.partition}]: records {expected} to {found - 1} are gone "
+        f"{partition.topic}[{partition.partition}]: records {expected} to {delivered - 1} are gone "
         "from Kafka before they were processed (retention shorter than our absence?); to accept "
-        f"the loss: fleetpulse offsets set {partition.topic} {partition.partition} {found}",
+        f"the loss: fleetpulse offsets set {partition.topic} {partition.partition} {delivered}",
         gap,
     )
 

@@ -46,14 +46,14 @@ async def read_again(settings: KafkaSettings, gap: OffsetGap) -> list[Record]:
             consumer.assign([place])
             consumer.seek(place, gap.expected)
             # What was delivered behind the gap tells its end, or the position does.
-            while await consumer.position(place) < gap.found and len(records) < _RECORDS_LIMIT:
+            while await consumer.position(place) < gap.delivered and len(records) < _RECORDS_LIMIT:
                 batch = await consumer.getmany(
                     place, timeout_ms=_WAIT_MS, max_records=_RECORDS_LIMIT
                 )
                 records += [
                     record_of(message, message.timestamp)
                     for message in batch.get(place, ())
-                    if gap.expected <= message.offset < gap.found
+                    if gap.expected <= message.offset < gap.delivered
                 ]
     finally:
         await consumer.stop()
