@@ -26,6 +26,7 @@ _COPY_ROWS: Final = 10_000
 async def copy_rate(bench: Bench, settings: Settings, total: int) -> Rate:
     """Return fixes a second when the topic is drained and copied, and nothing else is done."""
     topic = Topics.named(settings.kafka.topic_prefix).fixes
+    _, _, _, *columns = FIX.columns
     consumer = AIOKafkaConsumer(
         group_id=None, auto_offset_reset="earliest", **client_options(settings.kafka)
     )
@@ -48,17 +49,7 @@ async def copy_rate(bench: Bench, settings: Settings, total: int) -> Rate:
                             fix["vehicle_id"],
                             datetime.fromisoformat(fix["recorded_at"]),
                             received_at,
-                            fix["lat"],
-                            fix["lon"],
-                            fix["speed_mps"],
-                            fix["heading_deg"],
-                            fix["ignition"],
-                            fix["odometer_m"],
-                            None,
-                            None,
-                            None,
-                            None,
-                            None,
+                            *map(fix.get, columns),
                         )
                         for fix in document["fixes"]
                     ]

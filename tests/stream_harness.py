@@ -20,23 +20,10 @@ from schemas.events.history import HistoryRange
 from schemas.ids import municipality_of
 from stream.worker.decode.records import Record
 from stream.worker.write.writer import Writer
+from tests.database_contents import OF_THE_DELIVERY, contents
 
 TOPICS = Topics.named("test")
 RECEIVED_AT = datetime(2026, 3, 1, tzinfo=UTC)
-
-DERIVED = (
-    (
-        "SELECT vehicle_id, recorded_at, received_at, lat, lon, speed_mps, ignition, quarantine "
-        "FROM fix ORDER BY 1, 2"
-    ),
-    "SELECT * FROM segment ORDER BY vehicle_id, started_at",
-    "SELECT * FROM trip ORDER BY vehicle_id, started_at",
-    "SELECT * FROM idle_interval ORDER BY vehicle_id, started_at",
-    "SELECT * FROM round_trip ORDER BY vehicle_id, started_at",
-    "SELECT * FROM usage_hour ORDER BY vehicle_id, hour",
-    "SELECT vehicle_id, first_recorded_at, last_recorded_at, state FROM vehicle_state ORDER BY 1",
-)
-"""Everything that must be a function of the set of accepted fixes."""
 
 _WRITTEN = (
     "fix",
@@ -139,9 +126,9 @@ async def fetch(pool: Pool, query: str) -> list[tuple[Any, ...]]:
         return await (await connection.execute(query)).fetchall()
 
 
-async def derived(pool: Pool) -> list[list[tuple[Any, ...]]]:
-    """Return all rows that must depend on the set of fixes only."""
-    return [await fetch(pool, query) for query in DERIVED]
+async def derived(pool: Pool) -> list[tuple[Any, ...]]:
+    """Return all rows that must depend on the set of fixes only, each after its table's name."""
+    return await contents(pool, OF_THE_DELIVERY)
 
 
 async def enter_municipality(pool: Pool, municipality_id: str = "syddjurs") -> None:

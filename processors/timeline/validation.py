@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.events.dead_letters import DeadLetterReason
-from schemas.events.fix import Fix
+from schemas.events.fix import FIX_FIELDS, Fix
 from schemas.events.history import HistoryRange
 from schemas.fleet.rules import Rules
 
@@ -21,17 +22,7 @@ EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _EARLIEST_US: Final = int(EARLIEST.timestamp()) * 1_000_000
 _DAY_S: Final = 86_400
 
-_CONTENT: Final = (
-    "lat",
-    "lon",
-    "speed_mps",
-    "heading_deg",
-    "ignition",
-    "odometer_m",
-    "fuel_fraction",
-    "soc_fraction",
-    "accuracy_m",
-)
+_content_of: Final = attrgetter(*(field.name for field in FIX_FIELDS))
 
 
 class Receipt(NamedTuple):
@@ -124,10 +115,9 @@ def precedence(fix: Fix) -> tuple[tuple[bool, float], ...]:
     fixes comes first, the same one counts (law 2). Private mode comes first, then a known value
     before an unknown one.
     """
-    values = (getattr(fix, name) for name in _CONTENT)
     return (
         (not fix.private_mode, 0.0),
-        *((value is None, float(value or 0)) for value in values),
+        *((value is None, float(value or 0)) for value in _content_of(fix)),
     )
 
 

@@ -1,11 +1,21 @@
-"""Position reports: as vendors push them, and as they travel in Kafka."""
+"""Position reports: as vendors push them, and as they travel in Kafka.
+
+`_Report` is the one table of what a fix has. Everything else that must know a fix's fields derives
+from it, through `FIX_FIELDS`: how msgspec decodes a fix (`schemas.events.fix_struct`), the columns
+of the fast path, the table `fix` and its encoder, rows and their reader, the order of contradicting
+fixes, the OpenAPI document and the fields of a replay's mapping. To add a field, declare it there
+and add its column in a migration.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal, Protocol, Self
+from types import NoneType
+from typing import Annotated, Any, Final, Literal, Protocol, Self, get_args
 
+import annotated_types
 import msgspec
 from pydantic import (
     AfterValidator,
@@ -17,6 +27,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from schemas.events.history import HistoryRange
@@ -99,34 +110,58 @@ MAX_FIXES_PER_BATCH = 10_000
 NO_POSITION: Final = "no_position"
 """The kind of the error where a report has neither a position nor private mode."""
 
-_TELLS_THE_PLACE: Final = ("lat", "lon", "speed_mps", "heading_deg", "accuracy_m")
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a field of a fix is, beside its type, bounds and description."""
+
+    unit: str | None = None
+    """Such as `m/s`; None for a truth value."""
+    tells_place: bool = False
+    """Whether it would tell where the vehicle is: in private mode it is dropped."""
 
 
 class _Report(BaseModel):
-    """What one position report says beside whose it is."""
+    """What one position report says beside whose it is: the table of a fix's fields.
+
+    Each field with a `Measure` is stored, and counts for content: of two fixes that differ only in
+    it, the same one counts in whatever order they come (law 2). Fields compare in the order in
+    which they stand here, so that a new one goes last. It is `float | None` or `bool | None`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     recorded_at: UtcDatetime = Field(description="Device time of the position, with offset")
-    lat: float | None = Field(
+    lat: Annotated[float | None, Measure("degree", tells_place=True)] = Field(
         default=None, ge=-90, le=90, description="WGS 84 latitude in degrees; none in private mode"
     )
-    lon: float | None = Field(
+    lon: Annotated[float | None, Measure("degree", tells_place=True)] = Field(
         default=None, ge=-180, le=180, description="WGS 84 longitude in degrees, likewise"
     )
-    speed_mps: float | None = Field(
+    speed_mps: Annotated[float | None, Measure("m/s", tells_place=True)] = Field(
         default=None, ge=0, le=150, description="Speed in metres/second"
     )
-    heading_deg: float | None = Field(
+    heading_deg: Annotated[float | None, Measure("degree", tells_place=True)] = Field(
         default=None, ge=0, le=360, description="Course over ground in degrees, north is 0"
     )
-    ignition: bool | None = Field(default=None, description="Engine (or drive system) switched on")
-    odometer_m: float | None = Field(default=None, ge=0, description="Odometer in metres")
-    fuel_fraction: float | None = Field(default=None, ge=0, le=1, description="Tank level, 0 to 1")
-    soc_fraction: float | None = Field(
+    ignition: Annotated[bool | None, Measure()] = Field(
+        default=None, description="Engine (or drive system) switched on"
+    )
+    odometer_m: Annotated[float | None, Measure("m")] = Field(
+        default=None, ge=0, description="Odometer in metres"
+    )
+    fuel_fraction: Annotated[float | None, Measure("fraction")] = Field(
+        default=None, ge=0, le=1, description="Tank level, 0 to 1"
+    )
+    soc_fraction: Annotated[float | None, Measure("fraction")] = Field(
         default=None, ge=0, le=1, description="State of charge of the battery, 0 to 1"
     )
-    accuracy_m: float | None = Field(default=None, ge=0, description="Horizontal accuracy, metres")
+    accuracy_m: Annotated[float | None, Measure("m", tells_place=True)] = Field(
+        default=None, ge=0, description="Horizontal accuracy, metres"
+    )
+    engine_hours_s: Annotated[float | None, Measure("s")] = Field(
+        default=None, ge=0, description="Running time of the engine since it was built, in seconds"
+    )
     private_mode: bool = Field(
         default=False,
         description="The driver does not want to be located (Teltonika AVL 391): send no position; "
@@ -145,7 +180,7 @@ class _Report(BaseModel):
         """Return the report as it may be kept: in private mode without what tells the place."""
         if not self.private_mode:
             return self
-        return self.model_copy(update=dict.fromkeys(_TELLS_THE_PLACE))
+        return self.model_copy(update=dict.fromkeys(PLACE_FIELDS))
 
 
 _POSITION_OR_PRIVATE: Final[dict[str, Any]] = {
@@ -182,8 +217,55 @@ class Fix(_Report):
     vehicle_id: ScopedId = Field(description="Installation-wide id of the vehicle")
 
 
+@dataclass(frozen=True, slots=True)
+class FixField:
+    """A field with a `Measure`, as `_Report` declares it."""
+
+    name: str
+    kind: type[float | bool]
+    unit: str | None
+    least: float | None
+    most: float | None
+    """Bounds, both included; None: there is none."""
+    tells_place: bool
+    description: str
+
+
+def _fix_field(name: str, info: FieldInfo) -> FixField:
+    kinds = set(get_args(info.annotation)) - {NoneType}
+    measures = [one for one in info.metadata if isinstance(one, Measure)]
+    if kinds not in ({float}, {bool}) or not measures or info.default is not None:
+        raise TypeError(
+            f"field {name} of a fix is {info!r}; declare it `Annotated[float | None, Measure(...)]`"
+            " or `bool | None`, with default None"
+        )
+    bounds = {type(one): one for one in info.metadata}
+    least, most = bounds.get(annotated_types.Ge), bounds.get(annotated_types.Le)
+    return FixField(
+        name,
+        kinds.pop(),
+        measures[0].unit,
+        None if least is None else least.ge,
+        None if most is None else most.le,
+        measures[0].tells_place,
+        info.description or "",
+    )
+
+
+FIX_FIELDS: Final = tuple(
+    _fix_field(name, info)
+    for name, info in Fix.model_fields.items()
+    if name not in {"vehicle_id", "recorded_at", "private_mode"}
+)
+"""What is stored of a fix beside its vehicle and instant, in the order of `_Report`.
+
+Private mode is stored as the absence of a position.
+"""
+PLACE_FIELDS: Final = tuple(field.name for field in FIX_FIELDS if field.tells_place)
+
+
 class Reported(Protocol):
-    """What the fold reads of a fix, whoever carries it: a `Fix`, or what the fast lane makes."""
+    """What the fold reads of a fix, whoever carries it: a `Fix`, or what the fast path makes."""
 
     @property
     def recorded_at(self) -> datetime:

@@ -26,7 +26,7 @@ from infra.settings import Settings
 from schemas.errors import OutageError
 from schemas.events.history import HistoryRange
 from schemas.ids import scoped
-from stream.ingest.http.event_codec import FixStruct, Message, encode
+from stream.ingest.http.event_codec import Message, PushedFix, encode
 from stream.ingest.metrics import ACK_SECONDS, MESSAGES
 
 MAX_FIXES_PER_MESSAGE: Final = 2_000
@@ -65,7 +65,7 @@ class _Gathering:
 
     received_at: datetime
     sent: asyncio.Future[None]
-    fixes: list[FixStruct] = field(default_factory=list)
+    fixes: list[PushedFix] = field(default_factory=list)
 
 
 class Gateway:
@@ -182,7 +182,7 @@ class Gateway:
         return self.problem
 
     async def accept(
-        self, holder: KeyHolder, events: Sequence[FixStruct], history: HistoryRange | None = None
+        self, holder: KeyHolder, events: Sequence[PushedFix], history: HistoryRange | None = None
     ) -> None:
         """Return when Kafka has acknowledged every event with `acks=all`.
 
@@ -214,7 +214,7 @@ class Gateway:
         self._note(None)
 
     def _gather(
-        self, holder: KeyHolder, history: HistoryRange | None, event: FixStruct
+        self, holder: KeyHolder, history: HistoryRange | None, event: PushedFix
     ) -> asyncio.Future[None]:
         event.vehicle_id = scoped(holder.municipality_id, event.vehicle_id)
         partition = self._partition_of.get(event.vehicle_id)

@@ -17,21 +17,23 @@ from typing import Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import UserError
-from schemas.events.fix import NativeFix
+from schemas.events.fix import FIX_FIELDS, NativeFix
 from schemas.ids import LOCAL_PATTERN
 from schemas.local_time import Timezone
 
 FIELDS: Final = frozenset(NativeFix.model_fields) - {"type"}
+SWITCHES: Final = frozenset(
+    {"private_mode", *(field.name for field in FIX_FIELDS if field.kind is bool)}
+)
+"""Native fields that are true or false."""
 _REQUIRED: Final = ("vehicle_id", "recorded_at", "lat", "lon")
-_METRES_PER_SECOND: Final = {"m/s": 1.0, "km/h": 1 / 3.6, "knots": 1852 / 3600, "mph": 0.44704}
-_METRES: Final = {"m": 1.0, "km": 1000.0, "miles": 1609.344}
-_FRACTIONS: Final = {"fraction": 1.0, "percent": 0.01}
+_FACTORS: Final[Mapping[str | None, Mapping[str, float]]] = {
+    "m/s": {"m/s": 1.0, "km/h": 1 / 3.6, "knots": 1852 / 3600, "mph": 0.44704},
+    "m": {"m": 1.0, "km": 1000.0, "miles": 1609.344},
+    "fraction": {"fraction": 1.0, "percent": 0.01},
+}
 UNITS: Final[Mapping[str, Mapping[str, float]]] = {
-    "speed_mps": _METRES_PER_SECOND,
-    "odometer_m": _METRES,
-    "accuracy_m": _METRES,
-    "fuel_fraction": _FRACTIONS,
-    "soc_fraction": _FRACTIONS,
+    field.name: _FACTORS[field.unit] for field in FIX_FIELDS if field.unit in _FACTORS
 }
 """Native field to its units, and the factor that turns each into ours."""
 _SOME_FIX: Final = {"vehicle_id": "any", "recorded_at": "2026-01-01T00:00:00Z", "lat": 0, "lon": 0}

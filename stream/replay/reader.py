@@ -27,7 +27,14 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from stream.replay.mapping import UNITS, FieldMapping, MappingError, ReplayError, check_vehicle_id
+from stream.replay.mapping import (
+    SWITCHES,
+    UNITS,
+    FieldMapping,
+    MappingError,
+    ReplayError,
+    check_vehicle_id,
+)
 
 Event = dict[str, Any]
 Row = Mapping[str, Any]
@@ -261,7 +268,7 @@ def _converter(name: str, mapping: FieldMapping) -> _Convert:
         return _vehicle_id
     if name == "recorded_at":
         return _instants(mapping.time_format, mapping.timezone)
-    if name == "ignition":
+    if name in SWITCHES:
         return _switch
     unit = mapping.units.get(name)
     return _numbers(1.0 if unit is None else UNITS[name][unit])

@@ -31,8 +31,9 @@ from infra.settings import KafkaSettings, Settings
 from schemas.errors import InternalError
 from stream.worker.decode import record_batches
 from stream.worker.write.commit import RETRY_FIRST_S, RETRY_LONGEST_S, Committer
+from stream.worker.write.offsets import FetchOffsets, OffsetGapError
 from stream.worker.write.reread import read_again
-from stream.worker.write.writer import Ask, OffsetGapError, Writer
+from stream.worker.write.writer import Writer
 
 _NEVER_S: Final = 86_400.0
 _STOP_LIMIT_S: Final = 10.0
@@ -113,7 +114,7 @@ class WorkerApp(faust.App):
     kafka: KafkaSettings
     health: Health
     writer: Writer
-    ask: Ask
+    fetch_offsets: FetchOffsets
 
     def _new_transport(self) -> Any:
         return _Transport(self.conf.broker_consumer, self)
@@ -142,7 +143,7 @@ class WorkerApp(faust.App):
         delay_s = RETRY_FIRST_S
         while True:
             try:
-                return await self.writer.start_at(partitions, self.ask)
+                return await self.writer.start_at(partitions, self.fetch_offsets)
             except OffsetGapError as gap:
                 _log.critical("the worker stops", reason=str(gap))
                 self.health.end(gap)
@@ -185,9 +186,11 @@ def make_app(settings: Settings, pool: Pool, health: Health, generation: int = 0
     )
     app.kafka = settings.kafka
     app.health = health
-    app.ask = partial(held, settings.kafka)
+    app.fetch_offsets = partial(held, settings.kafka)
     app.writer = Writer(pool, topics)
-    committer = Committer(app.writer, health, app.ask, partial(read_again, settings.kafka))
+    committer = Committer(
+        app.writer, health, app.fetch_offsets, partial(read_again, settings.kafka)
+    )
     channel = app.topic(
         topics.fixes,
         key_type=bytes,

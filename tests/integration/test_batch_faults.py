@@ -26,8 +26,9 @@ from stream.worker.decode.records import Record
 from stream.worker.write import commit as commit_module
 from stream.worker.write import session_keepalive
 from stream.worker.write.commit import Committer
+from stream.worker.write.offsets import OffsetGap
 from stream.worker.write.reread import read_again, record_of
-from stream.worker.write.writer import Hole, Writer
+from stream.worker.write.writer import Writer
 from tests.processes import Service, until, wait_for
 from tests.stream_harness import (
     RECEIVED_AT,
@@ -63,7 +64,7 @@ async def _no_ask(_: Sequence[Partition]) -> dict[tuple[str, int], Held]:
     raise AssertionError("nothing is missing: nobody has to be asked")
 
 
-async def _no_reread(_: Hole) -> list[Record]:
+async def _no_reread(_: OffsetGap) -> list[Record]:
     raise AssertionError("nothing is missing: nothing has to be read again")
 
 
@@ -248,7 +249,7 @@ def test_offsets_that_were_not_delivered_are_read_again(settings: Settings) -> N
     async def ask(partitions: Sequence[Partition]) -> Any:
         return await held(settings.kafka, partitions)
 
-    async def reread(hole: Hole) -> list[Record]:
+    async def reread(hole: OffsetGap) -> list[Record]:
         return await read_again(settings.kafka, hole)
 
     async def main() -> None:

@@ -177,13 +177,13 @@ def test_its_rows_are_written_on_each_hour_for_a_week_and_no_longer(url: str) ->
     ],
 )
 def test_the_late_truth_wins(url: str, late: Sequence[Fix]) -> None:
-    async def disturbed(stream: Stream) -> list[list[tuple[Any, ...]]]:
+    async def disturbed(stream: Stream) -> list[tuple[Any, ...]]:
         await stream.send(*drive(), others(3))
         assert await stream.settle() == 1
         await stream.send(*late)
         return await derived(stream.pool)
 
-    async def undisturbed(stream: Stream) -> list[list[tuple[Any, ...]]]:
+    async def undisturbed(stream: Stream) -> list[tuple[Any, ...]]:
         await empty(stream.pool)
         await stream.send(*drive(), others(3))
         await stream.send(*late)

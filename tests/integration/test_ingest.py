@@ -20,7 +20,7 @@ from infra.embedded.reaper import Guardian
 from infra.settings import Settings
 from schemas.events.fix import NativeFix
 from schemas.ids import municipality_of
-from stream.ingest.http.event_codec import FixStruct
+from stream.ingest.http.event_codec import PushedFix
 from stream.ingest.http.requests import MAX_EVENTS, parse
 from stream.ingest.producer import MAX_FIXES_PER_MESSAGE, Gateway
 from tests.integration.ingest_door import (
@@ -361,8 +361,8 @@ def test_a_sender_that_gives_up_does_not_take_others_with_it(installation: Setti
     asyncio.run(scenario())
 
 
-def _accepted(sent: Event) -> FixStruct:
-    return FixStruct.of(NativeFix(**sent))
+def _accepted(sent: Event) -> PushedFix:
+    return PushedFix.of(NativeFix(**sent))
 
 
 def test_probes_metrics_and_documentation_answer(installation: Settings) -> None:

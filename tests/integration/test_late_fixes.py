@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from infra.database.connection.pool import Pool
 from processors.timeline.checkpoints import LEGS
 from schemas.events.fix import Fix
-from stream.worker.fold.reorder_buffer import KEPT_AT_MOST
+from stream.worker.fold.reorder_buffer import BUFFER_SIZE
 from stream.worker.write.writer import Writer
 from tests.stream_harness import (
     TOPICS,
@@ -193,11 +193,9 @@ def test_uploads_that_overtake_each_other_are_folded_again_from_memory(database_
             await enter_municipality(pool)
             fixes = days(1)[: 12 * 30]
             await _write(pool, fixes)
-            stored = "SELECT vehicle_id, recorded_at, lat, quarantine FROM fix ORDER BY 2"
 
-            async def all_rows() -> list[list[tuple[Any, ...]]]:
-                others = [await fetch(pool, query) for query in (CHECKPOINTS, stored)]
-                return await derived(pool) + others
+            async def all_rows() -> list[tuple[Any, ...]]:
+                return [*await derived(pool), *await fetch(pool, CHECKPOINTS)]
 
             expected = await all_rows()
             await empty(pool)
@@ -209,7 +207,7 @@ def test_uploads_that_overtake_each_other_are_folded_again_from_memory(database_
                 uploads[: 2 * late : 2],
             )
             await _write(pool, first, *overtaking)
-            assert late * 5 <= _folded_again() - before <= late * KEPT_AT_MOST
+            assert late * 5 <= _folded_again() - before <= late * BUFFER_SIZE
             assert await all_rows() == expected
 
     asyncio.run(main())

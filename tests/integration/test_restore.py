@@ -76,8 +76,8 @@ def _copy(source: Settings, target: Settings, server_url: str) -> None:
         )
 
 
-def _rows(settings: Settings) -> list[list[tuple[object, ...]]]:
-    async def main() -> list[list[tuple[object, ...]]]:
+def _rows(settings: Settings) -> list[tuple[object, ...]]:
+    async def main() -> list[tuple[object, ...]]:
         async with open_pool(settings.conninfo) as pool:
             return await derived(pool)
 

@@ -14,10 +14,10 @@ from infra.database.timeline import fixes as fix_store
 from processors.trackers import TrackerRefusedError
 from schemas.events.fix import Fix
 from stream.worker.decode import columnar
-from stream.worker.fold.vehicle import flush
 from stream.worker.refold import reassign
 from stream.worker.refold.reassign import PastRetentionError, Reassigned, assign, release
 from stream.worker.refold.recompute import recompute
+from stream.worker.unit_of_work import flush
 from stream.worker.write import writer
 from stream.worker.write.writer import Writer
 from tests.processes import command

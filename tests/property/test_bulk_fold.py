@@ -16,7 +16,7 @@ from processors.timeline.vehicle_fold import advance
 from schemas.events.fix import Fix
 from schemas.fleet.master_data import Depot
 from schemas.fleet.rules import Rules
-from stream.worker.fold.vehicle import dump
+from stream.worker.fold.cached_state import dump
 from tests.property.examples import examples
 from tests.property.outages import outages
 

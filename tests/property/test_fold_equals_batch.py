@@ -28,7 +28,7 @@ from processors.usage.round_trips import RoundTrip
 from schemas.events.fix import Fix
 from schemas.fleet.master_data import Depot
 from schemas.fleet.rules import Rules
-from stream.worker.fold.vehicle import STATE, dump
+from stream.worker.fold.cached_state import STATE, dump
 from tests.property.examples import examples
 from tests.property.outages import outages
 from tests.scenario.batch_reference import Reference, compute

@@ -14,7 +14,7 @@ from processors.timeline.vehicle_fold import Changes, Folding, Replaced, Vehicle
 from schemas.events.fix import Fix
 from schemas.fleet.master_data import Depot
 from schemas.fleet.rules import Rules
-from stream.worker.fold.vehicle import dump
+from stream.worker.fold.cached_state import dump
 from tests.property.examples import examples
 from tests.property.outages import outages
 from tests.property.test_fold_equals_batch import journeys

@@ -26,7 +26,7 @@ from psycopg.types.json import Jsonb
 
 from infra.database.connection.pool import Pool
 from processors.timeline.validation import Arrival, precedence, resolve
-from schemas.events.fix import Fix
+from schemas.events.fix import FIX_FIELDS, Fix
 from stream.worker.refold.recompute import recompute
 from stream.worker.write.writer import Writer
 from tests.property.accounts import accounted_for
@@ -98,18 +98,24 @@ class Delivery:
 
 
 @st.composite
+def _contradictions(draw: st.DrawFn, fix: Fix) -> dict[str, Any]:
+    """Return what another fix of the same instant says: another place, or any one other value."""
+    step_deg = draw(st.sampled_from((-_STEP_DEG, _STEP_DEG)))
+    elsewhere = {"lat": (fix.lat or 56.3) + step_deg, "lon": 10.4, "private_mode": False}
+    field = draw(st.sampled_from(FIX_FIELDS))
+    if field.name in elsewhere or draw(st.booleans()):
+        return elsewhere
+    value = draw(st.booleans()) if field.kind is bool else draw(st.sampled_from((0.0, 1.0)))
+    return {**elsewhere, "lat": fix.lat or 56.3, field.name: value}
+
+
+@st.composite
 def deliveries(draw: st.DrawFn) -> Delivery:
     """Return journeys, shuffled, with duplicates and contradictions, cut into messages."""
     fixes = draw(journeys() | st.builds(add, *(outages(one, private=True) for one in _VEHICLES)))
     twice = draw(st.lists(st.sampled_from(fixes), max_size=4))
     contradicting = [
-        fix.model_copy(
-            update={
-                "lat": (fix.lat or 56.3) + draw(st.sampled_from((-_STEP_DEG, _STEP_DEG))),
-                "lon": 10.4,
-                "private_mode": False,
-            }
-        )
+        fix.model_copy(update=draw(_contradictions(fix)))
         for fix in draw(st.lists(st.sampled_from(fixes), max_size=2))
     ]
     everything = fixes + contradicting
@@ -348,7 +354,7 @@ def test_rules_depots_and_homes_of_today_hold_for_the_past_once_it_is_folded_aga
                     await connection.execute(home, ["(,)"])
                 async for _ in recompute(pool, TOPICS, "syddjurs", at_once=at_once):
                     pass
-                writer.forget()  # as after half a minute: the last may be of a vehicle unmet
+                writer.invalidate()  # as after half a minute: the last may be of a vehicle unmet
                 await writer.write(records[-1:])
                 assert await derived(pool) == expected
 

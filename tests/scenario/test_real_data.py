@@ -262,7 +262,7 @@ def test_a_worker_killed_during_a_replay_leaves_no_trace(
     assert disturbed == asyncio.run(_rows(settings, then_empty=False))
 
 
-async def _rows(settings: Settings, *, then_empty: bool) -> list[list[tuple[Any, ...]]]:
+async def _rows(settings: Settings, *, then_empty: bool) -> list[tuple[Any, ...]]:
     async with open_pool(settings.database_url.get_secret_value()) as pool:
         found = await derived(pool)
         if then_empty:

@@ -8,8 +8,7 @@ import orjson
 import pytest
 
 from schemas.events.dead_letters import DeadLetterReason
-from stream.worker.decode.records import Record, decode
-from stream.worker.write.writer import unprocessable
+from stream.worker.decode.records import Record, decode, unprocessable_letter
 
 _AT = datetime(2026, 3, 1, 8, tzinfo=UTC)
 _FIX = {"vehicle_id": "a/1", "recorded_at": "2026-03-01T08:00:00Z", "lat": 56.3, "lon": 10.4}
@@ -54,7 +53,7 @@ def test_vendor_and_municipality_are_those_of_the_message(
 
 def test_a_name_that_could_steer_a_terminal_or_break_a_row_is_none() -> None:
     for name in ("a\0b", "a\x1b[2J", "", "\x9b"):
-        letter = unprocessable(_record({**_BATCH, "vendor": name}), ValueError("no"))
+        letter = unprocessable_letter(_record({**_BATCH, "vendor": name}), ValueError("no"))
         assert letter.event.vendor is None
         assert letter.event.municipality_id == "a"
         assert letter.event.reason is DeadLetterReason.UNPROCESSABLE

@@ -31,7 +31,7 @@ class ProgressLostError(InternalError):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterRecord:
     """A dead letter as it is stored: the event and the message it can be replayed from."""
 
     event: DeadLetter
@@ -136,7 +136,7 @@ async def put_outbox(
 
 
 async def put_dead_letters(
-    connection: AsyncConnection[TupleRow], letters: Sequence[Letter], topic: str
+    connection: AsyncConnection[TupleRow], letters: Sequence[DeadLetterRecord], topic: str
 ) -> None:
     """Store dead letters and queue their events for the dead-letter topic."""
     async with connection.cursor() as cursor:

@@ -10,6 +10,9 @@ from typing import Any, Final
 from psycopg import sql
 
 from infra.database.connection.pool import Connection
+from schemas.events.fix import FIX_FIELDS
+
+_SQL_TYPES: Final = {float: "float8", bool: "bool"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # one object a table: its identity is its key
@@ -34,15 +37,7 @@ FIX: Final = Table(
         "vehicle_id": "text",
         "recorded_at": "timestamptz",
         "received_at": "timestamptz",
-        "lat": "float8",
-        "lon": "float8",
-        "speed_mps": "float8",
-        "heading_deg": "float8",
-        "ignition": "bool",
-        "odometer_m": "float8",
-        "fuel_fraction": "float8",
-        "soc_fraction": "float8",
-        "accuracy_m": "float8",
+        **{field.name: _SQL_TYPES[field.kind] for field in FIX_FIELDS},
         "quarantine": "text",
         "tracker_id": "text",
         "vendor": "text",

@@ -21,7 +21,7 @@ from infra.database.fleet.api_keys import SHOWN_CHARACTERS, KeyHolder, key_hash
 from infra.settings import Settings
 from schemas.events.history import HEADER, HistoryRange
 from stream.ingest.http.bodies import Bodies
-from stream.ingest.http.event_codec import FixStruct
+from stream.ingest.http.event_codec import PushedFix
 from stream.ingest.http.refusals import RefusedError, try_again
 from stream.ingest.http.requests import (
     MAX_VEHICLES_TOLD,
@@ -245,7 +245,7 @@ class Door:
         )
         return 202 if accepted else 422, answer.model_dump_json(exclude_none=True).encode()
 
-    async def _kept_aside(self, holder: KeyHolder, good: Sequence[FixStruct]) -> KeptAside | None:
+    async def _kept_aside(self, holder: KeyHolder, good: Sequence[PushedFix]) -> KeptAside | None:
         """Return what is accepted and waits, since other vendors report its vehicles."""
         vehicles = await self._other_vendors.of(holder, good)
         if not vehicles:

@@ -1,6 +1,6 @@
 """Events as the gateway takes them from JSON and writes them to Kafka, without pydantic.
 
-`NativeFix` says what an event is, and what is wrong with one. `FixStruct` decodes the good ones,
+`NativeFix` says what an event is, and what is wrong with one. `PushedFix` decodes the good ones,
 and only them, in a fifth of the time (`tests/property/test_events.py` holds both against each
 other); it is also what a message to Kafka is made of, so that there is nothing in between.
 """
@@ -14,33 +14,22 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas.events.fix import NativeFix
+from schemas.events.fix import PLACE_FIELDS, NativeFix
+from schemas.events.fix_struct import FixStruct
 from schemas.ids import LOCAL_PATTERN
 
-_Share = Annotated[float, Meta(ge=0, le=1)]
-_NotNegative = Annotated[float, Meta(ge=0)]
 
-
-class FixStruct(msgspec.Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+class PushedFix(FixStruct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """A fix as a vendor pushes it; with a scoped vehicle id, one as it travels in Kafka."""
 
     # Of Python's, `$` would let a line feed through.
     vehicle_id: Annotated[str, Meta(pattern=rf"\A{LOCAL_PATTERN.strip('^$')}\Z")]
     recorded_at: Annotated[datetime, Meta(tz=True)]
-    lat: Annotated[float, Meta(ge=-90, le=90)] | None = None
-    lon: Annotated[float, Meta(ge=-180, le=180)] | None = None
-    speed_mps: Annotated[float, Meta(ge=0, le=150)] | None = None
-    heading_deg: Annotated[float, Meta(ge=0, le=360)] | None = None
-    ignition: bool | None = None
-    odometer_m: _NotNegative | None = None
-    fuel_fraction: _Share | None = None
-    soc_fraction: _Share | None = None
-    accuracy_m: _NotNegative | None = None
     private_mode: bool = False
     type: Literal["fix"] = "fix"
 
     @classmethod
-    def of(cls, fix: NativeFix) -> FixStruct:
+    def of(cls, fix: NativeFix) -> PushedFix:
         """Return what pydantic has accepted, discreet already."""
         return cls(**vars(fix.discreet()))
 
@@ -55,7 +44,8 @@ class FixStruct(msgspec.Struct, gc=False, forbid_unknown_fields=True, omit_defau
             except OverflowError:
                 return False
         if self.private_mode:
-            self.lat = self.lon = self.speed_mps = self.heading_deg = self.accuracy_m = None
+            for name in PLACE_FIELDS:
+                setattr(self, name, None)
             return True
         return self.lat is not None and self.lon is not None
 
@@ -66,18 +56,18 @@ class Message(msgspec.Struct, gc=False, omit_defaults=True):
     municipality_id: str
     vendor: str
     received_at: datetime
-    fixes: list[FixStruct]
+    fixes: list[PushedFix]
     history_since: datetime | None = None
     history_until: datetime | None = None
 
 
-_one: Final = msgspec.json.Decoder(FixStruct)
-_many: Final = msgspec.json.Decoder(list[FixStruct])
+_one: Final = msgspec.json.Decoder(PushedFix)
+_many: Final = msgspec.json.Decoder(list[PushedFix])
 _encoder: Final = msgspec.json.Encoder()
 encode: Final = _encoder.encode
 
 
-def decode_event(raw: bytes | msgspec.Raw) -> FixStruct | None:
+def decode_event(raw: bytes | msgspec.Raw) -> PushedFix | None:
     """Return one event, or None for what is not good."""
     try:
         event = _one.decode(raw)
@@ -86,7 +76,7 @@ def decode_event(raw: bytes | msgspec.Raw) -> FixStruct | None:
     return event if event.settle() else None
 
 
-def decode_events(body: bytes) -> Sequence[FixStruct] | None:
+def decode_events(body: bytes) -> Sequence[PushedFix] | None:
     """Return the events of a body in which all are good, else None."""
     if body.lstrip()[:1] != b"[":
         event = decode_event(body)

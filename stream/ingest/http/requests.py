@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from schemas.errors import UserError
 from schemas.events.fix import NO_POSITION, NativeFix
-from stream.ingest.http.event_codec import FixStruct, decode_event, decode_events
+from stream.ingest.http.event_codec import PushedFix, decode_event, decode_events
 
 MAX_EVENTS: Final = 5_000
 """Most events in one request."""
@@ -89,7 +89,7 @@ class TooManyError(UserError):
 class Parsed:
     """A body: its good events, with their places in it, and the faults of the others."""
 
-    good: Sequence[FixStruct]
+    good: Sequence[PushedFix]
     places: Sequence[int]
     count: int
     """Of all events."""
@@ -166,7 +166,7 @@ def _unreadable_unless_json(text: bytes) -> Any:
 
 
 def _one_by_one(raws: Sequence[msgspec.Raw]) -> Parsed:
-    good: list[FixStruct] = []
+    good: list[PushedFix] = []
     places: list[int] = []
     parsed = Parsed(good, places, len(raws))
     for index, raw in enumerate(raws):
@@ -179,7 +179,7 @@ def _one_by_one(raws: Sequence[msgspec.Raw]) -> Parsed:
     return parsed
 
 
-def _look_into(parsed: Parsed, index: int, raw: bytes) -> FixStruct | None:
+def _look_into(parsed: Parsed, index: int, raw: bytes) -> PushedFix | None:
     """Note what is wrong with an event; return it if nothing is, such as with a field twice."""
     if len(raw) > MAX_BAD_EVENT_BYTES:
         length = f"is {len(raw):,} bytes long, limit {MAX_BAD_EVENT_BYTES:,}"
@@ -187,7 +187,7 @@ def _look_into(parsed: Parsed, index: int, raw: bytes) -> FixStruct | None:
         return None
     try:
         document = _unreadable_unless_json(raw)
-        return FixStruct.of(_EVENT.validate_json(raw))
+        return PushedFix.of(_EVENT.validate_json(raw))
     except ValidationError as error:
         if len(parsed.rejected) >= MAX_REQUEST_FAULTS:
             parsed.untold += error.error_count()

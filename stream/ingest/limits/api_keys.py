@@ -34,13 +34,13 @@ class Keys:
 
     async def holder(self, hashed: bytes) -> KeyHolder | None:
         """Return whom the key of a hash speaks for; None for one that is unknown or revoked."""
-        found = self._holders.get(hashed)
+        holder = self._holders.get(hashed)
         # A key that was made a moment ago is looked for at once, though not on every request.
-        allowed_age_s = REFRESH_S if found is not None else _UNKNOWN_REFRESH_S
+        allowed_age_s = REFRESH_S if holder is not None else _UNKNOWN_REFRESH_S
         if time.monotonic() - self._read_at > allowed_age_s:
             await self.refresh(allowed_age_s)
-            found = self._holders.get(hashed)
-        return found
+            holder = self._holders.get(hashed)
+        return holder
 
     async def refresh(self, allowed_age_s: float = 0.0) -> None:
         """Read the keys again unless that has just been done; wait a moment for them at most."""

@@ -23,7 +23,7 @@ from infra.database.connection.pool import Pool
 from infra.database.fleet.api_keys import KeyHolder
 from infra.database.stream.known_ids import known_vehicles
 from schemas.ids import scoped
-from stream.ingest.http.event_codec import FixStruct
+from stream.ingest.http.event_codec import PushedFix
 from stream.ingest.http.refusals import try_again
 from stream.ingest.metrics import NEW_VEHICLES
 
@@ -51,7 +51,7 @@ class _Day:
 
     day: date
     new: int = 0
-    told: bool = False
+    is_logged: bool = False
     """Whether the log has said that there are too many."""
     refused: set[str] = field(default_factory=set)
     """Local ids that were refused in the last minute."""
@@ -75,15 +75,15 @@ class Newcomers:
         self._away = False
 
     async def strangers(
-        self, holder: KeyHolder, key_prefix: str, events: Sequence[FixStruct]
+        self, holder: KeyHolder, key_prefix: str, events: Sequence[PushedFix]
     ) -> frozenset[str]:
         """Return the vehicles of some events, by local id, that the key may not bring today.
 
         Raises `RefusedError` 503 when the database cannot say which of too many are known.
         """
-        known = self._known[holder.municipality_id]
+        remembered = self._known[holder.municipality_id]
         in_order = dict.fromkeys(
-            event.vehicle_id for event in events if event.vehicle_id not in known
+            event.vehicle_id for event in events if event.vehicle_id not in remembered
         )
         missing = in_order.keys()
         if not missing:
@@ -92,15 +92,15 @@ class Newcomers:
         if time.monotonic() > day.refused_until or len(day.refused) > _MAX_REFUSED_REMEMBERED:
             day.refused, day.refused_until = set(), time.monotonic() + ASK_AGAIN_S
         to_ask = missing - day.refused
-        found = await self._ask({scoped(holder.municipality_id, local) for local in to_ask})
-        if found is None:
+        existing = await self._ask({scoped(holder.municipality_id, local) for local in to_ask})
+        if existing is None:
             self._take_unsure(day, to_ask)
             return frozenset(missing - to_ask)
         day.unsure.clear()
         new = [
             local
             for local in in_order
-            if local in to_ask and scoped(holder.municipality_id, local) not in found
+            if local in to_ask and scoped(holder.municipality_id, local) not in existing
         ]
         room = max(0, self._most - day.new)
         taken, refused = new[:room], new[room:]
@@ -109,8 +109,8 @@ class Newcomers:
         day.refused.update(refused)
         NEW_VEHICLES.labels(holder.vendor, "accepted").inc(len(taken))
         NEW_VEHICLES.labels(holder.vendor, "rejected").inc(len(refused))
-        if refused and not day.told:
-            day.told = True
+        if refused and not day.is_logged:
+            day.is_logged = True
             _log.warning(
                 "new vehicles refused for the rest of the day",
                 key_prefix=key_prefix,
@@ -173,17 +173,17 @@ class Newcomers:
 
     async def _look_up(self, lookup: _Lookup) -> None:
         """Ask for all ids that came while the last question was asked."""
-        found = None
+        existing = None
         try:
             async with self._asking:
                 self._next = None
                 async with self._pool.connection(timeout=CONNECT_LIMIT_S) as connection:
-                    found = await known_vehicles(connection, lookup.ids)
+                    existing = await known_vehicles(connection, lookup.ids)
             self._away = False
         except (psycopg.Error, PoolTimeout) as away:
             self._miss(str(away))
         finally:
-            lookup.answered.set_result(found)
+            lookup.answered.set_result(existing)
 
     def _miss(self, reason: str) -> None:
         if not self._away:

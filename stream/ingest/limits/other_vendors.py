@@ -19,7 +19,7 @@ from infra.database.connection.pool import Pool
 from infra.database.fleet.api_keys import KeyHolder
 from infra.database.fleet.vendors import VendorsOf, vendors_of
 from schemas.ids import scoped
-from stream.ingest.http.event_codec import FixStruct
+from stream.ingest.http.event_codec import PushedFix
 
 ASK_AGAIN_S: Final = 60.0
 """A vendor that was none of a vehicle's is looked up again after this: it may be one by now."""
@@ -44,7 +44,7 @@ class OtherVendors:
         self._asking = asyncio.Lock()
         self._tasks: set[asyncio.Task[VendorsOf]] = set()
 
-    async def of(self, holder: KeyHolder, events: Sequence[FixStruct]) -> list[str]:
+    async def of(self, holder: KeyHolder, events: Sequence[PushedFix]) -> list[str]:
         """Return the local ids, each once, of vehicles that the holder's vendor may not report."""
         own = self._own.setdefault(holder, set())
         others = self._others.setdefault(holder, {})

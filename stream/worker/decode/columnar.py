@@ -1,8 +1,8 @@
 """The fast lane: whole messages of plain fixes, decoded and judged column by column.
 
 Nearly every message is a batch in which nothing is out of the ordinary, and pydantic, an object an
-item and a row an object cost more on it than the fold does. Here msgspec decodes such messages into
-light `Report`s, and numpy holds what is asked of each value against whole columns.
+item and a row an object cost more on it than the fold does. Here msgspec decodes such messages,
+each value within its bounds, and numpy holds what is asked of a fix against whole columns.
 
 The lane decides nothing by itself: what it takes is a subset of what `schemas.events.fix.FixBatch`
 takes, with the same values, and a message with anything else in it, right or wrong, is left to
@@ -13,9 +13,10 @@ other). See ADR 0008.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -24,10 +25,11 @@ from numpy.typing import NDArray
 
 from processors.timeline.validation import Arrival, Receipt
 from processors.trackers import Tracker
-from schemas.events.fix import MAX_FIXES_PER_BATCH, Fix
+from schemas.events.fix import FIX_FIELDS, MAX_FIXES_PER_BATCH
+from schemas.events.fix_struct import FixStruct
 from schemas.events.history import HistoryRange
 from schemas.ids import MUNICIPALITY_PATTERN, SCOPED_PATTERN, municipality_of
-from stream.worker.decode.records import Item, Record
+from stream.worker.decode.records import DecodedFix, Record
 
 _MUNICIPALITY: Final = re.compile(MUNICIPALITY_PATTERN.strip("^$"), re.ASCII)
 _SCOPED: Final = re.compile(SCOPED_PATTERN.strip("^$"), re.ASCII)
@@ -40,18 +42,9 @@ _SHAPES: Final = frozenset(
     for fraction in (b"", *(b"." + b"0" * digits for digits in range(1, 7)))
 )
 """Of instants in UTC, with every digit a 0. pydantic takes other ways of writing, too."""
-_BOUNDS: Final = {
-    "lat": (-90.0, 90.0),
-    "lon": (-180.0, 180.0),
-    "speed_mps": (0.0, 150.0),
-    "heading_deg": (0.0, 360.0),
-    "odometer_m": (0.0, np.finfo(np.float64).max),
-    "fuel_fraction": (0.0, 1.0),
-    "soc_fraction": (0.0, 1.0),
-    "accuracy_m": (0.0, np.finfo(np.float64).max),
-}
-"""As in `schemas.events.fix`."""
-
+_FLOATS: Final = tuple(field.name for field in FIX_FIELDS if field.kind is float)
+_FLAGS: Final = tuple(field.name for field in FIX_FIELDS if field.kind is bool)
+_CODES: Final = {None: -1, False: 0, True: 1}
 _NO_HISTORY: Final = HistoryRange(
     datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
 )
@@ -59,33 +52,19 @@ _NO_HISTORY: Final = HistoryRange(
 Mask = NDArray[np.bool_]
 
 
-class Report(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """A plain fix, with what a `Fix` has; `recorded_at` is text until `decode` has read it."""
+class PlainFix(FixStruct, gc=False, forbid_unknown_fields=True):
+    """A fix with a position; `recorded_at` is text until `decode` has read it."""
 
-    vehicle_id: str
     recorded_at: Any
-    lat: float
-    lon: float
-    speed_mps: float | None = None
-    heading_deg: float | None = None
-    ignition: bool | None = None
-    odometer_m: float | None = None
-    fuel_fraction: float | None = None
-    soc_fraction: float | None = None
-    accuracy_m: float | None = None
-
-    def as_fix(self) -> Fix:
-        """Return the same as what is not plain is kept in; its values have been judged."""
-        return Fix.model_construct(**msgspec.structs.asdict(self))
 
 
 class _Envelope(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """A `FixBatch` of reports."""
+    """A `FixBatch` of plain fixes."""
 
     municipality_id: str
     vendor: str
     received_at: str
-    fixes: list[Report]
+    fixes: list[PlainFix]
     history_since: str | None = None
     history_until: str | None = None
 
@@ -110,12 +89,12 @@ class Message:
 
 
 @dataclass(slots=True, eq=False)
-class Columns:
+class FixColumns:
     """Plain fixes of some messages, in the order in which they came.
 
-    Arrays have one element a fix. Of floats NaN stands for what was not reported, of `ignition`
-    -1. `vehicle` and `message` are indices into `vehicle_ids` and `messages`; `number` is the
-    position of a fix within its message.
+    Arrays have one element a fix. Of `floats` NaN stands for what was not reported, of `flags` -1;
+    both are by the names of fields. `vehicle` and `message` are indices into `vehicle_ids` and
+    `messages`; `number` is the position of a fix within its message.
     """
 
     messages: list[Message]
@@ -126,17 +105,17 @@ class Columns:
     vehicle: NDArray[np.int64]
     recorded_us: NDArray[np.int64]
     received_us: NDArray[np.int64]
-    ignition: NDArray[np.int8]
     floats: dict[str, NDArray[np.float64]]
+    flags: dict[str, NDArray[np.int8]]
     sender: NDArray[np.int64] | None = None
     """As `vehicle`, of the tracker that sent a fix, where any is in a vehicle of another id."""
 
     def __len__(self) -> int:
         return len(self.reports)
 
-    def only(self, which: Mask | NDArray[np.int64]) -> Columns:
+    def only(self, which: Mask | NDArray[np.int64]) -> FixColumns:
         """Return some of the fixes: those of a mask, or of indices in their order."""
-        return Columns(
+        return FixColumns(
             self.messages,
             self.vehicle_ids,
             self.reports[which],
@@ -145,23 +124,23 @@ class Columns:
             self.vehicle[which],
             self.recorded_us[which],
             self.received_us[which],
-            self.ignition[which],
             {name: values[which] for name, values in self.floats.items()},
+            {name: values[which] for name, values in self.flags.items()},
             None if self.sender is None else self.sender[which],
         )
 
-    def carried(self, trackers: Mapping[str, Tracker]) -> tuple[Columns, Mask | None]:
+    def carried(self, trackers: Mapping[str, Tracker]) -> tuple[FixColumns, Mask | None]:
         """Return the fixes by the vehicles that their trackers were in, and which are of none.
 
         What is of none keeps its sender as its vehicle. Without a tracker of these among the
         senders nothing changes, and the mask is None.
         """
-        known = np.array([one in trackers for one in self.vehicle_ids])
-        if not known.any():
+        is_tracker = np.array([vehicle_id in trackers for vehicle_id in self.vehicle_ids])
+        if not is_tracker.any():
             return self, None
-        vehicle_ids = {one: code for code, one in enumerate(self.vehicle_ids)}
+        vehicle_ids = {vehicle_id: code for code, vehicle_id in enumerate(self.vehicle_ids)}
         vehicle, of_none = self.vehicle.copy(), np.zeros(len(self), bool)
-        rows = np.flatnonzero(known[self.vehicle])
+        rows = np.flatnonzero(is_tracker[self.vehicle])
         rows = rows[np.argsort(self.vehicle[rows], kind="stable")]
         for where in np.split(rows, np.flatnonzero(np.diff(self.vehicle[rows])) + 1):
             if not len(where):  # all fixes of the trackers have been taken out
@@ -169,8 +148,8 @@ class Columns:
             tracker = trackers[self.vehicle_ids[self.vehicle[where[0]]]]
             codes = np.array(
                 [
-                    -1 if one is None else vehicle_ids.setdefault(one, len(vehicle_ids))
-                    for one in tracker.vehicles
+                    -1 if carrier is None else vehicle_ids.setdefault(carrier, len(vehicle_ids))
+                    for carrier in tracker.vehicles
                 ]
             )[tracker.places_at(self.recorded_us[where])]
             vehicle[where] = np.where(codes < 0, vehicle[where], codes)
@@ -211,24 +190,24 @@ class Columns:
 
         Of one that declares none the end is before the start.
         """
-        bounds = [one.history or _NO_HISTORY for one in self.messages]
+        bounds = [message.history or _NO_HISTORY for message in self.messages]
         since = _microseconds([since.isoformat() for since, _ in bounds])
         return since, _microseconds([until.isoformat() for _, until in bounds])
 
-    def item(self, index: int) -> Item:
+    def item(self, index: int) -> DecodedFix:
         """Return one of the fixes as what the slower way of a single fix takes."""
-        report: Report = self.reports[index]
+        report: PlainFix = self.reports[index]
         message = self.messages[self.message[index]]
         arrival = Arrival(report.as_fix(), *message.receipt)
-        return Item(
+        return DecodedFix(
             arrival, message.vendor, message.record, int(self.number[index]), message.history
         )
 
 
-def decode(records: Sequence[Record]) -> tuple[Columns | None, list[Record]]:
+def decode(records: Sequence[Record]) -> tuple[FixColumns | None, list[Record]]:
     """Return the fixes of all messages that are plain, and the records that are not."""
     messages: list[Message] = []
-    reports: list[Report] = []
+    reports: list[PlainFix] = []
     instants: list[list[str]] = []
     counts: list[int] = []
     others: list[Record] = []
@@ -254,7 +233,7 @@ def decode(records: Sequence[Record]) -> tuple[Columns | None, list[Record]]:
     return columns, others
 
 
-def _plain(record: Record) -> tuple[Message, list[Report], list[str]] | None:
+def _plain(record: Record) -> tuple[Message, list[PlainFix], list[str]] | None:
     """Return what a message says, if its form is plain, and its instants as they are written.
 
     Values are judged later, of all messages at once.
@@ -265,7 +244,9 @@ def _plain(record: Record) -> tuple[Message, list[Report], list[str]] | None:
         batch = _decoder.decode(record.value)
         fixes = batch.fixes
         written = [fix.recorded_at for fix in fixes]
-        declared = [one for one in (batch.history_since, batch.history_until) if one is not None]
+        declared = [
+            instant for instant in (batch.history_since, batch.history_until) if instant is not None
+        ]
         if not (_are_plain(written) and _are_plain([batch.received_at, *declared])):
             return None
         received_at = datetime.fromisoformat(batch.received_at)
@@ -293,38 +274,28 @@ def _are_plain(instants: list[str]) -> bool:
 
 def _columns(
     messages: list[Message],
-    reports: list[Report],
+    reports: list[PlainFix],
     instants: list[list[str]],
     counts: NDArray[np.int64],
-) -> Columns:
+) -> FixColumns:
     message = np.repeat(np.arange(len(counts)), counts)
     starts = np.cumsum(counts) - counts
     ids = [report.vehicle_id for report in reports]
     codes = {vehicle_id: code for code, vehicle_id in enumerate(dict.fromkeys(ids))}
-    received = _microseconds([one.received_at.isoformat() for one in messages])
+    received = _microseconds([each.received_at.isoformat() for each in messages])
     objects = np.empty(len(reports), object)
     objects[:] = reports
-    known = {None: -1, False: 0, True: 1}
-    return Columns(
+    return FixColumns(
         messages=messages,
         vehicle_ids=list(codes),
         reports=objects,
         message=message,
         number=np.arange(len(reports)) - starts[message],
         vehicle=np.fromiter(map(codes.__getitem__, ids), np.int64, len(ids)),
-        recorded_us=_microseconds([one for written in instants for one in written]),
+        recorded_us=_microseconds([instant for written in instants for instant in written]),
         received_us=received[message],
-        ignition=np.array([known[report.ignition] for report in reports], np.int8),
-        floats={
-            "lat": _floats([report.lat for report in reports]),
-            "lon": _floats([report.lon for report in reports]),
-            "speed_mps": _floats([report.speed_mps for report in reports]),
-            "heading_deg": _floats([report.heading_deg for report in reports]),
-            "odometer_m": _floats([report.odometer_m for report in reports]),
-            "fuel_fraction": _floats([report.fuel_fraction for report in reports]),
-            "soc_fraction": _floats([report.soc_fraction for report in reports]),
-            "accuracy_m": _floats([report.accuracy_m for report in reports]),
-        },
+        floats={name: _floats(list(map(attrgetter(name), reports))) for name in _FLOATS},
+        flags={name: _flags(map(attrgetter(name), reports)) for name in _FLAGS},
     )
 
 
@@ -338,24 +309,26 @@ def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.fromiter(values, np.float64, len(values))
 
 
+def _flags(values: Iterable[bool | None]) -> NDArray[np.int8]:
+    """Return truth values as 0 and 1, None as -1."""
+    return np.array([_CODES[value] for value in values], np.int8)
+
+
 def _microseconds(instants: list[str]) -> NDArray[np.int64]:
     """Return instants of one of our shapes as microseconds since 1970."""
     bare = "\n".join(instants).replace("+00:00", "").replace("Z", "").split("\n")
     return np.array(bare, "M8[us]").view(np.int64)
 
 
-def _strange(columns: Columns) -> Mask:
-    """Return which fixes are not plain: a value out of its bounds, or another's vehicle."""
-    strange = np.zeros(len(columns), bool)
-    for name, (least, most) in _BOUNDS.items():
-        values = columns.floats[name]
-        strange |= (values < least) | (values > most)
-    whose = [one.municipality_id for one in columns.messages]
-    owners = {owner: code for code, owner in enumerate(dict.fromkeys(whose))}
+def _strange(columns: FixColumns) -> Mask:
+    """Return which fixes are not plain: without a position, or of another's vehicle."""
+    strange: Mask = np.isnan(columns.floats["lat"]) | np.isnan(columns.floats["lon"])
+    senders = [message.municipality_id for message in columns.messages]
+    owners = {owner: code for code, owner in enumerate(dict.fromkeys(senders))}
     owned = [
         owners.get(municipality_of(vehicle_id), -1) if _SCOPED.fullmatch(vehicle_id) else -1
         for vehicle_id in columns.vehicle_ids
     ]
-    of_message = np.array([owners[owner] for owner in whose])
+    of_message = np.array([owners[owner] for owner in senders])
     strange |= np.array(owned)[columns.vehicle] != of_message[columns.message]
     return strange

@@ -13,16 +13,21 @@ from typing import Any, Final, NamedTuple
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from infra.database.stream.progress import Letter, event_id
+from infra.database.stream.progress import DeadLetterRecord, Partition, event_id
 from processors.timeline.validation import Arrival
 from schemas.events.dead_letters import DeadLetterReason
 from schemas.events.fix import Fix, FixBatch
 from schemas.events.history import HistoryRange
 from schemas.events.outgoing import DeadLetter
 from schemas.ids import MUNICIPALITY_PATTERN, municipality_of
+from stream.process.outages import Fault, judge
+
+RecordPlace = tuple[Partition, int]
+"""A partition and an offset in it."""
 
 _FIX: Final = TypeAdapter(Fix)
 _DETAIL_LIMIT: Final = 2_000
+_ERROR_LIMIT: Final = 1_500
 _VENDOR_LENGTH: Final = 60
 _MUNICIPALITY: Final = re.compile(MUNICIPALITY_PATTERN.strip("^$"), re.ASCII)
 
@@ -38,8 +43,18 @@ class Record:
     value: bytes | None
     received_at: datetime | None
 
+    @property
+    def source(self) -> Partition:
+        """The partition that it is of."""
+        return Partition(self.topic, self.partition)
 
-class Item(NamedTuple):
+    @property
+    def place(self) -> RecordPlace:
+        """Where it lies in the stream."""
+        return Partition(self.topic, self.partition), self.offset
+
+
+class DecodedFix(NamedTuple):
     """One usable fix and where it came from."""
 
     arrival: Arrival
@@ -55,8 +70,8 @@ class Item(NamedTuple):
 class Decoded:
     """What came out of some records."""
 
-    items: list[Item] = field(default_factory=list)
-    letters: list[Letter] = field(default_factory=list)
+    items: list[DecodedFix] = field(default_factory=list)
+    letters: list[DeadLetterRecord] = field(default_factory=list)
 
 
 def decode(records: Iterable[Record]) -> Decoded:
@@ -85,11 +100,13 @@ def _decode(record: Record, into: Decoded) -> None:
     received_at, vendor, own = batch.received_at, batch.vendor, f"{batch.municipality_id}/"
     history = batch.history
     for index, fix in enumerate(batch.fixes):
-        item = Item(Arrival(fix.discreet(), received_at, vendor), vendor, record, index, history)
+        item = DecodedFix(
+            Arrival(fix.discreet(), received_at, vendor), vendor, record, index, history
+        )
         if fix.vehicle_id.startswith(own):
             into.items.append(item)
         else:
-            into.letters.append(_foreign(item, batch.municipality_id))
+            into.letters.append(_wrong_tenant(item, batch.municipality_id))
 
 
 def _decode_one_by_one(record: Record, value: bytes, error: ValidationError, into: Decoded) -> None:
@@ -119,10 +136,12 @@ def _decode_one_by_one(record: Record, value: bytes, error: ValidationError, int
         into.letters.append(letter(record, DeadLetterReason.BAD_ENVELOPE, _explain(fault)))
         return
     for index, loose in enumerate(document["fixes"]):
-        _take_loose(record, index, loose, envelope, into)
+        _decode_single(record, index, loose, envelope, into)
 
 
-def _take_loose(record: Record, index: int, loose: Any, envelope: FixBatch, into: Decoded) -> None:
+def _decode_single(
+    record: Record, index: int, loose: Any, envelope: FixBatch, into: Decoded
+) -> None:
     try:
         fix = _FIX.validate_json(orjson.dumps(loose))
     except ValidationError as error:
@@ -137,7 +156,7 @@ def _take_loose(record: Record, index: int, loose: Any, envelope: FixBatch, into
         )
         return
     fix = fix.discreet()
-    item = Item(
+    item = DecodedFix(
         Arrival(fix, envelope.received_at, envelope.vendor),
         envelope.vendor,
         record,
@@ -147,11 +166,11 @@ def _take_loose(record: Record, index: int, loose: Any, envelope: FixBatch, into
     if municipality_of(fix.vehicle_id) == envelope.municipality_id:
         into.items.append(item)
     else:
-        into.letters.append(_foreign(item, envelope.municipality_id))
+        into.letters.append(_wrong_tenant(item, envelope.municipality_id))
 
 
-def _foreign(item: Item, municipality_id: str) -> Letter:
-    return item_letter(
+def _wrong_tenant(item: DecodedFix, municipality_id: str) -> DeadLetterRecord:
+    return fix_letter(
         item,
         DeadLetterReason.FOREIGN_VEHICLE,
         f"vehicle {item.arrival.fix.vehicle_id} is not of municipality {municipality_id}; send it "
@@ -176,7 +195,7 @@ def letter(  # noqa: PLR0913 - what a dead letter says beside its record
     index: int | None = None,
     value: bytes | None = None,
     vehicle_id: str | None = None,
-) -> Letter:
+) -> DeadLetterRecord:
     """Return the dead letter of a record, or of the item `index` of it as a message `value`."""
     message = value if value is not None else record.value or b""
     vendor, municipality_id = _declared(message)
@@ -201,12 +220,12 @@ def letter(  # noqa: PLR0913 - what a dead letter says beside its record
         vehicle_id=vehicle_id,
         message_value=base64.b64encode(message).decode(),
     )
-    return Letter(event, record.key, message)
+    return DeadLetterRecord(event, record.key, message)
 
 
-def item_letter(
-    item: Item, reason: DeadLetterReason, detail: str, municipality_id: str | None = None
-) -> Letter:
+def fix_letter(
+    item: DecodedFix, reason: DeadLetterReason, detail: str, municipality_id: str | None = None
+) -> DeadLetterRecord:
     """Return the dead letter of one fix, sent for a municipality; by default its vehicle's.
 
     Its message says that municipality, so that a foreign vehicle is refused when replayed, too, and
@@ -233,7 +252,19 @@ def item_letter(
     )
 
 
-def as_taken(item: Item) -> Item:
+def unprocessable_letter(record: Record, error: Exception) -> DeadLetterRecord:
+    """Return the dead letter of a record that fails on its own, through a fault of ours."""
+    if judge(error) is Fault.SESSION:
+        what = "the database ended our session or statement over it each time, and took others"
+    else:
+        what = "a fault of this program"
+    # An error may cite what no text in the database may hold, such as half a surrogate pair.
+    name = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
+    detail = f"{name[:_ERROR_LIMIT]}; {what}: report it, and replay this letter once it is mended"
+    return letter(record, DeadLetterReason.UNPROCESSABLE, detail)
+
+
+def as_taken(item: DecodedFix) -> DecodedFix:
     """Return the item of a fix that was taken, with a range of history by which it is once more.
 
     What was declared is not stored with a fix. However old it is, it is no fault of its clock.
@@ -242,9 +273,9 @@ def as_taken(item: Item) -> Item:
     return item._replace(history=HistoryRange(at, at))
 
 
-def conflict_letter(item: Item, vehicle_id: str) -> Letter:
+def conflict_letter(item: DecodedFix, vehicle_id: str) -> DeadLetterRecord:
     """Return the dead letter of a fix that another one of its vehicle and instant came before."""
-    return item_letter(
+    return fix_letter(
         as_taken(item),
         DeadLetterReason.CONFLICTING_FIX,
         f"another fix of {vehicle_id} at {item.arrival.fix.recorded_at.isoformat()} says "

@@ -26,47 +26,50 @@ from processors.timeline.vehicle_fold import Folding, VehicleState
 from schemas.events.dead_letters import DeadLetterReason
 from schemas.events.fix import Reported
 from stream.worker import metrics
-from stream.worker.decode.records import Item, conflict_letter, item_letter
+from stream.worker.decode.records import DecodedFix, conflict_letter, fix_letter
 from stream.worker.fold import rows
-from stream.worker.fold.reorder_buffer import Recent
-from stream.worker.fold.vehicle import AT_ONCE, STATE, Known, VehicleFold, dump
+from stream.worker.fold.cached_state import STATE, CachedState, dump
+from stream.worker.fold.reorder_buffer import ReorderBuffer
+from stream.worker.fold.vehicle import PAGE_SIZE, VehicleFold
 from stream.worker.write.session_keepalive import kept_alive
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def take_onward(fold: VehicleFold, known: Known | None, items: Sequence[Item]) -> bool:
+def append_if_in_order(
+    fold: VehicleFold, cached: CachedState | None, items: Sequence[DecodedFix]
+) -> bool:
     """Fold a vehicle's items unless any is late; return whether it was done."""
-    if known is not None and known.last_recorded_at >= min(
+    if cached is not None and cached.last_recorded_at >= min(
         item.arrival.fix.recorded_at for item in items
     ):
         return False
-    _onward(fold, known, _resolved(fold, items))
+    _append(fold, cached, _resolved(fold, items))
     return True
 
 
-async def take(
+async def take_late(
     fold: VehicleFold,
     connection: AsyncConnection[TupleRow],
-    known: Known,
-    items: Sequence[Item],
+    cached: CachedState,
+    items: Sequence[DecodedFix],
 ) -> None:
     """Fold a vehicle's items, some of them late, in the order of their arrival."""
-    await _late(fold, connection, known, _resolved(fold, items), items)
+    await _late(fold, connection, cached, _resolved(fold, items), items)
 
 
-def _resolved(fold: VehicleFold, items: Sequence[Item]) -> list[Arrival]:
+def _resolved(fold: VehicleFold, items: Sequence[DecodedFix]) -> list[Arrival]:
     """Return what counts of some items, in order of time; the others become dead letters."""
     counting, lost = resolve(ranked(item.arrival, fold.vendors) for item in items)
     _conflicting(fold, lost, items)
     return [counting[at] for at in sorted(counting)]
 
 
-def _onward(fold: VehicleFold, known: Known | None, arrivals: Sequence[Arrival]) -> None:
+def _append(fold: VehicleFold, cached: CachedState | None, arrivals: Sequence[Arrival]) -> None:
     fixes = [arrival.fix for arrival in arrivals]
     receipts = [Receipt(arrival.received_at, arrival.vendor) for arrival in arrivals]
-    refused = fold.onward(known, fixes, receipts)
-    fold.writes.fresh_fixes += [
+    refused = fold.append(cached, fixes, receipts)
+    fold.work.fresh_fixes += [
         rows.fix_row(fold.vehicle.vehicle_id, arrival, refused.get(arrival.fix.recorded_at))
         for arrival in arrivals
     ]
@@ -75,54 +78,54 @@ def _onward(fold: VehicleFold, known: Known | None, arrivals: Sequence[Arrival])
 async def _late(
     fold: VehicleFold,
     connection: AsyncConnection[TupleRow],
-    known: Known,
+    cached: CachedState,
     arrivals: Sequence[Arrival],
-    items: Sequence[Item],
+    items: Sequence[DecodedFix],
 ) -> None:
-    """Fold again what is late, unless it says nothing new, and onward what is not."""
-    late = [one for one in arrivals if one.fix.recorded_at <= known.last_recorded_at]
+    """Fold again what is late, unless it says nothing new, and append what is not."""
+    late = [arrival for arrival in arrivals if arrival.fix.recorded_at <= cached.last_recorded_at]
     newer = arrivals[len(late) :]
-    recent = known.recent
-    if recent is not None and recent.reaches(late[0].fix.recorded_at):
-        _a_little_late(fold, known, recent, late, newer, items)
+    buffer = cached.buffer
+    if buffer is not None and buffer.reaches(late[0].fix.recorded_at):
+        _refold_from_buffer(fold, cached, buffer, late, newer, items)
         return
     await fix_store.allow_old_fixes(connection)
     stored = {
         row[1]: rows.stored_arrival(row)
         for row in await fix_store.read_fixes_at(
-            connection, fold.vehicle.vehicle_id, [one.fix.recorded_at for one in late]
+            connection, fold.vehicle.vehicle_id, [arrival.fix.recorded_at for arrival in late]
         )
     }
-    change = _Change(fold, known)
-    change.touched, change.earlier = _news(fold, stored, late, items)
+    refold = _Refold(fold, cached)
+    refold.touched, refold.earlier = _diff_against_stored(fold, stored, late, items)
     agreed = True
-    if change.touched:
-        metrics.FIXES_LATE.inc(len(change.touched))
-        if await change.find_start(connection):
-            agreed = await change.fold_again(connection, newer)
+    if refold.touched:
+        metrics.FIXES_LATE.inc(len(refold.touched))
+        if await refold.find_start(connection):
+            agreed = await refold.run(connection, newer)
         else:
-            _too_late(fold, items, change)
-    fold.writes.changed_fixes += [
-        rows.fix_row(fold.vehicle.vehicle_id, *row) for row in change.earlier.values()
+            _too_late(fold, items, refold)
+    fold.work.changed_fixes += [
+        rows.fix_row(fold.vehicle.vehicle_id, *row) for row in refold.earlier.values()
     ]
     if newer and agreed:
-        _onward(fold, fold.writes.states.get(fold.vehicle.vehicle_id, known), newer)
+        _append(fold, fold.work.states.get(fold.vehicle.vehicle_id, cached), newer)
 
 
-def _a_little_late(  # noqa: PLR0913, PLR0917 - what is there, and what has come
+def _refold_from_buffer(  # noqa: PLR0913, PLR0917 - what is there, and what has come
     fold: VehicleFold,
-    known: Known,
-    recent: Recent,
+    cached: CachedState,
+    buffer: ReorderBuffer,
     late: Sequence[Arrival],
     newer: Sequence[Arrival],
-    items: Sequence[Item],
+    items: Sequence[DecodedFix],
 ) -> None:
     """Fold again from the state before the vehicle's last fixes, which is in memory."""
-    stored = recent.stored()
-    touched, earlier = _news(fold, stored, late, items)
+    stored = buffer.stored()
+    touched, earlier = _diff_against_stored(fold, stored, late, items)
     if not touched and not earlier:
         if newer:
-            _onward(fold, known, newer)
+            _append(fold, cached, newer)
         return
     metrics.FIXES_LATE.inc(len(touched))
     metrics.FIXES_FOLDED_AGAIN.inc(len(stored))
@@ -132,22 +135,22 @@ def _a_little_late(  # noqa: PLR0913, PLR0917 - what is there, and what has come
     merged |= {at: arrival for at, (arrival, _) in earlier.items()}
     merged |= {arrival.fix.recorded_at: arrival for arrival in newer}
     arrivals = [merged[at] for at in sorted(merged)]
-    refused = fold.again(known, recent, arrivals)
+    refused = fold.refold_recent(cached, buffer, arrivals)
     vehicle_id = fold.vehicle.vehicle_id
     for arrival in arrivals:
         at = arrival.fix.recorded_at
         row = rows.fix_row(vehicle_id, arrival, refused.get(at))
         if at not in stored:
-            fold.writes.fresh_fixes.append(row)
+            fold.work.fresh_fixes.append(row)
         elif at in touched or at in earlier or stored[at][1] != refused.get(at):
-            fold.writes.changed_fixes.append(row)
+            fold.work.changed_fixes.append(row)
 
 
-def _news(
+def _diff_against_stored(
     fold: VehicleFold,
     stored: Mapping[datetime, tuple[Arrival, str | None]],
     late: Sequence[Arrival],
-    items: Sequence[Item],
+    items: Sequence[DecodedFix],
 ) -> tuple[dict[datetime, Arrival], dict[datetime, tuple[Arrival, str | None]]]:
     """Return what late fixes say that is new, and what was only received earlier than we knew.
 
@@ -173,11 +176,11 @@ def _news(
 
 
 @dataclass(slots=True)
-class _Change:
+class _Refold:
     """What changes in a vehicle's past, and from where on it is folded again."""
 
     fold: VehicleFold
-    known: Known
+    cached: CachedState
     touched: dict[datetime, Arrival] = field(default_factory=dict)
     """What is new or says something else now."""
     earlier: dict[datetime, tuple[Arrival, str | None]] = field(default_factory=dict)
@@ -188,19 +191,17 @@ class _Change:
     @property
     def anchor(self) -> datetime:
         """The fix that has to be stored still: it vouches for all after it."""
-        return self.known.first_recorded_at if self.start is None else self.start[0]
+        return self.cached.first_recorded_at if self.start is None else self.start[0]
 
     async def find_start(self, connection: AsyncConnection[TupleRow]) -> bool:
         """Return whether the fixes from where to begin are there, and not past their retention."""
         vehicle_id = self.fold.vehicle.vehicle_id
         self.start, is_kept = await checkpoints.read_start(
-            connection, vehicle_id, before=min(self.touched), first=self.known.first_recorded_at
+            connection, vehicle_id, before=min(self.touched), first=self.cached.first_recorded_at
         )
         return is_kept
 
-    async def fold_again(
-        self, connection: AsyncConnection[TupleRow], newer: Sequence[Arrival]
-    ) -> bool:
+    async def run(self, connection: AsyncConnection[TupleRow], newer: Sequence[Arrival]) -> bool:
         """Fold from the start; return whether the state became what it was, before `newer`."""
         fold, vehicle_id = self.fold, self.fold.vehicle.vehicle_id
         at = None if self.start is None else self.start[0]
@@ -215,13 +216,13 @@ class _Change:
                 vehicle_id,
                 after=at,
                 until=None if checkpoint is None else checkpoint[0],
-                limit=AT_ONCE,
+                limit=PAGE_SIZE,
             )
-            whole = len(page) < AT_ONCE
+            whole = len(page) < PAGE_SIZE
             at_end = whole and checkpoint is None
             at = checkpoint[0] if whole and checkpoint is not None else page[-1][1] if page else at
-            here = [one for one in waiting if at_end or (at is not None and one <= at)]
-            more = [waiting.pop(one) for one in here]
+            here = [new_at for new_at in waiting if at_end or (at is not None and new_at <= at)]
+            more = [waiting.pop(new_at) for new_at in here]
             now = [*more, *newer] if at_end else more
             await kept_alive(connection, partial(self._take, folding, page, now))
             if at_end:
@@ -238,11 +239,11 @@ class _Change:
             checkpoints_since=since,
             checkpoints_until=at + _MICROSECOND if agreed and at is not None else None,
         )
-        last = newer[-1].fix.recorded_at if newer and not agreed else self.known.last_recorded_at
+        last = newer[-1].fix.recorded_at if newer and not agreed else self.cached.last_recorded_at
         fold.keep(
-            self.known,
-            self.known.state if agreed else state,
-            min(self.known.first_recorded_at, since),
+            self.cached,
+            self.cached.state if agreed else state,
+            min(self.cached.first_recorded_at, since),
             last,
         )
         metrics.FOLDS_AGAIN.inc()
@@ -257,22 +258,22 @@ class _Change:
         merged |= {at: arrival.fix for at, arrival in changed.items()}
         fixes = [merged[at] for at in sorted(merged)]
         quarantine = folding.take(fixes, measured(fixes, self.fold.rules))
-        known = {at: rows.quarantine(row) for at, row in stored.items()}
+        stored_reasons = {at: rows.quarantine(row) for at, row in stored.items()}
         undecided = folding.undecided
         if undecided is not None:
-            reason = known.get(undecided)
-            if reason is not None:  # as long as the fixes after it have not told
+            reason = stored_reasons.get(undecided)
+            if reason is not None:  # as long as the fixes after it have not decided it
                 quarantine[undecided] = reason
         vehicle_id = self.fold.vehicle.vehicle_id
         for at in sorted(merged):
             if at in changed:
                 row = rows.fix_row(vehicle_id, changed[at], quarantine.get(at))
-            elif known[at] != quarantine.get(at):
+            elif stored_reasons[at] != quarantine.get(at):
                 arrival, _ = rows.stored_arrival(stored[at])
                 row = rows.fix_row(vehicle_id, arrival, quarantine.get(at))
             else:
                 continue
-            self.fold.writes.changed_fixes.append(row)
+            self.fold.work.changed_fixes.append(row)
         metrics.FIXES_FOLDED_AGAIN.inc(len(merged))
 
 
@@ -284,23 +285,23 @@ def _is(state: VehicleState, stored: bytes) -> bool:
     return dump(state).encode() == stored or STATE.validate_json(stored) == state
 
 
-def _conflicting(fold: VehicleFold, lost: Sequence[Arrival], items: Sequence[Item]) -> None:
+def _conflicting(fold: VehicleFold, lost: Sequence[Arrival], items: Sequence[DecodedFix]) -> None:
     for arrival in lost:
         at = arrival.fix.recorded_at
         occasion = next(item for item in items if item.arrival.fix.recorded_at == at)
         vendor = arrival.vendor or occasion.vendor
-        counted = Item(arrival, vendor, occasion.record, occasion.number)
-        fold.writes.letters.append(conflict_letter(counted, fold.vehicle.vehicle_id))
+        losing = DecodedFix(arrival, vendor, occasion.record, occasion.number)
+        fold.work.letters.append(conflict_letter(losing, fold.vehicle.vehicle_id))
 
 
-def _too_late(fold: VehicleFold, items: Sequence[Item], change: _Change) -> None:
-    fold.writes.letters += [
-        item_letter(
+def _too_late(fold: VehicleFold, items: Sequence[DecodedFix], refold: _Refold) -> None:
+    fold.work.letters += [
+        fix_letter(
             item,
             DeadLetterReason.TOO_LATE,
-            f"the raw fixes from {change.anchor.isoformat()} on are past their retention, so that "
+            f"the raw fixes from {refold.anchor.isoformat()} on are past their retention, so that "
             "the timeline cannot be computed again; restore them and replay this letter",
         )
         for item in items
-        if item.arrival.fix.recorded_at in change.touched
+        if item.arrival.fix.recorded_at in refold.touched
     ]

@@ -15,14 +15,14 @@ from typing import Final
 from processors.timeline.validation import Arrival, Receipt
 from processors.timeline.vehicle_fold import VehicleState
 from schemas.events.fix import Fix, Reported
-from stream.worker.decode.columnar import Report
+from schemas.events.fix_struct import FixStruct
 
-KEPT_AT_MOST: Final = 16
+BUFFER_SIZE: Final = 16
 """Fixes of a vehicle: more come from a tracker that was out of coverage, not from a race."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class ReorderBuffer:
     """All fixes of a vehicle after a state.
 
     `since` is the last fix that `before` knows; both are None of a vehicle that began with these.
@@ -38,39 +38,39 @@ class Recent:
     @classmethod
     def after(  # noqa: PLR0913, PLR0917 - what there was, and what has come
         cls,
-        known: Recent | None,
+        older: ReorderBuffer | None,
         before: VehicleState | None,
         since: datetime | None,
         reports: Sequence[Reported],
         receipts: Sequence[Receipt],
         refused: Mapping[datetime, str],
-    ) -> Recent | None:
-        """Return what is kept after further fixes: with those known, or alone, or none of them."""
-        if len(reports) > KEPT_AT_MOST:
+    ) -> ReorderBuffer | None:
+        """Return what is kept after further fixes: with the older ones, or alone, or none."""
+        if len(reports) > BUFFER_SIZE:
             return None
-        if known is None or len(known.reports) + len(reports) > KEPT_AT_MOST:
+        if older is None or len(older.reports) + len(reports) > BUFFER_SIZE:
             return cls(before, since, reports, receipts, refused)
         return cls(
-            known.before,
-            known.since,
-            [*known.reports, *reports],
-            [*known.receipts, *receipts],
-            {**known.refused, **refused},
+            older.before,
+            older.since,
+            [*older.reports, *reports],
+            [*older.receipts, *receipts],
+            {**older.refused, **refused},
         )
 
-    def revised(self, verdicts: Mapping[datetime, str | None]) -> Recent:
+    def revised(self, verdicts: Mapping[datetime, str | None]) -> ReorderBuffer:
         """Return it with what has been told of some of its fixes since, if that is news."""
         if not verdicts:
             return self
-        news = {
+        revisions = {
             report.recorded_at: verdicts[report.recorded_at]
             for report in self.reports
             if report.recorded_at in verdicts
         }
-        if all(self.refused.get(at) == reason for at, reason in news.items()):
+        if all(self.refused.get(at) == reason for at, reason in revisions.items()):
             return self
-        refused = {at: reason for at, reason in self.refused.items() if at not in news}
-        refused |= {at: reason for at, reason in news.items() if reason is not None}
+        refused = {at: reason for at, reason in self.refused.items() if at not in revisions}
+        refused |= {at: reason for at, reason in revisions.items() if reason is not None}
         return replace(self, refused=refused)
 
     def reaches(self, at: datetime) -> bool:
@@ -91,6 +91,6 @@ class Recent:
 def _as_fix(report: Reported) -> Fix:
     if isinstance(report, Fix):
         return report
-    if isinstance(report, Report):
+    if isinstance(report, FixStruct):
         return report.as_fix()
-    raise AssertionError(f"a worker folds fixes and reports, not {type(report).__name__}")
+    raise AssertionError(f"a worker folds Fix and FixStruct, not {type(report).__name__}")

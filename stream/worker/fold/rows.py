@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from infra.database.stream.progress import event_id
-from infra.database.timeline.tables import Row
+from infra.database.timeline.tables import FIX, Row
 from infra.kafka.client import Topics
 from processors.depot_index import Places
 from processors.timeline.idle import IdleInterval
@@ -21,11 +21,16 @@ from processors.timeline.validation import Arrival
 from processors.usage.energy import consumption
 from processors.usage.hours import UsageHour
 from processors.usage.round_trips import RoundTrip, home_at
-from schemas.events.fix import Fix
+from schemas.events.fix import FIX_FIELDS, Fix
 from schemas.events.outgoing import RoundTripEnded, TripEnded
 from schemas.fleet.master_data import Home, Vehicle
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+_AT: Final = {name: number for number, name in enumerate(FIX.columns)}
+_MEASURES: Final = tuple(field.name for field in FIX_FIELDS)
+_MEASURED: Final = slice(_AT[_MEASURES[0]], _AT[_MEASURES[-1]] + 1)
+"""Where a row of `fix` holds them, one after the other."""
+_measures_of: Final = attrgetter(*_MEASURES)
 
 
 @lru_cache(4096)  # most are whole seconds, and as many as an hour has
@@ -41,15 +46,7 @@ def fix_row(vehicle_id: str, arrival: Arrival, quarantine: str | None) -> Row:
         vehicle_id,
         fix.recorded_at,
         arrival.received_at,
-        fix.lat,
-        fix.lon,
-        fix.speed_mps,
-        fix.heading_deg,
-        fix.ignition,
-        fix.odometer_m,
-        fix.fuel_fraction,
-        fix.soc_fraction,
-        fix.accuracy_m,
+        *_measures_of(fix),
         quarantine,
         None if fix.vehicle_id == vehicle_id else fix.vehicle_id,
         arrival.vendor,
@@ -67,7 +64,7 @@ class StoredFix(NamedTuple):
     odometer_m: float | None
 
 
-_reported = itemgetter(1, 3, 4, 5, 7, 8)
+_reported = itemgetter(*(_AT[name] for name in StoredFix._fields))
 
 
 def stored_fix(row: Row) -> StoredFix:
@@ -77,7 +74,7 @@ def stored_fix(row: Row) -> StoredFix:
 
 def quarantine(row: Row) -> str | None:
     """Return why the timeline leaves a row of `fix` out, None where it counts."""
-    reason: str | None = row[12]
+    reason: str | None = row[_AT["quarantine"]]
     return reason
 
 
@@ -87,20 +84,12 @@ def stored_arrival(row: Row) -> tuple[Arrival, str | None]:
     The values were validated when they came in.
     """
     fix = Fix.model_construct(
-        private_mode=row[3] is None,
-        vehicle_id=row[13] or row[0],
-        recorded_at=row[1],
-        lat=row[3],
-        lon=row[4],
-        speed_mps=row[5],
-        heading_deg=row[6],
-        ignition=row[7],
-        odometer_m=row[8],
-        fuel_fraction=row[9],
-        soc_fraction=row[10],
-        accuracy_m=row[11],
+        private_mode=row[_AT["lat"]] is None,
+        vehicle_id=row[_AT["tracker_id"]] or row[_AT["vehicle_id"]],
+        recorded_at=row[_AT["recorded_at"]],
+        **dict(zip(_MEASURES, row[_MEASURED], strict=True)),
     )
-    return Arrival(fix, row[2], row[14]), row[12]
+    return Arrival(fix, row[_AT["received_at"]], row[_AT["vendor"]]), quarantine(row)
 
 
 def segment_rows(
@@ -173,18 +162,18 @@ def round_trip_rows(
     return [
         (
             vehicle_id,
-            one.started_at,
-            one.ended_at,
-            one.kind.value,
-            one.start_depot_id,
-            one.end_depot_id,
-            one.distance_m,
-            one.trip_count,
-            one.is_open,
-            home_at(homes, one.started_at),
-            one.part,
+            round_trip.started_at,
+            round_trip.ended_at,
+            round_trip.kind.value,
+            round_trip.start_depot_id,
+            round_trip.end_depot_id,
+            round_trip.distance_m,
+            round_trip.trip_count,
+            round_trip.is_open,
+            home_at(homes, round_trip.started_at),
+            round_trip.part,
         )
-        for one in round_trips
+        for round_trip in round_trips
     ]
 
 
@@ -244,21 +233,25 @@ def ended_events(
             distance_m=trip.distance_m,
         )
         messages.append((ended.event_id, topics.trips, key, ended.model_dump(mode="json")))
-    for one in round_trips:
-        if one.is_open:
+    for round_trip in round_trips:
+        if round_trip.is_open:
             continue
         back = RoundTripEnded(
             event_id=round_trip_event_id(
-                key, one.started_at, one.ended_at, one.kind, one.distance_m
+                key,
+                round_trip.started_at,
+                round_trip.ended_at,
+                round_trip.kind,
+                round_trip.distance_m,
             ),
             municipality_id=vehicle.municipality_id,
             vehicle_id=key,
-            kind=one.kind.value,
-            started_at=one.started_at,
-            ended_at=one.ended_at,
-            start_depot_id=one.start_depot_id,
-            end_depot_id=one.end_depot_id,
-            distance_m=one.distance_m,
+            kind=round_trip.kind.value,
+            started_at=round_trip.started_at,
+            ended_at=round_trip.ended_at,
+            start_depot_id=round_trip.start_depot_id,
+            end_depot_id=round_trip.end_depot_id,
+            distance_m=round_trip.distance_m,
         )
         messages.append((back.event_id, topics.round_trips, key, back.model_dump(mode="json")))
     return messages

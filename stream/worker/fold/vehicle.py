@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-from pydantic import TypeAdapter
-
-from infra.database.connection.binary_copy import copy_encoded
-from infra.database.fleet.master_data import Fleet
-from infra.database.stream import progress
-from infra.database.stream.progress import Letter
-from infra.database.timeline import fixes as fix_store
 from infra.database.timeline import tables
-from infra.database.timeline import vehicle_states as store
-from infra.database.timeline.tables import Row
-from infra.database.timeline.vehicle_states import StoredState
 from infra.kafka.client import Topics
 from processors.depot_index import Places
 from processors.timeline.bulk_fold import Measured
@@ -31,74 +17,18 @@ from processors.timeline.stale_position import STALE_POSITION
 from processors.timeline.state import Timeline
 from processors.timeline.validation import Arrival, Receipt
 from processors.timeline.vehicle_fold import Changes, VehicleState, advance, settled, silent
-from processors.trackers import Tracker
 from schemas.events.fix import Reported
 from schemas.fleet.master_data import Home, Vehicle
 from schemas.fleet.rules import Rules
 from stream.worker.fold import rows
-from stream.worker.fold.reorder_buffer import Recent
+from stream.worker.fold.cached_state import CachedState, dump
+from stream.worker.fold.reorder_buffer import ReorderBuffer
+from stream.worker.unit_of_work import UnitOfWork
 
-AT_ONCE: Final = 20_000
+PAGE_SIZE: Final = 20_000
 """Stored fixes that are held in memory: where pages are cut makes no difference to the rows."""
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-_QUARANTINE: Final = list(tables.FIX.columns).index("quarantine")
-STATE: Final = TypeAdapter(VehicleState)
-"""Reads states; they are written by `dump`, which is quicker at it."""
-
-
-def dump(state: VehicleState) -> str:
-    """Return a state as JSON."""
-    return msgspec.json.encode(state).decode()
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A vehicle's state as we hold it."""
-
-    version: int
-    first_recorded_at: datetime
-    last_recorded_at: datetime
-    state: VehicleState
-    recent: Recent | None = None
-    """The last fixes that the state was folded from, if they are few."""
-
-
-@dataclass(slots=True)
-class Writes:
-    """What a batch writes, gathered over its vehicles."""
-
-    encoded_fixes: list[bytes] = field(default_factory=list)
-    """In binary, of plain messages."""
-    fresh_fixes: list[Row] = field(default_factory=list)
-    changed_fixes: list[Row] = field(default_factory=list)
-    revised_fixes: dict[tuple[str, datetime], str | None] = field(default_factory=dict)
-    """Why a stored fix is left out after all, by vehicle and instant; None where it counts."""
-    replaced: dict[tables.Table, tuple[list[tables.Span], list[Row]]] = field(default_factory=dict)
-    states: dict[str, Known] = field(default_factory=dict)
-    messages: list[tuple[Any, str, str, dict[str, Any]]] = field(default_factory=list)
-    letters: list[Letter] = field(default_factory=list)
-    quarantined: Counter[str] = field(default_factory=Counter)
-    """How many fixes of plain messages are left out, by reason."""
-
-    def count_quarantined(self) -> Counter[str]:
-        """Return how many of the fixes that came are left out of the timeline, by reason."""
-        return self.quarantined + Counter(
-            reason for row in self.fresh_fixes if (reason := row[_QUARANTINE]) is not None
-        )
-
-    def replace(
-        self,
-        table: tables.Table,
-        vehicle_id: str,
-        since: datetime,
-        new: Iterable[Row],
-        until: datetime | None = None,
-    ) -> None:
-        """Note that a vehicle's rows from an instant on, to another if any, give way."""
-        places, rows_ = self.replaced.setdefault(table, ([], []))
-        places.append((vehicle_id, since, until))
-        rows_.extend(new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +40,13 @@ class VehicleFold:
     depots: Places
     rules: Rules
     topics: Topics
-    writes: Writes
+    work: UnitOfWork
     vendors: Mapping[str, Sequence[str]]
     """Who may report an id that is sent, the first one first."""
 
-    def onward(
+    def append(
         self,
-        known: Known | None,
+        cached: CachedState | None,
         fixes: Sequence[Reported],
         receipts: Sequence[Receipt],
         legs: Measured | None = None,
@@ -126,46 +56,48 @@ class VehicleFold:
         `receipts` says when each was received and from whom, `legs` are measured from them, if
         they are. Their own rows are up to the caller.
         """
-        before = None if known is None else known.state
+        before = None if cached is None else cached.state
         state, changes = advance(before, fixes, self.depots, self.rules, legs)
         since = fixes[0].recorded_at
-        self.write(changes, checkpoints_since=since, onward_from=before)
+        self.write(changes, checkpoints_since=since, appended_to=before)
         if STALE_POSITION in changes.revised.values():  # else what was stored is told once more
             self.revise(changes)
-        first = since if known is None else known.first_recorded_at
-        kept, last = (None, None) if known is None else (known.recent, known.last_recorded_at)
-        recent = Recent.after(
-            None if kept is None else kept.revised(changes.revised),
+        first = since if cached is None else cached.first_recorded_at
+        older, last = (None, None) if cached is None else (cached.buffer, cached.last_recorded_at)
+        buffer = ReorderBuffer.after(
+            None if older is None else older.revised(changes.revised),
             before,
             last,
             fixes,
             receipts,
             changes.refused,
         )
-        self.keep(known, state, first, fixes[-1].recorded_at, recent)
+        self.keep(cached, state, first, fixes[-1].recorded_at, buffer)
         return changes.refused
 
-    def again(
-        self, known: Known, recent: Recent, arrivals: Sequence[Arrival]
+    def refold_recent(
+        self, cached: CachedState, buffer: ReorderBuffer, arrivals: Sequence[Arrival]
     ) -> dict[datetime, str]:
-        """Fold all that came after a recent state anew, in order; return which are left out, why.
+        """Fold all after the buffer's state anew, in order; return which are left out, and why.
 
         Rows from the state on give way.
         """
         fixes = [arrival.fix for arrival in arrivals]
-        state, changes = advance(recent.before, fixes, self.depots, self.rules)
+        state, changes = advance(buffer.before, fixes, self.depots, self.rules)
         first = fixes[0].recorded_at
         self.write(changes, checkpoints_since=first)
         self.revise(changes)
         receipts = [Receipt(arrival.received_at, arrival.vendor) for arrival in arrivals]
-        merged = Recent.after(None, recent.before, recent.since, fixes, receipts, changes.refused)
-        first = min(known.first_recorded_at, first)
-        self.keep(known, state, first, fixes[-1].recorded_at, merged)
+        merged = ReorderBuffer.after(
+            None, buffer.before, buffer.since, fixes, receipts, changes.refused
+        )
+        first = min(cached.first_recorded_at, first)
+        self.keep(cached, state, first, fixes[-1].recorded_at, merged)
         return changes.refused
 
     def refold(
         self,
-        known: Known,
+        cached: CachedState,
         state: VehicleState | None,
         fixes: Sequence[Reported],
         *,
@@ -180,34 +112,34 @@ class VehicleFold:
         """
         before = state
         state, changes = advance(before, fixes, self.depots, self.rules)
-        last = fixes[-1].recorded_at if fixes else known.last_recorded_at
+        last = fixes[-1].recorded_at if fixes else cached.last_recorded_at
         first = fixes[0].recorded_at if fixes else last + _MICROSECOND
         self.write(
             changes,
             checkpoints_since=first,
-            onward_from=None if again else before,
+            appended_to=None if again else before,
             goes_on_from=state if more else None,
         )
         self.revise(changes)
         self.keep(
-            known,
+            cached,
             state,
-            min(known.first_recorded_at, first),
-            max(known.last_recorded_at, last),
+            min(cached.first_recorded_at, first),
+            max(cached.last_recorded_at, last),
         )
         return changes.refused
 
     def revise(self, changes: Changes) -> None:
         """Note what has been told of fixes that are stored, and not among those just folded."""
         vehicle_id = self.vehicle.vehicle_id
-        self.writes.revised_fixes |= {
+        self.work.revised_fixes |= {
             (vehicle_id, at): reason for at, reason in changes.revised.items()
         }
 
-    def silent(self, known: Known, until: datetime) -> None:
+    def silent(self, cached: CachedState, until: datetime) -> None:
         """Write what holds if the vehicle is not heard of until an instant; its state stays."""
         vehicle_id = self.vehicle.vehicle_id
-        changes = silent(known.state, vehicle_id, until, self.depots, self.rules)
+        changes = silent(cached.state, vehicle_id, until, self.depots, self.rules)
         self.write(changes, checkpoints_since=until)
 
     def write(
@@ -216,18 +148,18 @@ class VehicleFold:
         *,
         checkpoints_since: datetime,
         checkpoints_until: datetime | None = None,
-        onward_from: VehicleState | None = None,
+        appended_to: VehicleState | None = None,
         goes_on_from: VehicleState | None = None,
     ) -> None:
         """Gather rows that take the place of others.
 
-        Onward from a state, tables in which it has nothing provisional and gets nothing new are
-        left alone: most fixes only move a segment, an hour and the state. Where it goes on from
-        the state after, only what that leaves final is published.
+        Where fixes are appended to a state, tables in which it has nothing provisional and gets
+        nothing new are left alone: most fixes only move a segment, an hour and the state. Where it
+        goes on from the state after, only what that leaves final is published.
         """
         vehicle_id = self.vehicle.vehicle_id
-        put = self.writes.replace
-        before = onward_from
+        put = self.work.replace
+        before = appended_to
         timeline = None if before is None else before.timeline
         # A fix that confirms a doubted one is on a trip, and may turn out to be stale.
         on_trip = timeline is None or timeline.trip is not None or timeline.doubted
@@ -285,50 +217,19 @@ class VehicleFold:
         ended = trips.rows, strung.rows
         if goes_on_from is not None:
             ended = settled(changes, goes_on_from)
-        self.writes.messages += rows.ended_events(self.vehicle, *ended, self.topics)
+        self.work.messages += rows.ended_events(self.vehicle, *ended, self.topics)
 
     def keep(
         self,
-        known: Known | None,
+        cached: CachedState | None,
         state: VehicleState,
         first: datetime,
         last: datetime,
-        recent: Recent | None = None,
+        buffer: ReorderBuffer | None = None,
     ) -> None:
         """Note the vehicle's state after the batch, and what it was folded from last."""
-        version = 1 if known is None else known.version + 1
-        self.writes.states[self.vehicle.vehicle_id] = Known(version, first, last, state, recent)
-
-
-class Ground:
-    """A fleet as the fold needs it: made once from master data, asked for each vehicle."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-        self._places = {
-            municipality_id: Places(depots) for municipality_id, depots in fleet.depots.items()
-        }
-        self._nowhere = Places()
-        self.trackers = {
-            tracker_id: Tracker(tracker_id, assignments)
-            for tracker_id, assignments in fleet.trackers.items()
-        }
-        """Those that were ever assigned, by the id that they send."""
-        self.vendors = dict(fleet.vendors)
-        """Who may report an id that is sent; grows as ids are seen for the first time."""
-
-    def fold(self, vehicle_id: str, topics: Topics, writes: Writes) -> VehicleFold:
-        """Return the fold of a vehicle of a municipality that is entered."""
-        vehicle = self.fleet.vehicle(vehicle_id)
-        return VehicleFold(
-            vehicle,
-            self.fleet.homes.get(vehicle_id, ()),
-            self._places.get(vehicle.municipality_id, self._nowhere),
-            self.fleet.municipalities[vehicle.municipality_id].rules,
-            topics,
-            writes,
-            self.vendors,
-        )
+        version = 1 if cached is None else cached.version + 1
+        self.work.states[self.vehicle.vehicle_id] = CachedState(version, first, last, state, buffer)
 
 
 def _may_idle(timeline: Timeline) -> bool:
@@ -341,34 +242,3 @@ def _may_idle(timeline: Timeline) -> bool:
         or any(leg.engine for leg in timeline.tail)
         or (timeline.repeat is not None and timeline.ignition is True)
     )
-
-
-async def flush(connection: AsyncConnection[TupleRow], writes: Writes, topics: Topics) -> None:
-    """Write what was gathered. Call it in the transaction that moves the progress."""
-    # States first: two workers that meet a new vehicle at once meet here, and nowhere else.
-    await store.write_states(
-        connection,
-        [
-            StoredState(
-                vehicle_id,
-                known.version,
-                known.first_recorded_at,
-                known.last_recorded_at,
-                dump(known.state),
-            )
-            for vehicle_id, known in writes.states.items()
-        ],
-    )
-    if writes.encoded_fixes:
-        await copy_encoded(connection, tables.FIX, writes.encoded_fixes)
-    if writes.fresh_fixes:
-        await tables.copy_rows(connection, tables.FIX, writes.fresh_fixes)
-    if writes.changed_fixes:
-        await fix_store.put_fixes(connection, writes.changed_fixes)
-    if writes.revised_fixes:
-        await fix_store.revise_fixes(connection, writes.revised_fixes)
-    for table, (places, new) in writes.replaced.items():
-        await tables.replace_rows(connection, table, places, new)
-    await progress.put_outbox(connection, writes.messages)
-    if writes.letters:
-        await progress.put_dead_letters(connection, writes.letters, topics.dead_letters)

@@ -17,7 +17,9 @@ from infra.database.timeline import vehicle_states as store
 from infra.kafka.client import Topics
 from schemas.fleet.master_data import Municipality
 from stream.process.background import count_fault, guarded, in_parts
-from stream.worker.fold.vehicle import STATE, Ground, Known, Writes, flush
+from stream.worker.fold.cached_state import CachedState
+from stream.worker.master_data import MasterData
+from stream.worker.unit_of_work import UnitOfWork, flush
 
 SILENT_AT_MOST: Final = timedelta(days=7)
 """A vehicle that is gone for longer is not written on: it would fill the tables with nothing."""
@@ -37,7 +39,7 @@ async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta)
         newest = await newest_fixes(connection)
     for concerned, reason in fleet.unreadable.items():
         count_fault("master-data", MasterDataError(reason), concerned=concerned)
-    ground = Ground(fleet)
+    master_data = MasterData(fleet)
     count = 0
     for municipality_id, until in newest.items():
         municipality = fleet.municipalities.get(municipality_id)
@@ -45,7 +47,7 @@ async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta)
             continue
         with guarded(_TASK, municipality_id=municipality_id):
             count += await _settle_municipality(
-                pool, topics, ground, municipality, until, unwritten_for
+                pool, topics, master_data, municipality, until, unwritten_for
             )
     return count
 
@@ -53,7 +55,7 @@ async def settle_silent(pool: Pool, topics: Topics, *, unwritten_for: timedelta)
 async def _settle_municipality(  # noqa: PLR0913, PLR0917 - what is known, and what bounds silence
     pool: Pool,
     topics: Topics,
-    ground: Ground,
+    master_data: MasterData,
     municipality: Municipality,
     until: datetime,
     unwritten_for: timedelta,
@@ -78,7 +80,12 @@ async def _settle_municipality(  # noqa: PLR0913, PLR0917 - what is known, and w
         async def settle(
             vehicle_ids: Sequence[str], untils: Mapping[str, datetime] = untils
         ) -> int:
-            return await _settle(pool, topics, ground, {one: untils[one] for one in vehicle_ids})
+            return await _settle(
+                pool,
+                topics,
+                master_data,
+                {vehicle_id: untils[vehicle_id] for vehicle_id in vehicle_ids},
+            )
 
         count += await in_parts(
             _TASK, list(untils), settle, lambda vehicle_id: {"vehicle_id": vehicle_id}
@@ -86,29 +93,24 @@ async def _settle_municipality(  # noqa: PLR0913, PLR0917 - what is known, and w
 
 
 async def _settle(
-    pool: Pool, topics: Topics, ground: Ground, untils: Mapping[str, datetime]
+    pool: Pool, topics: Topics, master_data: MasterData, untils: Mapping[str, datetime]
 ) -> int:
     """Write on the rows of these vehicles in one transaction; return of how many."""
-    writes = Writes()
+    work = UnitOfWork()
     count = 0
     async with pool.connection() as connection, connection.transaction():
         # All at once, in the order in which the writer locks them: no circle of waiting.
         await store.lock_states(connection, list(untils))
         for stored in await store.read_states(connection, list(untils)):
-            fold = ground.fold(stored.vehicle_id, topics, writes)
+            fold = master_data.fold(stored.vehicle_id, topics, work)
             until = untils[stored.vehicle_id]
             # Looked at once more: a fix may have come while we waited for the lock.
             if (until - stored.last_recorded_at).total_seconds() <= fold.rules.gap_s:
                 continue
-            known = Known(
-                stored.version,
-                stored.first_recorded_at,
-                stored.last_recorded_at,
-                STATE.validate_json(stored.state),
-            )
-            if known.state.timeline is None:  # a late fix was private, and nothing else is left
+            cached = CachedState.of(stored)
+            if cached.state.timeline is None:  # a late fix was private, and nothing else is left
                 continue
-            fold.silent(known, until)
+            fold.silent(cached, until)
             count += 1
-        await flush(connection, writes, topics)
+        await flush(connection, work, topics)
     return count

@@ -112,9 +112,9 @@ class StallDetector:
         for partition, held in look.held.items():
             offset = look.progress.get(partition, held.earliest)
             if held.end > offset:
-                known = before.get(partition)
-                same = known is not None and known[0] == offset
-                self._standing[partition] = (offset, known[1] if known and same else look.at_s)
+                earlier = before.get(partition)
+                same = earlier is not None and earlier[0] == offset
+                self._standing[partition] = (offset, earlier[1] if earlier and same else look.at_s)
         if look.owned is not None:
             self._joining_since_s = None
             self._was_let_in = True

@@ -44,15 +44,18 @@ from schemas.events.dead_letters import DeadLetterReason
 from schemas.events.fix import FixBatch
 from schemas.fleet.master_data import Assignment
 from stream.worker.decode.records import (
-    Item,
+    DecodedFix,
     Record,
     as_taken,
     conflict_letter,
-    item_letter,
+    fix_letter,
 )
 from stream.worker.fold import rows
-from stream.worker.fold.vehicle import AT_ONCE, STATE, Ground, Known, Writes, flush
-from stream.worker.refold.recompute import already_said, fold_stored
+from stream.worker.fold.cached_state import STATE, CachedState
+from stream.worker.fold.vehicle import PAGE_SIZE
+from stream.worker.master_data import MasterData
+from stream.worker.refold.recompute import already_published, fold_stored
+from stream.worker.unit_of_work import UnitOfWork, flush
 
 _ORIGIN: Final = "tracker_assignment"
 """Stands for the topic in letters of fixes that were stored; the revision is their offset."""
@@ -88,7 +91,7 @@ async def assign(  # noqa: PLR0913 - who, to whom, since when
     vehicle_id: str,
     since: datetime,
     *,
-    at_once: int = AT_ONCE,
+    at_once: int = PAGE_SIZE,
 ) -> Reassigned:
     """Let a tracker be in a vehicle from an instant on, wherever it was before.
 
@@ -97,8 +100,8 @@ async def assign(  # noqa: PLR0913 - who, to whom, since when
     master data raise. Nothing is changed then.
     """
 
-    def tell(known: Sequence[Assignment]) -> tuple[Assignment, ...]:
-        return assigned(tracker_id, known, vehicle_id, since)
+    def tell(assignments: Sequence[Assignment]) -> tuple[Assignment, ...]:
+        return assigned(tracker_id, assignments, vehicle_id, since)
 
     async with pool.connection() as connection, connection.transaction():
         if not await tracker_assignments.has_vehicle(connection, vehicle_id):
@@ -109,12 +112,12 @@ async def assign(  # noqa: PLR0913 - who, to whom, since when
 
 
 async def release(
-    pool: Pool, topics: Topics, tracker_id: str, until: datetime, *, at_once: int = AT_ONCE
+    pool: Pool, topics: Topics, tracker_id: str, until: datetime, *, at_once: int = PAGE_SIZE
 ) -> Reassigned:
     """Let a tracker be in no vehicle from an instant on; raises as `assign` does."""
 
-    def tell(known: Sequence[Assignment]) -> tuple[Assignment, ...]:
-        return released(tracker_id, known, until)
+    def tell(assignments: Sequence[Assignment]) -> tuple[Assignment, ...]:
+        return released(tracker_id, assignments, until)
 
     async with pool.connection() as connection, connection.transaction():
         return await _Reassignment(connection, topics, tracker_id, at_once).make(tell)
@@ -134,7 +137,7 @@ class _Reassignment:
     """As they are from now on."""
     vendors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Who may report an id that is sent, the first one first."""
-    known: dict[str, Known] = field(default_factory=dict)
+    states: dict[str, CachedState] = field(default_factory=dict)
     """States of the vehicles, of those that have one."""
     reach: dict[str, datetime | None] = field(default_factory=dict)
     """Of vehicles that have lost raw fixes, the checkpoint from which they can be folded again."""
@@ -154,20 +157,30 @@ class _Reassignment:
         self.revision = await tracker_assignments.read_revision(self.connection)
         self.vendors = await load_vendors(self.connection)
         now = {**every, self.tracker_id: after}
-        self.trackers = {one: Tracker(one, assignments) for one, assignments in now.items()}
+        self.trackers = {
+            tracker_id: Tracker(tracker_id, assignments) for tracker_id, assignments in now.items()
+        }
         self.spans = changes(Tracker(self.tracker_id, before), self.trackers[self.tracker_id])
         vehicles = {
-            one for span in self.spans for one in (span.before, span.after) if one is not None
+            vehicle_id
+            for span in self.spans
+            for vehicle_id in (span.before, span.after)
+            if vehicle_id is not None
         }
         await self._lock(vehicles)
         await fix_store.allow_old_fixes(self.connection)
         for span in self.spans:
             await self._move(span)
-        senders = {one for one in now for given in now[one] if given.vehicle_id in vehicles}
+        senders = {
+            tracker_id
+            for tracker_id in now
+            for given in now[tracker_id]
+            if given.vehicle_id in vehicles
+        }
         await self._take_letters({self.tracker_id, *vehicles, *senders})
-        ground = Ground(await load_fleet(self.connection))
+        master_data = MasterData(await load_fleet(self.connection))
         for vehicle_id, since in sorted(self.changed.items()):
-            await self._fold_again(ground, vehicle_id, since)
+            await self._fold_again(master_data, vehicle_id, since)
         return Reassigned(
             self.tracker_id, self.moved, self.set_aside, self.taken_up, tuple(sorted(self.changed))
         )
@@ -176,34 +189,31 @@ class _Reassignment:
         """Lock the states, and see that all that would move is still there."""
         await store.lock_states(self.connection, list(vehicles))
         for stored in await store.read_states(self.connection, list(vehicles)):
-            one = stored.vehicle_id
-            self.known[one] = Known(
-                stored.version,
-                stored.first_recorded_at,
-                stored.last_recorded_at,
-                STATE.validate_json(stored.state),
-            )
+            vehicle_id = stored.vehicle_id
+            self.states[vehicle_id] = CachedState.of(stored)
             first = stored.first_recorded_at
-            if not await fix_store.has_fix(self.connection, one, first):
-                oldest = await checkpoints.oldest_checkpoint(self.connection, one, since=first)
-                self.reach[one] = None if oldest is None else oldest[0]
+            if not await fix_store.has_fix(self.connection, vehicle_id, first):
+                oldest = await checkpoints.oldest_checkpoint(
+                    self.connection, vehicle_id, since=first
+                )
+                self.reach[vehicle_id] = None if oldest is None else oldest[0]
         for span in self.spans:
-            whose = span.before
-            if whose is None or whose not in self.reach:
+            former_id = span.before
+            if former_id is None or former_id not in self.reach:
                 continue
-            kept = await tracker_assignments.oldest_fix(self.connection, whose)
+            kept = await tracker_assignments.oldest_fix(self.connection, former_id)
             if kept is None or span.since < kept:
-                raise _past_retention(whose, span.since, self.reach[whose])
+                raise _past_retention(former_id, span.since, self.reach[former_id])
 
     async def _move(self, span: Span) -> None:
         """Give what the tracker sent in a stretch of time to the vehicle that it was in."""
-        whose = span.before
-        if whose is None:
+        vehicle_id = span.before
+        if vehicle_id is None:
             return
         last: datetime | None = None
         while page := await tracker_assignments.read_sent(
             self.connection,
-            whose,
+            vehicle_id,
             self.tracker_id,
             span.since,
             span.until,
@@ -212,21 +222,21 @@ class _Reassignment:
         ):
             arrivals = [ranked(rows.stored_arrival(row)[0], self.vendors) for row in page]
             last = page[-1][1]
-            self._note(whose, arrivals[0].fix.recorded_at)
-            writes = Writes()
+            self._note(vehicle_id, arrivals[0].fix.recorded_at)
+            work = UnitOfWork()
             lost: Sequence[Arrival] = arrivals
             if span.after is not None:
                 self.moved += len(arrivals)
-                lost = await self._bring(span.after, arrivals, writes)
+                lost = await self._bring(span.after, arrivals, work)
             for arrival in lost:
-                self._set_aside(span.after, arrival, writes)
-            await flush(self.connection, writes, self.topics)
+                self._set_aside(span.after, arrival, work)
+            await flush(self.connection, work, self.topics)
         await tracker_assignments.delete_sent(
-            self.connection, whose, self.tracker_id, span.since, span.until
+            self.connection, vehicle_id, self.tracker_id, span.since, span.until
         )
 
     async def _bring(
-        self, vehicle_id: str, arrivals: Sequence[Arrival], writes: Writes
+        self, vehicle_id: str, arrivals: Sequence[Arrival], work: UnitOfWork
     ) -> list[Arrival]:
         """Write fixes of a vehicle; return those that lose their instant, stored ones among them.
 
@@ -242,7 +252,7 @@ class _Reassignment:
         for at, arrival in counting.items():
             if arrival is stored.get(at):
                 continue
-            into = writes.changed_fixes if at in stored else writes.fresh_fixes
+            into = work.changed_fixes if at in stored else work.fresh_fixes
             into.append(rows.fix_row(vehicle_id, arrival, None))
             self._note(vehicle_id, at)
         return lost
@@ -250,7 +260,7 @@ class _Reassignment:
     def _note(self, vehicle_id: str, at: datetime) -> None:
         self.changed[vehicle_id] = min(at, self.changed.get(vehicle_id, at))
 
-    def _set_aside(self, vehicle_id: str | None, arrival: Arrival, writes: Writes) -> None:
+    def _set_aside(self, vehicle_id: str | None, arrival: Arrival, work: UnitOfWork) -> None:
         """Make a dead letter of a fix that loses its instant in a vehicle, or is of no vehicle."""
         fix = arrival.fix
         record = Record(
@@ -258,13 +268,13 @@ class _Reassignment:
         )
         vendors = self.vendors.get(fix.vehicle_id, ())
         vendor = arrival.vendor or (vendors[0] if vendors else _VENDOR)
-        item = Item(arrival, vendor, record, self.set_aside)
+        item = DecodedFix(arrival, vendor, record, self.set_aside)
         self.set_aside += 1
         if vehicle_id is not None:
-            writes.letters.append(conflict_letter(item, vehicle_id))
+            work.letters.append(conflict_letter(item, vehicle_id))
             return
         wrong = self.trackers[fix.vehicle_id].unassigned(fix.recorded_at)
-        writes.letters.append(item_letter(as_taken(item), *wrong))
+        work.letters.append(fix_letter(as_taken(item), *wrong))
 
     async def _take_letters(self, senders: Collection[str]) -> None:
         """Take up letters of the changed stretches of time that count now."""
@@ -294,7 +304,7 @@ class _Reassignment:
         self, vehicle_id: str | None, letters: Sequence[tuple[WaitingLetter, Arrival]]
     ) -> None:
         """Write what counts of some letters of one vehicle, or of none; the rest keeps waiting."""
-        writes, done = Writes(), []
+        work, done = UnitOfWork(), []
         waiting = {id(arrival): letter for letter, arrival in letters}
         arrivals = [arrival for _, arrival in letters]
         if vehicle_id is None:
@@ -302,52 +312,59 @@ class _Reassignment:
                 if (
                     letter.reason != DeadLetterReason.UNASSIGNED_TRACKER
                 ):  # it says what is no longer so
-                    self._set_aside(None, arrival, writes)
+                    self._set_aside(None, arrival, work)
                     done.append(letter.letter_id)
         elif self._touches(vehicle_id):
-            for arrival in await self._bring(vehicle_id, arrivals, writes):
+            for arrival in await self._bring(vehicle_id, arrivals, work):
                 of = waiting.pop(id(arrival), None)
                 if of is not None and of.reason == DeadLetterReason.CONFLICTING_FIX:
                     continue
-                self._set_aside(vehicle_id, arrival, writes)
+                self._set_aside(vehicle_id, arrival, work)
                 if of is not None:
                     done.append(of.letter_id)
             self.taken_up += len(waiting)
             done += [letter.letter_id for letter in waiting.values()]
-        await flush(self.connection, writes, self.topics)
+        await flush(self.connection, work, self.topics)
         await mark_replayed(self.connection, done)
 
     def _touches(self, vehicle_id: str) -> bool:
         return any(vehicle_id in {span.before, span.after} for span in self.spans)
 
-    async def _fold_again(self, ground: Ground, vehicle_id: str, since: datetime) -> None:
+    async def _fold_again(self, master_data: MasterData, vehicle_id: str, since: datetime) -> None:
         """Compute a vehicle from its stored fixes; without any, it has no timeline any more."""
-        known = self.known.get(vehicle_id)
-        base = None if known is None else await self._base(vehicle_id, since)
-        said: set[UUID] = set()
-        if known is not None:
-            from_ = known.first_recorded_at if base is None else base[0]
-            said = await already_said(self.connection, vehicle_id, from_)
+        cached = self.states.get(vehicle_id)
+        base = None if cached is None else await self._base(vehicle_id, since)
+        published: set[UUID] = set()
+        if cached is not None:
+            from_ = cached.first_recorded_at if base is None else base[0]
+            published = await already_published(self.connection, vehicle_id, from_)
         await tracker_assignments.forget_rows(
             self.connection, vehicle_id, after=None if base is None else base[0]
         )
-        if known is not None and base is not None:
-            bounds = replace(known, last_recorded_at=base[0])
+        if cached is not None and base is not None:
+            bounds = replace(cached, last_recorded_at=base[0])
         else:
             oldest = await tracker_assignments.oldest_fix(self.connection, vehicle_id)
             if oldest is None:
                 await tracker_assignments.forget_state(self.connection, vehicle_id)
                 return
-            version = 0 if known is None else known.version
-            bounds = Known(version, oldest, oldest, VehicleState(None))
+            version = 0 if cached is None else cached.version
+            bounds = CachedState(version, oldest, oldest, VehicleState(None))
         count, _ = await fold_stored(
-            self.connection, self.topics, ground, vehicle_id, bounds, base, said, self.at_once
+            self.connection,
+            self.topics,
+            master_data,
+            vehicle_id,
+            bounds,
+            base,
+            published,
+            self.at_once,
         )
         if base is not None and not count:
-            writes = Writes()
-            fold = ground.fold(vehicle_id, self.topics, writes)
+            work = UnitOfWork()
+            fold = master_data.fold(vehicle_id, self.topics, work)
             fold.refold(bounds, STATE.validate_json(base[1]), ())
-            await flush(self.connection, writes, self.topics)
+            await flush(self.connection, work, self.topics)
 
     async def _base(self, vehicle_id: str, since: datetime) -> tuple[datetime, bytes] | None:
         """Return the newest checkpoint before a change; None is to begin with the first fix.

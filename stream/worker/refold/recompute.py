@@ -22,7 +22,10 @@ from infra.database.timeline import vehicle_states as store
 from infra.kafka.client import Topics
 from schemas.errors import UserError
 from stream.worker.fold import rows
-from stream.worker.fold.vehicle import AT_ONCE, STATE, Ground, Known, Writes, flush
+from stream.worker.fold.cached_state import STATE, CachedState
+from stream.worker.fold.vehicle import PAGE_SIZE
+from stream.worker.master_data import MasterData
+from stream.worker.unit_of_work import UnitOfWork, flush
 
 
 class NothingToRecomputeError(UserError):
@@ -58,7 +61,7 @@ async def recompute(  # noqa: PLR0913 - each bounds what is folded
     *,
     vehicle_id: str | None = None,
     since: datetime | None = None,
-    at_once: int = AT_ONCE,
+    at_once: int = PAGE_SIZE,
 ) -> AsyncIterator[Recomputed]:
     """Fold the stored fixes of a municipality's vehicles, or of one of them, again.
 
@@ -79,9 +82,9 @@ async def recompute(  # noqa: PLR0913 - each bounds what is folded
                 f"{municipality_id}'s that has"
             )
         vehicle_ids = [vehicle_id]
-    for one in vehicle_ids:
+    for chosen_id in vehicle_ids:
         async with pool.connection() as connection, connection.transaction():
-            done = await _recompute(connection, topics, one, since, at_once)
+            done = await _recompute(connection, topics, chosen_id, since, at_once)
         if done is not None:
             yield done
 
@@ -99,23 +102,25 @@ async def _recompute(
     if not states:
         return None
     [stored] = states
-    known = Known(
+    cached = CachedState(
         stored.version,
         stored.first_recorded_at,
         stored.last_recorded_at,
         STATE.validate_json(stored.state),
     )
     await fix_store.allow_old_fixes(connection)
-    start = await _start(connection, vehicle_id, known, since)
+    start = await _start(connection, vehicle_id, cached, since)
     if start is None:
         return Recomputed(vehicle_id, 0, None, short=True)
     # Read after the lock: no worker folds with master data from before what we read here, unless
     # it had not met the vehicle yet.
-    ground = Ground(await load_fleet(connection))
+    master_data = MasterData(await load_fleet(connection))
     at = None if start.checkpoint is None else start.checkpoint[0]
-    said = await already_said(connection, vehicle_id, known.first_recorded_at if at is None else at)
+    published = await already_published(
+        connection, vehicle_id, cached.first_recorded_at if at is None else at
+    )
     count, first = await fold_stored(
-        connection, topics, ground, vehicle_id, known, start.checkpoint, said, at_once
+        connection, topics, master_data, vehicle_id, cached, start.checkpoint, published, at_once
     )
     return Recomputed(vehicle_id, count, first, start.short)
 
@@ -123,12 +128,12 @@ async def _recompute(
 async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and what is known
     connection: AsyncConnection[TupleRow],
     topics: Topics,
-    ground: Ground,
+    master_data: MasterData,
     vehicle_id: str,
-    known: Known,
+    cached: CachedState,
     checkpoint: tuple[datetime, bytes] | None,
-    said: Collection[UUID],
-    at_once: int = AT_ONCE,
+    published: Collection[UUID],
+    at_once: int = PAGE_SIZE,
 ) -> tuple[int, datetime | None]:
     """Fold a vehicle's stored fixes after a checkpoint, or all; return how many, and since when.
 
@@ -139,39 +144,42 @@ async def fold_stored(  # noqa: PLR0913, PLR0917 - where to begin, by what, and 
     state = None if checkpoint is None else STATE.validate_json(checkpoint[1])
     count, first = 0, at
     while page := await fix_store.read_fixes(connection, vehicle_id, after=at, limit=at_once):
-        writes = Writes()
+        work = UnitOfWork()
         arrivals = [rows.stored_arrival(row) for row in page]
-        refused = ground.fold(vehicle_id, topics, writes).refold(
-            known,
+        refused = master_data.fold(vehicle_id, topics, work).refold(
+            cached,
             state,
             [arrival.fix for arrival, _ in arrivals],
             again=count == 0,
             more=len(page) == at_once,
         )
-        writes.changed_fixes += [
+        work.changed_fixes += [
             rows.fix_row(vehicle_id, arrival, refused.get(arrival.fix.recorded_at))
             for arrival, quarantine in arrivals
             if quarantine != refused.get(arrival.fix.recorded_at)
         ]
         # What is as it was has been said already, and may have left the outbox long ago.
-        writes.messages = [message for message in writes.messages if message[0] not in said]
-        await flush(connection, writes, topics)
-        known = writes.states[vehicle_id]
-        state, at = known.state, page[-1][1]
+        work.messages = [message for message in work.messages if message[0] not in published]
+        await flush(connection, work, topics)
+        cached = work.states[vehicle_id]
+        state, at = cached.state, page[-1][1]
         first = first or page[0][1]
         count += len(page)
     return count, first
 
 
 async def _start(
-    connection: AsyncConnection[TupleRow], vehicle_id: str, known: Known, since: datetime | None
+    connection: AsyncConnection[TupleRow],
+    vehicle_id: str,
+    cached: CachedState,
+    since: datetime | None,
 ) -> _Start | None:
     """Return where to begin; None where the raw fixes that it takes are past their retention.
 
     A fix that is stored vouches for all after it: retention deletes the oldest.
     """
-    first = known.first_recorded_at
-    if not await fix_store.has_fix(connection, vehicle_id, known.last_recorded_at):
+    first = cached.first_recorded_at
+    if not await fix_store.has_fix(connection, vehicle_id, cached.last_recorded_at):
         return None
     newest = None
     if since is not None:
@@ -184,7 +192,7 @@ async def _start(
     return None if oldest is None else _Start(oldest, short=True)
 
 
-async def already_said(
+async def already_published(
     connection: AsyncConnection[TupleRow], vehicle_id: str, since: datetime
 ) -> set[UUID]:
     """Return the ids of what was published of the rows that are there."""

@@ -12,16 +12,17 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from stream.process.outages import Fault, is_session_lost, judge
 from stream.worker import metrics
 from stream.worker.decode.records import Record
+from stream.worker.write.offsets import FetchOffsets, OffsetGapError
 from stream.worker.write.reread import Reread, record_of
-from stream.worker.write.writer import Ask, OffsetGapError, Writer
+from stream.worker.write.writer import Writer
 
 RETRY_FIRST_S: Final = 0.1
 RETRY_LONGEST_S: Final = 5.0
 _SPLIT_AFTER: Final = 3
 """So often the database ends our session over a batch, and takes other writes: then we split it."""
-_REFUSE_AFTER: Final = 3
+_POISON_AFTER: Final = 3
 """So often it does over a record that is alone: then that becomes a dead letter."""
-_REFUSE_AFTER_LOSSES: Final = 10
+_POISON_AFTER_LOSSES: Final = 10
 """The same where the connection is lost without a word, which a bad network does as well."""
 _BATCH_BYTES: Final = 2_000_000
 """Most of message values in one transaction: some ten thousand fixes."""
@@ -46,10 +47,12 @@ class Committer:
     wait, and nothing becomes a dead letter.
     """
 
-    def __init__(self, writer: Writer, health: Health, ask: Ask, reread: Reread) -> None:
+    def __init__(
+        self, writer: Writer, health: Health, fetch_offsets: FetchOffsets, reread: Reread
+    ) -> None:
         self._writer = writer
         self._health = health
-        self._ask = ask
+        self._fetch_offsets = fetch_offsets
         self._reread = reread
 
     async def take(self, messages: Sequence[Any]) -> None:
@@ -61,8 +64,10 @@ class Committer:
         while True:
             try:
                 records = [
-                    record_of(one, None if one.timestamp is None else one.timestamp * 1000)
-                    for one in messages
+                    record_of(
+                        message, None if message.timestamp is None else message.timestamp * 1000
+                    )
+                    for message in messages
                 ]
                 parts = portions(records)
                 for number, portion in enumerate(parts):
@@ -91,14 +96,14 @@ class Committer:
         while True:
             try:
                 await self._writer.write(records, following)
-            except OffsetGapError as gap:
-                await self._fill(gap)
+            except OffsetGapError as error:
+                await self._fill(error)
             except Exception as error:  # noqa: BLE001 - one bad record must not stop its partition
                 if await self._is_guilty(records, error, trial):
                     if len(records) > 1:
                         await self._split(records, error, suspected=trial.failures > 0)
                         return
-                    self._refuse(records[0], error)
+                    self._mark_poison(records[0], error)
                     trial = _Trial(1, suspected=False)
                     continue
                 fault = judge(error)
@@ -117,7 +122,7 @@ class Committer:
 
     async def _is_guilty(self, records: Sequence[Record], error: Exception, trial: _Trial) -> bool:
         """Return whether a batch fails by its own fault, as far as we can tell."""
-        if len(records) == 1 and self._writer.is_refused(records[0]):
+        if len(records) == 1 and self._writer.is_poison(records[0]):
             # Not even its letter can be written: that is nothing to give up a record for.
             _log.critical("a dead letter cannot be written", offset=records[0].offset)
             return False
@@ -139,7 +144,7 @@ class Committer:
         try:
             await self._writer.probe(records)
         except Exception as error:  # noqa: BLE001 - whatever it is, others fare no better than we
-            _log.warning("the database takes no other writes either", reason=repr(error))
+            _log.warning("the database takes no other work either", reason=repr(error))
             return False
         return True
 
@@ -149,7 +154,7 @@ class Committer:
         for half in (records[:middle], records[middle:]):
             await self.commit(half, suspected=suspected)
 
-    def _refuse(self, record: Record, error: Exception) -> None:
+    def _mark_poison(self, record: Record, error: Exception) -> None:
         _log.error(
             "record becomes a dead letter",
             topic=record.topic,
@@ -157,24 +162,24 @@ class Committer:
             offset=record.offset,
             exc_info=error,
         )
-        self._writer.refuse(record, error)
+        self._writer.mark_poison(record, error)
 
-    async def _fill(self, gap: OffsetGapError) -> None:
+    async def _fill(self, error: OffsetGapError) -> None:
         """Read a gap again, and have what is there written; pass it where there is nothing.
 
         Waits for the broker to say so. Ends the worker, and never returns, where records are gone.
         """
-        while gap.hole is not None:
-            hole = gap.hole
+        while error.gap is not None:
+            gap = error.gap
             try:
-                records = await self._reread(hole)
+                records = await self._reread(gap)
                 if records:
-                    _log.warning("offsets were not delivered", **hole._asdict(), read=len(records))
+                    _log.warning("offsets were not delivered", **gap._asdict(), read=len(records))
                     metrics.RECORDS_READ_AGAIN.inc(len(records))
                     for portion in portions(records):
                         await self.commit(portion)
                     return
-                passable = await self._writer.nothing_lost(hole, self._ask)
+                passable = await self._writer.is_benign_gap(gap, self._fetch_offsets)
             except OffsetOutOfRangeError:
                 passable = False
             except (KafkaError, OSError) as away:
@@ -183,11 +188,11 @@ class Committer:
                 await asyncio.sleep(RETRY_LONGEST_S)
                 continue
             if passable:
-                _log.info("offsets without records", **hole._asdict())
+                _log.info("offsets without records", **gap._asdict())
                 return
             break
-        _log.critical("the worker stops", reason=str(gap))
-        self._health.end(gap)
+        _log.critical("the worker stops", reason=str(error))
+        self._health.end(error)
         await asyncio.Event().wait()  # until it is gone: nothing is acknowledged
 
 
@@ -209,7 +214,7 @@ class _Trial:
         self.failures += 1
         if self._size > 1:
             return self.failures >= (1 if self._suspected else _SPLIT_AFTER)
-        limit = _REFUSE_AFTER_LOSSES if is_session_lost(error) else _REFUSE_AFTER
+        limit = _POISON_AFTER_LOSSES if is_session_lost(error) else _POISON_AFTER
         return self.failures >= limit
 
     async def wait(self) -> None:

@@ -12,25 +12,25 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from infra.kafka.client import client_options
 from infra.settings import KafkaSettings
 from stream.worker.decode.records import Record
-from stream.worker.write.writer import Hole
+from stream.worker.write.offsets import OffsetGap
 
 _LIMIT_S: Final = 15.0
 _WAIT_MS: Final = 50
 _RECORDS_LIMIT: Final = 500
 
-Reread = Callable[[Hole], Awaitable[list[Record]]]
-"""Reads a hole again."""
+Reread = Callable[[OffsetGap], Awaitable[list[Record]]]
+"""Reads a gap again."""
 
 
-async def read_again(settings: KafkaSettings, hole: Hole) -> list[Record]:
-    """Return the first records in a hole, 500 at most; none if the broker delivers none there.
+async def read_again(settings: KafkaSettings, gap: OffsetGap) -> list[Record]:
+    """Return the first records in a gap, 500 at most; none if the broker delivers none there.
 
     Read at the isolation level of the stream, which is uncommitted: whoever leaves a transaction
     open must not stop the others of the partition. Raises `OffsetOutOfRangeError` when the broker
     no longer has the first offset, another `aiokafka.errors.KafkaError` when it refuses, and
-    `TimeoutError` when it does not get to the hole's end within 15 s.
+    `TimeoutError` when it does not get to the gap's end within 15 s.
     """
-    place = TopicPartition(*hole.partition)
+    place = TopicPartition(*gap.partition)
     consumer = AIOKafkaConsumer(
         group_id=None,
         enable_auto_commit=False,
@@ -44,16 +44,16 @@ async def read_again(settings: KafkaSettings, hole: Hole) -> list[Record]:
         async with asyncio.timeout(_LIMIT_S):
             await consumer.start()
             consumer.assign([place])
-            consumer.seek(place, hole.expected)
-            # What was delivered behind the hole tells its end, or the position does.
-            while await consumer.position(place) < hole.found and len(records) < _RECORDS_LIMIT:
+            consumer.seek(place, gap.expected)
+            # What was delivered behind the gap tells its end, or the position does.
+            while await consumer.position(place) < gap.delivered and len(records) < _RECORDS_LIMIT:
                 batch = await consumer.getmany(
                     place, timeout_ms=_WAIT_MS, max_records=_RECORDS_LIMIT
                 )
                 records += [
                     record_of(message, message.timestamp)
                     for message in batch.get(place, ())
-                    if hole.expected <= message.offset < hole.found
+                    if gap.expected <= message.offset < gap.delivered
                 ]
     finally:
         await consumer.stop()
