@@ -261,9 +261,7 @@ def upgrade() -> None:
     shown = ", ".join(
         f"t.{one}" for one in reader_relations.columns(connection, "reader.km_precision")
     )
-    op.execute(
-        f"CREATE VIEW tenants.km_precision AS SELECT {shown} FROM public.km_precision t"
-    )
+    op.execute(f"CREATE VIEW tenants.km_precision AS SELECT {shown} FROM public.km_precision t")
     reader_relations.publish(
         connection, "km_precision", key="vehicle_id", time="month", query=KM_PRECISION
     )
