@@ -65,7 +65,7 @@ bench: setup ## Accuracy, speed, late fixes, optimizer and readers beside others
 
 kafka: setup ## Tests against the real Apache Kafka; needs Java 17 and Maven
 	.venv/bin/python -m tests.apache_kafka.broker
-	FLEETPULSE_REQUIRE_APACHE_KAFKA=1 .venv/bin/pytest -m kafka $(TEST_ARGS)
+	FLEETPULSE_REQUIRE_APACHE_KAFKA=1 .venv/bin/pytest -n 3 --dist worksteal -m kafka $(TEST_ARGS)
 
 lock: setup ## Write uv.lock anew from pyproject.toml
 	UV_CACHE_DIR=.cache/uv UV_PYTHON=.venv/bin/python .venv/bin/uv lock

@@ -26,7 +26,7 @@ LICENCES = runpy.run_path(str(ROOT / ".ci" / "licences.py"))
     ],
 )
 def test_of_a_choice_one_and_of_parts_all_have_to_be_allowed(
-    expression: str, allowed: bool
+    expression: str, *, allowed: bool
 ) -> None:
     assert LICENCES["is_allowed"](expression) is allowed
 
