@@ -8,7 +8,7 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_PROJECT_ENVIRONMENT=/opt/fleetpulse
 WORKDIR /build
 # Dependencies first, by version and hash from the lock: this layer lasts until the lock changes.
-COPY pyproject.toml uv.lock README.md ./
+COPY pyproject.toml uv.lock README.md LICENSE ./
 RUN uv sync --frozen --no-dev --no-install-project
 COPY schemas ./schemas
 COPY processors ./processors

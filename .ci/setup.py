@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "setup.json"
-LOCK = ROOT / ".cache" / "setup.lock"
+CACHE = ROOT / ".cache"
+LOCK = CACHE / "setup.lock"
 
 
 def wanted() -> dict[str, str]:
@@ -63,7 +64,10 @@ def usable() -> bool:
 def run(*command: str, **env: str) -> None:
     """Run a command in the project. Raises `SystemExit` with its code when it fails."""
     inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    done = subprocess.run(command, cwd=ROOT, env={**inherited, **env}, check=False)  # noqa: S603
+    caches = {"PIP_CACHE_DIR": str(CACHE / "pip"), "UV_CACHE_DIR": str(CACHE / "uv")}
+    done = subprocess.run(  # noqa: S603 - our own commands
+        command, cwd=ROOT, env={**inherited, **caches, **env}, check=False
+    )
     if done.returncode:
         sys.stderr.write(f"setup: {' '.join(command)} ended with code {done.returncode}\n")
         raise SystemExit(1)

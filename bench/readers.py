@@ -35,8 +35,8 @@ from infra.embedded.directory import Account, make_run_directory
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.reaper import Guardian
 from infra.grafana.provision import DASHBOARDS
-from infra.grafana.sql import TimeRange, expand
 from infra.settings import Settings
+from tests.grafana_sql import TimeRange, expand
 
 DAYS: Final = 365
 RANGES: Final = {"28d": timedelta(days=28), "year": timedelta(days=DAYS)}

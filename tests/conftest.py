@@ -7,10 +7,13 @@ import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 from hypothesis import HealthCheck
+from hypothesis.configuration import set_hypothesis_home_dir
 from pydantic import SecretStr
 
 from infra.embedded.directory import Account, make_run_directory
@@ -30,9 +33,22 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nor under nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+set_hypothesis_home_dir(Path(__file__).parents[1] / ".cache" / "hypothesis")
 # Whether drawing examples is slow depends on who else is at work: that is no fault of a test.
 hypothesis.settings.register_profile("ours", suppress_health_check=[HealthCheck.too_slow])
 hypothesis.settings.load_profile("ours")
+
+# Its default draws each traceback with the source and the variables of each frame around it: that
+# took seconds of a test in which the database refuses again and again.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
 
 
 def pytest_report_header() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from infra.grafana.sql import TimeRange, expand
+from tests.grafana_sql import TimeRange, expand
 from tests.sample_fleet import Connection
 
 FOLDER = Path(__file__).parents[1] / "infra" / "grafana" / "dashboards"

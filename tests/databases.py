@@ -94,7 +94,8 @@ class Databases:
         name = f"fleetpulse_test_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self._server_url, autocommit=True) as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                # Of a template of ten megabytes cheaper than through the log.
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
                     sql.Identifier(name), sql.Identifier(template)
                 )
             )

@@ -20,6 +20,7 @@ from infra.settings import PlannerSettings, Settings
 from schemas.events.outgoing import RoundTripEnded
 from schemas.ids import municipality_of
 from stream.planner.run import run_planner
+from tests.patience import patience
 
 MONDAY = datetime(2026, 3, 2, 7, tzinfo=UTC)
 HALL, SCHOOL = "m/hall", "m/school"
@@ -92,7 +93,7 @@ def plans(settings: Settings) -> list[dict[str, Any]]:
 
 async def until(condition: Callable[[], Any], what: str, limit_s: float = 40.0) -> Any:
     """Wait until a condition holds; return what it returned."""
-    deadline = asyncio.get_running_loop().time() + limit_s
+    deadline = asyncio.get_running_loop().time() + limit_s * patience()
     while not (found := await asyncio.to_thread(condition)):
         assert asyncio.get_running_loop().time() < deadline, f"waited {limit_s} s for {what}"
         await asyncio.sleep(0.1)
@@ -139,7 +140,7 @@ async def planner(settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
     finally:
         stop.set()
         if not task.cancelled():
-            await asyncio.wait_for(task, 30)
+            await asyncio.wait_for(task, 30 * patience())
 
 
 def with_planner(settings: Settings, **changes: Any) -> Settings:

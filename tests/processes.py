@@ -19,7 +19,14 @@ from pydantic import SecretStr
 from infra.embedded.process import Child, free_port
 from infra.embedded.reaper import Guardian
 from infra.settings import KafkaSettings, Settings, as_environment
+from tests.forked_commands import run_forked
 from tests.patience import patience
+
+# With a client of its own, each of the many probes would read all certificates of the world.
+_PROBES = httpx.Client(
+    verify=False,  # noqa: S501 - plain HTTP, on loopback
+    limits=httpx.Limits(max_keepalive_connections=0),
+)
 
 
 def inherited() -> dict[str, str]:
@@ -34,6 +41,14 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
 
 def command(*words: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command of ours with these variables, to its end."""
+    environment = {**inherited(), "COLUMNS": "200", **variables}
+    return run_forked(words, environment, stdin, limit_s=60 * patience())
+
+
+def started_command(
+    *words: str, stdin: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it as a shell does, in an interpreter of its own."""
     return subprocess.run(
         [sys.executable, "-m", "stream.cli.main", *words],
         cwd=Path(__file__).parents[1],
@@ -42,7 +57,7 @@ def command(*words: str, stdin: str = "", **variables: str) -> subprocess.Comple
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=60 * patience(),
     )
 
 
@@ -83,7 +98,7 @@ class Service:
     def is_ready(self) -> bool:
         """Return whether the process says that it can work."""
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK
+            return _PROBES.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 

@@ -9,15 +9,14 @@ of kind over-long and numbered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from processors.depot_index import Places, places_of
-from processors.geodesy import Point
+from processors.depot_index import Places
 from processors.timeline.trips import Trip
-from schemas.fleet.master_data import Depot, Home
+from schemas.fleet.master_data import Home
 from schemas.fleet.rules import Rules
 
 
@@ -47,11 +46,6 @@ class RoundTrip:
     trip_count: int
     is_open: bool
     part: int = 0
-
-
-def depot_at(point: Point, depots: Sequence[Depot]) -> str | None:
-    """Return the depot that holds a point, as `Places.at` does."""
-    return places_of(depots).at(point)
 
 
 def home_at(homes: Iterable[Home], at: datetime) -> str | None:

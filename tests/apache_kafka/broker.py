@@ -100,6 +100,7 @@ def fetch() -> Path:
                 "-q",
                 "-B",
                 f"--file={_POM}",
+                f"-Dmaven.repo.local={_CACHE.with_name('maven')}",
                 "dependency:copy-dependencies",
                 f"-DoutputDirectory={folder}",
             ],

@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 from infra.database.access.readers import grant_reader
 from infra.database.connection.pool import make_pool
-from infra.grafana.sql import TimeRange
 from infra.settings import Settings
 from tests.dashboard_queries import DAYS
 from tests.databases import Databases
+from tests.grafana_sql import TimeRange
 from tests.sample_fleet import (
     Connection,
     fill,

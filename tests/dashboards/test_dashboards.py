@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from infra.grafana.sql import TimeRange
 from schemas.fleet.master_data import VehicleType
 from tests.dashboard_queries import DASHBOARDS, choices, panels, run, targets
+from tests.grafana_sql import TimeRange
 from tests.sample_fleet import (
     DEPOTS,
     Connection,

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.grafana.sql import TimeRange
 from processors.alerts.underuse import VehicleUse, underused
 from schemas.fleet.rules import Rules
 from tests.dashboard_queries import DASHBOARDS, DAYS, panels, run
+from tests.grafana_sql import TimeRange
 from tests.sample_fleet import (
     IDLING_MIN,
     VEHICLES,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from infra.grafana.sql import SqlExpansionError, TimeRange, expand
+from tests.grafana_sql import SqlExpansionError, TimeRange, expand
 
 
 def test_macros_expand_as_documented() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -16,11 +15,10 @@ from infra.kafka.client import Topics, client_options, create_topics, held
 from infra.settings import Settings, as_environment
 from schemas.events.fix import Fix
 from stream.worker.write.writer import Writer
-from tests.processes import command, environment
+from tests.processes import command
 from tests.stream_harness import RECEIVED_AT, Log, enter_municipality, fetch, message, open_pool
 
 _START: Final = datetime(2026, 2, 2, 5, 0, tzinfo=UTC)
-_COMMAND_LIMIT_S: Final = 30.0
 _KEY: Final = b"syddjurs/car-1"
 _UNKNOWN: Final = "unknown-municipality"
 """Reason of a letter whose municipality is not entered."""
@@ -40,15 +38,7 @@ def fixes_topic(settings: Settings) -> str:
 
 def run(settings: Settings, *words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
     """Run `fleetpulse dead-letters …` as an operator does, who answers what it asks."""
-    return subprocess.run(
-        [sys.executable, "-m", "stream.cli.main", "dead-letters", *words],
-        env=environment(settings, COLUMNS="80"),
-        input=answer,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_COMMAND_LIMIT_S,
-    )
+    return command("dead-letters", *words, stdin=answer, **as_environment(settings), COLUMNS="80")
 
 
 def dead_letters(settings: Settings, *words: str) -> str:

@@ -46,7 +46,7 @@ def install() -> str:
         shutil.copyfile(HERE / name, CACHE / name)
     if not stamp.exists() or stamp.read_text() != lock:
         done = subprocess.run(
-            [npm, "ci", "--no-audit", "--no-fund"],
+            [npm, "ci", "--no-audit", "--no-fund", f"--cache={CACHE.with_name('npm')}"],
             cwd=CACHE,
             capture_output=True,
             text=True,

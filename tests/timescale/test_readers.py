@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from infra.database.access.readers import grant_reader
 from infra.database.connection.pool import make_pool
-from infra.grafana.sql import TimeRange
 from infra.settings import Settings
 from tests.dashboard_queries import run, targets
+from tests.grafana_sql import TimeRange
 from tests.sample_fleet import Connection, fill, recent_start, role
 from tests.two_installations import explain
 from tests.usage_story import BUCKETS, MEASURES, SPRING, drive_all_day, refresh_by_policy, rollup

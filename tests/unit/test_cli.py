@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.processes import command as run
+from tests.processes import started_command as run
 
 NOWHERE = "127.0.0.1:1"
 

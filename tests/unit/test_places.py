@@ -12,7 +12,6 @@ from pyproj import Geod
 
 from processors.depot_index import Places, places_of
 from processors.geodesy import Point, distance_m
-from processors.usage.round_trips import depot_at
 from schemas.fleet.master_data import Depot
 
 _WGS84 = Geod(ellps="WGS84")
@@ -89,7 +88,7 @@ def test_of_several_depots_the_drawn_one_then_the_nearest_then_the_first_id_coun
         ([far, near, drawn], "odder/drawn"),
     ):
         for ordered in (several, several[::-1]):
-            assert depot_at(here, ordered) == expected
+            assert places_of(ordered).at(here) == expected
 
 
 def test_depots_as_places_are_still_the_depots() -> None:
