@@ -111,7 +111,7 @@ class Bench:
         return Child(
             name,
             [sys.executable, *arguments],
-            guardian=self.servers.guardian,
+            reaper=self.servers.reaper,
             directory=self.servers.directory,
             env={**os.environ, "PYTHONPATH": root, **variables},
         )

@@ -26,7 +26,7 @@ from infra.database.connection.migrate import migrate
 from infra.database.connection.pool import make_pool
 from infra.database.stream.progress import Partition
 from infra.embedded.servers import EmbeddedServers
-from infra.kafka.client import Held, Topics
+from infra.kafka.client import Topics, Watermarks
 from infra.settings import Settings
 from stream.worker import metrics
 from stream.worker.decode.records import Record
@@ -107,8 +107,8 @@ class _Log:
     async def begin(self) -> None:
         """Start at the first record."""
 
-        async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Held]:
-            return {one: Held(0, 0) for one in partitions}
+        async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
+            return {one: Watermarks(0, 0) for one in partitions}
 
         await self._writer.start_at([self._place], ask)
 

@@ -15,7 +15,7 @@ from bench.installation import Bench
 from infra.database.connection.pool import make_pool
 from infra.database.fleet.api_keys import create_key
 from infra.database.stream.progress import Partition
-from infra.kafka.client import Held, Topics, create_topics
+from infra.kafka.client import Topics, Watermarks, create_topics
 from infra.settings import Settings
 from stream.demo import latency
 from stream.demo.stack import is_ready
@@ -108,8 +108,8 @@ async def late_fix_ms(settings: Settings, days: int) -> float:
         offset += 1
         return Record(place.topic, 0, offset - 1, None, value, datetime.now(UTC))
 
-    async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Held]:
-        return {one: Held(0, offset) for one in partitions}
+    async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
+        return {one: Watermarks(0, offset) for one in partitions}
 
     vehicle = 1_000_000 + days
     start = traffic.START

@@ -22,9 +22,9 @@ from typing import Final
 from bench.placement_fleet import MONDAY, placement_fleet
 from optimizer.costs import ORE_PER_DKK, missing_charger_ore
 from optimizer.demand import class_of
-from optimizer.placement.cost_breakdown import bill
-from optimizer.placement.problem import Problem, needs_charger, problem_of
-from optimizer.plan import Occasion, make_plan
+from optimizer.placement.cost_breakdown import placement_cost
+from optimizer.placement.problem import PlacementProblem, needs_charger, problem_of
+from optimizer.plan import PlanMetadata, make_plan
 from optimizer.search import Search
 from schemas.fleet.costs import Costs
 from schemas.fleet.policy import Fetching, PlacementPolicy
@@ -63,7 +63,7 @@ def placement_figures() -> dict[str, float]:
 
 def ours(inputs: PlacementInputs, name: str) -> dict[str, float]:
     """Return the figures of a plan of ours."""
-    occasion = Occasion(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "bench", MONDAY)
+    occasion = PlanMetadata(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "bench", MONDAY)
     began, began_cpu = time.perf_counter(), time.process_time()
     plan = make_plan(inputs, SEARCH, occasion)
     return {
@@ -82,14 +82,14 @@ def ours(inputs: PlacementInputs, name: str) -> dict[str, float]:
 class _Greedy:
     """A placement that moves one vehicle after another."""
 
-    problem: Problem
+    problem: PlacementProblem
     placement: dict[str, str]
     there: Counter[tuple[str, str]]
     motor: Counter[str]
     electric: Counter[str]
 
     @classmethod
-    def of(cls, problem: Problem) -> _Greedy:
+    def of(cls, problem: PlacementProblem) -> _Greedy:
         """Start from how things stand."""
         greedy = cls(problem, {}, Counter(), Counter(), Counter())
         for vehicle_id, depot_id in problem.as_it_stands().items():
@@ -143,8 +143,9 @@ def rivals(inputs: PlacementInputs) -> dict[str, float]:
     problem = problem_of(inputs)
     greedy = _Greedy.of(problem).run()
     return {
-        "as_it_stands_placement_dkk": bill(problem, problem.as_it_stands()).total_ore / ORE_PER_DKK,
-        "greedy_placement_dkk": bill(problem, greedy).total_ore / ORE_PER_DKK,
+        "as_it_stands_placement_dkk": placement_cost(problem, problem.as_it_stands()).total_ore
+        / ORE_PER_DKK,
+        "greedy_placement_dkk": placement_cost(problem, greedy).total_ore / ORE_PER_DKK,
     }
 
 

@@ -33,7 +33,7 @@ from infra.database.connection.migrate import migrate
 from infra.database.connection.pool import make_pool
 from infra.embedded.directory import Account, make_run_directory
 from infra.embedded.postgres import EmbeddedPostgres
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.grafana.provision import DASHBOARDS
 from infra.settings import Settings
 from tests.grafana_sql import TimeRange, expand
@@ -142,8 +142,8 @@ def measure(ways: dict[str, Way], tries: int) -> dict[str, dict[str, dict[str, f
 @contextmanager
 def server() -> Iterator[str]:
     """Yield the address of a server without the database's name."""
-    with Guardian(make_run_directory(Account.current())) as guardian:
-        postgres = EmbeddedPostgres(guardian.directory, guardian)
+    with Reaper(make_run_directory(Account.current())) as reaper:
+        postgres = EmbeddedPostgres(reaper.directory, reaper)
         try:
             yield postgres.url.rsplit("/", 1)[0]
         finally:

@@ -10,8 +10,8 @@ from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.assignment import (
     AssignableVehicle,
     AssignmentInputs,
-    Lock,
     Unavailable,
+    VehicleLock,
     WantedRoundTrip,
 )
 
@@ -156,9 +156,9 @@ def drawn_distance_m(rng: random.Random, length_h: float) -> float:
 
 def _locks(
     rng: random.Random, vehicles: list[AssignableVehicle], trips: list[WantedRoundTrip]
-) -> tuple[Lock, ...]:
+) -> tuple[VehicleLock, ...]:
     """Return one lock for one in twenty vehicles, each to a round trip that it can take."""
-    found: list[Lock] = []
+    found: list[VehicleLock] = []
     taken: set[str] = set()
     by_depot: dict[tuple[str, VehicleType], list[WantedRoundTrip]] = {}
     for trip in trips:
@@ -177,5 +177,7 @@ def _locks(
         if fitting:
             chosen = rng.choice(fitting)
             taken.add(chosen.round_trip_id)
-            found.append(Lock(round_trip_id=chosen.round_trip_id, vehicle_id=vehicle.vehicle_id))
+            found.append(
+                VehicleLock(round_trip_id=chosen.round_trip_id, vehicle_id=vehicle.vehicle_id)
+            )
     return tuple(found)

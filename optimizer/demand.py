@@ -1,4 +1,4 @@
-"""Demand: round trips become outings, outings tell how many vehicles a depot needs, and for what.
+"""Demand: round trips become trip chains, which tell how many vehicles a depot needs, for what.
 
 Round trips are what vehicles did, not what people wished for: a trip that was never made because
 no vehicle stood there is not in the data.
@@ -29,7 +29,7 @@ _NOON_H: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Outing:
+class TripChain:
     """A vehicle away from a depot, until it is back there or has been left at another."""
 
     depot_id: str
@@ -42,20 +42,20 @@ class Outing:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class MarginalVehicle:
     """What the k-th vehicle of a class at a depot is needed for.
 
-    `price_ore` is what its outings cost when there are only k - 1 vehicles; `days` are the local
-    dates, `before_noon` how many of the `outings` leave before twelve, `taken` themselves by start,
-    and `distance_m` how far they go together.
+    `price_ore` is what its trip chains cost when there are only k - 1 vehicles; `days` are the
+    local dates, `before_noon` how many of the `trip_chains` leave before twelve, `taken` themselves
+    by start, and `distance_m` how far they go together.
     """
 
     price_ore: int
-    outings: int
+    trip_chains: int
     round_trips: int
     before_noon: int
     days: frozenset[date]
-    taken: tuple[Outing, ...] = field(repr=False)
+    taken: tuple[TripChain, ...] = field(repr=False)
     distance_m: float
 
 
@@ -65,13 +65,13 @@ def class_of(vehicle: Vehicle) -> VehicleType:
     return VehicleType.CAR if kind is VehicleType.UNKNOWN else kind
 
 
-def outings(inputs: PlacementInputs) -> tuple[Outing, ...]:
-    """Return the outings of all vehicles, by start.
+def trip_chains(inputs: PlacementInputs) -> tuple[TripChain, ...]:
+    """Return the trip chains of all vehicles, by start.
 
-    Round trips of one vehicle are one outing when it left again before a changeover was over, and
-    when it came back over other depots within `round_trip_max_s`: the vehicle was not to be had
-    meanwhile, and where it paused there is no demand of its own.
-    Raises `KeyError` when a round trip's vehicle is not among the vehicles.
+    Round trips of one vehicle are one trip chain when it left again before a changeover was over,
+    and when it came back over other depots within `round_trip_max_s`: the vehicle was not to be had
+    meanwhile, and where it paused there is no demand of its own. Raises `KeyError` when a round
+    trip's vehicle is not among the vehicles.
     """
     classes = {vehicle.vehicle_id: class_of(vehicle) for vehicle in inputs.all_vehicles}
     longest = timedelta(seconds=inputs.round_trip_max_s)
@@ -79,21 +79,26 @@ def outings(inputs: PlacementInputs) -> tuple[Outing, ...]:
     by_vehicle: defaultdict[str, list[ObservedRoundTrip]] = defaultdict(list)
     for round_trip in inputs.round_trips:
         by_vehicle[round_trip.vehicle_id].append(round_trip)
-    all_outings = [
-        _outing(classes[vehicle_id], chain)
+    all_chains = [
+        _trip_chain(classes[vehicle_id], chain)
         for vehicle_id, round_trips in by_vehicle.items()
         for chain in _chains(round_trips, longest, changeover)
     ]
     # Of those that leave at the same instant the dearest gets the vehicle.
     return tuple(
         sorted(
-            all_outings, key=lambda outing: (outing.started_at, -outing.distance_m, outing.ended_at)
+            all_chains,
+            key=lambda trip_chain: (
+                trip_chain.started_at,
+                -trip_chain.distance_m,
+                trip_chain.ended_at,
+            ),
         )
     )
 
 
-def _outing(vehicle_class: VehicleType, chain: Sequence[ObservedRoundTrip]) -> Outing:
-    return Outing(
+def _trip_chain(vehicle_class: VehicleType, chain: Sequence[ObservedRoundTrip]) -> TripChain:
+    return TripChain(
         chain[0].start_depot_id,
         vehicle_class,
         chain[0].started_at,
@@ -107,7 +112,7 @@ def _outing(vehicle_class: VehicleType, chain: Sequence[ObservedRoundTrip]) -> O
 def _chains(
     round_trips: Sequence[ObservedRoundTrip], longest: timedelta, changeover: timedelta
 ) -> Iterator[list[ObservedRoundTrip]]:
-    """Yield the round trips of one vehicle, grouped into outings."""
+    """Yield the round trips of one vehicle, grouped into trip chains."""
     chain: list[ObservedRoundTrip] = []
     position = 0
     while position < len(round_trips):
@@ -140,49 +145,51 @@ def _way_back(round_trips: Sequence[ObservedRoundTrip], first: int, longest: tim
     return 1
 
 
-def levels(of_one_depot: Iterable[Outing], zone: ZoneInfo, costs: Costs) -> tuple[Level, ...]:
+def levels(
+    of_one_depot: Iterable[TripChain], zone: ZoneInfo, costs: Costs
+) -> tuple[MarginalVehicle, ...]:
     """Return what the first, second, … vehicle of one class at one depot is needed for.
 
-    First come, first served, without foresight: each outing takes the lowest-numbered vehicle
+    First come, first served, without foresight: each trip chain takes the lowest-numbered vehicle
     that has been back for a changeover. What the first k vehicles take does not depend on whether
-    there are more, so with k vehicles exactly the outings of the levels above k go unserved.
+    there are more, so with k vehicles exactly the trip chains of the levels above k go unserved.
     """
     changeover = timedelta(seconds=costs.changeover_s)
     free_at: list[datetime] = []
-    taken: list[list[Outing]] = []
-    for outing in of_one_depot:
+    taken: list[list[TripChain]] = []
+    for trip_chain in of_one_depot:
         number = next(
-            (number for number, free in enumerate(free_at) if free <= outing.started_at),
+            (number for number, free in enumerate(free_at) if free <= trip_chain.started_at),
             len(free_at),
         )
         if number == len(free_at):
-            free_at.append(outing.started_at)
+            free_at.append(trip_chain.started_at)
             taken.append([])
-        free_at[number] = outing.ended_at + changeover
-        taken[number].append(outing)
+        free_at[number] = trip_chain.ended_at + changeover
+        taken[number].append(trip_chain)
     return tuple(_level(of_one, zone, costs) for of_one in taken)
 
 
-def _level(of_one: Sequence[Outing], zone: ZoneInfo, costs: Costs) -> Level:
-    local = [outing.started_at.astimezone(zone) for outing in of_one]
-    return Level(
-        sum(unserved_ore(outing.distance_m, costs) for outing in of_one),
+def _level(of_one: Sequence[TripChain], zone: ZoneInfo, costs: Costs) -> MarginalVehicle:
+    local = [trip_chain.started_at.astimezone(zone) for trip_chain in of_one]
+    return MarginalVehicle(
+        sum(unserved_ore(trip_chain.distance_m, costs) for trip_chain in of_one),
         len(of_one),
-        sum(outing.round_trips for outing in of_one),
+        sum(trip_chain.round_trips for trip_chain in of_one),
         sum(1 for at in local if at.hour < _NOON_H),
         frozenset(at.date() for at in local),
         tuple(of_one),
-        sum(outing.distance_m for outing in of_one),
+        sum(trip_chain.distance_m for trip_chain in of_one),
     )
 
 
 def levels_by_depot(
-    all_outings: Iterable[Outing], zone: ZoneInfo, costs: Costs
-) -> dict[tuple[str, VehicleType], tuple[Level, ...]]:
+    all_chains: Iterable[TripChain], zone: ZoneInfo, costs: Costs
+) -> dict[tuple[str, VehicleType], tuple[MarginalVehicle, ...]]:
     """Return the levels of each depot and class that has demand."""
-    grouped: defaultdict[tuple[str, VehicleType], list[Outing]] = defaultdict(list)
-    for outing in all_outings:
-        grouped[outing.depot_id, outing.vehicle_class].append(outing)
+    grouped: defaultdict[tuple[str, VehicleType], list[TripChain]] = defaultdict(list)
+    for trip_chain in all_chains:
+        grouped[trip_chain.depot_id, trip_chain.vehicle_class].append(trip_chain)
     return {key: levels(grouped[key], zone, costs) for key in sorted(grouped)}
 
 
@@ -191,20 +198,22 @@ def profile(inputs: PlacementInputs) -> DemandProfile:
 
     Raises `ValueError` when there are no round trips.
     """
-    all_outings = outings(inputs)
-    if not all_outings:
+    all_chains = trip_chains(inputs)
+    if not all_chains:
         raise ValueError(f"no round trips of {inputs.municipality_id}: nothing to profile")
-    until = max(outing.ended_at for outing in all_outings)
-    since = max(until - PROFILE_DAYS * _DAY, min(outing.started_at for outing in all_outings))
+    until = max(trip_chain.ended_at for trip_chain in all_chains)
+    since = max(
+        until - PROFILE_DAYS * _DAY, min(trip_chain.started_at for trip_chain in all_chains)
+    )
     days = max(1.0, (until - since) / _DAY)
     zone = ZoneInfo(inputs.timezone)
     hours: defaultdict[str, float] = defaultdict(float)
-    for outing in all_outings:
-        for started_at, ended_at in _hourly(max(outing.started_at, since), outing.ended_at):
+    for trip_chain in all_chains:
+        for started_at, ended_at in _hourly(max(trip_chain.started_at, since), trip_chain.ended_at):
             local = started_at.astimezone(zone)
             kind = "weekend" if local.weekday() >= _SATURDAY else "workday"
             quarter = local.hour // _QUARTER_H * _QUARTER_H
-            bucket = f"{outing.depot_id}|{outing.vehicle_class}|{kind}|{quarter:02d}"
+            bucket = f"{trip_chain.depot_id}|{trip_chain.vehicle_class}|{kind}|{quarter:02d}"
             hours[bucket] += (ended_at - started_at) / _HOUR
     total = sum(hours.values())
     return DemandProfile(

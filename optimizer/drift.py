@@ -9,7 +9,7 @@ from schemas.plans.demand import (
     DepotPlaces,
     FleetProfile,
     PlacementInputs,
-    VehicleKind,
+    VehicleTraits,
 )
 
 
@@ -69,7 +69,7 @@ def fleet_profile(inputs: PlacementInputs) -> FleetProfile:
     """Return which vehicles and places the inputs have."""
     return FleetProfile(
         vehicles={
-            vehicle.vehicle_id: VehicleKind(
+            vehicle.vehicle_id: VehicleTraits(
                 vehicle_type=vehicle.vehicle_type, energy_source=vehicle.energy_source
             )
             for vehicle in inputs.vehicles

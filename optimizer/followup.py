@@ -19,9 +19,9 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from optimizer.costs import ORE_PER_DKK, ore, unserved_ore
-from optimizer.demand import outings
-from optimizer.placement.cost_breakdown import Bill, bill, vehicles_at
-from optimizer.placement.problem import Problem, problem_of
+from optimizer.demand import trip_chains
+from optimizer.placement.cost_breakdown import PlacementCost, placement_cost, vehicles_at
+from optimizer.placement.problem import PlacementProblem, problem_of
 from schemas.errors import UserError
 from schemas.fleet.master_data import Home
 from schemas.fleet.vehicle_type import VehicleType
@@ -132,9 +132,9 @@ def follow_up(
     }
     real = _real(problem, at_home, plan)
     as_it_stood = _known(problem, real | (plan.stood_at or {}))
-    nothing_moved_ore = _running_ore(bill(problem, as_it_stood))
-    planned_ore = _running_ore(bill(problem, _known(problem, real | plan.placement)))
-    modelled = bill(problem, real)
+    nothing_moved_ore = _running_ore(placement_cost(problem, as_it_stood))
+    planned_ore = _running_ore(placement_cost(problem, _known(problem, real | plan.placement)))
+    modelled = placement_cost(problem, real)
     taken = _taken_by_others(inputs, real)
     changed = _changed(problem, as_it_stood, real)
     observed, expected = _total(taken, changed), _total(_unserved(problem, real), changed)
@@ -172,12 +172,12 @@ def follow_up(
     return outcome.model_copy(update={"explanation": words})
 
 
-def _running_ore(cost: Bill) -> int:
+def _running_ore(cost: PlacementCost) -> int:
     return cost.total_ore - cost.relocation_ore
 
 
 def _real(
-    problem: Problem, at_home: Mapping[str, str | None], plan: PlacementPlan
+    problem: PlacementProblem, at_home: Mapping[str, str | None], plan: PlacementPlan
 ) -> dict[str, str]:
     """Return who stood where: at home; without a home, where it left most, or where it stood."""
     real: dict[str, str] = {}
@@ -196,7 +196,7 @@ def _real(
     return _known(problem, real)
 
 
-def _known(problem: Problem, placement: Mapping[str, str]) -> dict[str, str]:
+def _known(problem: PlacementProblem, placement: Mapping[str, str]) -> dict[str, str]:
     """Return the placement of vehicles that are still there, at depots that are."""
     return {
         vehicle_id: depot_id
@@ -206,7 +206,7 @@ def _known(problem: Problem, placement: Mapping[str, str]) -> dict[str, str]:
 
 
 def _changed(
-    problem: Problem, before: Mapping[str, str], after: Mapping[str, str]
+    problem: PlacementProblem, before: Mapping[str, str], after: Mapping[str, str]
 ) -> frozenset[_Place]:
     """Return the depots and classes of which two placements have another number of vehicles."""
     then, now = vehicles_at(problem, before), vehicles_at(problem, after)
@@ -215,7 +215,7 @@ def _changed(
     )
 
 
-def _unserved(problem: Problem, placement: Mapping[str, str]) -> dict[_Place, _Unserved]:
+def _unserved(problem: PlacementProblem, placement: Mapping[str, str]) -> dict[_Place, _Unserved]:
     """Return what the model cannot serve with a depot's own vehicles of a class."""
     there = vehicles_at(problem, placement)
     return {
@@ -235,13 +235,13 @@ def _taken_by_others(inputs: PlacementInputs, real: Mapping[str, str]) -> dict[_
         by_vehicle[round_trip.vehicle_id].append(round_trip)
     for vehicle_id, round_trips in by_vehicle.items():
         own = inputs.model_copy(update={"round_trips": tuple(round_trips)})
-        for outing in outings(own):
-            if outing.depot_id != real.get(vehicle_id):
-                place = outing.depot_id, outing.vehicle_class
+        for trip_chain in trip_chains(own):
+            if trip_chain.depot_id != real.get(vehicle_id):
+                place = trip_chain.depot_id, trip_chain.vehicle_class
                 before = taken.get(place, _Unserved(0, 0))
                 taken[place] = _Unserved(
-                    before.price_ore + unserved_ore(outing.distance_m, inputs.costs),
-                    before.round_trips + outing.round_trips,
+                    before.price_ore + unserved_ore(trip_chain.distance_m, inputs.costs),
+                    before.round_trips + trip_chain.round_trips,
                 )
     return taken
 

@@ -11,7 +11,7 @@ from optimizer.backtest.run import back_test
 from optimizer.costs import ORE_PER_DKK
 from optimizer.demand import profile
 from optimizer.drift import fleet_profile
-from optimizer.placement.cost_breakdown import bill
+from optimizer.placement.cost_breakdown import placement_cost
 from optimizer.placement.explanation import explanation, lendings, moves
 from optimizer.placement.problem import inputs_hash, problem_of
 from optimizer.placement.solve import solve
@@ -24,7 +24,7 @@ PLAN_SHARE: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class PlanMetadata:
     """Why and when a plan was made, and its id."""
 
     plan_id: UUID
@@ -33,7 +33,7 @@ class Occasion:
     created_at: datetime
 
 
-def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> PlacementPlan:
+def make_plan(inputs: PlacementInputs, search: Search, occasion: PlanMetadata) -> PlacementPlan:
     """Solve, describe and back-test: the plan as it is stored and published.
 
     Raises `ValueError` when there are no round trips to plan from, and what `solve` raises.
@@ -46,8 +46,8 @@ def make_plan(inputs: PlacementInputs, search: Search, occasion: Occasion) -> Pl
     search.tell(PLAN_SHARE, f"back-test; the plan is {solution.status}, gap {solution.gap:.2%}")
     tested = back_test(inputs, _share(search, 1 - PLAN_SHARE))
     now = problem.as_it_stands()
-    before = bill(problem, now)
-    after = bill(problem, solution.placement, solution.lendings)
+    before = placement_cost(problem, now)
+    after = placement_cost(problem, solution.placement, solution.lendings)
     return PlacementPlan(
         plan_id=occasion.plan_id,
         municipality_id=inputs.municipality_id,

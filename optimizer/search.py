@@ -48,7 +48,7 @@ class Cancellation:
         self.check()
 
 
-Tell = Callable[[float, str], None]
+ProgressCallback = Callable[[float, str], None]
 """Hears how far a search is: the share that is done, from 0 to 1, and what it is at, in words."""
 
 
@@ -64,5 +64,5 @@ class Search:
     time_limit_s: float
     cancellation: Cancellation = field(default_factory=Cancellation, compare=False, repr=False)
     """Heeded by `optimizer.placement.solve`."""
-    tell: Tell = field(default=_nobody, compare=False, repr=False)
+    tell: ProgressCallback = field(default=_nobody, compare=False, repr=False)
     """Told by `optimizer.plan` and what it calls; changes nothing of what is found."""

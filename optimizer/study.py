@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
-from optimizer.demand import Outing
+from optimizer.demand import TripChain
 from schemas.errors import UserError
 from schemas.ids import local_part, scoped
 from schemas.plans.demand import PlacementInputs
@@ -30,12 +30,12 @@ class UnknownDepotError(UserError):
     """A question names a depot that is not there."""
 
 
-class ImpossibleWishError(UserError):
+class ImpossibleOptionError(UserError):
     """A wish that no answer can meet; the message says the limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Posed(Generic[Inputs]):
+class StudyInputs(Generic[Inputs]):
     """A model's inputs, and in words what they were made from, left out and assumed."""
 
     inputs: Inputs
@@ -69,7 +69,7 @@ def thinness(days: int) -> list[str]:
 
 
 def nothing_driven(rows: PlacementInputs) -> NothingToStudyError:
-    """Return the error for rows without an outing."""
+    """Return the error for rows without a trip chain."""
     return NothingToStudyError(
         f"no round trip of {rows.municipality_id} has ended in the last {rows.horizon_days} days "
         "that there are fixes of; push some first (fleetpulse simulate or replay), enter depots "
@@ -77,13 +77,13 @@ def nothing_driven(rows: PlacementInputs) -> NothingToStudyError:
     )
 
 
-def names_of(outings: Sequence[Outing], zone: ZoneInfo) -> list[str]:
+def names_of(trip_chains: Sequence[TripChain], zone: ZoneInfo) -> list[str]:
     """Name each by depot, class and local minute of leaving; what shares these is numbered."""
     seen: Counter[str] = Counter()
     names: list[str] = []
-    for outing in outings:
-        at = f"{outing.started_at.astimezone(zone):%Y-%m-%d %H:%M}"
-        name = f"{local_part(outing.depot_id)} {outing.vehicle_class} {at}"
+    for trip_chain in trip_chains:
+        at = f"{trip_chain.started_at.astimezone(zone):%Y-%m-%d %H:%M}"
+        name = f"{local_part(trip_chain.depot_id)} {trip_chain.vehicle_class} {at}"
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
     return names

@@ -15,7 +15,7 @@ _S_PER_CELL: Final = 2e-9
 _S_PER_CALL: Final = 4e-5
 
 
-class Effort:
+class WorkBudget:
     """A budget of deterministic seconds, each about a second of one core (ours, measured)."""
 
     def __init__(self, limit_s: float) -> None:

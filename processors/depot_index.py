@@ -55,7 +55,7 @@ class _Place(NamedTuple):
         return distance_m(self.centre, Point(lat, lon)) <= self.radius_m
 
 
-class Places(Sequence[Depot]):
+class DepotIndex(Sequence[Depot]):
     """Depots in a form that answers quickly which of them holds a point."""
 
     def __init__(self, depots: Iterable[Depot] = ()) -> None:
@@ -115,9 +115,9 @@ class Places(Sequence[Depot]):
         )[2]
 
 
-def places_of(depots: Sequence[Depot]) -> Places:
+def index_depots(depots: Sequence[Depot]) -> DepotIndex:
     """Return depots as places; the same object where they are."""
-    return depots if isinstance(depots, Places) else Places(depots)
+    return depots if isinstance(depots, DepotIndex) else DepotIndex(depots)
 
 
 def _cell(degrees: float) -> int:

@@ -31,7 +31,7 @@ class TrackerRefusedError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ReassignedSpan:
     """A stretch of device time in which a tracker turns out to have been elsewhere.
 
     `until` is None where it has no end, a vehicle is None where the tracker is in none.
@@ -86,14 +86,14 @@ class Tracker:
         )
 
 
-def changes(before: Tracker, after: Tracker) -> tuple[Span, ...]:
+def changes(before: Tracker, after: Tracker) -> tuple[ReassignedSpan, ...]:
     """Return in which stretches of time a tracker is elsewhere than it was said to be, in order."""
     bounds = sorted({*before.bounds, *after.bounds})
-    spans: list[Span] = []
+    spans: list[ReassignedSpan] = []
     for since, until in zip(bounds, [*bounds[1:], None], strict=True):
         was, now = before.vehicle_at(since), after.vehicle_at(since)
         if was != now:
-            spans.append(Span(since, until, was, now))
+            spans.append(ReassignedSpan(since, until, was, now))
     return tuple(spans)
 
 

@@ -40,7 +40,7 @@ _LOST: Final = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocol
 
 Item = TypeVar("Item")
 Event = Mapping[str, Any]
-Progress = Callable[[int], None]
+PushCallback = Callable[[int], None]
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ class _Batch:
 class _Tally:
     """The sum of the answers so far; keeps the reasons of the lowest indices."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: PushCallback | None) -> None:
         self._progress = progress
         self._accepted = 0
         self._rejected = 0
@@ -189,7 +189,7 @@ class VendorClient:
         self,
         events: Iterable[Event],
         *,
-        progress: Progress | None = None,
+        progress: PushCallback | None = None,
         first_index: int = 0,
         history: HistoryRange | None = None,
     ) -> PushResult:
@@ -344,7 +344,7 @@ def _retry_after_s(response: httpx.Response) -> float:
     return max(0.0, (at.astimezone(UTC) - datetime.now(UTC)).total_seconds())
 
 
-async def in_time(
+async def paced(
     items: Iterable[Item],
     recorded_at: Callable[[Item], datetime],
     *,

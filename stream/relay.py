@@ -21,7 +21,7 @@ from prometheus_client import Counter, Gauge
 
 from infra.database.connection.pool import Pool
 from infra.database.stream.outbox import (
-    Message,
+    OutboxMessage,
     count_set_apart,
     encode,
     mark_published,
@@ -205,7 +205,7 @@ async def publish_set_apart(pool: Pool, settings: KafkaSettings) -> bool:
 
 
 async def _send(
-    producer: AIOKafkaProducer, messages: Sequence[Message]
+    producer: AIOKafkaProducer, messages: Sequence[OutboxMessage]
 ) -> Mapping[UUID, Exception]:
     """Send messages, topic beside topic; return which were not acknowledged, and why."""
     portion = _Portion(producer)
@@ -226,7 +226,7 @@ class _Portion:
         self._failures: dict[UUID, Exception] = {}
         self._acks: dict[UUID, asyncio.Future[object]] = {}
 
-    async def send(self, messages: Sequence[Message]) -> None:
+    async def send(self, messages: Sequence[OutboxMessage]) -> None:
         """Send all, those of a topic in their order, and wait for what the broker says."""
         by_topic = groupby(sorted(messages, key=_topic_of), _topic_of)  # a stable sort
         topics = [(topic, list(part)) for topic, part in by_topic]
@@ -234,7 +234,7 @@ class _Portion:
         if self._acks:
             await asyncio.wait(self._acks.values())
 
-    async def _send_to(self, topic: str, messages: Sequence[Message]) -> None:
+    async def _send_to(self, topic: str, messages: Sequence[OutboxMessage]) -> None:
         try:
             async with asyncio.timeout(_TOPIC_LIMIT_S):
                 await self._producer.partitions_for(topic)
@@ -256,7 +256,7 @@ class _Portion:
             except Exception as error:  # noqa: BLE001 - whatever it is, the next one is sent
                 self._failures[message.message_id] = error
 
-    def failures_of(self, messages: Sequence[Message]) -> dict[UUID, Exception]:
+    def failures_of(self, messages: Sequence[OutboxMessage]) -> dict[UUID, Exception]:
         """Return which are not acknowledged by now, and why."""
         failures = dict(self._failures)
         for message in messages:
@@ -271,7 +271,7 @@ class _Portion:
         return failures
 
 
-def _topic_of(message: Message) -> str:
+def _topic_of(message: OutboxMessage) -> str:
     return message.topic
 
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from infra.embedded.directory import Account, make_run_directory
 from infra.embedded.postgres import EmbeddedPostgres
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.embedded.tansu import EmbeddedBroker
 from infra.settings import KafkaSettings, Settings
 from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available
@@ -114,21 +114,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def guardian() -> Iterator[Guardian]:
+def reaper() -> Iterator[Reaper]:
     """Whatever happens to the run, its servers end and its directory goes."""
     directory = make_run_directory(Account.current())
-    with Guardian(directory) as keeper:
+    with Reaper(directory) as keeper:
         yield keeper
 
 
 @pytest.fixture(scope="session")
-def server_url(guardian: Guardian) -> Iterator[str]:
+def server_url(reaper: Reaper) -> Iterator[str]:
     """Yield a superuser's connection to the server: embedded, or `TEST_TIMESCALE_DSN`."""
     given = os.environ.get("TEST_TIMESCALE_DSN")
     if given:
         yield given
         return
-    server = EmbeddedPostgres(guardian.directory, guardian)
+    server = EmbeddedPostgres(reaper.directory, reaper)
     yield server.url
     server.stop()
 
@@ -149,9 +149,9 @@ def database_url(databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def tansu(guardian: Guardian) -> Iterator[EmbeddedBroker]:
+def tansu(reaper: Reaper) -> Iterator[EmbeddedBroker]:
     """Yield the embedded broker."""
-    broker = EmbeddedBroker(guardian.directory, guardian)
+    broker = EmbeddedBroker(reaper.directory, reaper)
     yield broker
     broker.stop()
 

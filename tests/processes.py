@@ -17,7 +17,7 @@ import psutil
 from pydantic import SecretStr
 
 from infra.embedded.process import Child, free_port
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.settings import KafkaSettings, Settings, as_environment
 from tests.forked_commands import run_forked
 from tests.patience import patience
@@ -65,7 +65,7 @@ class Service:
     """One process of ours and where its probes are; as a context it is stopped at the end."""
 
     def __init__(
-        self, command: str, settings: Settings, guardian: Guardian, directory: Path, **extra: str
+        self, command: str, settings: Settings, reaper: Reaper, directory: Path, **extra: str
     ) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -74,7 +74,7 @@ class Service:
         self.child = Child(
             f"{command}-{port}",
             [sys.executable, "-m", "stream.cli.main", command],
-            guardian=guardian,
+            reaper=reaper,
             directory=directory,
             env=environment(
                 settings,

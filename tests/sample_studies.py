@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from schemas.plans.composition import CompositionPlan, CompositionPoint, DepotComposition
-from schemas.plans.forecast import BackTest, Forecast, SeriesForecast
+from schemas.plans.forecast import Forecast, ForecastBackTest, SeriesForecast
 from schemas.plans.plan import SolverStatus
 from schemas.plans.sites import SiteFinding, SiteKind, SitesCost, SitesPlan
 
@@ -146,7 +146,7 @@ def _point(
 
 def forecast(municipality_id: str, created_at: datetime) -> Forecast:
     """Return two days of cars and vans of the north, of which only the cars can be forecast."""
-    tested = BackTest(folds=(), seasonal_wape=0.5, naive_wape=0.7, folds_won=6)
+    tested = ForecastBackTest(folds=(), seasonal_wape=0.5, naive_wape=0.7, folds_won=6)
     return Forecast(
         municipality_id=municipality_id,
         inputs_hash="0" * 64,

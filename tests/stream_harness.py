@@ -14,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from infra.database.connection.pool import Pool
 from infra.database.stream.progress import Partition
-from infra.kafka.client import Held, Topics
+from infra.kafka.client import Topics, Watermarks
 from schemas.events.fix import Fix, FixBatch
 from schemas.events.history import HistoryRange
 from schemas.ids import municipality_of
@@ -85,8 +85,8 @@ class Log:
             if only is None or number in only
         }
 
-        async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Held]:
-            return {one: Held(0, len(places[one])) for one in partitions}
+        async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
+            return {one: Watermarks(0, len(places[one])) for one in partitions}
 
         return await writer.start_at(list(places), ask)
 

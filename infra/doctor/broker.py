@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from infra.database.stream.progress import Partition
 from infra.doctor.finding import Finding, fault, ok, warning
-from infra.kafka.client import Topics, client_options, held
+from infra.kafka.client import Topics, client_options, read_watermarks
 from infra.settings import KafkaSettings
 
 _LIMIT_S: Final = 10.0
@@ -86,7 +86,7 @@ async def _progress(
         return []
     places = [Partition(topic, number) for number in range(len(copies))]
     try:
-        watermarks = await held(settings, places)
+        watermarks = await read_watermarks(settings, places)
     except (KafkaError, OSError, TimeoutError) as away:
         return [fault("progress", f"the broker does not tell its offsets: {away!r}", "see its log")]
     findings = []

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, dict_row
 
-from infra.database.access.default_privileges import powers
+from infra.database.access.default_privileges import default_privileges
 from infra.database.access.exposure import exposures
 from infra.database.access.service_roles import Service
 from infra.database.stream.progress import Partition
@@ -73,7 +73,8 @@ async def _look(connection: AsyncConnection[TupleRow], report: DatabaseReport) -
     report.findings += await _roles(connection)
     report.findings += await _catalogue(connection)
     report.findings += [
-        warning("powers", power.what, power.remedy) for power in await powers(connection)
+        warning("powers", power.what, power.remedy)
+        for power in await default_privileges(connection)
     ]
     report.findings += await _waiting(connection)
     report.data_directory = await _data_directory(connection)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Level(StrEnum):
+class Severity(StrEnum):
     """How much a finding matters."""
 
     OK = "ok"
@@ -22,7 +22,7 @@ class Finding:
 
     subject: str
     """What was looked at, in a word or two."""
-    level: Level
+    level: Severity
     text: str
     """What was seen: values and limits."""
     remedy: str = ""
@@ -31,14 +31,14 @@ class Finding:
 
 def ok(subject: str, text: str) -> Finding:
     """Return that something is as it should be."""
-    return Finding(subject, Level.OK, text)
+    return Finding(subject, Severity.OK, text)
 
 
 def warning(subject: str, text: str, remedy: str) -> Finding:
     """Return that something is missing that should be there."""
-    return Finding(subject, Level.WARNING, text, remedy)
+    return Finding(subject, Severity.WARNING, text, remedy)
 
 
 def fault(subject: str, text: str, remedy: str) -> Finding:
     """Return that something does not work."""
-    return Finding(subject, Level.FAULT, text, remedy)
+    return Finding(subject, Severity.FAULT, text, remedy)

@@ -14,7 +14,7 @@ import psycopg
 
 from infra.embedded.directory import Account
 from infra.embedded.process import Child, ChildFailedError, free_port
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 
 _START_LIMIT_S: Final = 30.0
 _START_TRIES: Final = 3
@@ -59,7 +59,7 @@ def _binaries(account: Account, directory: Path) -> Path:
 class EmbeddedPostgres:
     """A running server. `url` is a superuser's connection to the database `fleetpulse`."""
 
-    def __init__(self, directory: Path, guardian: Guardian) -> None:
+    def __init__(self, directory: Path, reaper: Reaper) -> None:
         account = Account.current()
         self._password = secrets.token_urlsafe(24)
         home = directory / "postgres"
@@ -67,7 +67,7 @@ class EmbeddedPostgres:
         programs = _binaries(account, directory)
         account.own(home)
         self._initialise(programs, home, account)
-        self._child, self._port = self._start(programs, home, account, guardian)
+        self._child, self._port = self._start(programs, home, account, reaper)
         with psycopg.connect(self.database_url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {_USER}")
 
@@ -109,7 +109,7 @@ class EmbeddedPostgres:
             raise ChildFailedError(f"initdb ended with code {done.returncode}:\n{done.stderr}")
 
     def _start(
-        self, programs: Path, home: Path, account: Account, guardian: Guardian
+        self, programs: Path, home: Path, account: Account, reaper: Reaper
     ) -> tuple[Child, int]:
         for attempt in range(1, _START_TRIES + 1):
             port = free_port()
@@ -117,7 +117,7 @@ class EmbeddedPostgres:
             child = Child(
                 "postgres",
                 [str(programs / "postgres"), "-D", str(home / "data"), *options],
-                guardian=guardian,
+                reaper=reaper,
                 directory=home if account.is_ours else home.parent,
                 options=account.popen_options(),
             )

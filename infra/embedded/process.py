@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from schemas.errors import OutageError
 
 _TAIL_LINES: Final = 25
@@ -37,7 +37,7 @@ class Child:
         name: str,
         command: Sequence[str],
         *,
-        guardian: Guardian,
+        reaper: Reaper,
         directory: Path,
         env: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
@@ -56,7 +56,7 @@ class Child:
                 start_new_session=True,
                 **(options or {}),
             )
-        guardian.watch(self.process.pid)
+        reaper.watch(self.process.pid)
 
     def tail(self) -> str:
         """Return the last lines of the log."""

@@ -1,11 +1,11 @@
 """Cleans up however its owner ends: a small process that lives a moment longer.
 
 The owner holds the write end of a pipe. When the pipe closes, whether by `close()`, by an
-error, by Ctrl-C or because the owner was killed, the guardian stops every process that it was
+error, by Ctrl-C or because the owner was killed, the reaper stops every process that it was
 told of and removes the owner's directory. It runs in a session of its own, so that a signal to
 the owner's process group does not reach it.
 
-Run as a program: `python guardian.py DIRECTORY`, process ids on standard input, one a line.
+Run as a program: `python reaper.py DIRECTORY`, process ids on standard input, one a line.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ GRACE_S: Final = 5.0
 _REMOVE_AGAIN_S: Final = 0.1
 
 
-class Guardian:
-    """The owner's end: tells the guardian what to stop and remove."""
+class Reaper:
+    """The owner's end: tells the reaper what to stop and remove."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -43,9 +43,7 @@ class Guardian:
         """Stop this process, and its children, when we end."""
         stdin = self._process.stdin
         if stdin is None or stdin.closed:
-            raise RuntimeError(
-                f"cannot guard process {pid}: the guardian is closed; open a new one"
-            )
+            raise RuntimeError(f"cannot watch process {pid}: the reaper is closed; open a new one")
         stdin.write(f"{pid} {psutil.Process(pid).create_time()!r}\n".encode())
         stdin.flush()
 

@@ -8,7 +8,7 @@ from typing import Self
 from infra.embedded.directory import Account, make_run_directory
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.process import Child
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.embedded.tansu import EmbeddedBroker
 
 
@@ -20,18 +20,18 @@ class EmbeddedServers:
     """
 
     directory: Path
-    guardian: Guardian
+    reaper: Reaper
     postgres: EmbeddedPostgres
     broker: EmbeddedBroker
 
     def __enter__(self) -> Self:
         self.directory = make_run_directory(Account.current())
-        self.guardian = Guardian(self.directory)
+        self.reaper = Reaper(self.directory)
         try:
-            self.broker = EmbeddedBroker(self.directory, self.guardian)
-            self.postgres = EmbeddedPostgres(self.directory, self.guardian)
+            self.broker = EmbeddedBroker(self.directory, self.reaper)
+            self.postgres = EmbeddedPostgres(self.directory, self.reaper)
         except BaseException:
-            self.guardian.close()
+            self.reaper.close()
             raise
         return self
 
@@ -45,4 +45,4 @@ class EmbeddedServers:
             self.broker.stop()
             self.postgres.stop()
         finally:
-            self.guardian.close()
+            self.reaper.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from infra.embedded.process import Child, ChildFailedError, free_port
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 
 _START_LIMIT_S: Final = 20.0
 _START_TRIES: Final = 3
@@ -39,7 +39,7 @@ def _program(directory: Path) -> Path:
 class EmbeddedBroker:
     """A running broker, on a free port unless one is given. What it holds is gone when it stops."""
 
-    def __init__(self, directory: Path, guardian: Guardian, port: int | None = None) -> None:
+    def __init__(self, directory: Path, reaper: Reaper, port: int | None = None) -> None:
         program = _program(directory)
         for attempt in range(1, _START_TRIES + 1):
             self._port = port or free_port()
@@ -52,7 +52,7 @@ class EmbeddedBroker:
                     f"--listener-url={address}",
                     f"--advertised-listener-url={address}",
                 ],
-                guardian=guardian,
+                reaper=reaper,
                 directory=directory,
             )
             try:

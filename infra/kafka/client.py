@@ -136,16 +136,16 @@ async def read_cluster_id(settings: KafkaSettings) -> str:
         await admin.close()
 
 
-class Held(NamedTuple):
+class Watermarks(NamedTuple):
     """What a broker holds of a partition: from `earliest` on, the next record will be `end`."""
 
     earliest: int
     end: int
 
 
-async def held(
+async def read_watermarks(
     settings: KafkaSettings, partitions: Iterable[tuple[str, int]]
-) -> Mapping[tuple[str, int], Held]:
+) -> Mapping[tuple[str, int], Watermarks]:
     """Ask the broker what it holds of (topic, partition) pairs.
 
     The end is the high watermark of a fetch, not the answer to "latest offset": the embedded
@@ -171,7 +171,9 @@ async def held(
             while any(consumer.highwater(place) is None for place in wanted):
                 await consumer.getmany(timeout_ms=_HELD_FETCH_MS)
             return {
-                (place.topic, place.partition): Held(earliest[place], consumer.highwater(place))
+                (place.topic, place.partition): Watermarks(
+                    earliest[place], consumer.highwater(place)
+                )
                 for place in wanted
             }
     finally:

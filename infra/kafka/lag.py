@@ -27,7 +27,7 @@ _LATEST_MS: Final = 253_402_300_799_000
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PartitionProgress:
     """Up to where a partition has been processed, and when it was last moved on."""
 
     topic: str
@@ -47,12 +47,12 @@ class Lag:
     """Kafka's time of the oldest record not processed; None without one, or where it says none."""
 
 
-async def read_all_progress(connection: AsyncConnection[TupleRow]) -> list[Progress]:
+async def read_all_progress(connection: AsyncConnection[TupleRow]) -> list[PartitionProgress]:
     """Return the progress of every partition that has one, in order."""
     cursor = await connection.execute(
         "SELECT topic, partition, next_offset, updated_at FROM stream_progress ORDER BY 1, 2"
     )
-    return [Progress(*row) for row in await cursor.fetchall()]
+    return [PartitionProgress(*row) for row in await cursor.fetchall()]
 
 
 async def read_lag(

@@ -18,7 +18,7 @@ from optimizer.assignment.cell import Cell, Machine, Pool
 from optimizer.assignment.dealing import Answer, deal, first_come
 from optimizer.assignment.flow import Concave, flow_s, most_valuable
 from optimizer.assignment.hours import HourPrices, Shares
-from optimizer.work_budget import Effort, Ints
+from optimizer.work_budget import Ints, WorkBudget
 
 _STEPS: Final = 400
 """In the first round; twice as many in each round after it."""
@@ -48,7 +48,7 @@ def first_answer(cell: Cell) -> Bounded:
     return Bounded(first_come(cell), limit)
 
 
-def choose(cell: Cell, known: Bounded, effort: Effort, better: Better) -> Bounded:
+def choose(cell: Cell, known: Bounded, effort: WorkBudget, better: Better) -> Bounded:
     """Return the best answer that the effort allows, and the least limit.
 
     `better` is told of each answer that is better than the one before.
@@ -74,12 +74,12 @@ def choose(cell: Cell, known: Bounded, effort: Effort, better: Better) -> Bounde
     return Bounded(best, limit)
 
 
-def _affords_exact(cell: Cell, effort: Effort) -> bool:
+def _affords_exact(cell: Cell, effort: WorkBudget) -> bool:
     flows = 2 * log2(2 + len(cell.pools[0].machines))
     return flows * flow_s(len(cell.trips)) <= effort.limit_s - effort.spent_s
 
 
-def _exact(cell: Cell, pool: Pool, effort: Effort) -> Bounded:
+def _exact(cell: Cell, pool: Pool, effort: WorkBudget) -> Bounded:
     """Return the best answer of all, for vehicles alike that are always there."""
     alone = Concave(cell.demand, pool.values_ore, pool.prices_ore, effort)
     chosen = alone.best()
@@ -89,7 +89,7 @@ def _exact(cell: Cell, pool: Pool, effort: Effort) -> Bounded:
     return Bounded(answer, chosen.value_ore)
 
 
-def _rounded(cell: Cell, shares: Shares, limit_ore: int, effort: Effort) -> Answer:
+def _rounded(cell: Cell, shares: Shares, limit_ore: int, effort: WorkBudget) -> Answer:
     """Return an answer near to shares: the vehicles that are used by half or more, and flows."""
     chosen = [
         [one for one in pool.machines if shares.machines[one.vehicle.vehicle_id] >= _HALF]
@@ -100,7 +100,7 @@ def _rounded(cell: Cell, shares: Shares, limit_ore: int, effort: Effort) -> Answ
     return deal(cell, _made_whole(cell, owner, chosen, effort), chosen, limit_ore, effort)
 
 
-def _made_whole(cell: Cell, owner: Ints, chosen: list[list[Machine]], effort: Effort) -> Ints:
+def _made_whole(cell: Cell, owner: Ints, chosen: list[list[Machine]], effort: WorkBudget) -> Ints:
     """Let each pool in turn take what it takes best beside the others, until nothing changes."""
     everyone = np.arange(len(owner))
     values = np.array([pool.values_ore for pool in cell.pools])

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from optimizer.assignment.cell import Cell, Machine
-from optimizer.work_budget import Effort, Ints
+from optimizer.work_budget import Ints, WorkBudget
 
 _CELLS_PER_LOOK: Final = 1000
 """Looking whether one vehicle is free costs a few microseconds (measured)."""
@@ -50,7 +50,7 @@ def first_come(cell: Cell) -> Answer:
 
 
 def deal(
-    cell: Cell, owner: Ints, chosen: Sequence[Sequence[Machine]], limit_ore: int, effort: Effort
+    cell: Cell, owner: Ints, chosen: Sequence[Sequence[Machine]], limit_ore: int, effort: WorkBudget
 ) -> Answer:
     """Give each round trip to a vehicle of the pool that owns it.
 
@@ -67,7 +67,7 @@ def deal(
     found = _answer(cell)
     if found.value_ore >= limit_ore:
         return found
-    part = Effort(max(1e-9, _PUT_IN * (effort.limit_s - effort.spent_s)))
+    part = WorkBudget(max(1e-9, _PUT_IN * (effort.limit_s - effort.spent_s)))
     _put_in(cell, part)
     effort.spent_s += part.spent_s
     return _answer(cell)
@@ -126,7 +126,7 @@ def _deal_best_fit(cell: Cell, machines: Sequence[Machine], trips: Ints) -> None
         free_at[number] = free
 
 
-def _put_in(cell: Cell, effort: Effort) -> None:
+def _put_in(cell: Cell, effort: WorkBudget) -> None:
     """Put what has no vehicle in where it fits, the most valuable first."""
     machines = [(machine, pool.values_ore) for pool in cell.pools for machine in pool.machines]
     values = np.max([pool.values_ore for pool in cell.pools], axis=0)
@@ -167,7 +167,7 @@ def _place(
 
 
 def _make_room(
-    cell: Cell, machines: Sequence[tuple[Machine, Ints]], trip: int, effort: Effort
+    cell: Cell, machines: Sequence[tuple[Machine, Ints]], trip: int, effort: WorkBudget
 ) -> None:
     """Move the one round trip that is in the way on some vehicle to another, if that saves."""
     start, free = int(cell.demand.starts_us[trip]), int(cell.demand.frees_us[trip])

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from ortools.graph.python.min_cost_flow import SimpleMinCostFlow
 
-from optimizer.work_budget import Bools, Effort, Ints
+from optimizer.work_budget import Bools, Ints, WorkBudget
 
 _CELLS_PER_ARC: Final = 4_000
 """A flow costs some eight microseconds for each arc (measured)."""
@@ -25,7 +25,7 @@ _ALWAYS: Final = int(np.iinfo(np.int64).min)
 
 def flow_s(trips: int) -> float:
     """Return what effort a flow of so many round trips takes at most, in deterministic seconds."""
-    cost = Effort(1.0)
+    cost = WorkBudget(1.0)
     cost.spend(_CELLS_PER_ARC * 2 * trips)
     return cost.spent_s
 
@@ -81,7 +81,7 @@ def overlaps(starts_us: Ints, frees_us: Ints, at_us: Ints | None = None) -> Ints
     )
 
 
-def most_valuable(demand: Demand, values_ore: Ints, supply: Supply, effort: Effort) -> Bools:
+def most_valuable(demand: Demand, values_ore: Ints, supply: Supply, effort: WorkBudget) -> Bools:
     """Return which round trips are worth most together, with so many vehicles.
 
     Those of no value are not taken. Where no more are out than vehicles can be had all are taken;
@@ -111,7 +111,7 @@ def most_valuable(demand: Demand, values_ore: Ints, supply: Supply, effort: Effo
     return taken
 
 
-def _flow(demand: Demand, values_ore: Ints, supply: Supply, effort: Effort) -> Bools:
+def _flow(demand: Demand, values_ore: Ints, supply: Supply, effort: WorkBudget) -> Bools:
     """Return which are taken. Raises `RuntimeError` when the flow is not solved."""
     starts, frees = demand.starts_us, demand.frees_us
     begin, end = starts.min(), frees.max()
@@ -154,7 +154,9 @@ class Concave:
     `prices_ore` are ascending. `best` is exact: earnings less prices are concave in k.
     """
 
-    def __init__(self, demand: Demand, values_ore: Ints, prices_ore: Ints, effort: Effort) -> None:
+    def __init__(
+        self, demand: Demand, values_ore: Ints, prices_ore: Ints, effort: WorkBudget
+    ) -> None:
         self.demand, self.values_ore, self.effort = demand, values_ore, effort
         self.total_ore = np.concatenate([[0], np.cumsum(prices_ore)])
         self.most = min(len(prices_ore), demand.only(values_ore > 0).peak())

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from optimizer.assignment.cell import Cell, Machine
-from optimizer.work_budget import Effort, Floats, Ints
+from optimizer.work_budget import Floats, Ints, WorkBudget
 
 _Numbers = TypeVar("_Numbers", Floats, Ints)
 
@@ -120,7 +120,7 @@ class HourPrices:
                 used[machine.vehicle.vehicle_id] = min(1.0, max(0.0, share - number))
         return Shares(self._trips, used)
 
-    def improve(self, steps: int, effort: Effort) -> None:
+    def improve(self, steps: int, effort: WorkBudget) -> None:
         """Take so many steps, fewer when the effort ends; the limit never rises."""
         values, costs = self._values / self._scale, self._costs / self._scale
         of_trips, of_fleet, of_prices = self._steps

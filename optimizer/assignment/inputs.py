@@ -1,6 +1,6 @@
 """From recorded round trips to the question which vehicle each could have had.
 
-The outings are the planner's (`optimizer.demand`), so that both models count the same demand.
+The trip chains are the planner's (`optimizer.demand`), so that both models count the same demand.
 """
 
 from __future__ import annotations
@@ -8,22 +8,24 @@ from __future__ import annotations
 from zoneinfo import ZoneInfo
 
 from optimizer.costs import energy_dkk_per_km
-from optimizer.demand import Outing, class_of, outings
+from optimizer.demand import TripChain, class_of, trip_chains
 from optimizer.placement.problem import problem_of
-from optimizer.study import DAYS_A_YEAR, Posed, names_of, nothing_driven, of_days, thinness
+from optimizer.study import DAYS_A_YEAR, StudyInputs, names_of, nothing_driven, of_days, thinness
 from schemas.plans.assignment import AssignableVehicle, AssignmentInputs, WantedRoundTrip
 from schemas.plans.demand import PlacementInputs
 
 
-def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed[AssignmentInputs]:
-    """Return the outings as round trips that want a vehicle, and vehicles where they stand.
+def assignment_inputs(
+    rows: PlacementInputs, *, paid_for: bool = False
+) -> StudyInputs[AssignmentInputs]:
+    """Return the trip chains as round trips that want a vehicle, and vehicles where they stand.
 
-    A vehicle costs its yearly cost for the local days from the first outing to the last; nothing
-    where all are `paid_for` anyway, so that whatever they can serve is served. Shifts are not held
-    against vehicles: what was driven outside them was wanted, and the vehicle was there. Raises
-    `NothingToStudyError` without an outing.
+    A vehicle costs its yearly cost for the local days from the first trip chain to the last;
+    nothing where all are `paid_for` anyway, so that whatever they can serve is served. Shifts are
+    not held against vehicles: what was driven outside them was wanted, and the vehicle was there.
+    Raises `NothingToStudyError` without a trip chain.
     """
-    found = outings(rows)
+    found = trip_chains(rows)
     driven = [one for one in found if one.ended_at > one.started_at]
     if not driven:
         raise nothing_driven(rows)
@@ -60,12 +62,12 @@ def assignment_inputs(rows: PlacementInputs, *, paid_for: bool = False) -> Posed
     if free and not paid_for:
         parts.append(f"{free} vehicles have no yearly cost entered, and cost nothing to have.")
     if len(found) > len(driven):
-        parts.append(f"Left out: {len(found) - len(driven)} outings that lasted no time.")
+        parts.append(f"Left out: {len(found) - len(driven)} trip chains that lasted no time.")
     parts += thinness(days)
-    return Posed(inputs, " ".join(parts))
+    return StudyInputs(inputs, " ".join(parts))
 
 
-def _wanted(driven: list[Outing], zone: ZoneInfo) -> tuple[WantedRoundTrip, ...]:
+def _wanted(driven: list[TripChain], zone: ZoneInfo) -> tuple[WantedRoundTrip, ...]:
     return tuple(
         WantedRoundTrip(
             round_trip_id=name,
@@ -82,10 +84,13 @@ def _wanted(driven: list[Outing], zone: ZoneInfo) -> tuple[WantedRoundTrip, ...]
 def _basis(rows: PlacementInputs, inputs: AssignmentInputs, when: str, cost: str) -> list[str]:
     parts = [
         (
-            f"{len(inputs.round_trips)} outings of {when}, and {len(inputs.vehicles)} vehicles "
+            f"{len(inputs.round_trips)} trip chains of {when}, and {len(inputs.vehicles)} vehicles "
             f"where they are at home, {cost} and its energy by the kilometre."
         ),
-        "An outing wants one seat, since nobody counts people, and is taken to end where it began.",
+        (
+            "A round trip needs one seat, since nobody counts people, and is taken to end where it "
+            "began."
+        ),
         "Shifts are not held against vehicles.",
     ]
     nowhere = len(rows.vehicles) - len(inputs.vehicles)

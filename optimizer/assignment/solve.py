@@ -17,8 +17,8 @@ from optimizer.assignment.dealing import Answer
 from optimizer.assignment.explanation import explanation, lock_conflicts, reason
 from optimizer.assignment.repositioning import fewest_vehicles, in_words
 from optimizer.costs import ORE_PER_DKK
-from optimizer.search import Search, Tell
-from optimizer.work_budget import Effort
+from optimizer.search import ProgressCallback, Search
+from optimizer.work_budget import WorkBudget
 from schemas.plans.assignment import (
     AssignmentInputs,
     AssignmentPlan,
@@ -45,7 +45,7 @@ def inputs_hash(inputs: AssignmentInputs) -> str:
 
 
 def assign(
-    inputs: AssignmentInputs, search: Search, progress: Tell | None = None
+    inputs: AssignmentInputs, search: Search, progress: ProgressCallback | None = None
 ) -> AssignmentPlan:
     """Return which round trip takes which vehicle, with its price and a proven bound.
 
@@ -56,7 +56,7 @@ def assign(
     conflicts = lock_conflicts(inputs)
     if conflicts:
         return _plan(inputs, search, (), " ".join(conflicts))
-    effort = Effort(search.time_limit_s)
+    effort = WorkBudget(search.time_limit_s)
     cells = cells_of(inputs)
     known = [first_answer(cell) for cell in cells]
     told = _Told(cells, known, progress)
@@ -65,7 +65,7 @@ def assign(
     for number, cell in enumerate(cells):
         trips = len(cell.trips)
         share = trips / left if left else 0.0
-        mine = Effort(max(1e-9, (effort.limit_s - effort.spent_s) * share))
+        mine = WorkBudget(max(1e-9, (effort.limit_s - effort.spent_s) * share))
         known[number] = choose(cell, known[number], mine, told.better)
         told.through(number)
         effort.spent_s += mine.spent_s
@@ -77,7 +77,7 @@ class _Told:
     """What `progress` is told: the share of round trips whose cell is done, and the best cost."""
 
     def __init__(
-        self, cells: Sequence[Cell], known: Sequence[Bounded], progress: Tell | None
+        self, cells: Sequence[Cell], known: Sequence[Bounded], progress: ProgressCallback | None
     ) -> None:
         self._progress, self._known = progress, known
         self._trips = [len(cell.trips) for cell in cells]

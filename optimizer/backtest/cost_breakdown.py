@@ -70,7 +70,7 @@ class Yard:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class ReplayCost:
     """What driving, fetching and not being served costs."""
 
     unserved_dkk: float
@@ -91,7 +91,7 @@ def unserved_dkk(distance_m: float, costs: Costs) -> float:
     return max(costs.unserved_minimum_dkk, distance_m / 1000 * costs.own_car_dkk_per_km)
 
 
-def bill(replayed: Replay, yard: Yard) -> Bill:
+def replay_cost(replayed: Replay, yard: Yard) -> ReplayCost:
     """Return what happened in DKK and kg CO2e.
 
     A request without a vehicle is an own car's trip. Fetching costs somebody's time besides.
@@ -114,4 +114,6 @@ def bill(replayed: Replay, yard: Yard) -> Bill:
     for request in replayed.unserved():
         lost_dkk += unserved_dkk(request.distance_m, costs)
         co2e_kg += own_car_kg_per_km * request.distance_m / 1000
-    return Bill(lost_dkk, energy_dkk, fetching_dkk, co2e_kg, co2e_kg * costs.co2_price_dkk_per_kg)
+    return ReplayCost(
+        lost_dkk, energy_dkk, fetching_dkk, co2e_kg, co2e_kg * costs.co2_price_dkk_per_kg
+    )

@@ -6,16 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from optimizer.backtest.cost_breakdown import Yard, bill, unserved_dkk
+from optimizer.backtest.cost_breakdown import Yard, replay_cost, unserved_dkk
 from optimizer.backtest.replay import Replay, Request, nights_of, replay, requested_class
-from optimizer.work_budget import Effort
+from optimizer.work_budget import WorkBudget
 from schemas.fleet.master_data import VehicleType
 from schemas.fleet.vehicle_type import MOTOR
 
 _CELLS_PER_REQUEST: Final = 1500
 """A replayed request takes about as long as a pass over so many cells of a matrix (measured)."""
 
-Place = tuple[str, VehicleType]
+DepotClass = tuple[str, VehicleType]
 
 
 class Greedy:
@@ -31,7 +31,7 @@ class Greedy:
         self,
         requests: Sequence[Request],
         yard: Yard,
-        effort: Effort,
+        effort: WorkBudget,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._yard = yard
@@ -80,9 +80,9 @@ class Greedy:
                 return True
         return False
 
-    def _worst_served(self) -> Iterator[Place]:
+    def _worst_served(self) -> Iterator[DepotClass]:
         """Yield depots and classes, those whose unserved requests cost most first."""
-        lost: defaultdict[Place, float] = defaultdict(float)
+        lost: defaultdict[DepotClass, float] = defaultdict(float)
         for kind, replayed in self._replayed.items():
             for request in replayed.unserved():
                 lost[request.depot_id, kind] += unserved_dkk(request.distance_m, self._yard.costs)
@@ -121,7 +121,7 @@ class Greedy:
 
     def _cost_dkk(self, placement: Mapping[str, str], of_the_class: Replay) -> float:
         """Return the cost of a placement but for what the other classes drive."""
-        driven = bill(of_the_class, self._yard)
+        driven = replay_cost(of_the_class, self._yard)
         return (
             driven.total_dkk
             + self._yard.relocation_dkk(placement)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from optimizer.backtest.cost_breakdown import Yard, bill
+from optimizer.backtest.cost_breakdown import Yard, replay_cost
 from optimizer.backtest.explanation import in_words
 from optimizer.backtest.greedy import Greedy
 from optimizer.backtest.replay import Request, nights_of, replay, requests_of
@@ -15,7 +15,7 @@ from optimizer.backtest.split import Split, TooLittleDataError, split
 from optimizer.placement.problem import problem_of
 from optimizer.placement.solve import Solution, solve
 from optimizer.search import Search
-from optimizer.work_budget import Effort
+from optimizer.work_budget import WorkBudget
 from schemas.plans.backtest import BackTest, Contender, ContenderName
 from schemas.plans.demand import PlacementInputs
 from schemas.plans.plan import SolverStatus
@@ -28,14 +28,14 @@ _DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class BackTestFinding:
     """A back-test, or why there is none; in words either way."""
 
     backtest: BackTest | None
     explanation: str
 
 
-def back_test(inputs: PlacementInputs, search: Search) -> Finding:
+def back_test(inputs: PlacementInputs, search: Search) -> BackTestFinding:
     """Fit on the first part of the inputs, replay on the rest.
 
     The same inputs, seed and limit give the same back-test.
@@ -44,10 +44,10 @@ def back_test(inputs: PlacementInputs, search: Search) -> Finding:
     try:
         parts = split(inputs)
     except TooLittleDataError as error:
-        return Finding(None, f"No back-test: {error}")
+        return BackTestFinding(None, f"No back-test: {error}")
     fitted = fit(parts, search)
     if fitted.solution.status in {SolverStatus.INFEASIBLE, SolverStatus.UNKNOWN}:
-        return Finding(
+        return BackTestFinding(
             None,
             f"No back-test: on the first {parts.fitted_days} days the solver's answer is "
             f"{fitted.solution.status.value}, so there is no placement to replay.",
@@ -60,7 +60,7 @@ def back_test(inputs: PlacementInputs, search: Search) -> Finding:
         words += (
             " The replay lends nothing between depots and so errs against the plan, which does."
         )
-    return Finding(back_test, words)
+    return BackTestFinding(back_test, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def fit(parts: Split, search: Search) -> Fitted:
     solution = solve(problem, replace(search, time_limit_s=search.time_limit_s * SOLVER_SHARE))
     requests = requests_of(parts.fitted.round_trips, parts.fitted.all_vehicles, parts.fitted.costs)
     yard = yard_of(parts.fitted, stood_at, parts.fitted_days)
-    effort = Effort(search.time_limit_s * (1 - SOLVER_SHARE))
+    effort = WorkBudget(search.time_limit_s * (1 - SOLVER_SHARE))
     greedy = Greedy(requests, yard, effort, search.cancellation.check)
     placements = {
         ContenderName.AS_IT_WAS: stood_at,
@@ -140,7 +140,7 @@ def contender(
         nights_of(requests, yard.zone),
         yard.costs,
     )
-    billed = bill(replayed, yard)
+    billed = replay_cost(replayed, yard)
     costs = {
         "unserved_dkk": round(billed.unserved_dkk, _DIGITS),
         "energy_dkk": round(billed.energy_dkk, _DIGITS),

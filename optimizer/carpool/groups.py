@@ -23,7 +23,7 @@ _TOLERANCE_S: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class JourneyLeg:
     """One way of one journey: seconds since the epoch."""
 
     origin: Place
@@ -44,7 +44,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CandidateGroup:
     """Journeys by index, the driver first; its ways, and what it saves."""
 
     members: tuple[int, ...]
@@ -58,7 +58,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class TravelMatrices:
     """Distances and times between all places of the journeys, by type of vehicle."""
 
     number: Mapping[Place, int]
@@ -80,13 +80,13 @@ def epoch_of(inputs: CarpoolInputs) -> datetime:
     return min(journey.started_at for journey in inputs.journeys)
 
 
-def carpool_ways(inputs: CarpoolInputs, travel: Travel) -> Ways:
+def travel_matrices(inputs: CarpoolInputs, travel: Travel) -> TravelMatrices:
     """Ask for the ways between all places of the journeys, once for each type of vehicle."""
     places = sorted(
         {place for journey in inputs.journeys for leg in legs_of(journey) for place in leg[:2]}
     )
     types = sorted({journey.vehicle_type for journey in inputs.journeys})
-    return Ways(
+    return TravelMatrices(
         {place: number for number, place in enumerate(places)},
         {number: travel.matrix(places, number) for number in types},
     )
@@ -116,7 +116,7 @@ def energy_of(journey: Journey, metres: float, costs: Costs) -> Energy:
     return Energy(costs.energy_dkk_per_unit(source) * units, costs.co2e_kg_per_unit(source) * units)
 
 
-def direct_m(journey: Journey, ways: Ways) -> float:
+def direct_m(journey: Journey, ways: TravelMatrices) -> float:
     """Return what of a journey's distance its shortest way explains; errands are not saved."""
     shortest_m = sum(
         ways.distance_m(journey.vehicle_type, place, other)
@@ -128,16 +128,16 @@ def direct_m(journey: Journey, ways: Ways) -> float:
 class Grouping:
     """Finds the groups of journeys that the rules allow."""
 
-    def __init__(self, inputs: CarpoolInputs, ways: Ways) -> None:
+    def __init__(self, inputs: CarpoolInputs, ways: TravelMatrices) -> None:
         self._journeys = inputs.journeys
         self._rules = inputs.rules
         self._costs = inputs.costs
         self._ways = ways
         self._agreed = set(inputs.agreements)
         epoch = epoch_of(inputs)
-        self._legs: list[tuple[Leg, ...]] = [
+        self._legs: list[tuple[JourneyLeg, ...]] = [
             tuple(
-                Leg(
+                JourneyLeg(
                     place,
                     other,
                     (starts_at - epoch).total_seconds(),
@@ -147,22 +147,22 @@ class Grouping:
             )
             for journey in inputs.journeys
         ]
-        self._of_vehicle: dict[str, list[tuple[int, tuple[Leg, ...]]]] = {}
+        self._of_vehicle: dict[str, list[tuple[int, tuple[JourneyLeg, ...]]]] = {}
         for number, journey in enumerate(inputs.journeys):
             self._of_vehicle.setdefault(journey.vehicle_id, []).append((number, self._legs[number]))
         self._direct_m = [direct_m(journey, ways) for journey in inputs.journeys]
 
-    def groups(self, most: int) -> tuple[list[Group], bool]:
+    def groups(self, most: int) -> tuple[list[CandidateGroup], bool]:
         """Return the groups, pairs first; not the larger ones where there would be more than most.
 
         The flag says whether these are all.
         """
-        complete: list[Group] = []
+        complete: list[CandidateGroup] = []
         growing: list[tuple[tuple[int, ...], list[int]]] = [
             ((driver,), self._near(driver)) for driver in range(len(self._journeys))
         ]
         while growing:
-            larger: list[Group] = []
+            larger: list[CandidateGroup] = []
             grown: list[tuple[tuple[int, ...], list[int]]] = []
             for members, nexts in growing:
                 fitting = [number for number in nexts if self._all_may_share(number, members)]
@@ -191,7 +191,7 @@ class Grouping:
             and own.starts_s - reach_s <= legs[0].starts_s <= own.arrives_s + reach_s
         ]
 
-    def group(self, members: tuple[int, ...]) -> Group | None:
+    def group(self, members: tuple[int, ...]) -> CandidateGroup | None:
         """Return journeys as a group, the driver first; None when a rule forbids it."""
         journeys = [self._journeys[member] for member in members]
         if sum(journey.seats_taken for journey in journeys) > journeys[0].seats:
@@ -214,7 +214,7 @@ class Grouping:
             for member in members[1:]
         ]
         detour = energy_of(journeys[0], detour_m, self._costs)
-        return Group(
+        return CandidateGroup(
             members,
             tuple(ways),
             detour_m,
@@ -249,7 +249,7 @@ class Grouping:
 
 
 def shared_way(
-    legs: Sequence[Leg], vehicle_type: VehicleType, ways: Ways, rules: CarpoolRules
+    legs: Sequence[JourneyLeg], vehicle_type: VehicleType, ways: TravelMatrices, rules: CarpoolRules
 ) -> Shared | None:
     """Return the shortest way on which all are fetched, then all set down; None if none fits.
 
@@ -282,9 +282,9 @@ def shared_way(
 
 def _times_s(
     stops: Sequence[tuple[Place, int, bool]],
-    legs: Sequence[Leg],
+    legs: Sequence[JourneyLeg],
     vehicle_type: VehicleType,
-    ways: Ways,
+    ways: TravelMatrices,
     shift_s: float,
 ) -> list[float] | None:
     """Return when the vehicle leaves each stop, the driver as near its own time as it can."""

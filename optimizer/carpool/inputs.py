@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from optimizer.study import NothingToStudyError, Posed, depot_named, of_days
+from optimizer.study import NothingToStudyError, StudyInputs, depot_named, of_days
 from schemas.fleet.master_data import Depot, Vehicle, VehicleType
 from schemas.fleet.vehicle_type import MOTOR
 from schemas.ids import local_part, scoped
@@ -47,7 +47,7 @@ def carpool_inputs(
     rows: JourneyRows,
     agreements: Iterable[tuple[str, str]] = (),
     rules: CarpoolRules | None = None,
-) -> Posed[CarpoolInputs]:
+) -> StudyInputs[CarpoolInputs]:
     """Return the round trips of cars and vans as journeys to their main stop and back.
 
     Master data have no departments: a vehicle belongs to its home depot's, named by the depot's
@@ -80,7 +80,7 @@ def carpool_inputs(
         rules=rules if rules is not None else CarpoolRules(),
         timezone=rows.timezone,
     )
-    return Posed(inputs, _basis(rows, inputs, left_out))
+    return StudyInputs(inputs, _basis(rows, inputs, left_out))
 
 
 def _agreed(

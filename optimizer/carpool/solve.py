@@ -21,15 +21,15 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from optimizer.carpool.groups import (
-    Group,
+    CandidateGroup,
     Grouping,
-    Ways,
-    carpool_ways,
+    TravelMatrices,
     epoch_of,
     legs_of,
+    travel_matrices,
 )
 from optimizer.costs import ORE_PER_DKK
-from optimizer.search import Search, Tell
+from optimizer.search import ProgressCallback, Search
 from optimizer.travel import Geodesic
 from schemas.fleet.costs import Costs
 from schemas.ids import local_part
@@ -51,7 +51,7 @@ def plan_carpool(
     inputs: CarpoolInputs,
     search: Search,
     travel: Travel | None = None,
-    progress: Tell | None = None,
+    progress: ProgressCallback | None = None,
 ) -> CarpoolPlan:
     """Plan who rides with whom. Ways are geodesic unless `travel` knows better.
 
@@ -67,7 +67,7 @@ def plan_carpool(
             progress(step / 3, what)
 
     tell(0, f"ways between the places of {len(inputs.journeys)} journeys")
-    ways = carpool_ways(inputs, travel if travel is not None else Geodesic(inputs.costs))
+    ways = travel_matrices(inputs, travel if travel is not None else Geodesic(inputs.costs))
     tell(1, f"groups that fit, of {len(inputs.journeys)} journeys")
     groups, complete = Grouping(inputs, ways).groups(_MOST_GROUPS)
     tell(2, f"the best of {len(groups)} groups")
@@ -77,19 +77,19 @@ def plan_carpool(
 
 @dataclass(frozen=True, slots=True)
 class _Packing:
-    groups: tuple[Group, ...]
+    groups: tuple[CandidateGroup, ...]
     status: SolverStatus
     bound_ore: int = 0
     bound_by: str = BY_PACKING
 
 
-def _worth_ore(group: Group, costs: Costs) -> int:
+def _worth_ore(group: CandidateGroup, costs: Costs) -> int:
     """Return what a group saves, the price of CO2e included."""
     return round((group.saved_dkk + group.saved_co2e_kg * costs.co2_price_dkk_per_kg) * ORE_PER_DKK)
 
 
 def _packed(
-    inputs: CarpoolInputs, candidates: Sequence[Group], search: Search, *, complete: bool
+    inputs: CarpoolInputs, candidates: Sequence[CandidateGroup], search: Search, *, complete: bool
 ) -> _Packing:
     freed_ore = round(inputs.rules.freed_vehicle_dkk * ORE_PER_DKK)
     groups = [group for group in candidates if _worth_ore(group, inputs.costs) > 0 or freed_ore]
@@ -116,9 +116,11 @@ def _packed(
     return _Packing(picked, SolverStatus.FEASIBLE, bound_ore)
 
 
-def _one_by_one(inputs: CarpoolInputs, groups: Sequence[Group]) -> tuple[Group, ...]:
+def _one_by_one(
+    inputs: CarpoolInputs, groups: Sequence[CandidateGroup]
+) -> tuple[CandidateGroup, ...]:
     """Return groups taken one after the other, the best first: what a tiny limit leaves us with."""
-    picked: list[Group] = []
+    picked: list[CandidateGroup] = []
     taken: set[int] = set()
     for group in sorted(
         groups, key=lambda group: (-_worth_ore(group, inputs.costs), group.members)
@@ -136,7 +138,7 @@ def _one_by_one(inputs: CarpoolInputs, groups: Sequence[Group]) -> tuple[Group, 
 
 
 def _model(
-    inputs: CarpoolInputs, groups: Sequence[Group], freed_ore: int
+    inputs: CarpoolInputs, groups: Sequence[CandidateGroup], freed_ore: int
 ) -> tuple[cp_model.CpModel, list[Any]]:
     """Return the packing as a model, and one variable a group."""
     model = cp_model.CpModel()
@@ -165,7 +167,7 @@ def _model(
     return model, chosen
 
 
-def _everything_ore(inputs: CarpoolInputs, groups: Sequence[Group]) -> int:
+def _everything_ore(inputs: CarpoolInputs, groups: Sequence[CandidateGroup]) -> int:
     """Return what no packing can exceed: every passenger's own journey, and all vehicles."""
     ridden: defaultdict[int, float] = defaultdict(float)
     for group in groups:
@@ -177,20 +179,20 @@ def _everything_ore(inputs: CarpoolInputs, groups: Sequence[Group]) -> int:
     return journeys_ore + vehicles * round(inputs.rules.freed_vehicle_dkk * ORE_PER_DKK)
 
 
-Span = tuple[float, float]
+TimeSpan = tuple[float, float]
 """Seconds since the epoch: from, until before."""
 
 
-def _out_s(group: Group) -> Span:
+def _out_s(group: CandidateGroup) -> TimeSpan:
     """Return when a group's vehicle is out."""
     return group.ways[0].from_s, group.ways[-1].until_s
 
 
-def _overlap(span: Span, other: Span) -> bool:
+def _overlap(span: TimeSpan, other: TimeSpan) -> bool:
     return span[0] < other[1] and other[0] < span[1]
 
 
-def _alone_s(inputs: CarpoolInputs) -> list[Span]:
+def _alone_s(inputs: CarpoolInputs) -> list[TimeSpan]:
     """Return when each journey's own vehicle is out, as recorded."""
     epoch = epoch_of(inputs)
     return [
@@ -200,7 +202,10 @@ def _alone_s(inputs: CarpoolInputs) -> list[Span]:
 
 
 def _freed(
-    model: cp_model.CpModel, inputs: CarpoolInputs, groups: Sequence[Group], chosen: Sequence[Any]
+    model: cp_model.CpModel,
+    inputs: CarpoolInputs,
+    groups: Sequence[CandidateGroup],
+    chosen: Sequence[Any],
 ) -> Any:
     """Return the vehicles that the depots' peaks are less, tied to the chosen groups."""
     alone_s = _alone_s(inputs)
@@ -238,14 +243,14 @@ def _freed(
     return sum(freed)
 
 
-def _within(instant: float, span: Span) -> bool:
+def _within(instant: float, span: TimeSpan) -> bool:
     return span[0] <= instant < span[1]
 
 
-def _peaks(inputs: CarpoolInputs, groups: Sequence[Group]) -> dict[str | None, int]:
+def _peaks(inputs: CarpoolInputs, groups: Sequence[CandidateGroup]) -> dict[str | None, int]:
     """Return how many vehicles of each depot are out at once at most, with these groups."""
     shared = {member for group in groups for member in group.members}
-    spans: defaultdict[str | None, list[Span]] = defaultdict(list)
+    spans: defaultdict[str | None, list[TimeSpan]] = defaultdict(list)
     for number, span in enumerate(_alone_s(inputs) if inputs.journeys else []):
         spans[inputs.journeys[number].depot_id] += [] if number in shared else [span]
     for group in groups:
@@ -258,7 +263,7 @@ def _peaks(inputs: CarpoolInputs, groups: Sequence[Group]) -> dict[str | None, i
     }
 
 
-def _hash(inputs: CarpoolInputs, ways: Ways | None) -> str:
+def _hash(inputs: CarpoolInputs, ways: TravelMatrices | None) -> str:
     digest = hashlib.sha256(inputs.model_dump_json().encode())
     for vehicle_type, matrix in sorted(ways.matrices.items()) if ways is not None else ():
         digest.update(vehicle_type.encode())
@@ -310,7 +315,7 @@ def _described(
     )
 
 
-def _group(inputs: CarpoolInputs, group: Group) -> CarpoolGroup:
+def _group(inputs: CarpoolInputs, group: CandidateGroup) -> CarpoolGroup:
     epoch = epoch_of(inputs)
     members = tuple(_member(inputs, group, place, epoch) for place in range(len(group.members)))
     journeys = [inputs.journeys[member] for member in group.members]
@@ -329,7 +334,9 @@ def _group(inputs: CarpoolInputs, group: Group) -> CarpoolGroup:
     )
 
 
-def _member(inputs: CarpoolInputs, group: Group, place: int, epoch: datetime) -> CarpoolMember:
+def _member(
+    inputs: CarpoolInputs, group: CandidateGroup, place: int, epoch: datetime
+) -> CarpoolMember:
     journey = inputs.journeys[group.members[place]]
 
     def later_s(at: datetime, told_s: float) -> float:
@@ -349,7 +356,7 @@ def _member(inputs: CarpoolInputs, group: Group, place: int, epoch: datetime) ->
 
 
 def _reason(
-    inputs: CarpoolInputs, group: Group, members: Sequence[CarpoolMember], taken: int
+    inputs: CarpoolInputs, group: CandidateGroup, members: Sequence[CarpoolMember], taken: int
 ) -> str:
     """Say who rides with whom, what it asks of people, within which limits, and what it saves."""
     rules = inputs.rules

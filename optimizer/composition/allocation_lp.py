@@ -18,7 +18,7 @@ from ortools.linear_solver import pywraplp
 from ortools.sat.python import cp_model
 
 from optimizer.composition.demand import DepotDemand
-from optimizer.work_budget import Effort, Ints
+from optimizer.work_budget import Ints, WorkBudget
 
 OWN_CAR: Final = -1
 """In place of a kind."""
@@ -62,7 +62,7 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
-class Allotment:
+class Allocation:
     """Which kind takes each round trip (a column, or `OWN_CAR`) and a year's driving."""
 
     kind: Ints
@@ -70,12 +70,12 @@ class Allotment:
     g: int
 
 
-class Allotter:
+class AllocationModel:
     """A depot's demand, in spells that are solved for any counts and weights."""
 
     def __init__(self, demand: DepotDemand) -> None:
         self.demand = demand
-        self._spells = [_Spell(demand, rows) for rows in _spells(demand)]
+        self._spells = [_BusyPeriod(demand, rows) for rows in _busy_periods(demand)]
 
     @property
     def peaks(self) -> tuple[int, ...]:
@@ -86,8 +86,8 @@ class Allotter:
         )
 
     def allot(
-        self, counts: Sequence[int], weights: Weights, effort: Effort, *, close: bool
-    ) -> tuple[Allotment, Prices]:
+        self, counts: Sequence[int], weights: Weights, effort: WorkBudget, *, close: bool
+    ) -> tuple[Allocation, Prices]:
         """Return a cheap allotment with so many of each kind, and its prices.
 
         It is the cheapest of all if `close`, but where CP-SAT does not finish a spell; else spells
@@ -107,14 +107,14 @@ class Allotter:
         served = np.flatnonzero(kind != OWN_CAR)
         left = kind == OWN_CAR
         taken = served, kind[served]
-        return Allotment(
+        return Allocation(
             kind,
             int(self.demand.drive_ore[taken].sum() + self.demand.own_ore[left].sum()),
             int(self.demand.drive_g[taken].sum() + self.demand.own_g[left].sum()),
         ), Prices(trips, vehicle)
 
 
-def _spells(demand: DepotDemand) -> Iterator[Ints]:
+def _busy_periods(demand: DepotDemand) -> Iterator[Ints]:
     """Yield the round trips between times when none is out, whatever kind takes them."""
     if not demand.trips:
         return
@@ -124,7 +124,7 @@ def _spells(demand: DepotDemand) -> Iterator[Ints]:
     yield from np.split(np.arange(len(demand.trips)), cuts)
 
 
-class _Spell:
+class _BusyPeriod:
     """Round trips that share nothing with others, and at most how many of a kind are out."""
 
     def __init__(self, demand: DepotDemand, rows: Ints) -> None:
@@ -187,7 +187,7 @@ class _Spell:
         self,
         counts: Sequence[int],
         saved: Ints,
-        effort: Effort,
+        effort: WorkBudget,
         prices: tuple[Ints, Ints],
         *,
         close: bool,
@@ -234,7 +234,7 @@ class _Spell:
                     room[clique] -= 1
         return chosen
 
-    def _packed(self, counts: Sequence[int], saved: Ints, effort: Effort) -> Ints:
+    def _packed(self, counts: Sequence[int], saved: Ints, effort: WorkBudget) -> Ints:
         """Return the best kinds by CP-SAT, no worse than one by one."""
         first = self._one_by_one(counts, saved)
         model = cp_model.CpModel()

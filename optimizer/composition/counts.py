@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 from ortools.sat.python import cp_model
 
-from optimizer.composition.allocation_lp import Allotment, Allotter, Prices, Weights
+from optimizer.composition.allocation_lp import Allocation, AllocationModel, Prices, Weights
 from optimizer.composition.demand import DepotDemand
 from optimizer.costs import ore
-from optimizer.work_budget import Effort
+from optimizer.work_budget import WorkBudget
 
 CLOSE_ENOUGH: Final = 2e-4
 """A depot whose gap is so small is left: the relaxation of a spell itself may be so far off."""
@@ -29,11 +29,11 @@ _TURNS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class DepotFleet:
     """Counts of a depot, how its round trips are allotted, and a year's øre and grams."""
 
     counts: tuple[int, ...]
-    allotment: Allotment
+    allotment: Allocation
     ore: int
 
     @property
@@ -51,9 +51,9 @@ class DepotCounts:
 
     def __init__(self, demand: DepotDemand) -> None:
         self.demand = demand
-        self.allotter = Allotter(demand)
+        self.allotter = AllocationModel(demand)
         self.peaks = self.allotter.peaks
-        self._tried: dict[tuple[tuple[int, ...], Weights, bool], Fleet] = {}
+        self._tried: dict[tuple[tuple[int, ...], Weights, bool], DepotFleet] = {}
         self._cuts: list[Prices] = []
         self._limits: dict[Weights, tuple[int, int]] = {}
 
@@ -62,8 +62,8 @@ class DepotCounts:
         return int(np.array(counts)[self.demand.motor].sum()) <= self.demand.depot.capacity
 
     def try_counts(
-        self, counts: Sequence[int], weights: Weights, effort: Effort, *, close: bool = False
-    ) -> Fleet:
+        self, counts: Sequence[int], weights: Weights, effort: WorkBudget, *, close: bool = False
+    ) -> DepotFleet:
         """Allot at these counts, closely or nearly so, keep the cut, and return the fleet."""
         key = tuple(counts), weights, close
         if key not in self._tried:
@@ -71,19 +71,19 @@ class DepotCounts:
             if not close:
                 self._cuts.append(prices)
             total_ore = self.demand.fleet_ore(counts) + allotment.drive_ore
-            self._tried[key] = Fleet(tuple(counts), allotment, total_ore)
+            self._tried[key] = DepotFleet(tuple(counts), allotment, total_ore)
         return self._tried[key]
 
-    def fleets(self) -> list[Fleet]:
+    def fleets(self) -> list[DepotFleet]:
         """Return the fleets that were tried and have places, the cheapest first."""
         fleets = [fleet for fleet in self._tried.values() if self.fits(fleet.counts)]
         return sorted(fleets, key=lambda fleet: (fleet.ore, fleet.g, fleet.counts))
 
-    def best(self, weights: Weights) -> Fleet:
+    def best(self, weights: Weights) -> DepotFleet:
         """Return the best fleet that was tried."""
         return min(self.fleets(), key=lambda fleet: fleet.weighed(weights))
 
-    def search(self, weights: Weights, effort: Effort) -> None:
+    def search(self, weights: Weights, effort: WorkBudget) -> None:
         """Try counts until the bound is met, nearly, or the effort is over."""
         for _ in range(_TURNS):
             limit, counts = self._master(weights, effort, _MASTER_S)
@@ -99,13 +99,13 @@ class DepotCounts:
         """Return what no fleet of the depot counts less than."""
         cuts, value = self._limits.get(weights, (0, 0))
         if cuts < len(self._cuts):
-            bound, _ = self._master(weights, Effort(_LIMIT_S), _LIMIT_S)
+            bound, _ = self._master(weights, WorkBudget(_LIMIT_S), _LIMIT_S)
             value = max(value, bound)
             self._limits[weights] = len(self._cuts), value
         return value
 
     def _master(
-        self, weights: Weights, effort: Effort, limit_s: float
+        self, weights: Weights, effort: WorkBudget, limit_s: float
     ) -> tuple[int, tuple[int, ...]]:
         """Return the least that the cuts leave possible, and its counts."""
         model = cp_model.CpModel()

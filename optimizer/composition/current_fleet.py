@@ -43,7 +43,7 @@ class PresentKinds:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _VehicleTraits:
     """A vehicle with all numbers that a kind needs."""
 
     vehicle_id: str
@@ -64,7 +64,9 @@ def present_kinds(vehicles: Sequence[Vehicle], catalogue: Sequence[VehicleKind])
     `NothingToStudyError` where there is none.
     """
     lacked: Counter[str] = Counter()
-    groups: defaultdict[tuple[VehicleType, EnergySource, int], list[_Known]] = defaultdict(list)
+    groups: defaultdict[tuple[VehicleType, EnergySource, int], list[_VehicleTraits]] = defaultdict(
+        list
+    )
     for vehicle in sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id):
         entered_vehicle = _known(vehicle, catalogue, lacked)
         groups[
@@ -83,7 +85,9 @@ def present_kinds(vehicles: Sequence[Vehicle], catalogue: Sequence[VehicleKind])
     return PresentKinds(tuple(kinds), kind_of, dict(lacked))
 
 
-def _known(vehicle: Vehicle, catalogue: Sequence[VehicleKind], lacked: Counter[str]) -> _Known:
+def _known(
+    vehicle: Vehicle, catalogue: Sequence[VehicleKind], lacked: Counter[str]
+) -> _VehicleTraits:
     vehicle_type, source = class_of(vehicle), assumed(vehicle.energy_source)
     on_charger = vehicle_type in MOTOR and source is EnergySource.ELECTRICITY
 
@@ -113,7 +117,7 @@ def _known(vehicle: Vehicle, catalogue: Sequence[VehicleKind], lacked: Counter[s
         return vehicle_kind.consumption_per_km if same else None
 
     burns = source is not EnergySource.MUSCLE
-    return _Known(
+    return _VehicleTraits(
         vehicle.vehicle_id,
         vehicle_type,
         source,
@@ -153,7 +157,7 @@ def _nearest(
     return min(able, key=distance, default=None)
 
 
-def _alike(vehicles: Sequence[_Known]) -> list[list[_Known]]:
+def _alike(vehicles: Sequence[_VehicleTraits]) -> list[list[_VehicleTraits]]:
     """Return groups within which cost and consumption are alike, cut where they differ most."""
     for number_of in (_cost, _consumption):
         ordered = sorted(vehicles, key=lambda vehicle: (number_of(vehicle), vehicle.vehicle_id))
@@ -169,15 +173,15 @@ def _alike(vehicles: Sequence[_Known]) -> list[list[_Known]]:
     return [sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id)]
 
 
-def _cost(vehicle: _Known) -> float:
+def _cost(vehicle: _VehicleTraits) -> float:
     return vehicle.yearly_cost_dkk
 
 
-def _consumption(vehicle: _Known) -> float:
+def _consumption(vehicle: _VehicleTraits) -> float:
     return vehicle.consumption_per_km
 
 
-def _name(vehicle: _Known) -> str:
+def _name(vehicle: _VehicleTraits) -> str:
     vehicle_type = vehicle.vehicle_type.value.replace("_", "-")
     if vehicle.vehicle_type not in MOTOR:
         return f"{OUR}{vehicle_type}"
@@ -185,7 +189,7 @@ def _name(vehicle: _Known) -> str:
     return f"{OUR}{'electric' if electric else vehicle.energy_source.value}-{vehicle_type}"
 
 
-def _kind(name: str, alike: Sequence[_Known]) -> VehicleKind:
+def _kind(name: str, alike: Sequence[_VehicleTraits]) -> VehicleKind:
     vehicle = alike[0]
     on_charger = vehicle.vehicle_type in MOTOR and vehicle.energy_source is EnergySource.ELECTRICITY
     ranges = [

@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from optimizer.composition.allocation_lp import OWN_CAR, Weights
-from optimizer.composition.counts import DepotCounts, Fleet
+from optimizer.composition.counts import DepotCounts, DepotFleet
 from optimizer.costs import ORE_PER_DKK
-from optimizer.work_budget import Effort
+from optimizer.work_budget import WorkBudget
 from schemas.fleet.vehicle_type import MOTOR
 from schemas.plans.composition import (
     CompositionInputs,
@@ -43,7 +43,7 @@ class _Use:
 def proposals(
     inputs: CompositionInputs,
     depots: Sequence[DepotCounts],
-    fleets: Sequence[Fleet],
+    fleets: Sequence[DepotFleet],
     weights: Weights,
 ) -> tuple[FleetProposal, ...]:
     """Return what leads from the present vehicles to the fleets, the least used given up first."""
@@ -57,7 +57,7 @@ def proposals(
                 for vehicle in inputs.vehicles
                 if vehicle.depot_id == name and vehicle.kind_id == kind.kind_id
             ]
-            there = _Ladder(depot, fleet, column, weights)
+            there = _RangeLadder(depot, fleet, column, weights)
             if len(present) > fleet.counts[column]:
                 fleet_proposals += _given_up(there, present, uses)
             elif len(present) < fleet.counts[column]:
@@ -65,10 +65,12 @@ def proposals(
     return tuple(fleet_proposals)
 
 
-class _Ladder:
+class _RangeLadder:
     """A fleet with other counts of one kind."""
 
-    def __init__(self, depot: DepotCounts, fleet: Fleet, column: int, weights: Weights) -> None:
+    def __init__(
+        self, depot: DepotCounts, fleet: DepotFleet, column: int, weights: Weights
+    ) -> None:
         self.depot = depot
         self.column = column
         self.kind = depot.demand.kinds[column]
@@ -76,7 +78,7 @@ class _Ladder:
         self._counts = fleet.counts
         self._weights = weights
 
-    def at(self, count: int) -> Fleet:
+    def at(self, count: int) -> DepotFleet:
         """Return the fleet with so many of the kind."""
         counts = [*self._counts]
         counts[self.column] = count
@@ -86,8 +88,8 @@ class _Ladder:
                 # What one more is worth never grows: where the last changed nothing, none does.
                 driving = last.allotment
                 total = self.depot.demand.fleet_ore(counts) + driving.drive_ore
-                return Fleet(tuple(counts), driving, total)
-        return self.depot.try_counts(counts, self._weights, Effort(_UNLIMITED), close=True)
+                return DepotFleet(tuple(counts), driving, total)
+        return self.depot.try_counts(counts, self._weights, WorkBudget(_UNLIMITED), close=True)
 
 
 def _uses(inputs: CompositionInputs) -> dict[str, _Use]:
@@ -107,7 +109,7 @@ def _uses(inputs: CompositionInputs) -> dict[str, _Use]:
 
 
 def _given_up(
-    there: _Ladder, present: Sequence[PresentVehicle], uses: Mapping[str, _Use]
+    there: _RangeLadder, present: Sequence[PresentVehicle], uses: Mapping[str, _Use]
 ) -> Iterator[FleetProposal]:
     """Yield the least used vehicles of a kind, each with what it saves once those before it go."""
     ordered = sorted(
@@ -146,7 +148,7 @@ def _given_up(
         )
 
 
-def _acquired(inputs: CompositionInputs, there: _Ladder, present: int) -> FleetProposal:
+def _acquired(inputs: CompositionInputs, there: _RangeLadder, present: int) -> FleetProposal:
     fleet, without = there.at(there.count), there.at(present)
     depot = there.depot.demand
     taken = np.flatnonzero(fleet.allotment.kind == there.column)
@@ -175,7 +177,7 @@ def _acquired(inputs: CompositionInputs, there: _Ladder, present: int) -> FleetP
 
 
 def by_own_car(
-    inputs: CompositionInputs, chosen: Sequence[Fleet], present: Sequence[Fleet] | None
+    inputs: CompositionInputs, chosen: Sequence[DepotFleet], present: Sequence[DepotFleet] | None
 ) -> str:
     """Return a sentence about what fleets leave to own cars, empty where it is nothing.
 
@@ -188,7 +190,7 @@ def by_own_car(
     return f" {left} of {len(inputs.round_trips)} round trips go by own car{before}."
 
 
-def _left_to_own_cars(fleets: Sequence[Fleet]) -> int:
+def _left_to_own_cars(fleets: Sequence[DepotFleet]) -> int:
     return sum(int((fleet.allotment.kind == OWN_CAR).sum()) for fleet in fleets)
 
 
@@ -221,7 +223,7 @@ def explanation(
 
 
 def shortage(
-    inputs: CompositionInputs, depots: Sequence[DepotCounts], fleets: Sequence[Fleet]
+    inputs: CompositionInputs, depots: Sequence[DepotCounts], fleets: Sequence[DepotFleet]
 ) -> str:
     """Say at which depots and local hours round trips find no vehicle, and what stands against."""
     zone = ZoneInfo(inputs.timezone)

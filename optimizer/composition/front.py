@@ -13,8 +13,8 @@ from typing import Any, Final
 from ortools.sat.python import cp_model
 
 from optimizer.composition.allocation_lp import Weights
-from optimizer.composition.counts import DepotCounts, Fleet
-from optimizer.work_budget import Effort
+from optimizer.composition.counts import DepotCounts, DepotFleet
+from optimizer.work_budget import WorkBudget
 
 _ORE: Final = 1000
 CHEAPEST: Final = Weights(_ORE, 1)
@@ -26,15 +26,15 @@ that municipalities reckon with, and beyond it whole vehicles would save grams).
 
 _COMBINE_S: Final = 2.0
 
-Told = Callable[[Weights, int], None]
+FrontCallback = Callable[[Weights, int], None]
 """Told the weights that are tried next, and what the cheapest fleet costs so far, in øre."""
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class FrontPoint:
     """A fleet of each depot, the limit of grams that it keeps, and its bound in øre."""
 
-    fleets: tuple[Fleet, ...]
+    fleets: tuple[DepotFleet, ...]
     limit_g: int
     bound_ore: int
 
@@ -50,8 +50,8 @@ class Point:
 
 
 def front(
-    depots: Sequence[DepotCounts], points: int, effort: Effort, report: Told
-) -> tuple[Point, ...]:
+    depots: Sequence[DepotCounts], points: int, effort: WorkBudget, report: FrontCallback
+) -> tuple[FrontPoint, ...]:
     """Return up to so many points from the cheapest to the cleanest, none of them dominated.
 
     Each depot must have been tried at some counts that fit. Limits lie evenly between the ends.
@@ -74,13 +74,15 @@ def front(
     return _undominated([point for point in front_points if point is not None])
 
 
-def _search(depots: Sequence[DepotCounts], weights: Weights, effort: Effort, rounds: int) -> None:
+def _search(
+    depots: Sequence[DepotCounts], weights: Weights, effort: WorkBudget, rounds: int
+) -> None:
     """Search each depot with its part of what is left for so many rounds over all depots."""
     mine_s = max(0.0, effort.limit_s - effort.spent_s) / rounds
     for number, depot in enumerate(depots):
         if mine_s <= 0:
             return
-        part = Effort(mine_s / (len(depots) - number))
+        part = WorkBudget(mine_s / (len(depots) - number))
         depot.search(weights, part)
         effort.spent_s += part.spent_s
         mine_s -= part.spent_s
@@ -114,12 +116,14 @@ def _between(depots: Sequence[DepotCounts], tried: Sequence[Weights], limit_g: i
     return Weights(_ORE, min(max(round(price), CHEAPEST.g), CLEANEST.g))
 
 
-def _point(depots: Sequence[DepotCounts], limit_g: int, tried: Sequence[Weights]) -> Point | None:
+def _point(
+    depots: Sequence[DepotCounts], limit_g: int, tried: Sequence[Weights]
+) -> FrontPoint | None:
     """Return the cheapest combination within a limit; None where none was tried."""
     model = cp_model.CpModel()
-    choices: list[list[tuple[Fleet, Any]]] = []
+    choices: list[list[tuple[DepotFleet, Any]]] = []
     for depot in depots:
-        undominated: list[Fleet] = []
+        undominated: list[DepotFleet] = []
         for fleet in depot.fleets():
             if not undominated or fleet.g < undominated[-1].g:
                 undominated.append(fleet)
@@ -141,12 +145,12 @@ def _point(depots: Sequence[DepotCounts], limit_g: int, tried: Sequence[Weights]
         -((weights.g * limit_g - sum(depot.limit(weights) for depot in depots)) // weights.ore)
         for weights in tried
     ]
-    return Point(picked, limit_g, max(0, *bounds))
+    return FrontPoint(picked, limit_g, max(0, *bounds))
 
 
-def _undominated(points: Sequence[Point]) -> tuple[Point, ...]:
+def _undominated(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
     """Return the points that none beats in both, from the cheapest to the cleanest."""
-    front_points: list[Point] = []
+    front_points: list[FrontPoint] = []
     for point in sorted(points, key=lambda point: (point.ore, point.g)):
         if not front_points or point.g < front_points[-1].g:
             front_points.append(point)

@@ -1,6 +1,6 @@
 """From recorded round trips and vehicles to the question which fleet would do.
 
-The outings are the planner's (`optimizer.demand`), so that both models count the same demand.
+The trip chains are the planner's (`optimizer.demand`), so that both models count the same demand.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 from optimizer.composition.catalogue import CATALOGUE, CHARGING_KW
 from optimizer.composition.current_fleet import ALIKE, PresentKinds, present_kinds
-from optimizer.demand import Outing, outings
+from optimizer.demand import TripChain, trip_chains
 from optimizer.placement.problem import problem_of
-from optimizer.study import Posed, names_of, nothing_driven, of_days, thinness
+from optimizer.study import StudyInputs, names_of, nothing_driven, of_days, thinness
 from schemas.fleet.costs import Costs
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.composition import (
@@ -36,20 +36,24 @@ def composition_inputs(
     catalogue: Sequence[VehicleKind] = CATALOGUE,
     *,
     vans_as_cars: bool = False,
-) -> Posed[CompositionInputs]:
-    """Return outings with what they need, present vehicles by kind, and kinds to choose from.
+) -> StudyInputs[CompositionInputs]:
+    """Return trip chains with what they need, present vehicles by kind, and kinds to choose from.
 
     Nobody records cargo: what a van drove needs a van, unless `vans_as_cars`; what a cargo bike
     drove needs its box; what a car drove needs neither. Raises `NothingToStudyError` without an
-    outing, and for a vehicle whose cost is neither entered nor to be had from the catalogue.
+    trip chain, and for a vehicle whose cost is neither entered nor to be had from the catalogue.
     """
-    all_outings = outings(rows)
-    driven = [outing for outing in all_outings if outing.ended_at > outing.started_at]
+    all_chains = trip_chains(rows)
+    driven = [
+        trip_chain for trip_chain in all_chains if trip_chain.ended_at > trip_chain.started_at
+    ]
     if not driven:
         raise nothing_driven(rows)
     zone = ZoneInfo(rows.timezone)
     when, days = of_days(
-        min(outing.started_at for outing in driven), max(outing.ended_at for outing in driven), zone
+        min(trip_chain.started_at for trip_chain in driven),
+        max(trip_chain.ended_at for trip_chain in driven),
+        zone,
     )
     stands_at = problem_of(rows).stands_at
     placed = [vehicle for vehicle in rows.vehicles if stands_at[vehicle.vehicle_id] is not None]
@@ -79,21 +83,21 @@ def composition_inputs(
             if (depot_id := stands_at[vehicle.vehicle_id]) is not None
         ),
         round_trips=tuple(
-            _round_trip(outing, name, vans_as_cars=vans_as_cars)
-            for outing, name in zip(driven, names_of(driven, zone), strict=True)
+            _round_trip(trip_chain, name, vans_as_cars=vans_as_cars)
+            for trip_chain, name in zip(driven, names_of(driven, zone), strict=True)
         ),
         rules=_with_changeover(rules, rows.costs),
     )
     parts = [
-        f"{len(driven)} outings of {when}, scaled to a year.",
+        f"{len(driven)} trip chains of {when}, scaled to a year.",
         _kinds(ours, catalogue),
         _needs(vans_as_cars=vans_as_cars),
-        "An outing is taken to end where it began.",
+        "A trip chain is taken to end where it began.",
         _own_cars(rules),
-        *_left_out(rows, len(placed), len(all_outings) - len(driven)),
+        *_left_out(rows, len(placed), len(all_chains) - len(driven)),
     ]
     parts += thinness(days)
-    return Posed(inputs, " ".join(parts))
+    return StudyInputs(inputs, " ".join(parts))
 
 
 def _with_changeover(rules: CompositionRules, costs: Costs) -> CompositionRules:
@@ -103,15 +107,15 @@ def _with_changeover(rules: CompositionRules, costs: Costs) -> CompositionRules:
     return rules.model_copy(update={"changeover_s": costs.changeover_s})
 
 
-def _round_trip(outing: Outing, name: str, *, vans_as_cars: bool) -> CompositionRoundTrip:
+def _round_trip(trip_chain: TripChain, name: str, *, vans_as_cars: bool) -> CompositionRoundTrip:
     return CompositionRoundTrip(
         round_trip_id=name,
-        depot_id=outing.depot_id,
-        started_at=outing.started_at,
-        ended_at=outing.ended_at,
-        distance_m=outing.distance_m,
-        cargo=_cargo(outing.vehicle_class, vans_as_cars=vans_as_cars),
-        vehicle_id=outing.vehicle_id,
+        depot_id=trip_chain.depot_id,
+        started_at=trip_chain.started_at,
+        ended_at=trip_chain.ended_at,
+        distance_m=trip_chain.distance_m,
+        cargo=_cargo(trip_chain.vehicle_class, vans_as_cars=vans_as_cars),
+        vehicle_id=trip_chain.vehicle_id,
     )
 
 
@@ -124,7 +128,7 @@ def _cargo(vehicle_class: VehicleType, *, vans_as_cars: bool) -> Cargo:
 def _needs(*, vans_as_cars: bool) -> str:
     van = "no more than a car" if vans_as_cars else "a van"
     return (
-        f"Nobody records people or cargo: an outing wants one seat, what a van drove needs {van}, "
+        f"Nobody records people or cargo: a round trip needs one seat, what a van drove {van}, "
         "what a cargo bike drove needs its box, and the rest carries nothing."
     )
 
@@ -150,7 +154,7 @@ def _kinds(ours: PresentKinds, catalogue: Sequence[VehicleKind]) -> str:
 def _own_cars(rules: CompositionRules) -> str:
     if rules.own_cars:
         return "What is dearer by a vehicle goes by an own car, as if everybody had one."
-    return "Own cars may not: a vehicle takes each outing."
+    return "Own cars may not: a vehicle takes each trip chain."
 
 
 def _left_out(rows: PlacementInputs, placed: int, momentary: int) -> list[str]:
@@ -159,5 +163,5 @@ def _left_out(rows: PlacementInputs, placed: int, momentary: int) -> list[str]:
     if nowhere:
         parts.append(f"Left out: {nowhere} vehicles without a home depot that left none.")
     if momentary:
-        parts.append(f"Left out: {momentary} outings that lasted no time.")
+        parts.append(f"Left out: {momentary} trip chains that lasted no time.")
     return parts

@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 
 from optimizer.composition.allocation_lp import OWN_CAR, Weights
-from optimizer.composition.counts import DepotCounts, Fleet
+from optimizer.composition.counts import DepotCounts, DepotFleet
 from optimizer.composition.demand import demands_of
 from optimizer.composition.explanation import by_own_car, explanation, proposals, shortage
-from optimizer.composition.front import CHEAPEST, Point, front
+from optimizer.composition.front import CHEAPEST, FrontPoint, front
 from optimizer.costs import ORE_PER_DKK
 from optimizer.search import Search
-from optimizer.work_budget import Effort
+from optimizer.work_budget import WorkBudget
 from schemas.fleet.costs import Costs
 from schemas.plans.composition import (
     CompositionInputs,
@@ -31,7 +31,7 @@ from schemas.plans.composition import (
 )
 from schemas.plans.plan import SolverStatus
 
-Progress = Callable[[CompositionProgress], None]
+CompositionCallback = Callable[[CompositionProgress], None]
 
 _G_PER_KG: Final = 1000
 
@@ -47,7 +47,7 @@ def inputs_hash(inputs: CompositionInputs) -> str:
 
 
 def compose(
-    inputs: CompositionInputs, search: Search, progress: Progress | None = None
+    inputs: CompositionInputs, search: Search, progress: CompositionCallback | None = None
 ) -> CompositionPlan:
     """Return the front, and proposals for the point that is cheapest with CO2e at its price.
 
@@ -55,7 +55,7 @@ def compose(
     the proposals are not limited. `progress` is called before each price of CO2e that is tried.
     The seed orders nothing here and is kept with the plan.
     """
-    effort = Effort(search.time_limit_s)
+    effort = WorkBudget(search.time_limit_s)
     depots = [DepotCounts(demand) for demand in demands_of(inputs)]
     present = [_first(inputs, depot) for depot in depots]
 
@@ -83,11 +83,11 @@ def compose(
     return _plan(inputs, search, depots, present, points)
 
 
-def _leaves_out(fleet: Fleet) -> bool:
+def _leaves_out(fleet: DepotFleet) -> bool:
     return bool((fleet.allotment.kind == OWN_CAR).any())
 
 
-def _first(inputs: CompositionInputs, depot: DepotCounts) -> Fleet:
+def _first(inputs: CompositionInputs, depot: DepotCounts) -> DepotFleet:
     """Try a depot without vehicles and with those of now; return the latter."""
     kinds = Counter(
         vehicle.kind_id
@@ -95,7 +95,7 @@ def _first(inputs: CompositionInputs, depot: DepotCounts) -> Fleet:
         if vehicle.depot_id == depot.demand.depot.depot_id
     )
     counts = [kinds[kind.kind_id] for kind in depot.demand.kinds]
-    unlimited = Effort(1e12)
+    unlimited = WorkBudget(1e12)
     depot.try_counts([0] * len(counts), CHEAPEST, unlimited)
     return depot.try_counts(counts, _priced(inputs.costs), unlimited, close=True)
 
@@ -104,8 +104,8 @@ def _plan(
     inputs: CompositionInputs,
     search: Search,
     depots: Sequence[DepotCounts],
-    present: Sequence[Fleet],
-    points: Sequence[Point],
+    present: Sequence[DepotFleet],
+    points: Sequence[FrontPoint],
 ) -> CompositionPlan:
     described = tuple(_described(depots, point) for point in points)
     priced = _priced(inputs.costs)
@@ -118,7 +118,7 @@ def _plan(
     listed = ", ".join(
         f"{count} {kind.kind_id}" for count, kind in zip(counts, inputs.kinds, strict=True) if count
     )
-    now = Point(tuple(present), sum(fleet.g for fleet in present), 0)
+    now = FrontPoint(tuple(present), sum(fleet.g for fleet in present), 0)
     serves_all = inputs.rules.own_cars or not any(
         (fleet.allotment.kind == OWN_CAR).any() for fleet in present
     )
@@ -145,7 +145,7 @@ def _plan(
     )
 
 
-def _described(depots: Sequence[DepotCounts], point: Point) -> CompositionPoint:
+def _described(depots: Sequence[DepotCounts], point: FrontPoint) -> CompositionPoint:
     bound_ore = min(point.bound_ore, point.ore)
     return CompositionPoint(
         co2e_limit_kg=point.limit_g / _G_PER_KG,
@@ -158,7 +158,7 @@ def _described(depots: Sequence[DepotCounts], point: Point) -> CompositionPoint:
     )
 
 
-def _at(depot: DepotCounts, fleet: Fleet) -> DepotComposition:
+def _at(depot: DepotCounts, fleet: DepotFleet) -> DepotComposition:
     ids = [kind.kind_id for kind in depot.demand.kinds]
     taken = Counter(fleet.allotment.kind.tolist())
     return DepotComposition(
@@ -173,7 +173,7 @@ def _unservable(
     inputs: CompositionInputs,
     search: Search,
     depots: Sequence[DepotCounts],
-    fleets: Sequence[Fleet],
+    fleets: Sequence[DepotFleet],
 ) -> CompositionPlan:
     """Return a plan without a front: infeasible where the bound proves it, else unknown."""
     proven = any(_proven(depot) for depot in depots)

@@ -1,4 +1,4 @@
-"""From recorded round trips to departures by depot and class: the planner's outings."""
+"""From recorded round trips to departures by depot and class: the planner's trip chains."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import date, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from optimizer.demand import outings
-from optimizer.study import NothingToStudyError, Posed, nothing_driven
+from optimizer.demand import trip_chains
+from optimizer.study import NothingToStudyError, StudyInputs, nothing_driven
 from schemas.plans.demand import PlacementInputs
 from schemas.plans.forecast import WEEK_DAYS, Departure, ForecastInputs, ForecastRules
 
@@ -21,19 +21,19 @@ def forecast_inputs(
     holidays: Iterable[date],
     horizon_days: int,
     rules: ForecastRules = _PLAIN,
-) -> Posed[ForecastInputs]:
+) -> StudyInputs[ForecastInputs]:
     """Return the departures of the whole local days that the rows hold.
 
-    The days of the first outing and of the newest end are seen in part, and do not count; the
-    forecast begins with the latter. Raises `NothingToStudyError` without an outing, and with
+    The days of the first trip chain and of the newest end are seen in part, and do not count; the
+    forecast begins with the latter. Raises `NothingToStudyError` without a trip chain, and with
     fewer than seven whole days.
     """
-    all_outings = outings(rows)
-    if not all_outings:
+    all_chains = trip_chains(rows)
+    if not all_chains:
         raise nothing_driven(rows)
     zone = ZoneInfo(rows.timezone)
-    first = all_outings[0].started_at.astimezone(zone).date() + _DAY
-    last = max(outing.ended_at for outing in all_outings).astimezone(zone).date() - _DAY
+    first = all_chains[0].started_at.astimezone(zone).date() + _DAY
+    last = max(trip_chain.ended_at for trip_chain in all_chains).astimezone(zone).date() - _DAY
     days = (last - first).days + 1
     if days < WEEK_DAYS:
         raise NothingToStudyError(
@@ -51,18 +51,18 @@ def forecast_inputs(
         rules=rules,
         departures=tuple(
             Departure(
-                depot_id=outing.depot_id,
-                trip_class=outing.vehicle_class.value,
-                started_at=outing.started_at,
+                depot_id=trip_chain.depot_id,
+                trip_class=trip_chain.vehicle_class.value,
+                started_at=trip_chain.started_at,
             )
-            for outing in all_outings
-            if first <= outing.started_at.astimezone(zone).date() <= last
+            for trip_chain in all_chains
+            if first <= trip_chain.started_at.astimezone(zone).date() <= last
         ),
     )
-    return Posed(
+    return StudyInputs(
         inputs,
-        f"{len(inputs.departures)} outings that began on the whole days {first} to {last} ({days} "
-        f"days, {len(inputs.holidays)} holidays and days off among these and the {horizon_days} to "
-        f"come), by the class of what drove them. What was never driven for want of a vehicle is "
+        f"{len(inputs.departures)} round trips that began on the whole days {first} to {last} "
+        f"({days} days, {len(inputs.holidays)} holidays and days off among these "
+        f"and the {horizon_days} to come), by the class of what drove them. What was never driven for want of a vehicle is "
         "not in them. Of the days to come a judgement in hindsight covers the first week.",
     )

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.work_budget import Bools, Effort, Floats, Ints
+from optimizer.work_budget import Bools, Floats, Ints, WorkBudget
 
 WEEK: Final = 7
 _SUNDAY: Final = 6
@@ -45,7 +45,7 @@ def same_hour_last_week(counts: Floats, days: int = WEEK) -> Floats:
     return counts[-WEEK:][np.arange(days) % WEEK]
 
 
-def seasonal(counts: Floats, habits: Habits, effort: Effort, days: int = WEEK) -> Floats:
+def seasonal(counts: Floats, habits: Habits, effort: WorkBudget, days: int = WEEK) -> Floats:
     """Return so many next days, by the memory that would have forecast the last week best.
 
     `counts` are days by hours, at least two weeks; `habits` reach so many days further.

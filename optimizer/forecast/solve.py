@@ -18,18 +18,18 @@ import numpy as np
 
 from optimizer.forecast.seasonal import WEEK, Habits, same_hour_last_week, seasonal
 from optimizer.search import Search
-from optimizer.work_budget import Effort, Floats
+from optimizer.work_budget import Floats, WorkBudget
 from schemas.plans.forecast import (
-    BackTest,
     FoldError,
     Forecast,
+    ForecastBackTest,
     ForecastInputs,
     ForecastProgress,
     Method,
     SeriesForecast,
 )
 
-Progress = Callable[[ForecastProgress], None]
+ForecastCallback = Callable[[ForecastProgress], None]
 
 SEASONAL: Final[Method] = "seasonal"
 NAIVE: Final[Method] = "same hour last week"
@@ -44,13 +44,15 @@ def inputs_hash(inputs: ForecastInputs) -> str:
     return hashlib.sha256(inputs.model_dump_json().encode()).hexdigest()
 
 
-def forecast(inputs: ForecastInputs, search: Search, progress: Progress | None = None) -> Forecast:
+def forecast(
+    inputs: ForecastInputs, search: Search, progress: ForecastCallback | None = None
+) -> Forecast:
     """Return the days after the last one observed, series by series.
 
     When the deterministic time is over, what is left uses the same hour last week, and says so.
     `progress` is called some twenty times. The seed orders nothing here and is kept.
     """
-    effort = Effort(search.time_limit_s)
+    effort = WorkBudget(search.time_limit_s)
     counted = daily_counts(inputs)
     habits = habits_of(inputs)
     series_forecasts: list[SeriesForecast] = []
@@ -120,11 +122,11 @@ def _series(
     key: tuple[str, str],
     counts: Floats,
     habits: Habits,
-    effort: Effort,
+    effort: WorkBudget,
 ) -> SeriesForecast:
     rules = inputs.rules
     depot_id, trip_class = key
-    test: BackTest | None = None
+    test: ForecastBackTest | None = None
     used = NAIVE
     needed = (rules.least_weeks + rules.folds) * WEEK
     if len(counts) < needed:
@@ -154,8 +156,8 @@ def _series(
 
 
 def back_test(
-    first_day: date, counts: Floats, habits: Habits, folds: int, effort: Effort
-) -> BackTest:
+    first_day: date, counts: Floats, habits: Habits, folds: int, effort: WorkBudget
+) -> ForecastBackTest:
     """Return how both methods did in so many last weeks, each forecast from the days before it."""
     fold_errors: list[FoldError] = []
     errors = np.zeros(2)
@@ -174,7 +176,7 @@ def back_test(
             )
         )
     came_in_all = max(1, sum(fold_error.departures for fold_error in fold_errors))
-    return BackTest(
+    return ForecastBackTest(
         folds=tuple(fold_errors),
         seasonal_wape=errors[0] / came_in_all,
         naive_wape=errors[1] / came_in_all,
@@ -184,7 +186,7 @@ def back_test(
     )
 
 
-def _verdict(test: BackTest, margin: float) -> tuple[Method, str]:
+def _verdict(test: ForecastBackTest, margin: float) -> tuple[Method, str]:
     """Return what is used, and why, with the numbers."""
     weeks = len(test.folds)
     wins = test.seasonal_wape < (1 - margin) * test.naive_wape and 2 * test.folds_won > weeks

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from optimizer.costs import driving_ore_per_km, missing_charger_ore
 from optimizer.demand import class_of
 from optimizer.placement.lending import Lending, lent
-from optimizer.placement.problem import Problem, needs_charger
+from optimizer.placement.problem import PlacementProblem, needs_charger
 from schemas.fleet.master_data import VehicleType
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class PlacementCost:
     """What a placement costs over the horizon, in øre, and the observed round trips unserved.
 
     `unserved_ore` has what lending saves deducted: of what is lent it holds the way to fetch it.
@@ -35,11 +35,13 @@ class Bill:
         return self.unserved_ore + self.driving_ore + self.relocation_ore + self.charger_ore
 
 
-def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lending] = ()) -> Bill:
+def placement_cost(
+    problem: PlacementProblem, placement: Mapping[str, str], lendings: Sequence[Lending] = ()
+) -> PlacementCost:
     """Return what a placement costs: vehicle to depot; a vehicle left out serves nobody.
 
-    Each lending is worked out afresh, outing by outing. Raises `ValueError` for lendings that the
-    placement has no vehicle for, or no need.
+    Each lending is worked out afresh, trip chain by trip chain. Raises `ValueError` for lendings
+    that the placement has no vehicle for, or no need.
     """
     there = vehicles_at(problem, placement)
     _check_lendings(problem, there, lendings)
@@ -70,7 +72,7 @@ def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lend
         max(0, count - problem.depots[depot_id].charger_count)
         for depot_id, count in electric.items()
     )
-    return Bill(
+    return PlacementCost(
         unserved_ore=sum(problem.level_ore(level) for level in unserved)
         - sum(map(problem.saved_ore, lendings, over)),
         driving_ore=driving_ore,
@@ -86,7 +88,9 @@ def bill(problem: Problem, placement: Mapping[str, str], lendings: Sequence[Lend
 
 
 def _check_lendings(
-    problem: Problem, there: Mapping[tuple[str, VehicleType], int], lendings: Sequence[Lending]
+    problem: PlacementProblem,
+    there: Mapping[tuple[str, VehicleType], int],
+    lendings: Sequence[Lending],
 ) -> None:
     borrowed = Counter(
         (lending.vehicle_class, lending.borrower_id, lending.borrower_level) for lending in lendings
@@ -105,7 +109,7 @@ def _check_lendings(
 
 
 def _driving_prices(
-    problem: Problem, placement: Mapping[str, str]
+    problem: PlacementProblem, placement: Mapping[str, str]
 ) -> Mapping[tuple[str, VehicleType], Sequence[int]]:
     """Return what a kilometre costs with each vehicle of a class at a depot, the cheapest first.
 
@@ -119,7 +123,7 @@ def _driving_prices(
 
 
 def vehicles_at(
-    problem: Problem, placement: Mapping[str, str]
+    problem: PlacementProblem, placement: Mapping[str, str]
 ) -> Mapping[tuple[str, VehicleType], int]:
     """Return how many vehicles of each class a placement has at each depot."""
     return Counter(

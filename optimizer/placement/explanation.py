@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from optimizer.costs import ORE_PER_DKK
-from optimizer.demand import Level, class_of
-from optimizer.placement.cost_breakdown import bill, vehicles_at
+from optimizer.demand import MarginalVehicle, class_of
+from optimizer.placement.cost_breakdown import placement_cost, vehicles_at
 from optimizer.placement.infeasibility import crowded, plural, shortage, word
 from optimizer.placement.lending import Lending
-from optimizer.placement.problem import Problem, needs_charger
+from optimizer.placement.problem import PlacementProblem, needs_charger
 from optimizer.placement.solve import Solution
 from schemas.fleet.master_data import VehicleType
 from schemas.fleet.policy import Fetching
@@ -25,7 +25,7 @@ _MEANS: Final = {Fetching.ON_FOOT: "on foot", Fetching.BY_BICYCLE: "by bicycle"}
 
 
 def moves(
-    problem: Problem, placement: Mapping[str, str], lent: Sequence[Lending] = ()
+    problem: PlacementProblem, placement: Mapping[str, str], lent: Sequence[Lending] = ()
 ) -> tuple[PlanMove, ...]:
     """Return who goes where and why: new homes for vehicles without one, and moves."""
     plan_moves: list[PlanMove] = []
@@ -41,7 +41,7 @@ def moves(
 
 
 def lendings(
-    problem: Problem, placement: Mapping[str, str], lent: Sequence[Lending]
+    problem: PlacementProblem, placement: Mapping[str, str], lent: Sequence[Lending]
 ) -> tuple[PlanLending, ...]:
     """Return who fetches whose vehicles and why, by borrower, lender and class."""
     together: defaultdict[tuple[str, str, VehicleType], list[Lending]] = defaultdict(list)
@@ -79,7 +79,10 @@ def lendings(
 
 
 def _reason(
-    problem: Problem, placement: Mapping[str, str], lent: Sequence[Lending], vehicle_id: str
+    problem: PlacementProblem,
+    placement: Mapping[str, str],
+    lent: Sequence[Lending],
+    vehicle_id: str,
 ) -> str:
     """Say what the vehicle is wanted for, what is lost where it comes from, and the price."""
     vehicle_class = class_of(problem.vehicles[vehicle_id])
@@ -115,7 +118,7 @@ def _reason(
 
 
 def _left_behind(
-    problem: Problem, placement: Mapping[str, str], vehicle_id: str, origin: str
+    problem: PlacementProblem, placement: Mapping[str, str], vehicle_id: str, origin: str
 ) -> list[str]:
     """Say what the depot that a vehicle leaves had too many of, and what it loses."""
     depot, vehicle_class = problem.depots[origin], class_of(problem.vehicles[vehicle_id])
@@ -146,7 +149,7 @@ def _left_behind(
 
 
 def _lent_instead(
-    problem: Problem, lent: Sequence[Lending], depot_id: str, vehicle_class: VehicleType
+    problem: PlacementProblem, lent: Sequence[Lending], depot_id: str, vehicle_class: VehicleType
 ) -> list[str]:
     """Say what the depot that a vehicle leaves will fetch elsewhere, and who cannot leave it."""
     sentences: list[str] = []
@@ -178,19 +181,19 @@ def _lent_instead(
     return sentences
 
 
-def _lacked(levels: Sequence[Level], days: int) -> str:
+def _lacked(levels: Sequence[MarginalVehicle], days: int) -> str:
     """Return how many round trips the levels hold, on how many days, and which half of the day."""
     trips = sum(level.round_trips for level in levels)
     on = len(frozenset[Any]().union(*(level.days for level in levels)))
     early = sum(level.before_noon for level in levels)
-    late = sum(level.outings for level in levels) - early
+    late = sum(level.trip_chains for level in levels) - early
     half = "as many before noon as after"
     if early != late:
         half = "mostly before noon" if early > late else "mostly after noon"
     return f"{trips} round {'trip' if trips == 1 else 'trips'} on {on} of {days} days ({half})"
 
 
-def explanation(problem: Problem, solution: Solution) -> str:
+def explanation(problem: PlacementProblem, solution: Solution) -> str:
     """Say what the plan achieves, or what is missing where."""
     now = problem.as_it_stands()
     if solution.status is SolverStatus.INFEASIBLE:
@@ -200,8 +203,8 @@ def explanation(problem: Problem, solution: Solution) -> str:
             "No placement was found within the time limit; remedy: raise "
             "FLEETPULSE_PLANNER_TIME_LIMIT_S. Every vehicle is left where it stands."
         )
-    before = bill(problem, now)
-    after = bill(problem, solution.placement, solution.lendings)
+    before = placement_cost(problem, now)
+    after = placement_cost(problem, solution.placement, solution.lendings)
     parts = [
         _who_moves(problem, solution.placement),
         (
@@ -243,7 +246,7 @@ def explanation(problem: Problem, solution: Solution) -> str:
     return " ".join(parts)
 
 
-def _who_moves(problem: Problem, placement: Mapping[str, str]) -> str:
+def _who_moves(problem: PlacementProblem, placement: Mapping[str, str]) -> str:
     """Count who leaves its home depot, and apart from them who gets one for the first time."""
     homes = {vehicle_id: vehicle.home_depot_id for vehicle_id, vehicle in problem.vehicles.items()}
     moved = sum(
@@ -265,7 +268,7 @@ def _who_moves(problem: Problem, placement: Mapping[str, str]) -> str:
     )
 
 
-def _observed(problem: Problem) -> str:
+def _observed(problem: PlacementProblem) -> str:
     """Return what the scale counts from: first start to last end, at least a week."""
     observed_days = problem.horizon_days / problem.scale
     if observed_days <= WEEK_DAYS + _ROUNDING:
@@ -273,7 +276,7 @@ def _observed(problem: Problem) -> str:
     return f"{observed_days:.1f} observed days"
 
 
-def _who_stays(problem: Problem) -> str:
+def _who_stays(problem: PlacementProblem) -> str:
     named = [
         f"{problem.vehicles[vehicle_id].name} {why}"
         for vehicle_id, why in sorted(problem.locked.items())[:_NAMED_AT_MOST]

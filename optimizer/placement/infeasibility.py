@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from optimizer.demand import Level, class_of
+from optimizer.demand import MarginalVehicle, class_of
 from optimizer.placement.cost_breakdown import vehicles_at
-from optimizer.placement.problem import Problem
+from optimizer.placement.problem import PlacementProblem
 from optimizer.placement.solve import Nearest, Solution, locked_beyond, missing_places
 from schemas.fleet.master_data import VehicleType
 from schemas.fleet.vehicle_type import MOTOR
@@ -26,7 +26,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def shortage(problem: Problem, solution: Solution) -> str:
+def shortage(problem: PlacementProblem, solution: Solution) -> str:
     """Say what an infeasible problem lacks, and what to do about it."""
     if not problem.depots:
         return f"No depot is entered for {len(problem.vehicles)} vehicles; remedy: enter depots."
@@ -37,7 +37,7 @@ def shortage(problem: Problem, solution: Solution) -> str:
     return _share_out_of_reach(problem, solution.nearest)
 
 
-def crowded(problem: Problem) -> str:
+def crowded(problem: PlacementProblem) -> str:
     """Return the depots where more motor vehicles stand than there are places, with numbers."""
     there = vehicles_at(problem, problem.as_it_stands())
     motor = {
@@ -51,7 +51,7 @@ def crowded(problem: Problem) -> str:
     )
 
 
-def _too_few_places(problem: Problem) -> str:
+def _too_few_places(problem: PlacementProblem) -> str:
     places = ", ".join(f"{depot.name} {depot.capacity}" for depot in problem.depots.values())
     now_crowded = crowded(problem)
     return (
@@ -61,7 +61,7 @@ def _too_few_places(problem: Problem) -> str:
     )
 
 
-def _too_many_locked(problem: Problem) -> str:
+def _too_many_locked(problem: PlacementProblem) -> str:
     sentences: list[str] = []
     for depot_id, count in locked_beyond(problem).items():
         depot = problem.depots[depot_id]
@@ -83,7 +83,7 @@ def _too_many_locked(problem: Problem) -> str:
     return " ".join(sentences)
 
 
-def _share_out_of_reach(problem: Problem, nearest: Nearest | None) -> str:
+def _share_out_of_reach(problem: PlacementProblem, nearest: Nearest | None) -> str:
     share = problem.policy.served_share
     if share is None:
         raise ValueError("a problem with enough places, and no share to reach, has a placement")
@@ -102,7 +102,9 @@ def _share_out_of_reach(problem: Problem, nearest: Nearest | None) -> str:
     return " ".join([wanted, *filter(None, sentences), remedy])
 
 
-def _class_short(problem: Problem, nearest: Nearest, kind: VehicleType, may_lack: int) -> str:
+def _class_short(
+    problem: PlacementProblem, nearest: Nearest, kind: VehicleType, may_lack: int
+) -> str:
     """Say how many of a class's round trips are lost, and which further vehicles would take them.
 
     Vehicles are added one by one where the next one takes most, until the share is reached.
@@ -132,7 +134,7 @@ def _class_short(problem: Problem, nearest: Nearest, kind: VehicleType, may_lack
         for level in levels
         if vehicle_type is kind
     )
-    added: dict[str, list[Level]] = {}
+    added: dict[str, list[MarginalVehicle]] = {}
     remaining = lost
     while remaining > may_lack:
         depot_id = max(
@@ -150,7 +152,7 @@ def _class_short(problem: Problem, nearest: Nearest, kind: VehicleType, may_lack
     )
 
 
-def _where(problem: Problem, added: dict[str, list[Level]]) -> str:
+def _where(problem: PlacementProblem, added: dict[str, list[MarginalVehicle]]) -> str:
     most_first = sorted(added, key=lambda depot_id: (-len(added[depot_id]), depot_id))
     named = [
         f"{len(added[depot_id])} at {_name(problem, depot_id)} ({_hour(problem, added[depot_id])})"
@@ -163,15 +165,17 @@ def _where(problem: Problem, added: dict[str, list[Level]]) -> str:
     return ", ".join(named)
 
 
-def _name(problem: Problem, depot_id: str) -> str:
+def _name(problem: PlacementProblem, depot_id: str) -> str:
     return problem.depots[depot_id].name if depot_id in problem.depots else depot_id
 
 
-def _hour(problem: Problem, levels: list[Level]) -> str:
-    """Return the local hour in which most of the levels' outings leave."""
+def _hour(problem: PlacementProblem, levels: list[MarginalVehicle]) -> str:
+    """Return the local hour in which most of the levels' trip chains leave."""
     zone = ZoneInfo(problem.timezone)
     hours = Counter(
-        outing.started_at.astimezone(zone).hour for level in levels for outing in level.taken
+        trip_chain.started_at.astimezone(zone).hour
+        for level in levels
+        for trip_chain in level.taken
     )
     hour, count = min(hours.items(), key=lambda vehicle_id: (-vehicle_id[1], vehicle_id[0]))
     days = frozenset[object]().union(*(level.days for level in levels))

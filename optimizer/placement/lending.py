@@ -1,11 +1,11 @@
 """Lending: a depot's overflow is taken by a vehicle of a neighbouring depot while that is in.
 
 Levels are the unit. What the k-th vehicle of a depot would have taken, and does not because there
-is none, may be lent the m-th vehicle of a neighbour: of those outings, each that the lender's own
-leave time for, changeovers included, and that is dearer unserved than the way to the neighbour and
-back. One vehicle lends to one level, and a level borrows of one vehicle: what two lenders could do
-together for one level is left out, so that the plan promises less than operations can reach.
-The outing keeps its hours: who borrows sets out earlier and is back later by the way.
+is none, may be lent the m-th vehicle of a neighbour: of those trip chains, each that the lender's
+own leave time for, changeovers included, and that is dearer unserved than the way to the neighbour
+and back. One vehicle lends to one level, and a level borrows of one vehicle: what two lenders could
+do together for one level is left out, so that the plan promises less than operations can reach. The
+trip chain keeps its hours: who borrows sets out earlier and is back later by the way.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from optimizer.costs import (
     road_km,
     unserved_ore,
 )
-from optimizer.demand import Level, Outing
+from optimizer.demand import MarginalVehicle, TripChain
 from optimizer.work_budget import Bools, Ints
 from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot
 from schemas.fleet.policy import Fetching, PlacementPolicy
 from schemas.fleet.vehicle_type import VehicleType
 
-Levels = Mapping[tuple[str, VehicleType], tuple[Level, ...]]
+LevelsByDepot = Mapping[tuple[str, VehicleType], tuple[MarginalVehicle, ...]]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -55,15 +55,15 @@ class Lending:
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
-    """What a lending does with the observed outings: the price it saves, and whom it serves."""
+class LendingGain:
+    """What a lending does with the observed trip chains: the price it saves, and whom it serves."""
 
     saved_ore: int
     """Without what the lender's vehicle burns."""
-    outings: int
+    trip_chains: int
     round_trips: int
     distance_m: int
-    """Of each outing in whole metres, so that their sum is the same in any order."""
+    """Of each trip chain in whole metres, so that their sum is the same in any order."""
 
 
 def ways_min(
@@ -88,44 +88,44 @@ def ways_min(
 
 
 def taken_over(
-    wanted: Sequence[Outing], own: Sequence[Outing], way_min: float, costs: Costs
-) -> Iterator[Outing]:
-    """Yield the outings that a lender with outings of its own takes over; both by start."""
+    wanted: Sequence[TripChain], own: Sequence[TripChain], way_min: float, costs: Costs
+) -> Iterator[TripChain]:
+    """Yield the trip chains that a lender with trip chains of its own takes over; both by start."""
     price_ore = fetching_ore(way_min, costs)
     changeover = timedelta(seconds=costs.changeover_s)
-    starts = [outing.started_at for outing in own]
-    for outing in wanted:
-        if unserved_ore(outing.distance_m, costs) <= price_ore:
+    starts = [trip_chain.started_at for trip_chain in own]
+    for trip_chain in wanted:
+        if unserved_ore(trip_chain.distance_m, costs) <= price_ore:
             continue
-        following = bisect_right(starts, outing.started_at)
+        following = bisect_right(starts, trip_chain.started_at)
         before, after = own[following - 1 : following], own[following : following + 1]
-        if before and before[0].ended_at + changeover > outing.started_at:
+        if before and before[0].ended_at + changeover > trip_chain.started_at:
             continue
-        if after and outing.ended_at + changeover > after[0].started_at:
+        if after and trip_chain.ended_at + changeover > after[0].started_at:
             continue
-        yield outing
+        yield trip_chain
 
 
-def lent(levels: Levels, way_min: float, lending: Lending, costs: Costs) -> Lent:
-    """Return what a lending does, one outing after another."""
+def lent(levels: LevelsByDepot, way_min: float, lending: Lending, costs: Costs) -> LendingGain:
+    """Return what a lending does, one trip chain after another."""
     wanted = levels[lending.borrower_id, lending.vehicle_class][lending.borrower_level - 1].taken
     own = levels.get((lending.lender_id, lending.vehicle_class), ())
     held = own[lending.lender_level - 1].taken if lending.lender_level <= len(own) else ()
-    outings = list(taken_over(wanted, held, way_min, costs))
-    return Lent(
+    trip_chains = list(taken_over(wanted, held, way_min, costs))
+    return LendingGain(
         sum(
-            unserved_ore(outing.distance_m, costs) - fetching_ore(way_min, costs)
-            for outing in outings
+            unserved_ore(trip_chain.distance_m, costs) - fetching_ore(way_min, costs)
+            for trip_chain in trip_chains
         ),
-        len(outings),
-        sum(outing.round_trips for outing in outings),
-        sum(round(outing.distance_m) for outing in outings),
+        len(trip_chains),
+        sum(trip_chain.round_trips for trip_chain in trip_chains),
+        sum(round(trip_chain.distance_m) for trip_chain in trip_chains),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """The outings of one depot's levels, one after another, as arrays."""
+    """The trip chains of one depot's levels, one after another, as arrays."""
 
     started_us: Ints
     """Microseconds since 1970, as are all its instants."""
@@ -138,8 +138,8 @@ class _Row:
 
 
 def possible(
-    levels: Levels, ways: Mapping[tuple[str, str], float], costs: Costs
-) -> Iterator[tuple[Lending, Lent]]:
+    levels: LevelsByDepot, ways: Mapping[tuple[str, str], float], costs: Costs
+) -> Iterator[tuple[Lending, LendingGain]]:
     """Yield all lendings that save anything, with what they do: `lent`, by whole depots."""
     changeover_us = timedelta(seconds=costs.changeover_s) // _MICROSECOND
     rows = {key: _row(of_one, costs) for key, of_one in levels.items()}
@@ -153,7 +153,7 @@ def possible(
             pays = wanted.price_ore > price_ore
             for number in range(count + 1):
                 fits = pays if own is None else pays & _free(wanted, own, number, changeover_us)
-                saved, outings, trips, metres = (
+                saved, trip_chains, trips, metres = (
                     np.bincount(wanted.level[fits], weights=weights[fits], minlength=1)
                     for weights in (
                         wanted.price_ore - price_ore,
@@ -162,33 +162,37 @@ def possible(
                         wanted.distance_m,
                     )
                 )
-                for level in np.flatnonzero(outings).tolist():
+                for level in np.flatnonzero(trip_chains).tolist():
                     lending = Lending(vehicle_class, borrower_id, level + 1, lender_id, number + 1)
                     yield (
                         lending,
-                        Lent(
+                        LendingGain(
                             *(
                                 int(borrower_id[level])
-                                for borrower_id in (saved, outings, trips, metres)
+                                for borrower_id in (saved, trip_chains, trips, metres)
                             )
                         ),
                     )
 
 
-def _row(of_one: Sequence[Level], costs: Costs) -> _Row:
-    taken = [(number, outing) for number, level in enumerate(of_one) for outing in level.taken]
+def _row(of_one: Sequence[MarginalVehicle], costs: Costs) -> _Row:
+    taken = [
+        (number, trip_chain) for number, level in enumerate(of_one) for trip_chain in level.taken
+    ]
     return _Row(
-        np.array([_us(outing.started_at) for _, outing in taken], dtype=np.int64),
-        np.array([_us(outing.ended_at) for _, outing in taken], dtype=np.int64),
-        np.array([unserved_ore(outing.distance_m, costs) for _, outing in taken], dtype=np.int64),
-        np.array([outing.round_trips for _, outing in taken], dtype=np.int64),
-        np.array([round(outing.distance_m) for _, outing in taken], dtype=np.int64),
+        np.array([_us(trip_chain.started_at) for _, trip_chain in taken], dtype=np.int64),
+        np.array([_us(trip_chain.ended_at) for _, trip_chain in taken], dtype=np.int64),
+        np.array(
+            [unserved_ore(trip_chain.distance_m, costs) for _, trip_chain in taken], dtype=np.int64
+        ),
+        np.array([trip_chain.round_trips for _, trip_chain in taken], dtype=np.int64),
+        np.array([round(trip_chain.distance_m) for _, trip_chain in taken], dtype=np.int64),
         np.array([number for number, _ in taken], dtype=np.int64),
     )
 
 
 def _free(wanted: _Row, own: _Row, number: int, changeover_us: int) -> Bools:
-    """Return which wanted outings the lender's vehicle of a number, from 0, has time for."""
+    """Return which wanted trip chains the lender's vehicle of a number, from 0, has time for."""
     held = own.level == number
     starts, ends = own.started_us[held], own.ended_us[held]
     following = np.searchsorted(starts, wanted.started_us, side="right")

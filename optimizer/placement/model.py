@@ -11,17 +11,17 @@ from optimizer.costs import driving_ore_per_km, missing_charger_ore
 from optimizer.demand import class_of
 from optimizer.placement.cost_breakdown import vehicles_at
 from optimizer.placement.lending import Lending
-from optimizer.placement.problem import Problem, needs_charger
+from optimizer.placement.problem import PlacementProblem, needs_charger
 from optimizer.placement.program import Program
 from schemas.fleet.master_data import EnergySource, VehicleType
 from schemas.fleet.vehicle_type import MOTOR
 
-Key = tuple[str, VehicleType]
+DepotClass = tuple[str, VehicleType]
 """A depot and a class."""
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class InterchangeableVehicles:
     """Vehicles that cost and serve the same wherever they stand; those that rather stay first."""
 
     vehicle_class: VehicleType
@@ -32,7 +32,7 @@ class Group:
     members: tuple[str, ...]
 
 
-def groups_of(problem: Problem) -> tuple[Group, ...]:
+def groups_of(problem: PlacementProblem) -> tuple[InterchangeableVehicles, ...]:
     """Return the vehicles in groups."""
     alike: defaultdict[
         tuple[VehicleType, bool, str | None, bool, EnergySource, float], list[str]
@@ -55,7 +55,7 @@ def groups_of(problem: Problem) -> tuple[Group, ...]:
         return home is None, -left, vehicle_id
 
     return tuple(
-        Group(
+        InterchangeableVehicles(
             key[0],
             key[1],
             key[2],
@@ -75,24 +75,24 @@ class PlacementModel:
     is first by how many round trips that share is missed, then how little changes.
     """
 
-    problem: Problem
+    problem: PlacementProblem
     is_priced: bool = True
     program: Program = field(default_factory=Program)
-    groups: tuple[Group, ...] = ()
+    groups: tuple[InterchangeableVehicles, ...] = ()
     counts: dict[tuple[int, str], int] = field(default_factory=dict)
-    unserved: dict[Key, list[int]] = field(default_factory=dict)
-    dearer: dict[tuple[Key, int], list[int]] = field(default_factory=dict)
+    unserved: dict[DepotClass, list[int]] = field(default_factory=dict)
+    dearer: dict[tuple[DepotClass, int], list[int]] = field(default_factory=dict)
     """Of a depot and class and a price a kilometre: which levels no vehicle that cheap takes."""
     fixed_ore: int = 0
     """What all placements cost: the program's values come on top of it."""
     missing_chargers: dict[str, int] = field(default_factory=dict)
     lendings: dict[Lending, int] = field(default_factory=dict)
-    spare: dict[Key, int] = field(default_factory=dict)
+    spare: dict[DepotClass, int] = field(default_factory=dict)
     short: dict[VehicleType, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.groups = groups_of(self.problem)
-        there: defaultdict[Key, list[int]] = defaultdict(list)
+        there: defaultdict[DepotClass, list[int]] = defaultdict(list)
         motor: defaultdict[str, list[int]] = defaultdict(list)
         electric: defaultdict[str, list[int]] = defaultdict(list)
         self._place(there, motor, electric)
@@ -106,7 +106,7 @@ class PlacementModel:
 
     def _place(
         self,
-        there: Mapping[Key, list[int]],
+        there: Mapping[DepotClass, list[int]],
         motor: Mapping[str, list[int]],
         electric: Mapping[str, list[int]],
     ) -> None:
@@ -142,7 +142,7 @@ class PlacementModel:
                 factors = [1] * len(columns) + [-1]
                 self.program.row([*columns, missing], factors, None, depot.charger_count)
 
-    def _serve(self, there: Mapping[Key, list[int]]) -> None:
+    def _serve(self, there: Mapping[DepotClass, list[int]]) -> None:
         """Let the vehicles of a class at a depot serve its levels in turn; count who is left."""
         lenders = {(lending.lender_id, lending.vehicle_class) for lending in self.problem.lendings}
         for key in sorted({*self.problem.levels, *lenders}):
@@ -164,11 +164,12 @@ class PlacementModel:
             self.program.row(columns, factors, len(levels), None)
             self._in_turn(unserved)
 
-    def _drive(self, key: Key, columns: Sequence[int]) -> int:
+    def _drive(self, key: DepotClass, columns: Sequence[int]) -> int:
         """Price the kilometres of a depot's levels, as if all were served; return the dearest.
 
-        The cheapest vehicles take the first levels, as each outing takes the cheapest that is in.
-        A level that no vehicle of a price or a lower one takes costs the step to the next price.
+        The cheapest vehicles take the first levels, as each trip chain takes the cheapest that is
+        in. A level that no vehicle of a price or a lower one takes costs the step to the next
+        price.
         """
         prices = self.problem.prices.get(key[1], (0,))
         levels = self.problem.levels.get(key, ())
@@ -203,7 +204,7 @@ class PlacementModel:
         """
         borrowed: defaultdict[int, list[int]] = defaultdict(list)
         lent: defaultdict[int, list[int]] = defaultdict(list)
-        spares: defaultdict[Key, list[int]] = defaultdict(list)
+        spares: defaultdict[DepotClass, list[int]] = defaultdict(list)
         for lending, gain in self.problem.lendings.items():
             column = self._column(1, -self.problem.saved_ore(lending, gain), is_change=True)
             self.lendings[lending] = column

@@ -17,9 +17,9 @@ from optimizer.costs import (
     ore,
     relocation_ore,
 )
-from optimizer.demand import Level, class_of, levels_by_depot, outings
+from optimizer.demand import MarginalVehicle, class_of, levels_by_depot, trip_chains
 from optimizer.placement.demand_scaling import growth_of
-from optimizer.placement.lending import Lending, Lent, possible, ways_min
+from optimizer.placement.lending import Lending, LendingGain, possible, ways_min
 from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
 from schemas.fleet.policy import PlacementPolicy
@@ -65,7 +65,7 @@ def _canonical(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class PlacementProblem:
     """The placement problem: who stands where, and what each further vehicle is worth.
 
     `stands_at` has the home depot of a vehicle; without one, the depot that it left most often;
@@ -77,7 +77,7 @@ class Problem:
     stands_at: Mapping[str, str | None]
     departures: Mapping[tuple[str, str], int]
     """Round trips of a vehicle from a depot."""
-    levels: Mapping[tuple[str, VehicleType], tuple[Level, ...]]
+    levels: Mapping[tuple[str, VehicleType], tuple[MarginalVehicle, ...]]
     days: int
     """Local days with demand."""
     horizon_days: int
@@ -89,22 +89,22 @@ class Problem:
     """Vehicles that stay at their depot, with why, to follow the vehicle in a sentence."""
     ways_min: Mapping[tuple[str, str], float]
     """Minutes between the depots that lend to each other."""
-    lendings: Mapping[Lending, Lent]
+    lendings: Mapping[Lending, LendingGain]
     """What each lending that pays does, in observed demand."""
     prices: Mapping[VehicleType, Sequence[int]]
     """What a kilometre costs with the vehicles of a class, in øre, the lowest first."""
     growth: Mapping[tuple[str, VehicleType], float]
     """Forecast demand over observed demand of a day, where it is forecast."""
 
-    def level_ore(self, level: Level) -> int:
+    def level_ore(self, level: MarginalVehicle) -> int:
         """Return what a level costs over the horizon when it goes unserved."""
         return round(level.price_ore * self._scale_of_level(level))
 
-    def driving_ore(self, level: Level, ore_per_km: int) -> int:
+    def driving_ore(self, level: MarginalVehicle, ore_per_km: int) -> int:
         """Return what a level burns over the horizon at a price a kilometre."""
         return round(level.distance_m / 1000 * self._scale_of_level(level) * ore_per_km)
 
-    def saved_ore(self, lending: Lending, lent: Lent) -> int:
+    def saved_ore(self, lending: Lending, lent: LendingGain) -> int:
         """Return what a lending saves over the horizon, driving and arranging it deducted.
 
         Driven at the dearest price of the class: who lends keeps the thrifty ones for himself.
@@ -117,7 +117,7 @@ class Problem:
     def _scale(self, depot_id: str, vehicle_class: VehicleType) -> float:
         return self.scale * self.growth.get((depot_id, vehicle_class), 1.0)
 
-    def _scale_of_level(self, level: Level) -> float:
+    def _scale_of_level(self, level: MarginalVehicle) -> float:
         first = level.taken[0]
         return self._scale(first.depot_id, first.vehicle_class)
 
@@ -168,7 +168,7 @@ def observed_days(inputs: PlacementInputs) -> float:
     return max(_LEAST_OBSERVED_DAYS, (ended_at - started_at) / _DAY)
 
 
-def problem_of(inputs: PlacementInputs) -> Problem:
+def problem_of(inputs: PlacementInputs) -> PlacementProblem:
     """Return the problem that inputs pose.
 
     Raises `KeyError` when a round trip names a vehicle, or a vehicle a depot, that is not there.
@@ -177,10 +177,10 @@ def problem_of(inputs: PlacementInputs) -> Problem:
         (round_trip.vehicle_id, round_trip.start_depot_id) for round_trip in inputs.round_trips
     )
     depots = {depot.depot_id: depot for depot in inputs.depots}
-    levels = levels_by_depot(outings(inputs), ZoneInfo(inputs.timezone), inputs.costs)
+    levels = levels_by_depot(trip_chains(inputs), ZoneInfo(inputs.timezone), inputs.costs)
     days = {day for of_one in levels.values() for level in of_one for day in level.days}
     ways = ways_min(depots, inputs.policy, inputs.costs)
-    problem = Problem(
+    problem = PlacementProblem(
         depots=depots,
         vehicles={vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles},
         stands_at={

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optimizer.demand import class_of
-from optimizer.placement.cost_breakdown import bill
+from optimizer.placement.cost_breakdown import placement_cost
 from optimizer.placement.lending import Lending
 from optimizer.placement.model import PlacementModel
-from optimizer.placement.problem import Problem
+from optimizer.placement.problem import PlacementProblem
 from optimizer.placement.solver import COLUMNS_AT_MOST, minimise
 from optimizer.search import Search
 from schemas.fleet.vehicle_type import MOTOR
@@ -58,13 +58,13 @@ class Solution:
         return (self.objective_ore - self.bound_ore) / self.objective_ore
 
 
-def missing_places(problem: Problem) -> int:
+def missing_places(problem: PlacementProblem) -> int:
     """Return how many parking places all depots together lack for the motor vehicles."""
     motor = sum(1 for vehicle in problem.vehicles.values() if class_of(vehicle) in MOTOR)
     return max(0, motor - sum(depot.capacity for depot in problem.depots.values()))
 
 
-def locked_beyond(problem: Problem) -> dict[str, int]:
+def locked_beyond(problem: PlacementProblem) -> dict[str, int]:
     """Return where more motor vehicles are locked than there are places, and how many are."""
     locked = Counter(
         problem.stands_at[vehicle_id]
@@ -78,7 +78,9 @@ def locked_beyond(problem: Problem) -> dict[str, int]:
     }
 
 
-def solve(problem: Problem, search: Search, columns_at_most: int = COLUMNS_AT_MOST) -> Solution:
+def solve(
+    problem: PlacementProblem, search: Search, columns_at_most: int = COLUMNS_AT_MOST
+) -> Solution:
     """Return the cheapest placement found, the present one if it is that.
 
     Infeasible only where places are missing, vehicles have no depot at all to stand at, or the
@@ -87,7 +89,7 @@ def solve(problem: Problem, search: Search, columns_at_most: int = COLUMNS_AT_MO
     `SearchCancelledError` when cancelled meanwhile.
     """
     now = problem.as_it_stands()
-    now_ore = bill(problem, now).total_ore
+    now_ore = placement_cost(problem, now).total_ore
     no_depot = bool(problem.vehicles) and not problem.depots
     if missing_places(problem) or locked_beyond(problem) or no_depot:
         return Solution(SolverStatus.INFEASIBLE, now, now_ore, 0)
@@ -99,7 +101,7 @@ def solve(problem: Problem, search: Search, columns_at_most: int = COLUMNS_AT_MO
             nearest = _nearest(problem, search, columns_at_most)
         return Solution(answer.status, now, now_ore, 0, nearest=nearest)
     placement, lendings = model.read(answer.values)
-    objective_ore = bill(problem, placement, lendings).total_ore
+    objective_ore = placement_cost(problem, placement, lendings).total_ore
     said_ore = model.fixed_ore + model.program.value(answer.values)
     proven = answer.status is SolverStatus.OPTIMAL
     if objective_ore > said_ore or (proven and objective_ore < said_ore):
@@ -110,7 +112,7 @@ def solve(problem: Problem, search: Search, columns_at_most: int = COLUMNS_AT_MO
     return Solution(status, placement, objective_ore, bound_ore, lendings)
 
 
-def _nearest(problem: Problem, search: Search, columns_at_most: int) -> Nearest | None:
+def _nearest(problem: PlacementProblem, search: Search, columns_at_most: int) -> Nearest | None:
     """Return the placement that misses the share to be served by the fewest round trips."""
     model = PlacementModel(problem, is_priced=False)
     values = minimise(model.program, model.as_it_stands(), search, columns_at_most).values

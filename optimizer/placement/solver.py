@@ -19,7 +19,7 @@ from ortools.sat.python import cp_model
 
 from optimizer.placement.program import Program
 from optimizer.placement.relaxation import relaxation
-from optimizer.search import Search, Tell
+from optimizer.search import ProgressCallback, Search
 from optimizer.work_budget import Floats
 from schemas.plans.plan import SolverStatus
 
@@ -43,7 +43,7 @@ _NOISE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProgramAnswer:
     """The best values found, None without any, and the proven bound."""
 
     status: SolverStatus
@@ -53,7 +53,7 @@ class Answer:
 
 def minimise(
     program: Program, start: Sequence[int], search: Search, columns_at_most: int = COLUMNS_AT_MOST
-) -> Answer:
+) -> ProgramAnswer:
     """Return the best values found within the deterministic limit, never worse than `start`.
 
     `start` need not keep the rows. Raises `RuntimeError` when the solver refuses the model, and
@@ -69,7 +69,7 @@ def minimise(
     if relaxed is None:
         if best is not None:
             raise RuntimeError("the relaxation has no answer, though the program has one")
-        return Answer(SolverStatus.INFEASIBLE, None, 0)
+        return ProgramAnswer(SolverStatus.INFEASIBLE, None, 0)
     sizes = np.sort(np.abs(relaxed.reduced))
     left_s = search.time_limit_s * (1 - _RELAXATION_SHARE)
     proven, beyond = relaxed.bound, float(sizes[columns_at_most - 1])
@@ -97,10 +97,10 @@ def minimise(
 def _judged(
     program: Program,
     best: Sequence[int] | None,
-    answer: Answer,
+    answer: ProgramAnswer,
     proven: float,
     others: float = math.inf,
-) -> Answer:
+) -> ProgramAnswer:
     """Return the better of two answers with what is now proven.
 
     `proven` is a bound of before, `others` one for the answers that were not looked for.
@@ -110,13 +110,17 @@ def _judged(
         values = best
     if values is None:
         is_proven = answer.status is SolverStatus.INFEASIBLE and math.isinf(others)
-        return Answer(SolverStatus.INFEASIBLE if is_proven else SolverStatus.UNKNOWN, None, 0)
+        return ProgramAnswer(
+            SolverStatus.INFEASIBLE if is_proven else SolverStatus.UNKNOWN, None, 0
+        )
     cost = program.value(values)
     bound = -math.inf if answer.status is SolverStatus.UNKNOWN else float(answer.bound)
     if answer.status is SolverStatus.INFEASIBLE:
         bound = math.inf
     whole = min(cost, math.ceil(max(proven, min(bound, others), _LOWEST) - _NOISE))
-    return Answer(SolverStatus.OPTIMAL if whole == cost else SolverStatus.FEASIBLE, values, whole)
+    return ProgramAnswer(
+        SolverStatus.OPTIMAL if whole == cost else SolverStatus.FEASIBLE, values, whole
+    )
 
 
 def _fixed(program: Program, reduced: Floats, beyond: float) -> dict[int, int]:
@@ -129,7 +133,7 @@ def _fixed(program: Program, reduced: Floats, beyond: float) -> dict[int, int]:
 
 def _solved(
     program: Program, hint: Sequence[int], fixed: Mapping[int, int], search: Search
-) -> tuple[Answer, float]:
+) -> tuple[ProgramAnswer, float]:
     """Solve with some columns fixed; return the answer and the deterministic seconds spent."""
     model = cp_model.CpModel()
     variables = [
@@ -162,18 +166,18 @@ def _solved(
         raise RuntimeError(f"the solver refused the model: {model.validate()}")
     spent_s = float(solver.response_proto.deterministic_time)
     if status in {SolverStatus.INFEASIBLE, SolverStatus.UNKNOWN}:
-        return Answer(status, None, 0), spent_s
+        return ProgramAnswer(status, None, 0), spent_s
     values = [
         variable if isinstance(variable, int) else solver.value(variable) for variable in variables
     ]
     bound = math.ceil(solver.best_objective_bound - _NOISE)
-    return Answer(status, values, bound), spent_s
+    return ProgramAnswer(status, values, bound), spent_s
 
 
 class _Better(cp_model.CpSolverSolutionCallback):
     """Tells of each better answer."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: ProgressCallback) -> None:
         super().__init__()
         self._tell = tell
         self._answers = 0

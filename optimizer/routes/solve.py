@@ -46,7 +46,7 @@ _CHOOSING_SHARE: Final = 0.08
 _PROVEN_DKK: Final = 0.005
 """Half an øre: so near the bound a plan is optimal."""
 
-Progress = Callable[[RouteProgress], None]
+RoutesCallback = Callable[[RouteProgress], None]
 
 
 def plan_routes(
@@ -55,7 +55,7 @@ def plan_routes(
     travel: Travel | None = None,
     *,
     clock: Clock | None = None,
-    progress: Progress | None = None,
+    progress: RoutesCallback | None = None,
 ) -> RoutesPlan:
     """Plan: the best routes found within the limit, with what is proven about them.
 
@@ -92,7 +92,7 @@ def _solve(
     problem: RouteProblem,
     search: RouteSearch,
     guard: Guard | None,
-    progress: Progress | None,
+    progress: RoutesCallback | None,
 ) -> _Solution:
     nothing: Routes = ((),) * problem.vehicles
     everything = all_routes(problem)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from optimizer.sites.clusters import SITE_CELL_M, Stop, clusters_of
-from optimizer.study import ImpossibleWishError
+from optimizer.study import ImpossibleOptionError
 from optimizer.travel import roads_m
 from schemas.fleet.costs import Costs
 from schemas.ids import local_part
@@ -109,18 +109,18 @@ def candidates(
 
 
 def check_count(count: int | None, sites: Sequence[CandidateSite]) -> None:
-    """Raise `ImpossibleWishError` for a count that these sites cannot make."""
+    """Raise `ImpossibleOptionError` for a count that these sites cannot make."""
     if count is None:
         return
     staying = [one.site_id for one in sites if one.must_stay]
     if count < len(staying):
-        raise ImpossibleWishError(
+        raise ImpossibleOptionError(
             f"{count} sites are asked for, and {len(staying)} must stay ({', '.join(staying)}); "
             f"ask for {len(staying)} at least, or keep fewer"
         )
     if count > len(sites):
         places = sum(1 for one in sites if one.depot_id is None)
-        raise ImpossibleWishError(
+        raise ImpossibleOptionError(
             f"{count} sites are asked for, and there are {len(sites)} to choose from: "
             f"{len(sites) - places} depots and {places} places; ask for {len(sites)} at most, look "
             "at more places with --places, or look further back with --weeks"

@@ -29,7 +29,7 @@ _M_PER_DEG: Final = 111_200.0
 _LEAST_COS: Final = 0.01
 
 
-class Cell(NamedTuple):
+class GridCell(NamedTuple):
     """A cell's row from the equator, and its column from Greenwich in that row."""
 
     row: int
@@ -54,7 +54,7 @@ class Cluster:
     vehicles: int
 
 
-def cell_of(lat: float, lon: float, cell_m: float) -> Cell:
+def cell_of(lat: float, lon: float, cell_m: float) -> GridCell:
     """Return the cell of a position: rows of equal height, columns as wide as their row's middle.
 
     `lat` and `lon` are degrees, `cell_m` is the side of a cell in metres.
@@ -63,15 +63,15 @@ def cell_of(lat: float, lon: float, cell_m: float) -> Cell:
     row = floor(lat / height_deg)
     # At the poles a column is a hundred times as wide rather than endless.
     width_deg = height_deg / max(_LEAST_COS, cos(radians((row + 0.5) * height_deg)))
-    return Cell(row, floor(lon / width_deg))
+    return GridCell(row, floor(lon / width_deg))
 
 
-def clusters_of(stops: Iterable[Stop], cell_m: float) -> dict[Cell, Cluster]:
+def clusters_of(stops: Iterable[Stop], cell_m: float) -> dict[GridCell, Cluster]:
     """Return the cells that have stops, in the order of cells.
 
     Stops count to `STOP_DECIMALS`, and in whole steps of that, whose sums no order changes.
     """
-    gathered: defaultdict[Cell, list[tuple[int, int, str]]] = defaultdict(list)
+    gathered: defaultdict[GridCell, list[tuple[int, int, str]]] = defaultdict(list)
     for one in stops:
         step = _steps(one.lat), _steps(one.lon), one.vehicle_id
         gathered[cell_of(one.lat, one.lon, cell_m)].append(step)

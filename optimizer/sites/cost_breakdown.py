@@ -23,7 +23,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SiteChange:
     """What it does to a year when one site is closed, or opened, and the others stay.
 
     `round_trips` of a year are served elsewhere, by `further_m` more each way in the mean, which
@@ -36,7 +36,7 @@ class Change:
     driving_dkk: float
 
 
-class Bill:
+class YearlySitesCost:
     """Round trips as numbers: clients are those with the same first and last stop.
 
     `driving_dkk` is clients x sites, a year's; `client` has the client of each round trip.
@@ -93,7 +93,7 @@ class Bill:
             co2e_kg=co2e_kg,
         )
 
-    def change(self, site: int, others: Ints) -> Change:
+    def change(self, site: int, others: Ints) -> SiteChange:
         """Return what a site is worth beside others, one at least."""
         elsewhere = self.nearest(others)
         clients = np.arange(len(self.way_m))
@@ -101,9 +101,9 @@ class Bill:
         nearer = further_m > _TIE_M
         count = int(self._count[nearer].sum())
         if not count:
-            return Change(0.0, 0.0, 0.0, 0.0)
+            return SiteChange(0.0, 0.0, 0.0, 0.0)
         extra_dkk = self.driving_dkk[clients, elsewhere] - self.driving_dkk[:, site]
-        return Change(
+        return SiteChange(
             count * self.a_year,
             float((self.way_m[nearer, site] * self._count[nearer]).sum()) / count / 2,
             float((further_m * self._count)[nearer].sum()) / count / 2,

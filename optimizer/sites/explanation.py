@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from optimizer.sites.cost_breakdown import Change
+from optimizer.sites.cost_breakdown import SiteChange
 from schemas.plans.sites import CandidateSite, SiteFinding, SiteKind, SitesCost
 from schemas.plans.travel import Place
 
@@ -31,7 +31,12 @@ def name_of(site: CandidateSite | SiteFinding) -> str:
 
 
 def reason(
-    site: CandidateSite, change: Change | None, *, is_open: bool, round_trips: float, at_once: int
+    site: CandidateSite,
+    change: SiteChange | None,
+    *,
+    is_open: bool,
+    round_trips: float,
+    at_once: int,
 ) -> str:
     """Return the reason of one site; `change` is None where it is the only one."""
     if change is None:
@@ -44,7 +49,7 @@ def reason(
     return f"{stays}{told}{_parking(site, at_once) if is_open else ''}"
 
 
-def _of_open(site: CandidateSite, change: Change) -> str:
+def _of_open(site: CandidateSite, change: SiteChange) -> str:
     rent = f"{site.dkk_per_year:,.0f} DKK"
     if not change.round_trips:
         return (
@@ -64,7 +69,7 @@ def _of_open(site: CandidateSite, change: Change) -> str:
     )
 
 
-def _of_closed(site: CandidateSite, change: Change) -> str:
+def _of_closed(site: CandidateSite, change: SiteChange) -> str:
     rent = f"{site.dkk_per_year:,.0f} DKK"
     if site.kind is SiteKind.DEPOT:
         if not change.round_trips:

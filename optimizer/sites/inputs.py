@@ -23,13 +23,13 @@ from optimizer.sites.candidates import (
 from optimizer.sites.clusters import (
     SITE_CELL_M,
     STOP_CELL_M,
-    Cell,
     Cluster,
+    GridCell,
     Stop,
     cell_of,
     clusters_of,
 )
-from optimizer.study import NothingToStudyError, Posed, depot_named, of_days, thinness
+from optimizer.study import NothingToStudyError, StudyInputs, depot_named, of_days, thinness
 from optimizer.travel import speed_kmh
 from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Vehicle
@@ -43,7 +43,7 @@ _NOT_DECIDED: Final = (
 )
 
 
-def sites_inputs(rows: JourneyRows, wishes: SitesWishes | None = None) -> Posed[SitesInputs]:
+def sites_inputs(rows: JourneyRows, wishes: SitesWishes | None = None) -> StudyInputs[SitesInputs]:
     """Return complete round trips, and present depots with the busiest places to choose from.
 
     Raises `NothingToStudyError` without a round trip that stopped anywhere, `UnknownDepotError`,
@@ -98,7 +98,7 @@ def sites_inputs(rows: JourneyRows, wishes: SitesWishes | None = None) -> Posed[
         *_free(driven, vehicles),
         *thinness(days),
     ]
-    return Posed(inputs, " ".join(parts))
+    return StudyInputs(inputs, " ".join(parts))
 
 
 def _ends(one: DrivenRoundTrip) -> Iterator[Stop]:
@@ -110,7 +110,7 @@ def _ends(one: DrivenRoundTrip) -> Iterator[Stop]:
 def _round_trip(
     one: DrivenRoundTrip,
     vehicle: Vehicle,
-    clusters: Mapping[Cell, Cluster],
+    clusters: Mapping[GridCell, Cluster],
     costs: Costs,
     *,
     staff_time: bool,
@@ -143,7 +143,7 @@ def _counted(rows: JourneyRows, driven: int, when: str) -> str:
     )
 
 
-def _located(clusters: Mapping[Cell, Cluster], found: Candidates, costs: Costs) -> str:
+def _located(clusters: Mapping[GridCell, Cluster], found: Candidates, costs: Costs) -> str:
     places = sum(1 for one in found.sites if one.depot_id is None)
     parts = [
         "Each is taken to leave the nearest open site, wherever those who make it work.",

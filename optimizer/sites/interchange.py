@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.work_budget import Effort, Floats, Ints
+from optimizer.work_budget import Floats, Ints, WorkBudget
 
 _PASSES: Final = 6
 _LEAST_SAVING: Final = 1e-9
@@ -21,7 +21,7 @@ def cost_of(costs: Floats, opening: Floats, sites: Ints) -> float:
     return float(costs[sites].min(axis=0).sum() + opening[sites].sum())
 
 
-def greedy(costs: Floats, opening: Floats, count: int | None, effort: Effort) -> Ints:
+def greedy(costs: Floats, opening: Floats, count: int | None, effort: WorkBudget) -> Ints:
     """Return sites opened one by one, each the one that saves most.
 
     `costs` is sites x clients, `opening` the price of each site; `count` sites, or as many as save.
@@ -42,7 +42,7 @@ def greedy(costs: Floats, opening: Floats, count: int | None, effort: Effort) ->
 
 
 def interchange(
-    costs: Floats, opening: Floats, start: Ints, effort: Effort, *, keep_count: bool
+    costs: Floats, opening: Floats, start: Ints, effort: WorkBudget, *, keep_count: bool
 ) -> Ints:
     """Return sites that no swap improves; without `keep_count`, no opening or closing either."""
     sites = start.copy()

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from optimizer.search import Search
 from optimizer.sites.interchange import cost_of, greedy, interchange
 from optimizer.sites.relaxation import Ascent, Grid, Pace, Relaxation, Rows, Sites
-from optimizer.work_budget import Effort, Floats, Ints
+from optimizer.work_budget import Floats, Ints, WorkBudget
 from schemas.plans.plan import SolverStatus
 
 _ROOT: Final = Pace(iterations=50, step=1.5, stalls=20, least_step=2e-3)
@@ -123,7 +123,7 @@ class _Solver:
 
     def __init__(self, costs: Floats, opening: Floats, count: int | None, search: Search) -> None:
         self.costs, self.opening, self.count, self.search = costs, opening, count, search
-        self.effort = Effort(search.time_limit_s)
+        self.effort = WorkBudget(search.time_limit_s)
         whole = bool(np.all(costs == np.rint(costs)) and np.all(opening == np.rint(opening)))
         # Above 2^53 whole numbers are no longer all floats, and sums are not exact.
         self.grid = Grid(1.0 if whole and costs.max(axis=0).sum() < 2**52 else 0.0)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.work_budget import Bools, Effort, Floats, Ints
+from optimizer.work_budget import Bools, Floats, Ints, WorkBudget
 
 _MOMENTUM: Final = 0.7
 """Without it the last unit of the bound took ten times as many steps, or was not reached."""
@@ -112,7 +112,7 @@ class Ascent:
 
     count: int | None
     grid: Grid
-    effort: Effort
+    effort: WorkBudget
 
     def climb(self, rows: Rows, start: Relaxation, target: float, pace: Pace) -> Relaxation:
         """Return the best bound found, from the prices of `start`.

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from optimizer.search import Search, Tell
-from optimizer.sites.cost_breakdown import Bill
+from optimizer.search import ProgressCallback, Search
+from optimizer.sites.cost_breakdown import YearlySitesCost
 from optimizer.sites.explanation import explanation, reason, shown_place
 from optimizer.sites.location import facility_location, p_median
 from optimizer.work_budget import Floats, Ints
@@ -37,13 +37,15 @@ def inputs_hash(inputs: SitesInputs) -> str:
     return hashlib.sha256(inputs.model_dump_json().encode()).hexdigest()
 
 
-def plan_sites(inputs: SitesInputs, search: Search, progress: Tell | None = None) -> SitesPlan:
+def plan_sites(
+    inputs: SitesInputs, search: Search, progress: ProgressCallback | None = None
+) -> SitesPlan:
     """Return which sites to have, with the reason of each.
 
     Same inputs, seed and limit (deterministic time, of the choice alone), same plan; at the limit
     it is the best found so far. `progress` is called before the choice and after.
     """
-    bill = Bill(inputs)
+    bill = YearlySitesCost(inputs)
     clients, sites = bill.driving_dkk.shape
     if progress is not None:
         progress(0.0, f"{sites} sites for {clients} ways")
@@ -58,7 +60,7 @@ def plan_sites(inputs: SitesInputs, search: Search, progress: Tell | None = None
     return plan
 
 
-def _as_many_as_pay(bill: Bill, staying: Ints, search: Search) -> _Chosen:
+def _as_many_as_pay(bill: YearlySitesCost, staying: Ints, search: Search) -> _Chosen:
     opening = bill.site_dkk.copy()
     opening[staying] = _NO_COST
     found = facility_location(bill.driving_dkk, opening, search)
@@ -69,7 +71,7 @@ def _as_many_as_pay(bill: Bill, staying: Ints, search: Search) -> _Chosen:
     )
 
 
-def _so_many(bill: Bill, staying: Ints, count: int, search: Search) -> _Chosen:
+def _so_many(bill: YearlySitesCost, staying: Ints, count: int, search: Search) -> _Chosen:
     paid_dkk = float(bill.site_dkk[staying].sum())
     costs: Floats = bill.driving_dkk
     left = count - len(staying)
@@ -86,7 +88,9 @@ def _so_many(bill: Bill, staying: Ints, count: int, search: Search) -> _Chosen:
     )
 
 
-def _described(inputs: SitesInputs, search: Search, bill: Bill, chosen: _Chosen) -> SitesPlan:
+def _described(
+    inputs: SitesInputs, search: Search, bill: YearlySitesCost, chosen: _Chosen
+) -> SitesPlan:
     depots = np.flatnonzero([one.kind is SiteKind.DEPOT for one in inputs.sites])
     as_driven = bill.cost(depots, bill.left)
     nearest = bill.cost(depots, bill.nearest(depots)[bill.client])
@@ -116,7 +120,7 @@ def _described(inputs: SitesInputs, search: Search, bill: Bill, chosen: _Chosen)
 class _Proposal(NamedTuple):
     """Open sites, and the one that each round trip is served from."""
 
-    bill: Bill
+    bill: YearlySitesCost
     sites: Ints
     of_trip: Ints
 

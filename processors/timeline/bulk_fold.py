@@ -1,8 +1,8 @@
 """Bulk fold: many fixes in one go where nothing changes, with the same result as one by one.
 
 Nearly all the time a vehicle stands or drives, and each further fix only says so again. What lies
-between consecutive fixes is measured for all vehicles at once, in columns; and a `Runner` takes as
-many fixes as say the same thing without looking at each of them. What is out of the ordinary is
+between consecutive fixes is measured for all vehicles at once, in columns; and a `BulkFold` takes
+as many fixes as say the same thing without looking at each of them. What is out of the ordinary is
 left to `Fold.take`, which alone decides what a fix means (`tests/property/test_bulk_fold.py` holds
 both against each other).
 """
@@ -24,7 +24,7 @@ from processors.timeline import pending_legs
 from processors.timeline.checkpoints import are_due
 from processors.timeline.fold import Fold
 from processors.timeline.legs import Leg
-from processors.timeline.segments import SegmentState, Stretch
+from processors.timeline.segments import SegmentPiece, SegmentState
 from processors.timeline.trips import Trip
 from schemas.events.fix import Reported
 from schemas.fleet.rules import Rules
@@ -37,7 +37,7 @@ _lat, _lon, _speed_mps = attrgetter("lat"), attrgetter("lon"), attrgetter("speed
 _IGNITION: Final = {None: -1, False: 0, True: 1}
 
 
-class Measured(NamedTuple):
+class LegColumns(NamedTuple):
     """What lies before each of consecutive fixes of a vehicle: the leg from the one before it.
 
     `plain` says that the leg is possible and no gap, `moving` whether the vehicle moved on it. Of
@@ -60,9 +60,9 @@ class Measured(NamedTuple):
         except ValueError:
             return len(self.due)
 
-    def part(self, which: slice) -> Measured:
+    def part(self, which: slice) -> LegColumns:
         """Return it for some of the fixes."""
-        return Measured(
+        return LegColumns(
             self.length_m[which],
             self.plain[which],
             self.moving[which],
@@ -81,7 +81,7 @@ def measure(  # noqa: PLR0913 - the columns
     ignition: NDArray[np.int8],
     begins: Mask,
     rules: Rules,
-) -> Measured:
+) -> LegColumns:
     """Return what lies before each fix, given in order of vehicle and time, all with a position.
 
     Instants are microseconds since 1970.
@@ -110,7 +110,7 @@ def measure(  # noqa: PLR0913 - the columns
     )
     creeps = ~quick & (metres <= rules.rest_radius_m)
     alike = plain & (np.diff(ignition, prepend=ignition[:1]) == 0)
-    return Measured(
+    return LegColumns(
         metres.tolist(),
         plain.tolist(),
         moving.tolist(),
@@ -120,7 +120,7 @@ def measure(  # noqa: PLR0913 - the columns
     )
 
 
-def measured(fixes: Sequence[Reported], rules: Rules) -> Measured | None:
+def measure_legs(fixes: Sequence[Reported], rules: Rules) -> LegColumns | None:
     """Return what lies before each of consecutive fixes of a vehicle; before the first no leg.
 
     None where there is none, or one in private mode is among them: those are taken one by one.
@@ -142,10 +142,10 @@ def measured(fixes: Sequence[Reported], rules: Rules) -> Measured | None:
     )
 
 
-class Runner(Fold):
+class BulkFold(Fold):
     """A fold that takes stretches of fixes."""
 
-    def run(self, fixes: Sequence[Reported], legs: Measured, first: int, end: int) -> int:
+    def run(self, fixes: Sequence[Reported], legs: LegColumns, first: int, end: int) -> int:
         """Take `fixes[first:end]` as far as they say the same; return the first not taken.
 
         `legs` are measured from `fixes`; none is taken where the fold is not at `fixes[first - 1]`.
@@ -209,12 +209,12 @@ class Runner(Fold):
                 index -= 1
         if index > first:
             state = SegmentState.IDLING if self._engine else SegmentState.PARKED
-            self._emit([Stretch(state, instants, starts, point)])
+            self._emit([SegmentPiece(state, instants, starts, point)])
             self._follow(fixes[index - 1], point)
         return index
 
     def _drive(
-        self, trip: Trip, fixes: Sequence[Reported], legs: Measured, first: int, end: int
+        self, trip: Trip, fixes: Sequence[Reported], legs: LegColumns, first: int, end: int
     ) -> int:
         """Travel on: nothing is an arrival while each leg drives on, for as long as one is open."""
         tail = self._tail
@@ -248,7 +248,7 @@ class Runner(Fold):
         self._follow(driven[-1], points[-1])
         return end
 
-    def _wait(self, fixes: Sequence[Reported], legs: Measured, first: int, end: int) -> int:
+    def _wait(self, fixes: Sequence[Reported], legs: LegColumns, first: int, end: int) -> int:
         """Stay near the place of a possible arrival, before it can be one: nothing is final."""
         tail, rules = self._tail, self._rules
         place, since = tail[0].start, tail[0].started_at

@@ -22,10 +22,10 @@ from typing import Final
 
 from processors.geodesy import Point, distance_m, is_within
 from processors.timeline import pending_legs
-from processors.timeline.ignition_debounce import settle
+from processors.timeline.ignition_debounce import debounce
 from processors.timeline.legs import Leg, is_moving, unseen_m
-from processors.timeline.segments import Segment, SegmentState, Stretch, standing
-from processors.timeline.stale_position import STALE_POSITION, Repeat, heard, is_reachable
+from processors.timeline.segments import Segment, SegmentPiece, SegmentState, standing
+from processors.timeline.stale_position import STALE_POSITION, Repeat, is_reachable, snapshot
 from processors.timeline.state import Timeline, fix_point
 from processors.timeline.trips import Trip
 from schemas.events.fix import Reported
@@ -35,11 +35,11 @@ IMPOSSIBLE_LEG: Final = "impossible-leg"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FoldStep:
     """What one fix has brought: the new state and what is now final."""
 
     timeline: Timeline
-    pieces: tuple[Stretch, ...] = ()
+    pieces: tuple[SegmentPiece, ...] = ()
     """Parts of segments, in order, that continue what was final before."""
     departed_at: datetime | None = None
     trip: Trip | None = None
@@ -50,7 +50,7 @@ class Step:
     """Why fixes from before are left out after all, or None: they count."""
 
 
-def step(timeline: Timeline, fix: Reported, rules: Rules) -> Step:
+def step(timeline: Timeline, fix: Reported, rules: Rules) -> FoldStep:
     """Take the next fix.
 
     Raises `ValueError` for a fix that is not newer than the last one: late fixes are folded again
@@ -58,7 +58,7 @@ def step(timeline: Timeline, fix: Reported, rules: Rules) -> Step:
     """
     fold = Fold(timeline, rules)
     refused = fold.take(fix)
-    return Step(
+    return FoldStep(
         fold.timeline(),
         tuple(fold.pieces),
         fold.departed_at,
@@ -72,16 +72,16 @@ class Fold:
     """A timeline that moves along. After each `take`, read and clear what it has brought."""
 
     def __init__(self, timeline: Timeline, rules: Rules) -> None:
-        self.pieces: list[Stretch] = []
-        """As `Step.pieces`: whoever reads them clears them."""
+        self.pieces: list[SegmentPiece] = []
+        """As `FoldStep.pieces`: whoever reads them clears them."""
         self.closed: list[Segment] = []
         """Segments that no further piece lengthens, since the fold began."""
         self.departed_at: datetime | None = None
-        """As `Step.departed_at`, of the last fix that was taken."""
+        """As `FoldStep.departed_at`, of the last fix that was taken."""
         self.ended: Trip | None = None
-        """As `Step.trip`, of the last fix that was taken."""
+        """As `FoldStep.trip`, of the last fix that was taken."""
         self.verdicts: dict[datetime, str | None] = {}
-        """As `Step.verdicts`, since they were read: whoever reads them clears them."""
+        """As `FoldStep.verdicts`, since they were read: whoever reads them clears them."""
         self.at = timeline.at
         self.building = timeline.building
         self._rules = rules
@@ -143,7 +143,7 @@ class Fold:
             return IMPOSSIBLE_LEG
         if not length_m and duration_s >= self._stop_s and waits and point == self._point:
             self.departed_at = self.ended = None
-            self.repeat = Repeat(heard(fix))
+            self.repeat = Repeat(snapshot(fix))
             return None
         moving = is_moving(
             distance_m=length_m,
@@ -185,7 +185,7 @@ class Fold:
             raise ValueError(_not_after(fix, suspect.recorded_at))
         if fix.lat is None or fix.lon is None:
             return self._take_after_release(fix)
-        report, max_mps = heard(fix), self._max_mps
+        report, max_mps = snapshot(fix), self._max_mps
         if is_reachable(suspect.recorded_at, self._point, report, max_mps):
             return self._take_after_release(fix)
         if rival is not None and is_reachable(
@@ -313,7 +313,11 @@ class Fold:
             instants, starts = (leg.started_at, leg.ended_at), (leg.start,)
             metres = (leg.distance_m if by_odometer_m is None else by_odometer_m,)
             self._emit(
-                [Stretch(SegmentState.OFFLINE, instants, starts, leg.end, metres, moved, private)]
+                [
+                    SegmentPiece(
+                        SegmentState.OFFLINE, instants, starts, leg.end, metres, moved, private
+                    )
+                ]
             )
         self._engine = leg.engine
         if not self._near(self._anchor, leg.end):
@@ -382,7 +386,7 @@ class Fold:
             self._candidate -= final
 
     def _settled(self) -> tuple[Sequence[Leg], int]:
-        return settle(self._tail, before=self._engine, noise_s=self._noise_s)
+        return debounce(self._tail, before=self._engine, noise_s=self._noise_s)
 
     def _creeps(self, leg: Leg) -> bool:
         """Return whether a leg is no more than drift at its place, or queueing there."""
@@ -393,7 +397,7 @@ class Fold:
     def _near(self, point: Point, other: Point) -> bool:
         return is_within(point, other, self._far_m)
 
-    def _emit(self, pieces: Iterable[Stretch]) -> None:
+    def _emit(self, pieces: Iterable[SegmentPiece]) -> None:
         """Append pieces to what is final: the last segment is longer, or another one begins."""
         for piece in pieces:
             self.pieces.append(piece)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from processors.timeline.legs import Leg
 
 
-def settle(
+def debounce(
     legs: Sequence[Leg], *, before: bool | None, noise_s: float
 ) -> tuple[Sequence[Leg], int]:
     """Return the legs with settled ignition, and how many of them are settled for good.

@@ -46,7 +46,7 @@ class Segment(NamedTuple):
         return (self.ended_at - self.started_at).total_seconds()
 
 
-class Stretch(NamedTuple):
+class SegmentPiece(NamedTuple):
     """Consecutive legs of one state, a piece of a segment.
 
     `instants` are where they begin and the end of the last one, `starts` where the vehicle was at
@@ -99,18 +99,18 @@ class Stretch(NamedTuple):
         return segment, True
 
 
-def standing(legs: Sequence[Leg]) -> list[Stretch]:
+def standing(legs: Sequence[Leg]) -> list[SegmentPiece]:
     """Return legs that are no part of a trip's driving: idling with the engine on, else parked."""
     stretches = []
     for state, group in groupby(legs, _standing_state):
         alike = list(group)
-        stretches.append(Stretch(state, *_course(alike)))
+        stretches.append(SegmentPiece(state, *_course(alike)))
     return stretches
 
 
-def driving(legs: Sequence[Leg], metres: Sequence[float]) -> Stretch:
+def driving(legs: Sequence[Leg], metres: Sequence[float]) -> SegmentPiece:
     """Return driven legs, with how far each of them counts."""
-    return Stretch(SegmentState.DRIVING, *_course(legs), metres)
+    return SegmentPiece(SegmentState.DRIVING, *_course(legs), metres)
 
 
 def _course(legs: Sequence[Leg]) -> tuple[list[datetime], list[Point], Point]:

@@ -39,7 +39,7 @@ class Repeat(NamedTuple):
     rival: FixSnapshot | None = None
 
 
-def heard(fix: Reported) -> FixSnapshot:
+def snapshot(fix: Reported) -> FixSnapshot:
     """Return what is to be kept of a fix.
 
     Raises `ValueError` for a fix without a position: none of those is a repeat or a rival.

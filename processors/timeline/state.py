@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from processors.geodesy import Point
-from processors.timeline.ignition_debounce import settle
+from processors.timeline.ignition_debounce import debounce
 from processors.timeline.legs import Leg
-from processors.timeline.segments import Segment, Stretch, standing
+from processors.timeline.segments import Segment, SegmentPiece, standing
 from processors.timeline.stale_position import Repeat
 from processors.timeline.trips import Trip
 from schemas.events.fix import Reported
@@ -84,12 +84,12 @@ def fix_point(fix: Reported) -> Point | None:
     return Point(fix.lat, fix.lon)
 
 
-def provisional(timeline: Timeline, rules: Rules) -> tuple[list[Stretch], Trip | None]:
+def provisional(timeline: Timeline, rules: Rules) -> tuple[list[SegmentPiece], Trip | None]:
     """Return the pieces after the final ones, and the open trip, if no further fix comes.
 
     A `repeat` is left out: let the fold take it first.
     """
-    legs, _ = settle(timeline.tail, before=timeline.engine, noise_s=rules.ignition_noise_s)
+    legs, _ = debounce(timeline.tail, before=timeline.engine, noise_s=rules.ignition_noise_s)
     if timeline.trip is None:
         return standing(legs), None
     trip, pieces = timeline.trip.travelled(legs, rules)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from processors.geodesy import Point
 from processors.timeline.legs import Leg
 from processors.timeline.mileage import Mileage
-from processors.timeline.segments import SegmentState, Stretch, driving, standing
+from processors.timeline.segments import SegmentPiece, SegmentState, driving, standing
 from schemas.fleet.rules import Rules
 
 _NONE = timedelta()
@@ -38,14 +38,14 @@ class Trip(NamedTuple):
         """Metres driven."""
         return self.mileage.counted_m
 
-    def travelled(self, legs: Sequence[Leg], rules: Rules) -> tuple[Trip, list[Stretch]]:
+    def travelled(self, legs: Sequence[Leg], rules: Rules) -> tuple[Trip, list[SegmentPiece]]:
         """Return the trip with more legs at its end, and the pieces that they are.
 
         Standing in traffic is idling with the engine on and parked with it off. A vehicle that
         never reports ignition is driving all through its trip: nothing says that it was not.
         """
         driven, idled, mileage = self.driving, self.idling, self.mileage
-        pieces: list[Stretch] = []
+        pieces: list[SegmentPiece] = []
         for drives, group in groupby(legs, _drives):
             alike = list(group)
             if not drives:

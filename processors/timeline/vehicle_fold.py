@@ -2,8 +2,8 @@
 
 `advance()` takes the state from before and the next fixes in order, and returns the state after
 and what to write: for each kind of row the instant from which rows are replaced, and the new
-ones. `Folding` is the same over portions of fixes. Whatever way a stream of fixes is cut into
-batches, the rows end up the same.
+ones. `VehicleFoldState` is the same over portions of fixes. Whatever way a stream of fixes is cut
+into batches, the rows end up the same.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from processors.depot_index import Places, places_of
-from processors.timeline.bulk_fold import Measured, Runner
+from processors.depot_index import DepotIndex, index_depots
+from processors.timeline.bulk_fold import BulkFold, LegColumns
 from processors.timeline.checkpoints import is_due
-from processors.timeline.segments import Segment, Stretch
+from processors.timeline.segments import Segment, SegmentPiece
 from processors.timeline.state import Timeline, begin, fix_point, provisional
 from processors.timeline.trips import Trip
 from processors.timeline.validation import NO_POSITION_YET
@@ -46,7 +46,7 @@ class VehicleState:
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced(Generic[Row]):
+class RowsToReplace(Generic[Row]):
     """Rows that take the place of the vehicle's rows from an instant on, to another one if any."""
 
     since: datetime
@@ -58,10 +58,10 @@ class Replaced(Generic[Row]):
 class Changes:
     """What a batch of fixes changes in one vehicle's rows. The last segment is the open one."""
 
-    segments: Replaced[Segment]
-    trips: Replaced[Trip]
-    round_trips: Replaced[RoundTrip]
-    hours: Replaced[UsageHour]
+    segments: RowsToReplace[Segment]
+    trips: RowsToReplace[Trip]
+    round_trips: RowsToReplace[RoundTrip]
+    hours: RowsToReplace[UsageHour]
     refused: dict[datetime, str]
     """Why which of the fixes are left out, by their instants."""
     checkpoints: tuple[tuple[datetime, VehicleState], ...]
@@ -74,14 +74,14 @@ def advance(
     fixes: Sequence[Reported],
     depots: Sequence[Depot],
     rules: Rules,
-    legs: Measured | None = None,
+    legs: LegColumns | None = None,
 ) -> tuple[VehicleState, Changes]:
     """Fold fixes, in order of device time and newer than the state, into a vehicle's rows.
 
     `legs` are measured from these fixes and rules, if they are: that makes no difference but speed.
     Raises `ValueError` for a fix that is not newer, and when there is neither state nor fix.
     """
-    folding = Folding(before, depots, rules)
+    folding = VehicleFoldState(before, depots, rules)
     folding.take(fixes, legs)
     return folding.result()
 
@@ -115,7 +115,7 @@ class _Open:
     hours: datetime
 
 
-class Folding:
+class VehicleFoldState:
     """A vehicle's fold under way, over any number of portions of fixes; alive within one call.
 
     Cut into portions at will: `state()` and `changes()` are those of all that was taken.
@@ -123,7 +123,7 @@ class Folding:
 
     def __init__(self, before: VehicleState | None, depots: Sequence[Depot], rules: Rules) -> None:
         self._rules = rules
-        self._places = places_of(depots)
+        self._places = index_depots(depots)
         self._early: dict[datetime, str] = {}
         self._run: _Run | None = None
         if before is not None and before.timeline is not None:
@@ -134,7 +134,9 @@ class Folding:
         """The instant of a fix that was taken and counts, if the next ones may say otherwise."""
         return None if self._run is None else self._run.undecided
 
-    def take(self, fixes: Sequence[Reported], legs: Measured | None = None) -> dict[datetime, str]:
+    def take(
+        self, fixes: Sequence[Reported], legs: LegColumns | None = None
+    ) -> dict[datetime, str]:
         """Take the next fixes, in order; return which of them are left out, and why.
 
         `legs` as of `advance`. Raises `ValueError` for one that is not newer than the one before.
@@ -178,10 +180,10 @@ class Folding:
         # Of a vehicle that was not seen yet before either, all rows begin later.
         until = max(self._early) if as_before else None
         return state, Changes(
-            Replaced(since, (), until),
-            Replaced(since, (), until),
-            Replaced(since, (), until),
-            Replaced(hour_of(since), (), None if until is None else hour_of(until)),
+            RowsToReplace(since, (), until),
+            RowsToReplace(since, (), until),
+            RowsToReplace(since, (), until),
+            RowsToReplace(hour_of(since), (), None if until is None else hour_of(until)),
             self._early,
             (),
         )
@@ -207,10 +209,10 @@ class _Run:
     """A fold that has a timeline."""
 
     def __init__(
-        self, before: VehicleState, timeline: Timeline, places: Places, rules: Rules
+        self, before: VehicleState, timeline: Timeline, places: DepotIndex, rules: Rules
     ) -> None:
         self._rules = rules
-        self._fold = Runner(timeline, rules)
+        self._fold = BulkFold(timeline, rules)
         self._strung = RoundTrips(before.round_trip, before.parts, places, rules)
         self._usage = UsageHours(before.hours, places)
         self._since = _open(timeline, self._strung.since)
@@ -226,7 +228,7 @@ class _Run:
         return None if repeat is None else repeat.suspect.recorded_at
 
     def take(
-        self, fixes: Sequence[Reported], first: int, legs: Measured | None
+        self, fixes: Sequence[Reported], first: int, legs: LegColumns | None
     ) -> dict[datetime, str]:
         refused: dict[datetime, str] = {}
         fold, last_s = self._fold, self._last_s
@@ -294,10 +296,12 @@ class _Run:
         if as_before:
             until = _open_after(timeline, state)
             return Changes(
-                Replaced(since.segments, tuple(fold.closed), until.segments),
-                Replaced(since.trips, tuple(self._trips), until.trips),
-                Replaced(since.round_trips, tuple(strung.ended), until.round_trips),
-                Replaced(since.hours, self._usage.between(since.hours, until.hours), until.hours),
+                RowsToReplace(since.segments, tuple(fold.closed), until.segments),
+                RowsToReplace(since.trips, tuple(self._trips), until.trips),
+                RowsToReplace(since.round_trips, tuple(strung.ended), until.round_trips),
+                RowsToReplace(
+                    since.hours, self._usage.between(since.hours, until.hours), until.hours
+                ),
                 refused,
                 checkpoints,
                 self._revised,
@@ -314,10 +318,10 @@ class _Run:
         still = strung.not_ended()
         ended = strung.ended if still is None else [*strung.ended, still]
         return Changes(
-            Replaced(since.segments, (*fold.closed, *_tiled(fold.building, pieces))),
-            Replaced(since.trips, tuple(trips)),
-            Replaced(since.round_trips, tuple(ended)),
-            Replaced(since.hours, self._usage.since(since.hours)),
+            RowsToReplace(since.segments, (*fold.closed, *_tiled(fold.building, pieces))),
+            RowsToReplace(since.trips, tuple(trips)),
+            RowsToReplace(since.round_trips, tuple(ended)),
+            RowsToReplace(since.hours, self._usage.since(since.hours)),
             refused,
             checkpoints,
             self._revised,
@@ -353,7 +357,7 @@ def _open(timeline: Timeline, strung_since: datetime | None) -> _Open:
     )
 
 
-def _tiled(building: Segment | None, pieces: Iterable[Stretch]) -> list[Segment]:
+def _tiled(building: Segment | None, pieces: Iterable[SegmentPiece]) -> list[Segment]:
     """Return segments from the last final one on, lengthened by pieces."""
     tiles = [] if building is None else [building]
     for piece in pieces:

@@ -18,9 +18,9 @@ from functools import reduce
 from operator import add, attrgetter
 from typing import Final, NamedTuple
 
-from processors.depot_index import Places
+from processors.depot_index import DepotIndex
 from processors.geodesy import Point
-from processors.timeline.segments import SegmentState, Stretch
+from processors.timeline.segments import SegmentPiece, SegmentState
 
 BY_HOUR_AT_MOST: Final = timedelta(days=31)
 """The longest silence that is told hour by hour: holidays are, a year off the road is not."""
@@ -71,7 +71,7 @@ def hour_of(at: datetime) -> datetime:
 class UsageHours:
     """Adds pieces and departures up by hour; a small mutable sum, alive within one call."""
 
-    def __init__(self, start: Iterable[UsageHour], places: Places) -> None:
+    def __init__(self, start: Iterable[UsageHour], places: DepotIndex) -> None:
         self._places = places
         self._hours = {
             usage_hour.hour: _Sum(usage_hour[0], usage_hour[0] + _HOUR, *usage_hour[1:])
@@ -79,7 +79,7 @@ class UsageHours:
         }
         self._last: _Sum | None = None
 
-    def add(self, piece: Stretch) -> None:
+    def add(self, piece: SegmentPiece) -> None:
         """Share a piece out to the hours that it touches."""
         if piece.state is SegmentState.DRIVING:
             self._add_driving(piece.instants, piece.metres)
@@ -173,7 +173,7 @@ class UsageHours:
             if first <= usage.hour < until
         )
 
-    def _is_away(self, unseen: Stretch) -> bool:
+    def _is_away(self, unseen: SegmentPiece) -> bool:
         depot_id = self._places.at(unseen.starts[0])
         return depot_id is None or unseen.moved or self._places.at(unseen.end) != depot_id
 

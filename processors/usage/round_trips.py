@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from processors.depot_index import Places
+from processors.depot_index import DepotIndex
 from processors.timeline.trips import Trip
 from schemas.fleet.master_data import Home
 from schemas.fleet.rules import Rules
@@ -68,7 +68,7 @@ class RoundTrips:
         self,
         underway: RoundTrip | None,
         parts: tuple[RoundTrip, ...],
-        places: Places,
+        places: DepotIndex,
         rules: Rules,
     ) -> None:
         self.underway = underway

@@ -61,7 +61,7 @@ class AssignableVehicle(_Part):
     unavailable: tuple[Unavailable, ...] = ()
 
 
-class Lock(_Part):
+class VehicleLock(_Part):
     """A round trip that has its vehicle already: it stays so."""
 
     round_trip_id: RoundTripId
@@ -94,7 +94,7 @@ def _vehicles_by_id(vehicles: tuple[AssignableVehicle, ...]) -> tuple[Assignable
     return tuple(sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id))
 
 
-def _locks_by_id(locks: tuple[Lock, ...]) -> tuple[Lock, ...]:
+def _locks_by_id(locks: tuple[VehicleLock, ...]) -> tuple[VehicleLock, ...]:
     return tuple(sorted(locks, key=lambda lock: lock.round_trip_id))
 
 
@@ -115,7 +115,7 @@ class AssignmentInputs(_Part):
     changeover_s: float = Field(default=300.0, ge=0)
     vehicles: Annotated[tuple[AssignableVehicle, ...], AfterValidator(_vehicles_by_id)]
     round_trips: Annotated[tuple[WantedRoundTrip, ...], AfterValidator(_trips_by_time)]
-    locks: Annotated[tuple[Lock, ...], AfterValidator(_locks_by_id)] = ()
+    locks: Annotated[tuple[VehicleLock, ...], AfterValidator(_locks_by_id)] = ()
     empty_drives: Annotated[tuple[EmptyDrive, ...], AfterValidator(_drives_by_depots)] = Field(
         default=(),
         description="For the bound with repositioning only: no vehicle is assigned elsewhere",

@@ -54,7 +54,7 @@ class PlacementInputs(_Part):
     costs: Costs = Costs()
     timezone: str = Field(description="IANA name: local days and hours of demand")
     horizon_days: int = Field(ge=1, description="Days that the plan's costs stand for")
-    round_trip_max_s: float = Field(gt=0, description="Longest outing over several depots")
+    round_trip_max_s: float = Field(gt=0, description="Longest trip chain over several depots")
     policy: PlacementPolicy = PlacementPolicy()
     holidays: Annotated[tuple[date, ...], AfterValidator(_in_order)] = Field(
         default=(), description="And days off, for the forecast; none where the policy wants none"
@@ -84,7 +84,7 @@ class DemandProfile(_Part):
     share_of_hours: dict[str, float] = Field(description="Bucket to its share; they add up to 1")
 
 
-class VehicleKind(_Part):
+class VehicleTraits(_Part):
     """What a vehicle can serve and what it runs on."""
 
     vehicle_type: VehicleType
@@ -104,5 +104,5 @@ class FleetProfile(_Part):
     Where the vehicles stand is not part of it: a plan that is carried out changes no fleet.
     """
 
-    vehicles: dict[ScopedId, VehicleKind]
+    vehicles: dict[ScopedId, VehicleTraits]
     depots: dict[ScopedId, DepotPlaces]

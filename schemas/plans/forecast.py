@@ -103,7 +103,7 @@ class FoldError(_Part):
     naive_mae: float
 
 
-class BackTest(_Part):
+class ForecastBackTest(_Part):
     """How both methods did over all folds.
 
     WAPE is the sum of absolute errors over the sum of departures, hour by hour.
@@ -122,7 +122,9 @@ class SeriesForecast(_Part):
     trip_class: str
     used: Method
     reason: str
-    back_test: BackTest | None = Field(description="None where there is too little to judge by")
+    back_test: ForecastBackTest | None = Field(
+        description="None where there is too little to judge by"
+    )
     hourly: tuple[tuple[float, ...], ...] = Field(
         description="Departures expected, days of the horizon by 24 local hours"
     )

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 
 from infra.database.connection.pool import Pool
-from infra.database.fleet.master_data_import import enter
+from infra.database.fleet.master_data_import import import_master_data
 from infra.database.plans import plan_decisions, plan_queries
 from infra.database.plans.plan_queue import connect
 from infra.settings import Settings
@@ -18,7 +18,7 @@ from schemas.fleet.master_data import EnteredVehicle, MasterData
 from schemas.plans.plan import PlacementPlan
 from stream.calendars import CalendarKeeper
 from stream.cli.plans.plan_view import promise, show_outcomes
-from stream.planner.plan_evaluation import reckon
+from stream.planner.plan_evaluation import evaluate_plans
 from stream.simulator.simulation import SimulatedFleet, Simulation
 
 BY: Final = "the demo"
@@ -50,7 +50,7 @@ async def carry_out(
     ]
     async with pool.connection() as connection:
         await plan_decisions.accept(connection, plan.municipality_id, plan.plan_id, BY, since)
-        await enter(connection, MasterData(vehicles=tuple(moved)))
+        await import_master_data(connection, MasterData(vehicles=tuple(moved)))
         await CalendarKeeper().keep(connection)
     for vehicle_id, depot_id in to.items():
         simulation.rehome(vehicle_id, depot_id)
@@ -62,7 +62,7 @@ async def show_followed(settings: Settings, console: Console) -> None:
     logging.getLogger("stream.planner").setLevel(logging.WARNING)
     async with await connect(settings) as connection:
         # The planner does so every hour: here all weeks have passed in a minute.
-        await reckon(connection, datetime.now(UTC), _EVER)
+        await evaluate_plans(connection, datetime.now(UTC), _EVER)
         for followed in await plan_decisions.read_followed(connection):
             plan = PlacementPlan.model_validate(followed.document)
             console.print(

@@ -25,7 +25,7 @@ from rich.progress import (
 
 from infra.database.connection.pool import Pool
 from infra.database.fleet.api_keys import create_key
-from infra.database.fleet.master_data_import import enter
+from infra.database.fleet.master_data_import import import_master_data
 from infra.database.operations import report as queries
 from infra.database.plans.plan_decisions import DecisionError
 from infra.database.plans.plan_queue import request_plan
@@ -126,7 +126,7 @@ class Play:
     async def _enter(self, fleet: SimulatedFleet) -> dict[str, str]:
         keys = {}
         async with self._pool.connection() as connection:
-            await enter(connection, fleet.master_data)
+            await import_master_data(connection, fleet.master_data)
             await CalendarKeeper().keep(connection)
             for municipality in fleet.municipalities:
                 keys[municipality.municipality_id] = await create_key(

@@ -28,7 +28,7 @@ _READER: Final = "fleetpulse_reader"
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class DemoFleet:
     """The simulated fleet that the demo plays with."""
 
     days: int
@@ -37,7 +37,7 @@ class Fleet:
     last_day: date
 
 
-def _hurry(fleet: Fleet | None) -> dict[str, str]:
+def _hurry(fleet: DemoFleet | None) -> dict[str, str]:
     """Return settings for weeks that pass in seconds: planner and watcher look often."""
     hurry = {
         "FLEETPULSE_PLANNER_COOLDOWN_S": "10",
@@ -50,7 +50,7 @@ def _hurry(fleet: Fleet | None) -> dict[str, str]:
     return hurry
 
 
-def run_demo(fleet: Fleet) -> None:
+def run_demo(fleet: DemoFleet) -> None:
     """Run the whole loop once on embedded servers, show what came of it, and leave nothing.
 
     Raises `typer.Exit` with a code when it fails or is stopped.
@@ -73,7 +73,7 @@ def run_demo(fleet: Fleet) -> None:
     )
 
 
-def run_up(fleet: Fleet | None) -> None:
+def run_up(fleet: DemoFleet | None) -> None:
     """Keep an installation running until Ctrl-C; without a fleet, it starts empty."""
     console = Console()
     with _stack(console, fleet) as stack:
@@ -88,7 +88,7 @@ def run_up(fleet: Fleet | None) -> None:
 
 
 async def _play_and_stay(
-    stack: Stack, pool: Pool, console: Console, fleet: Fleet | None, stop: asyncio.Event
+    stack: Stack, pool: Pool, console: Console, fleet: DemoFleet | None, stop: asyncio.Event
 ) -> None:
     """Play with the fleet, if there is one; then say where the doors are until asked to stop."""
     if fleet is not None:
@@ -99,7 +99,7 @@ async def _play_and_stay(
 
 
 @contextlib.contextmanager
-def _stack(console: Console, fleet: Fleet | None) -> Iterator[Stack]:
+def _stack(console: Console, fleet: DemoFleet | None) -> Iterator[Stack]:
     with (
         console.status("starting broker, database, ingest, worker and planner"),
         contextlib.ExitStack() as exits,
@@ -130,7 +130,7 @@ async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) 
     await working
 
 
-async def _play(stack: Stack, pool: Pool, console: Console, fleet: Fleet) -> None:
+async def _play(stack: Stack, pool: Pool, console: Console, fleet: DemoFleet) -> None:
     wanted = config(
         seed=fleet.seed, days=fleet.days, vehicles=fleet.vehicles, last_day=fleet.last_day
     )

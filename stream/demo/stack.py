@@ -104,7 +104,7 @@ class Stack:
         return Child(
             name,
             [sys.executable, "-m", "stream.cli.main", command],
-            guardian=self.servers.guardian,
+            reaper=self.servers.reaper,
             directory=self.servers.directory,
             env=self._environment(port, admin_port)
             | {"FLEETPULSE_DATABASE_URL": self._role_urls[Service(command)]},

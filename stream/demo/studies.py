@@ -30,15 +30,15 @@ async def study(pool: Pool, settings: Settings, municipality_id: str, console: C
 
     Who could share a car is asked as if all departments had agreed to share.
     """
-    outings = await run.read_placement_inputs(pool, municipality_id, _WEEKS)
+    trip_chains = await run.read_placement_inputs(pool, municipality_id, _WEEKS)
     rides = await run.read_journey_rows(pool, municipality_id, _WEEKS)
     ways = run.travel_source(settings, rides.costs)
     departments = combinations([local_part(depot.depot_id) for depot in rides.depots], 2)
     sharing = run.CarpoolOptions(tuple(departments))
     for work in (
-        lambda: run.solve_assignment(outings, _SEARCH, paid_for=True),
+        lambda: run.solve_assignment(trip_chains, _SEARCH, paid_for=True),
         lambda: run.solve_carpool(rides, sharing, _SEARCH, ways),
-        lambda: run.solve_composition(outings, _FLEETS, _FLEETS_SEARCH),
+        lambda: run.solve_composition(trip_chains, _FLEETS, _FLEETS_SEARCH),
         lambda: run.solve_sites(rides, SitesWishes(), _SEARCH),
     ):
         try:

@@ -20,7 +20,7 @@ from stream.ingest.limits.api_keys import Keys
 from stream.ingest.limits.new_vehicles import Newcomers
 from stream.ingest.limits.other_vendors import OtherVendors
 from stream.ingest.producer import Gateway
-from stream.process.health import Problem, add_probes, first_of, operators_app, serving
+from stream.process.health import ReadinessCheck, add_probes, first_of, operators_app, serving
 
 _CONNECTIONS = 3
 """To the database: for keys, for vehicles, and one to spare."""
@@ -76,7 +76,7 @@ async def _admin(app: FastAPI, host: str, port: int | None) -> AsyncIterator[int
         yield actual
 
 
-def operators(settings: Settings, problem: Problem) -> FastAPI:
+def operators(settings: Settings, problem: ReadinessCheck) -> FastAPI:
     """Return what operators ask: probes with reasons, metrics, and the vendors' documentation."""
     app = operators_app("fleetpulse ingest, for operators")
     add_probes(app, problem)

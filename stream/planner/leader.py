@@ -16,11 +16,11 @@ from prometheus_client import Counter
 from infra.database.connection.pool import Connection
 from infra.database.fleet.master_data import load_municipalities
 from infra.database.plans.plan_queue import (
+    PlanAge,
     PlanRequest,
-    Standing,
     database_now,
     read_last_plan,
-    read_standings,
+    read_plan_ages,
     read_waiting,
     refuse_requests,
     store_plan,
@@ -32,12 +32,12 @@ from infra.settings import PlannerSettings, Settings
 from schemas.plans.demand import PlacementInputs
 from schemas.plans.plan import PlanTrigger
 from stream.calendars import holidays_around
-from stream.planner.plan_evaluation import reckon
-from stream.planner.replan_signals import Signs
-from stream.planner.round_trip_consumer import News
+from stream.planner.plan_evaluation import evaluate_plans
+from stream.planner.replan_signals import ReplanSignals
+from stream.planner.round_trip_consumer import RoundTripSignals
 from stream.planner.schedule import SCHEDULE_ZONE, last_fire, next_fire
 from stream.planner.solver_task import SupersededError, make, solve
-from stream.planner.triggers import Cause, due, named
+from stream.planner.triggers import TriggerReason, named, select_trigger
 from stream.process.background import count_fault, guarded
 from stream.process.outages import is_away
 
@@ -60,7 +60,7 @@ _log: Final = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Basis:
+class _PlanInputs:
     """What a plan is made from, and a hash of its master data from no later than that."""
 
     inputs: PlacementInputs
@@ -70,14 +70,14 @@ class _Basis:
 class Leader:
     """What the leading planner does, over the connection that holds the lock."""
 
-    def __init__(self, settings: Settings, connection: Connection, news: News) -> None:
+    def __init__(self, settings: Settings, connection: Connection, news: RoundTripSignals) -> None:
         self._rules: PlannerSettings = settings.planner
         self._topic = Topics.named(settings.kafka.topic_prefix).plans
         self._connection = connection
         self._news = news
         self._clock = asyncio.get_running_loop().time
         self._reckon_at = 0.0
-        self._signs = Signs(connection, news, self._rules.alert_threshold)
+        self._signs = ReplanSignals(connection, news, self._rules.alert_threshold)
         self._asking: frozenset[str] = frozenset()
         self._rests_until: dict[str, float] = {}
         self._skipped_fire: dict[str, datetime] = {}
@@ -99,7 +99,7 @@ class Leader:
                 now = await database_now(self._connection)
                 with guarded("planner-follow-up"):
                     await self._follow_up(now)
-                standings = await read_standings(self._connection)
+                standings = await read_plan_ages(self._connection)
                 with guarded("planner-signals"):
                     await self._signs.look([standing.municipality_id for standing in standings])
                 planned = await self._plan_most_urgent(standings, now)
@@ -111,7 +111,7 @@ class Leader:
     async def _follow_up(self, now: datetime) -> None:
         if self._clock() >= self._reckon_at:
             self._reckon_at = self._clock() + self._rules.follow_up_every_s
-            await reckon(self._connection, now, self._rules.follow_up_weeks)
+            await evaluate_plans(self._connection, now, self._rules.follow_up_weeks)
 
     async def _wait(self, seconds: float) -> None:
         await asyncio.sleep(min(_LEAST_TICK_S, seconds))
@@ -121,7 +121,7 @@ class Leader:
         except TimeoutError:
             return
 
-    async def _plan_most_urgent(self, standings: Sequence[Standing], now: datetime) -> bool:
+    async def _plan_most_urgent(self, standings: Sequence[PlanAge], now: datetime) -> bool:
         """Plan for one municipality that needs it, who has waited longest first.
 
         Return whether it was begun. Only one: requests that came meanwhile go first.
@@ -185,11 +185,11 @@ class Leader:
             _log.info("request refused", municipality_id=municipality_id, outcome=outcome)
             return False
         names = tuple(sorted({request.requested_by for request in requests}))
-        cause = Cause(PlanTrigger.ON_REQUEST, f"asked for by {named(names)}")
+        cause = TriggerReason(PlanTrigger.ON_REQUEST, f"asked for by {named(names)}")
         await self._plan(basis, cause, requests)
         return True
 
-    async def _look_at(self, standing: Standing, now: datetime) -> bool:
+    async def _look_at(self, standing: PlanAge, now: datetime) -> bool:
         """Plan if anything calls for it; not while the newest plan cools down."""
         if standing.planned_at is not None:
             if now - standing.planned_at < timedelta(seconds=self._rules.cooldown_s):
@@ -199,7 +199,7 @@ class Leader:
                 return True
         return await self._planned_as_measured(standing.municipality_id)
 
-    async def _planned_on_schedule(self, standing: Standing, fired: datetime) -> bool:
+    async def _planned_on_schedule(self, standing: PlanAge, fired: datetime) -> bool:
         """Plan, for the schedule has come since the newest plan, were it while nobody led."""
         if self._skipped_fire.get(standing.municipality_id) == fired:
             return False
@@ -215,7 +215,7 @@ class Leader:
             return False
         local = fired.astimezone(SCHEDULE_ZONE)
         reason = f"schedule {self._rules.schedule}, {local:%Y-%m-%d %H:%M:%S %Z}"
-        await self._plan(basis, Cause(PlanTrigger.SCHEDULE, reason))
+        await self._plan(basis, TriggerReason(PlanTrigger.SCHEDULE, reason))
         return True
 
     async def _planned_as_measured(self, municipality_id: str) -> bool:
@@ -229,14 +229,16 @@ class Leader:
         if len(basis.inputs.round_trips) >= self._rules.min_round_trips:  # fewer tell nothing
             before = await read_last_plan(self._connection, municipality_id)
             pressure = self._signs.pressure(municipality_id)
-            cause = await asyncio.to_thread(due, basis.inputs, before, pressure, self._rules)
+            cause = await asyncio.to_thread(
+                select_trigger, basis.inputs, before, pressure, self._rules
+            )
         self._signs.measured(municipality_id, self._clock() - began_at)
         if cause is None:
             return False
         await self._plan(basis, cause)
         return True
 
-    async def _basis(self, municipality_id: str) -> _Basis:
+    async def _basis(self, municipality_id: str) -> _PlanInputs:
         # The digest first: a change in between is noticed, if twice.
         digests = await read_fleet_digests(self._connection, municipality_id)
         inputs = await read_inputs(
@@ -246,9 +248,9 @@ class Leader:
             municipalities = await load_municipalities(self._connection, municipality_id)
             off = holidays_around(municipalities[municipality_id].calendar, inputs)
             inputs = inputs.model_copy(update={"holidays": off})
-        return _Basis(inputs, digests.get(municipality_id, ""))
+        return _PlanInputs(inputs, digests.get(municipality_id, ""))
 
-    async def _superseded(self, basis: _Basis, answers: Sequence[PlanRequest]) -> str | None:
+    async def _superseded(self, basis: _PlanInputs, answers: Sequence[PlanRequest]) -> str | None:
         """Return why a plan in the making is not wanted any more, None while it is.
 
         It always asks the database: who does not lead any more must stop.
@@ -264,7 +266,9 @@ class Leader:
             return f"{waiting} requests wait for a plan"
         return None
 
-    async def _plan(self, basis: _Basis, cause: Cause, answers: Sequence[PlanRequest] = ()) -> None:
+    async def _plan(
+        self, basis: _PlanInputs, cause: TriggerReason, answers: Sequence[PlanRequest] = ()
+    ) -> None:
         """Make a plan and store it, unless it is superseded: then the cause is looked at anew."""
         municipality_id = basis.inputs.municipality_id
         created_at = await database_now(self._connection)

@@ -14,10 +14,10 @@ from infra.database.connection.pool import Connection
 from infra.database.plans.plan_decisions import (
     FollowedPlan,
     forget_outcomes,
+    has_reported,
     read_followed,
     read_homes,
     store_outcome,
-    was_heard_of,
 )
 from infra.database.plans.recorded_demand import read_week
 from optimizer.followup import follow_up, week_bounds, whole_weeks
@@ -28,7 +28,7 @@ OUTCOMES: Final = Counter("fleetpulse_plan_outcomes", "Weeks of plans that were 
 _log: Final = structlog.get_logger(__name__)
 
 
-async def reckon(connection: Connection, now: datetime, weeks_again: int) -> int:
+async def evaluate_plans(connection: Connection, now: datetime, weeks_again: int) -> int:
     """Reckon the weeks that are over and not reckoned, and the last ones again, of every plan.
 
     Return how many are new or have changed. A plan that cannot be followed up is logged, counted
@@ -37,12 +37,12 @@ async def reckon(connection: Connection, now: datetime, weeks_again: int) -> int
     changed = 0
     for followed in await read_followed(connection):
         with guarded("planner-follow-up", plan_id=str(followed.plan_id)):
-            changed += await _reckon_one(connection, followed, now, weeks_again)
+            changed += await _evaluate_plan(connection, followed, now, weeks_again)
     OUTCOMES.inc(changed)
     return changed
 
 
-async def _reckon_one(
+async def _evaluate_plan(
     connection: Connection, followed: FollowedPlan, now: datetime, weeks_again: int
 ) -> int:
     plan, zone = PlacementPlan.model_validate(followed.document), ZoneInfo(followed.timezone)
@@ -55,7 +55,7 @@ async def _reckon_one(
         since, until = week_bounds(week, zone)
         if week in followed.reckoned and until < now - timedelta(weeks=weeks_again):
             continue
-        if not await was_heard_of(connection, plan.municipality_id, since, until):
+        if not await has_reported(connection, plan.municipality_id, since, until):
             continue  # a stream that is down is no week without demand
         inputs = await read_week(connection, plan.municipality_id, since, until)
         homes = await read_homes(connection, plan.municipality_id, since, until)

@@ -10,8 +10,12 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from infra.database.connection.pool import Connection
-from infra.database.plans.replan_signals import AlertPressure, read_fleet_digests, read_pressures
-from stream.planner.round_trip_consumer import News
+from infra.database.plans.replan_signals import (
+    OpenAlertCount,
+    read_fleet_digests,
+    read_open_alert_counts,
+)
+from stream.planner.round_trip_consumer import RoundTripSignals
 
 _LOOK_S: Final = 5.0
 """How often fleets and alerts are looked at."""
@@ -22,17 +26,19 @@ _MEASURE_DUTY: Final = 20
 """Measuring takes at most one of so many seconds."""
 
 
-class Signs:
+class ReplanSignals:
     """The municipalities to measure, and what alerts press on them."""
 
-    def __init__(self, connection: Connection, news: News, alert_threshold: int) -> None:
+    def __init__(
+        self, connection: Connection, news: RoundTripSignals, alert_threshold: int
+    ) -> None:
         self._connection = connection
         self._news = news
         self._alert_threshold = alert_threshold
         self._clock = asyncio.get_running_loop().time
         self._unmeasured: set[str] = set()
         self._measured_fleet: dict[str, str] = {}
-        self._pressures: Mapping[str, AlertPressure] = {}
+        self._pressures: Mapping[str, OpenAlertCount] = {}
         self._poll_at = 0.0
         self._look_at = 0.0
         self._rests_until: dict[str, float] = {}
@@ -54,16 +60,16 @@ class Signs:
             for municipality_id in municipality_ids
             if fleets.get(municipality_id) != self._measured_fleet.get(municipality_id)
         }
-        self._pressures = await read_pressures(self._connection)
+        self._pressures = await read_open_alert_counts(self._connection)
         self._unmeasured |= {
             municipality_id
             for municipality_id, pressure in self._pressures.items()
             if pressure.count >= self._alert_threshold
         }
 
-    def pressure(self, municipality_id: str) -> AlertPressure:
+    def pressure(self, municipality_id: str) -> OpenAlertCount:
         """Return the alerts that press on a municipality."""
-        return self._pressures.get(municipality_id, AlertPressure())
+        return self._pressures.get(municipality_id, OpenAlertCount())
 
     def worth_measuring(self, municipality_id: str) -> bool:
         """Return whether there is a sign, and measuring has not just been done."""

@@ -31,7 +31,7 @@ def backoff_s(failures: int) -> float:
 
 
 @dataclass(slots=True)
-class News:
+class RoundTripSignals:
     """Municipalities that may have new round trips, and somebody to wake."""
 
     municipalities: set[str] = field(default_factory=set)
@@ -47,7 +47,7 @@ class News:
         self.arrived.set()
 
 
-async def listen(settings: Settings, news: News) -> None:
+async def listen(settings: Settings, news: RoundTripSignals) -> None:
     """Turn ended round trips into news; keep trying, whatever is raised."""
     failures = 0
     while True:

@@ -18,7 +18,7 @@ from infra.database.plans.plan_queue import connect, try_to_lead
 from infra.settings import Settings
 from stream.planner.installation_metrics import exporting
 from stream.planner.leader import TICK_S, Leader
-from stream.planner.round_trip_consumer import News, backoff_s, listen
+from stream.planner.round_trip_consumer import RoundTripSignals, backoff_s, listen
 from stream.planner.schedule import ScheduleError, next_fire
 from stream.process.background import count_fault
 from stream.process.outages import is_away
@@ -43,7 +43,7 @@ async def run_planner(settings: Settings, stop: asyncio.Event) -> None:
             f"FLEETPULSE_PLANNER_SCHEDULE={schedule!r} never comes: {error}; "
             "use five fields such as '0 3 * * *', or six with seconds last"
         ) from error
-    news = News()
+    news = RoundTripSignals()
     working = [
         asyncio.create_task(listen(settings, news), name="planner-listens"),
         asyncio.create_task(_lead(settings, news), name="planner-leads"),
@@ -59,7 +59,7 @@ async def run_planner(settings: Settings, stop: asyncio.Event) -> None:
         await asyncio.gather(*working, stopping, return_exceptions=True)
 
 
-async def _lead(settings: Settings, news: News) -> None:
+async def _lead(settings: Settings, news: RoundTripSignals) -> None:
     """Wait for leadership and use it; keep trying, whatever is raised."""
     failures = 0
     while True:

@@ -14,12 +14,12 @@ from prometheus_client import Gauge, Histogram
 from infra.database.stream.progress import event_id
 from infra.settings import PlannerSettings
 from optimizer.placement.problem import inputs_hash
-from optimizer.plan import Occasion, make_plan
+from optimizer.plan import PlanMetadata, make_plan
 from optimizer.search import Cancellation, Search
 from schemas.errors import InternalError
 from schemas.plans.demand import PlacementInputs
 from schemas.plans.plan import PlacementPlan
-from stream.planner.triggers import Cause
+from stream.planner.triggers import TriggerReason
 
 SOLVE_SECONDS: Final = Histogram(
     "fleetpulse_plan_solve_seconds",
@@ -70,7 +70,7 @@ async def _end(solving: asyncio.Future[PlacementPlan], cancellation: Cancellatio
 def make(
     inputs: PlacementInputs,
     rules: PlannerSettings,
-    cause: Cause,
+    cause: TriggerReason,
     created_at: datetime,
     cancellation: Cancellation,
 ) -> PlacementPlan:
@@ -89,5 +89,5 @@ def make(
     return make_plan(
         inputs,
         Search(rules.seed, rules.time_limit_s, cancellation, tell),
-        Occasion(plan_id, cause.trigger, cause.reason, created_at),
+        PlanMetadata(plan_id, cause.trigger, cause.reason, created_at),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.database.plans.plan_queue import LastPlan
-from infra.database.plans.replan_signals import AlertPressure
+from infra.database.plans.replan_signals import OpenAlertCount
 from infra.settings import PlannerSettings
 from optimizer.demand import profile
 from optimizer.drift import drift, fleet_change, fleet_profile, no_plan_yet
@@ -18,7 +18,7 @@ _NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class TriggerReason:
     """A trigger that calls for a plan, and why in words and numbers."""
 
     trigger: PlanTrigger
@@ -37,12 +37,12 @@ class _Measured:
         return self.value / self.threshold
 
 
-def due(
+def select_trigger(
     inputs: PlacementInputs,
     before: LastPlan | None,
-    pressure: AlertPressure,
+    pressure: OpenAlertCount,
     rules: PlannerSettings,
-) -> Cause | None:
+) -> TriggerReason | None:
     """Return the cause that is furthest beyond its threshold; the reason has all that are beyond.
 
     Raises `ValueError` when the inputs have no round trips.
@@ -51,7 +51,7 @@ def due(
     drift_threshold = min(1.0, rules.drift_threshold)
     fleet_threshold = min(1.0, rules.fleet_threshold)
     if before is None:
-        return Cause(PlanTrigger.DRIFT, no_plan_yet().reason)
+        return TriggerReason(PlanTrigger.DRIFT, no_plan_yet().reason)
     moved = drift(before.profile, profile(inputs))
     changed = fleet_change(before.fleet, fleet_profile(inputs))
     measured = [
@@ -81,14 +81,14 @@ def due(
     )
     if not beyond:
         return None
-    return Cause(beyond[0].trigger, "; also ".join(measured.reason for measured in beyond))
+    return TriggerReason(beyond[0].trigger, "; also ".join(measured.reason for measured in beyond))
 
 
 def _share(name: str, value: float, threshold: float, reason: str) -> str:
     return f"{name} {value:.2f} of {threshold:.2f}: {reason}"
 
 
-def _pressing(pressure: AlertPressure) -> str:
+def _pressing(pressure: OpenAlertCount) -> str:
     parts = [
         f"{len(ids)} {words} ({named(ids)})"
         for ids, words in (

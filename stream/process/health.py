@@ -23,7 +23,7 @@ from infra.kafka.client import read_cluster_id
 from infra.settings import KafkaSettings
 from stream.process.bounded_check import BoundedCheck
 
-Problem = Callable[[], Awaitable[str | None]]
+ReadinessCheck = Callable[[], Awaitable[str | None]]
 """Says why the process is not ready, or None."""
 
 READY: Final = Gauge(
@@ -66,7 +66,7 @@ async def _ask_database(reference: ref[Pool]) -> None:
             await connection.execute("SELECT 1 FROM plan LIMIT 1")
 
 
-def broker_check(settings: KafkaSettings) -> Problem:
+def broker_check(settings: KafkaSettings) -> ReadinessCheck:
     """Return a check of the broker, which says within two seconds why it cannot be used."""
     check = BoundedCheck(partial(read_cluster_id, settings), _LIMIT_S)
 
@@ -80,7 +80,7 @@ def broker_check(settings: KafkaSettings) -> Problem:
     return problem
 
 
-def first_of(*problems: Problem) -> Problem:
+def first_of(*problems: ReadinessCheck) -> ReadinessCheck:
     """Return a check that asks all of these at once and tells the first one's problem."""
 
     async def problem() -> str | None:
@@ -97,7 +97,7 @@ def operators_app(title: str) -> FastAPI:
     )
 
 
-def add_probes(app: FastAPI, problem: Problem) -> None:
+def add_probes(app: FastAPI, problem: ReadinessCheck) -> None:
     """Add the probes to an application."""
 
     @app.get("/healthz", tags=["operation"])
@@ -172,7 +172,7 @@ async def serving(
 
 
 @asynccontextmanager
-async def probes(problem: Problem, host: str, port: int | None) -> AsyncIterator[int | None]:
+async def probes(problem: ReadinessCheck, host: str, port: int | None) -> AsyncIterator[int | None]:
     """Serve only the probes; does nothing without a port."""
     if port is None:
         yield None

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from schemas.events.history import HistoryRange
 from stream.history_header import range_to_declare
-from stream.ingest_client import PushResult, VendorClient, in_time
+from stream.ingest_client import PushResult, VendorClient, paced
 from stream.replay.mapping import FieldMapping
-from stream.replay.reader import Event, ReadCounts, read_events
+from stream.replay.reader import EventFields, ReadCounts, read_events
 
 PORTION_EVENTS: Final = 5_000
 """Events that are pushed before progress is told again."""
 
-Progress = Callable[[PushResult, ReadCounts], None]
+ReplayCallback = Callable[[PushResult, ReadCounts], None]
 
 
 async def push_files(  # noqa: PLR0913 - files, how to read them, where to and how fast
@@ -27,7 +27,7 @@ async def push_files(  # noqa: PLR0913 - files, how to read them, where to and h
     speed: float = 0.0,
     history: HistoryRange | None = None,
     counts: ReadCounts | None = None,
-    progress: Progress | None = None,
+    progress: ReplayCallback | None = None,
 ) -> PushResult:
     """Push the fixes of files through a gateway; return what became of them.
 
@@ -43,12 +43,12 @@ async def push_files(  # noqa: PLR0913 - files, how to read them, where to and h
     until then may be pushed again without harm.
     """
     counts = ReadCounts() if counts is None else counts
-    events: Iterable[Event] = read_events(paths, mapping, counts)
+    events: Iterable[EventFields] = read_events(paths, mapping, counts)
     if speed:
         events = sorted(events, key=_recorded_at)
     total = PushResult()
     first = 0
-    async for portion in in_time(events, _recorded_at, speed=speed, size=PORTION_EVENTS):
+    async for portion in paced(events, _recorded_at, speed=speed, size=PORTION_EVENTS):
         declared = history or range_to_declare(map(_recorded_at, portion))
         total.add(await client.push(_as_sent(portion), first_index=first, history=declared))
         first += len(portion)
@@ -65,12 +65,12 @@ def check_files(paths: Iterable[Path], mapping: FieldMapping, counts: ReadCounts
     return len({event["vehicle_id"] for event in read_events(paths, mapping, counts)})
 
 
-def _recorded_at(event: Event) -> datetime:
+def _recorded_at(event: EventFields) -> datetime:
     at: datetime = event["recorded_at"]
     return at
 
 
-def _as_sent(events: Iterable[Event]) -> Iterator[dict[str, Any]]:
+def _as_sent(events: Iterable[EventFields]) -> Iterator[dict[str, Any]]:
     """Yield events as a vendor's JSON has them."""
     for event in events:
         yield {**event, "recorded_at": event["recorded_at"].isoformat()}

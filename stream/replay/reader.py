@@ -36,8 +36,8 @@ from stream.replay.mapping import (
     check_vehicle_id,
 )
 
-Event = dict[str, Any]
-Row = Mapping[str, Any]
+EventFields = dict[str, Any]
+FileRow = Mapping[str, Any]
 _Place = tuple[str, datetime]
 _Convert = Callable[[Any], Any]
 
@@ -72,13 +72,13 @@ class ReadCounts:
 class _Waiting:
     """An event that may still gain from further rows."""
 
-    event: Event
+    event: EventFields
     rows: int = 1
 
 
 def read_events(
     paths: Iterable[Path], mapping: FieldMapping, counts: ReadCounts | None = None
-) -> Iterator[Event]:
+) -> Iterator[EventFields]:
     """Yield the native events of files, in the order of their first rows.
 
     `recorded_at` is an aware UTC instant, all else as the native format has it. Raises
@@ -101,7 +101,7 @@ def read_events(
         yield from _completed(oldest, counts)
 
 
-def _completed(waiting: _Waiting, counts: ReadCounts) -> Iterator[Event]:
+def _completed(waiting: _Waiting, counts: ReadCounts) -> Iterator[EventFields]:
     if "lat" not in waiting.event:
         counts.skipped[NO_POSITION] += waiting.rows
         return
@@ -112,7 +112,7 @@ def _completed(waiting: _Waiting, counts: ReadCounts) -> Iterator[Event]:
 
 def _rows_as_events(
     paths: Iterable[Path], mapping: FieldMapping, counts: ReadCounts
-) -> Iterator[Event]:
+) -> Iterator[EventFields]:
     """Yield what each row says, where it says whose it is and when; positions may be missing."""
     before = 0
     for path in paths:
@@ -132,7 +132,7 @@ def _rows_as_events(
         counts.bytes_read = before
 
 
-def _rows(path: Path, mapping: FieldMapping, counts: ReadCounts, before: int) -> Iterator[Row]:
+def _rows(path: Path, mapping: FieldMapping, counts: ReadCounts, before: int) -> Iterator[FileRow]:
     """Yield the rows of a file; `before` is the size of those read before it."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     zipped = suffixes[-1:] == [".gz"]
@@ -158,7 +158,7 @@ def _rows(path: Path, mapping: FieldMapping, counts: ReadCounts, before: int) ->
             yield row
 
 
-def _parquet_rows(path: Path, mapping: FieldMapping) -> Iterator[tuple[int, Row]]:
+def _parquet_rows(path: Path, mapping: FieldMapping) -> Iterator[tuple[int, FileRow]]:
     """Yield rows, and with each how many bytes of the file were read for it, estimated."""
     with pa.parquet.ParquetFile(path) as file:
         names = file.schema_arrow.names
@@ -181,7 +181,9 @@ def _in_microseconds(batch: Any) -> Any:
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def _csv_rows(path: Path, stream: io.BufferedReader[Any], mapping: FieldMapping) -> Iterator[Row]:
+def _csv_rows(
+    path: Path, stream: io.BufferedReader[Any], mapping: FieldMapping
+) -> Iterator[FileRow]:
     """Yield rows with every value as it stands in the file: no type is guessed."""
     header = next(csv.reader([stream.readline().decode("utf-8-sig")]), [])
     _check_columns(path, header, mapping)
@@ -202,7 +204,9 @@ def _csv_rows(path: Path, stream: io.BufferedReader[Any], mapping: FieldMapping)
         yield from batch.to_pylist()
 
 
-def _json_rows(path: Path, stream: io.BufferedReader[Any], mapping: FieldMapping) -> Iterator[Row]:
+def _json_rows(
+    path: Path, stream: io.BufferedReader[Any], mapping: FieldMapping
+) -> Iterator[FileRow]:
     """Yield objects, one a line; a line may lack a column that others have."""
     lines = _json_lines(path, stream)
     peeked = list(itertools.islice(lines, _PEEKED_LINES))
@@ -212,7 +216,7 @@ def _json_rows(path: Path, stream: io.BufferedReader[Any], mapping: FieldMapping
     yield from itertools.chain(peeked, lines)
 
 
-def _json_lines(path: Path, stream: io.BufferedReader[Any]) -> Iterator[Row]:
+def _json_lines(path: Path, stream: io.BufferedReader[Any]) -> Iterator[FileRow]:
     for number, line in enumerate(stream, start=1):
         if not line.strip():
             continue
@@ -236,7 +240,7 @@ def _check_columns(path: Path, names: Sequence[str], mapping: FieldMapping) -> N
         )
 
 
-def _event(path: Path, number: int, row: Row, mapping: FieldMapping) -> Event:
+def _event(path: Path, number: int, row: FileRow, mapping: FieldMapping) -> EventFields:
     """Return the fields that a row knows, converted."""
     event = dict(mapping.constants)
     for name, column in mapping.columns.items():

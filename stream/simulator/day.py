@@ -11,7 +11,7 @@ from processors.usage.calendar import days_off
 from schemas.fleet.master_data import VehicleType
 from stream.simulator.config import SimulationConfig
 from stream.simulator.fleet import Member, Roster, demand_shares, rng_of
-from stream.simulator.outings import Meeting, Outing, Outings
+from stream.simulator.outings import Meeting, Outings, SimulatedOuting
 
 _MEETING_DAYS: Final = (1, 2, 3)
 _FRIDAY: Final = 4
@@ -54,11 +54,11 @@ class Dispatcher:
         self.homes[member] = depot
         self._moving.append(member)
 
-    def plan(self, day: int, on: date) -> list[list[Outing]]:
+    def plan(self, day: int, on: date) -> list[list[SimulatedOuting]]:
         """Return each member's outings of a day, in order. Days are planned in order, from 0."""
         rng = rng_of(self.config, self.roster.municipality.municipality_id, 1, day)
         drawn = Outings(self.roster.area.towns, self.roster.depots, on, rng)
-        outings: list[list[Outing]] = [[] for _ in self.roster.members]
+        outings: list[list[SimulatedOuting]] = [[] for _ in self.roster.members]
         shares = demand_shares(self.config, len(self.roster.depots), day)
         weekend = on.weekday() >= _SATURDAY or on in days_off(
             self.roster.municipality.calendar, [on.year]
@@ -94,7 +94,7 @@ class Dispatcher:
         shuffled = [here[place] for place in drawn.rng.permutation(len(here)).tolist()]
         return sorted(shuffled, key=lambda member: self.roster.members[member].hardly_used)
 
-    def _move(self, drawn: Outings, outings: list[list[Outing]]) -> None:
+    def _move(self, drawn: Outings, outings: list[list[SimulatedOuting]]) -> None:
         """Drive to its new home, before anybody needs it, what is to be at home elsewhere."""
         for member in dict.fromkeys(self._moving):
             home = self.homes[member]
@@ -103,7 +103,9 @@ class Dispatcher:
                 self.stands_at[member] = home
         self._moving.clear()
 
-    def _lend(self, shares: Sequence[float], drawn: Outings, outings: list[list[Outing]]) -> None:
+    def _lend(
+        self, shares: Sequence[float], drawn: Outings, outings: list[list[SimulatedOuting]]
+    ) -> None:
         """Bring cars and vans, early, from depots that have too many to those that lack some."""
         classes = self._by_class()
         for vehicle_type in (VehicleType.CAR, VehicleType.VAN):
@@ -136,7 +138,7 @@ class Dispatcher:
         )
         return standing >= self.roster.depots[depot].capacity
 
-    def _send_home(self, drawn: Outings, outings: list[list[Outing]]) -> None:
+    def _send_home(self, drawn: Outings, outings: list[list[SimulatedOuting]]) -> None:
         for member, home in enumerate(self.homes):
             lent = self.stands_at[member] != home
             if lent and drawn.rng.random() < _GOES_HOME and not self._is_full(home):
@@ -144,7 +146,7 @@ class Dispatcher:
                 self.stands_at[member] = home
 
 
-def _duty(drawn: Outings, member: Member, depot: int) -> list[Outing]:
+def _duty(drawn: Outings, member: Member, depot: int) -> list[SimulatedOuting]:
     if member.is_cycle:
         return drawn.cycling(depot, electric=member.is_electric)
     if member.kind.vehicle_type is VehicleType.VAN:
@@ -154,7 +156,9 @@ def _duty(drawn: Outings, member: Member, depot: int) -> list[Outing]:
     return drawn.errands(depot, int(drawn.rng.integers(2, 4)))
 
 
-def _spare(drawn: Outings, member: Member, depot: int, meeting: Meeting | None) -> list[Outing]:
+def _spare(
+    drawn: Outings, member: Member, depot: int, meeting: Meeting | None
+) -> list[SimulatedOuting]:
     """Return what a vehicle does that nobody counts on: mostly nothing."""
     takes_people = member.kind.vehicle_type is VehicleType.CAR and not member.hardly_used
     if meeting is not None and takes_people and drawn.rng.random() < _ATTENDS:

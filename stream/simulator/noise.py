@@ -32,7 +32,7 @@ _SENT_AGAIN_S: Final = (5.0, 600.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class TankLevels:
     """Tank or battery of a vehicle over a day: seconds since it began, and the fraction then."""
 
     at_s: Floats
@@ -45,7 +45,7 @@ class Tracked:
 
     member: Member
     motion: Motion
-    levels: Levels
+    levels: TankLevels
     odometer_m: float
     began: datetime
     length_s: float

@@ -38,7 +38,7 @@ _TRIES: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class SimulatedVisit:
     """A halt on an outing: where, how long, and how long the engine runs on after arrival."""
 
     lat: float
@@ -48,7 +48,7 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class Outing:
+class SimulatedOuting:
     """Visits one after the other, and then to a depot, by index.
 
     `starts_s` are seconds from midnight by the clock on the wall.
@@ -56,7 +56,7 @@ class Outing:
 
     starts_s: float
     warm_up_s: float
-    visits: tuple[Visit, ...]
+    visits: tuple[SimulatedVisit, ...]
     to_depot: int
 
 
@@ -79,14 +79,14 @@ class Outings:
     on: date
     rng: np.random.Generator
 
-    def home_care(self, depot: int) -> list[Outing]:
+    def home_care(self, depot: int) -> list[SimulatedOuting]:
         """Return a morning round and mostly an afternoon round of visits to people at home."""
         rounds = [self._round(depot, 7.0, 7.6, int(self.rng.integers(5, 11)))]
         if self.rng.random() < _AFTERNOON_ROUND:
             rounds.append(self._round(depot, 12.2, 13.0, int(self.rng.integers(5, 8))))
         return rounds
 
-    def errands(self, depot: int, count: int) -> list[Outing]:
+    def errands(self, depot: int, count: int) -> list[SimulatedOuting]:
         """Return errands to one to three places each, also in other towns."""
         starts = np.sort(self.rng.uniform(8.0, 14.5, count)).tolist()
         return [
@@ -108,15 +108,17 @@ class Outings:
             float(self.rng.uniform(60.0, 120.0)) * _MINUTE,
         )
 
-    def attend(self, depot: int, meeting: Meeting) -> Outing:
+    def attend(self, depot: int, meeting: Meeting) -> SimulatedOuting:
         """Return the drive to a meeting, some minutes early, and back once it is over."""
         home = self.depots[depot]
         away_m = apart_m(home.lat, home.lon, meeting.lat, meeting.lon)
         early_s = float(self.rng.uniform(0.0, _EARLY_S))
-        visit = Visit(meeting.lat, meeting.lon, meeting.lasts_s + early_s, 8.0)
-        return Outing(meeting.begins_s - early_s - away_m / _EXPECTED_MPS, 0.0, (visit,), depot)
+        visit = SimulatedVisit(meeting.lat, meeting.lon, meeting.lasts_s + early_s, 8.0)
+        return SimulatedOuting(
+            meeting.begins_s - early_s - away_m / _EXPECTED_MPS, 0.0, (visit,), depot
+        )
 
-    def deliveries(self, depot: int) -> list[Outing]:
+    def deliveries(self, depot: int) -> list[SimulatedOuting]:
         """Return two tours of a van: meals, linen, tools, repairs."""
         return [
             self._outing(
@@ -129,7 +131,7 @@ class Outings:
             for early_h, late_h in ((6.9, 7.5), (12.0, 12.8))
         ]
 
-    def cycling(self, depot: int, *, electric: bool) -> list[Outing]:
+    def cycling(self, depot: int, *, electric: bool) -> list[SimulatedOuting]:
         """Return one to three short tours, begun from seven on and done by half past three."""
         starts = np.sort(self.rng.uniform(7.2, 13.5, int(self.rng.integers(1, 4)))).tolist()
         return [
@@ -145,11 +147,11 @@ class Outings:
             for start in starts
         ]
 
-    def transfer(self, to_depot: int, early_h: float, late_h: float) -> Outing:
+    def transfer(self, to_depot: int, early_h: float, late_h: float) -> SimulatedOuting:
         """Return the drive to another depot, where the vehicle stays."""
-        return Outing(float(self.rng.uniform(early_h, late_h)) * _HOUR, 0.0, (), to_depot)
+        return SimulatedOuting(float(self.rng.uniform(early_h, late_h)) * _HOUR, 0.0, (), to_depot)
 
-    def _round(self, depot: int, early_h: float, late_h: float, visits: int) -> Outing:
+    def _round(self, depot: int, early_h: float, late_h: float, visits: int) -> SimulatedOuting:
         lat, lon = self._near(depot, 1.2, 6.0)
         places = [self._around(lat, lon, 0.0, 1.8) for _ in range(visits)]
         return self._outing(depot, float(self.rng.uniform(early_h, late_h)), places, (10.0, 25.0))
@@ -162,26 +164,26 @@ class Outings:
         stay_min: tuple[float, float],
         *,
         quick: float = 0.0,
-    ) -> Outing:
+    ) -> SimulatedOuting:
         """Return an outing that ends at the depot where it starts."""
         visits = tuple(
             self._visit(lat, lon, stay_min, quick=quick) for lat, lon in _spread_out(places)
         )
         chance = _WARM_UP_IN_SUMMER if self.on.month in _SUMMER else _WARM_UP
         warm_up_s = float(self.rng.uniform(60, 420)) if self.rng.random() < chance else 0.0
-        return Outing(start_h * _HOUR, warm_up_s, visits, depot)
+        return SimulatedOuting(start_h * _HOUR, warm_up_s, visits, depot)
 
     def _visit(
         self, lat: float, lon: float, stay_min: tuple[float, float], *, quick: float
-    ) -> Visit:
+    ) -> SimulatedVisit:
         if self.rng.random() < quick:
             stay_s = float(self.rng.uniform(40, 100))
-            return Visit(lat, lon, stay_s, stay_s)
+            return SimulatedVisit(lat, lon, stay_s, stay_s)
         stay_s = float(self.rng.uniform(*stay_min)) * _MINUTE
         engine_on_s = float(self.rng.uniform(4, 14))
         if self.rng.random() < _ENGINE_LEFT_ON:
             engine_on_s = min(float(self.rng.uniform(4, 15)) * _MINUTE, stay_s - 15)
-        return Visit(lat, lon, stay_s, engine_on_s)
+        return SimulatedVisit(lat, lon, stay_s, engine_on_s)
 
     def _errand_place(self, depot: int) -> tuple[float, float]:
         if self.rng.random() >= _OTHER_TOWN:

@@ -16,7 +16,7 @@ from infra.database.fleet import master_data_import
 from infra.settings import Settings
 from stream.calendars import CalendarKeeper
 from stream.history_header import range_to_declare
-from stream.ingest_client import GIVE_UP_AFTER_S, PushResult, VendorClient, in_time
+from stream.ingest_client import GIVE_UP_AFTER_S, PushResult, VendorClient, paced
 from stream.simulator.simulation import SimulatedFleet
 
 _PORTION: Final = 10_000
@@ -25,7 +25,7 @@ _PORTION: Final = 10_000
 async def enter(fleet: SimulatedFleet, console: Console) -> None:
     """Enter the fleet's master data in the database of the settings."""
     async with make_pool(Settings(), max_size=1) as pool, pool.connection() as connection:
-        await master_data_import.enter(connection, fleet.master_data)
+        await master_data_import.import_master_data(connection, fleet.master_data)
         await CalendarKeeper().keep(connection)
     console.print(
         f"entered {len(fleet.municipalities)} municipalities, {len(fleet.depots)} depots, "
@@ -64,7 +64,7 @@ async def send(
                 for municipality in fleet.config.municipalities
                 if municipality in keys
             }
-            async for portion in in_time(events(), _recorded_at, speed=speed, size=_PORTION):
+            async for portion in paced(events(), _recorded_at, speed=speed, size=_PORTION):
                 await _push(portion, clients, total)
                 progress.update(task, fixes=total.accepted)
     if keys:

@@ -16,8 +16,8 @@ from stream.simulator.config import SimulationConfig
 from stream.simulator.day import Dispatcher
 from stream.simulator.drive import Driver, Motion, moved
 from stream.simulator.fleet import Member, Roster, make_roster, rng_of
-from stream.simulator.noise import Levels, Observed, Tracked, observe
-from stream.simulator.outings import Outing, Visit
+from stream.simulator.noise import Observed, TankLevels, Tracked, observe
+from stream.simulator.outings import SimulatedOuting, SimulatedVisit
 from stream.simulator.truth import DayTruth, TrueIdle, TrueTrip, driving_s, idles_of, trips_of
 
 _CHARGER_KW: Final = 11.0
@@ -195,7 +195,7 @@ class _Course:
         self,
         member: Member,
         condition: _Condition,
-        outings: list[Outing],
+        outings: list[SimulatedOuting],
         clock_change_s: float,
         rng: np.random.Generator,
     ) -> Motion:
@@ -211,12 +211,16 @@ class _Course:
         condition.lat, condition.lon = driver.lat, driver.lon
         return driver.motion()
 
-    def _go(self, member: Member, driver: Driver, outing: Outing, rng: np.random.Generator) -> None:
+    def _go(
+        self, member: Member, driver: Driver, outing: SimulatedOuting, rng: np.random.Generator
+    ) -> None:
         has_engine = not member.is_cycle
         if has_engine:
             driver.turn_key()
             driver.wait(max(outing.warm_up_s, float(rng.uniform(*_KEY_S))))
-        back = Visit(*self._slot(member, outing.to_depot), 60.0, float(rng.uniform(*_OFF_S)))
+        back = SimulatedVisit(
+            *self._slot(member, outing.to_depot), 60.0, float(rng.uniform(*_OFF_S))
+        )
         for visit in (*outing.visits, back):
             driver.drive_to(visit.lat, visit.lon)
             if not has_engine or visit.engine_on_s >= visit.stay_s:
@@ -231,7 +235,7 @@ class _Course:
                 driver.wait(starting_s)
 
 
-def _levels(member: Member, motion: Motion, fraction: float, length_s: float) -> Levels:
+def _levels(member: Member, motion: Motion, fraction: float, length_s: float) -> TankLevels:
     """Return how full tank or battery is over a day that begins with a fraction.
 
     An electric vehicle charges whenever it stands switched off before its first drive and after
@@ -239,12 +243,12 @@ def _levels(member: Member, motion: Motion, fraction: float, length_s: float) ->
     """
     capacity = member.kind.capacity
     if not capacity or member.is_cycle:
-        return Levels(np.zeros(1), np.zeros(1))
+        return TankLevels(np.zeros(1), np.zeros(1))
     if not motion.drives:
         at_s, left = [0.0], [fraction]
         if member.is_electric:
             at_s, left = _charged(at_s, left, length_s, capacity)
-        return Levels(np.array(at_s), np.array(left))
+        return TankLevels(np.array(at_s), np.array(left))
     first_s, last_s = motion.drives[0][0], motion.drives[-1][1]
     at_s, left = [0.0], [fraction]
     if member.is_electric:
@@ -270,7 +274,7 @@ def _levels(member: Member, motion: Motion, fraction: float, length_s: float) ->
         left.append(max(0.02, left[-1] - float(used) / capacity))
     if member.is_electric:
         at_s, left = _charged(at_s, left, length_s, capacity)
-    return Levels(np.array(at_s), np.array(left))
+    return TankLevels(np.array(at_s), np.array(left))
 
 
 def _charged(

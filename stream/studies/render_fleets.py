@@ -52,7 +52,7 @@ def _of_point(point: CompositionPoint, gap: str) -> tuple[str, str, str, str]:
     own_car = sum(depot.own_car for depot in point.depots)
     vehicles = [f"{count} {kind_id}" for kind_id, count in sorted(counts.items()) if count]
     if own_car:
-        vehicles.append(f"{counted(own_car, 'outing')} by private car")
+        vehicles.append(f"{counted(own_car, 'trip chain')} by private car")
     return f"{point.cost_dkk:,.0f}", f"{point.co2e_kg:,.0f}", gap, ", ".join(vehicles)
 
 

@@ -27,7 +27,7 @@ from optimizer.composition.solve import compose
 from optimizer.forecast.inputs import forecast_inputs
 from optimizer.forecast.solve import forecast
 from optimizer.routes.solve import plan_routes
-from optimizer.search import Search, Tell
+from optimizer.search import ProgressCallback, Search
 from optimizer.sites.candidates import SitesWishes
 from optimizer.sites.inputs import sites_inputs
 from optimizer.sites.solve import plan_sites
@@ -112,7 +112,11 @@ async def read_journey_rows(pool: Pool, municipality_id: str, weeks: int) -> Jou
 
 
 def solve_assignment(
-    rows: PlacementInputs, search: Search, tell: Tell | None = None, *, paid_for: bool = False
+    rows: PlacementInputs,
+    search: Search,
+    tell: ProgressCallback | None = None,
+    *,
+    paid_for: bool = False,
 ) -> Solved:
     """Assign round trips to vehicles. Raises as `assignment_inputs` does."""
     question = assignment_inputs(rows, paid_for=paid_for)
@@ -124,7 +128,7 @@ def solve_carpool(
     options: CarpoolOptions,
     search: Search,
     source: TravelSource,
-    tell: Tell | None = None,
+    tell: ProgressCallback | None = None,
 ) -> Solved:
     """Find who could share. Raises as `carpool_inputs` and `plan_carpool` do."""
     question = carpool_inputs(rows, options.agreements, options.rules)
@@ -133,7 +137,10 @@ def solve_carpool(
 
 
 def solve_composition(
-    rows: PlacementInputs, options: FleetMixOptions, search: Search, tell: Tell | None = None
+    rows: PlacementInputs,
+    options: FleetMixOptions,
+    search: Search,
+    tell: ProgressCallback | None = None,
 ) -> Solved:
     """Find the fleets between cost and CO2e. Raises as `composition_inputs` does."""
     question = composition_inputs(
@@ -156,7 +163,7 @@ def solve_forecast(
     calendar: Calendar,
     horizon_days: int,
     search: Search,
-    tell: Tell | None = None,
+    tell: ProgressCallback | None = None,
 ) -> Solved:
     """Forecast departures. Raises as `forecast_inputs` does."""
     question = forecast_inputs(rows, holidays_around(calendar, rows), horizon_days)
@@ -169,7 +176,7 @@ def solve_forecast(
 
 
 def solve_sites(
-    rows: JourneyRows, options: SitesWishes, search: Search, tell: Tell | None = None
+    rows: JourneyRows, options: SitesWishes, search: Search, tell: ProgressCallback | None = None
 ) -> Solved:
     """Find where vehicles should stand. Raises as `sites_inputs` does."""
     question = sites_inputs(rows, options)
@@ -177,7 +184,10 @@ def solve_sites(
 
 
 def solve_routes(
-    inputs: RouteInputs, search: RouteSearch, source: TravelSource, tell: Tell | None = None
+    inputs: RouteInputs,
+    search: RouteSearch,
+    source: TravelSource,
+    tell: ProgressCallback | None = None,
 ) -> Solved:
     """Plan the routes of a file. Raises as `plan_routes` does."""
 

@@ -26,7 +26,7 @@ from psycopg_pool import PoolTimeout
 
 from infra.database.connection.pool import Pool
 from infra.database.stream.progress import Partition
-from infra.kafka.client import Topics, held, ssl_context
+from infra.kafka.client import Topics, read_watermarks, ssl_context
 from infra.settings import KafkaSettings, Settings
 from schemas.errors import InternalError
 from stream.worker.decode import record_batches
@@ -186,7 +186,7 @@ def make_app(settings: Settings, pool: Pool, health: Health, generation: int = 0
     )
     app.kafka = settings.kafka
     app.health = health
-    app.fetch_offsets = partial(held, settings.kafka)
+    app.fetch_offsets = partial(read_watermarks, settings.kafka)
     app.writer = Writer(pool, topics)
     committer = Committer(
         app.writer, health, app.fetch_offsets, partial(read_again, settings.kafka)

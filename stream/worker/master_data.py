@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from infra.database.fleet.master_data import Fleet
+from infra.database.fleet.master_data import FleetSnapshot
 from infra.kafka.client import Topics
-from processors.depot_index import Places
+from processors.depot_index import DepotIndex
 from processors.trackers import Tracker
 from stream.worker.fold.vehicle import VehicleFold
 from stream.worker.unit_of_work import UnitOfWork
@@ -13,12 +13,12 @@ from stream.worker.unit_of_work import UnitOfWork
 class MasterData:
     """A fleet as the fold needs it: made once from master data, asked for each vehicle."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: FleetSnapshot) -> None:
         self.fleet = fleet
         self._places = {
-            municipality_id: Places(depots) for municipality_id, depots in fleet.depots.items()
+            municipality_id: DepotIndex(depots) for municipality_id, depots in fleet.depots.items()
         }
-        self._nowhere = Places()
+        self._nowhere = DepotIndex()
         self.trackers = {
             tracker_id: Tracker(tracker_id, assignments)
             for tracker_id, assignments in fleet.trackers.items()

@@ -130,7 +130,7 @@ class Pipeline:
         if unseen:
             await add_unregistered(connection, unseen)
         if batch.of_no_vehicle or not vehicles <= self._cache.states.keys():
-            await tracker_assignments.come_as_newcomer(connection)
+            await tracker_assignments.share_assignments(connection)
         return await self._cache.lock_states(connection, vehicles, master_data)
 
     async def _fold_and_derive(

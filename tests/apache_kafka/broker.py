@@ -19,7 +19,7 @@ from typing import Final, Self
 
 from infra.embedded.directory import Account, make_run_directory
 from infra.embedded.process import Child, ChildFailedError, free_port
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 
 VERSION: Final = "4.1.1"
 OLDEST_JAVA: Final = 17
@@ -228,7 +228,7 @@ class ApacheKafka:
     def __enter__(self) -> Self:
         jars = fetch()
         self._directory = make_run_directory(Account.current())
-        self._guardian = Guardian(self._directory)
+        self._guardian = Reaper(self._directory)
         try:
             self._certificates = (
                 Certificates(self._directory / "certificates") if self.user else None
@@ -287,7 +287,7 @@ class ApacheKafka:
         return Child(
             "kafka",
             [*self._java, "kafka.Kafka", str(self._home / "server.properties")],
-            guardian=self._guardian,
+            reaper=self._guardian,
             directory=self._home,
         )
 

@@ -20,7 +20,7 @@ import pytest
 from pydantic import SecretStr
 
 from infra.embedded.process import Child
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.kafka.client import Topics, create_topics
 from infra.settings import KafkaSettings, Settings
 from tests.apache_kafka.broker import ApacheKafka, apache_kafka_available
@@ -97,12 +97,12 @@ def assert_rows_are_undisturbed(settings: Settings, messages: Messages) -> None:
 
 
 def test_a_broker_that_was_away_for_longer_than_a_session_is_read_again(
-    installation: Settings, broker: ApacheKafka, guardian: Guardian, tmp_path: Path
+    installation: Settings, broker: ApacheKafka, reaper: Reaper, tmp_path: Path
 ) -> None:
     """Frozen first, then killed and started again."""
     messages = messages_of(30)
     third = len(messages) // 3
-    with Service("worker", installation, guardian, tmp_path) as worker:
+    with Service("worker", installation, reaper, tmp_path) as worker:
         produce(installation, messages[:third])
         wait_for_count(installation, third, [worker])
         os.kill(broker.pid, signal.SIGSTOP)
@@ -122,14 +122,14 @@ def test_a_broker_that_was_away_for_longer_than_a_session_is_read_again(
 
 
 def test_workers_that_join_and_leave_again_and_again_hold_nothing_up(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     messages = messages_of(60)
     portion = len(messages) // 4
-    with Service("worker", installation, guardian, tmp_path) as worker:
+    with Service("worker", installation, reaper, tmp_path) as worker:
         for number in range(3):
             produce(installation, messages[number * portion : (number + 1) * portion])
-            with Service("worker", installation, guardian, tmp_path) as other:
+            with Service("worker", installation, reaper, tmp_path) as other:
                 other.wait_ready()
                 if number == 1:
                     other.kill()
@@ -139,14 +139,14 @@ def test_workers_that_join_and_leave_again_and_again_hold_nothing_up(
 
 
 def test_a_partition_for_which_no_fetch_is_sent_is_fetched_again(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     messages = messages_of(20)
     half = len(messages) // 2
     worker = Child(
         "deaf-worker",
         [sys.executable, "-m", "tests.deaf_worker"],
-        guardian=guardian,
+        reaper=reaper,
         directory=tmp_path,
         env=environment(installation, PYTHONPATH=str(Path(__file__).parents[2])),
     )
@@ -169,7 +169,7 @@ def test_a_partition_for_which_no_fetch_is_sent_is_fetched_again(
 def test_a_cluster_that_comes_back_empty_ends_the_worker_until_somebody_decides(
     installation: Settings,
     broker: ApacheKafka,
-    guardian: Guardian,
+    reaper: Reaper,
     tmp_path: Path,
     *,
     same_id: bool,
@@ -178,7 +178,7 @@ def test_a_cluster_that_comes_back_empty_ends_the_worker_until_somebody_decides(
     messages = messages_of(20)[:12]
     half = 8
     topic = Topics.named(installation.kafka.topic_prefix).fixes
-    with Service("worker", installation, guardian, tmp_path) as worker:
+    with Service("worker", installation, reaper, tmp_path) as worker:
         produce(installation, messages[:half])
         wait_for_count(installation, half, [worker])
         wait_for(worker.is_ready, limit_s=30, what="it knows the cluster", who=[worker])
@@ -198,13 +198,13 @@ def test_a_cluster_that_comes_back_empty_ends_the_worker_until_somebody_decides(
         assert processed(installation) == half
     done = command("offsets", "reset", topic, **environment(installation))
     assert done.returncode == 0, done.stderr
-    with Service("worker", installation, guardian, tmp_path) as worker:
+    with Service("worker", installation, reaper, tmp_path) as worker:
         wait_for_count(installation, len(messages) - half, [worker])
     assert_rows_are_undisturbed(installation, messages)
 
 
 def test_a_group_that_never_lets_the_worker_in_is_left_for_a_new_one(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     """Here because a stranger sits in it who speaks of no assignment that we know."""
     messages = messages_of(10)
@@ -227,7 +227,7 @@ def test_a_group_that_never_lets_the_worker_in_is_left_for_a_new_one(
     occupant = Child(
         "stranger",
         [sys.executable, "-c", stranger, topic, installation.kafka.bootstrap_servers, group],
-        guardian=guardian,
+        reaper=reaper,
         directory=tmp_path,
         env=environment(installation),
     )
@@ -235,7 +235,7 @@ def test_a_group_that_never_lets_the_worker_in_is_left_for_a_new_one(
         stack.callback(occupant.stop)
         occupant.wait_until(lambda: "sits in" in occupant.log.read_text(), limit_s=30)
         produce(installation, messages)
-        worker = stack.enter_context(Service("worker", installation, guardian, tmp_path))
+        worker = stack.enter_context(Service("worker", installation, reaper, tmp_path))
         wait_for_count(installation, len(messages), [worker])
         assert "step=new-group" in worker.child.log.read_text()
         assert worker.child.process.poll() is None

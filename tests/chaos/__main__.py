@@ -27,10 +27,10 @@ from psycopg.conninfo import make_conninfo
 
 from infra.database.connection.pool import make_pool
 from infra.database.fleet.api_keys import create_key
-from infra.database.fleet.master_data_import import enter
+from infra.database.fleet.master_data_import import import_master_data
 from infra.embedded.directory import Account, make_run_directory
-from infra.embedded.reaper import Guardian
-from infra.kafka.client import Topics, held
+from infra.embedded.reaper import Reaper
+from infra.kafka.client import Topics, read_watermarks
 from infra.settings import Settings
 from stream.ingest_client import VendorClient
 from stream.simulator.config import SimulationConfig
@@ -96,7 +96,7 @@ def _events(fleet: SimulatedFleet, at_least: int) -> list[tuple[str, dict[str, A
 
 async def _enter(settings: Settings, fleet: SimulatedFleet) -> dict[str, str]:
     async with make_pool(settings, max_size=1) as pool, pool.connection() as connection:
-        await enter(connection, fleet.master_data)
+        await import_master_data(connection, fleet.master_data)
         return {name: await create_key(connection, name, "chaos") for name in _MUNICIPALITIES}
 
 
@@ -207,7 +207,7 @@ def _until_caught_up(installation: Installation) -> None:
     places = [(topic, number) for number in range(settings.kafka.partitions)]
     deadline = time.monotonic() + _CALM_LIMIT_S * patience()
     while True:
-        ends = asyncio.run(held(settings.kafka, places))
+        ends = asyncio.run(read_watermarks(settings.kafka, places))
         with psycopg.connect(settings.conninfo) as connection:
             rows = connection.execute(
                 "SELECT topic, partition, next_offset FROM stream_progress"
@@ -298,9 +298,9 @@ def main(words: Sequence[str]) -> int:
         else:
             directory = make_run_directory(Account.current())
             # It removes the directory however we end, and sees no mount of ours.
-            guardian = exits.enter_context(Guardian(directory))
+            reaper = exits.enter_context(Reaper(directory))
             if unshare and _may_mount(unshare, directory):
-                guardian.outlive_exec()
+                reaper.outlive_exec()
                 command = [unshare, "--mount", sys.executable, "-m", "tests.chaos", *words]
                 os.execve(unshare, command, {**os.environ, _OWN_MOUNTS: str(directory)})  # noqa: S606 - no shell is wanted
             print("no right to mount a disk: the fault fill_the_disk is left out", flush=True)

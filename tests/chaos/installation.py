@@ -23,7 +23,7 @@ from infra.database.connection.migrate import migrate
 from infra.embedded.directory import Account
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.process import Child, free_port
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.embedded.tansu import EmbeddedBroker
 from infra.kafka.client import create_topics
 from infra.settings import KafkaSettings, Settings
@@ -58,7 +58,7 @@ class Installation:
 
     def __enter__(self) -> Self:
         with ExitStack() as exits:
-            self._guardian = exits.enter_context(Guardian(self._directory))
+            self._guardian = exits.enter_context(Reaper(self._directory))
             self._postgres = EmbeddedPostgres(self._directory, self._guardian)
             self._children["postgres"] = (
                 self._postgres._child,  # noqa: SLF001 - who hurts it needs to know it
@@ -119,7 +119,7 @@ class Installation:
         child = Child(
             name,
             [sys.executable, "-m", "stream.cli.main", command],
-            guardian=self._guardian,
+            reaper=self._guardian,
             directory=self._directory,
             **kwargs,
         )
@@ -193,7 +193,7 @@ class Installation:
                     again = Child(
                         child.name,
                         child.process.args,  # type: ignore[arg-type]
-                        guardian=self._guardian,
+                        reaper=self._guardian,
                         directory=child.log.parent,
                         **kwargs,
                     )

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from infra.database.connection.pool import Pool
 from infra.database.stream.progress import Partition
-from infra.kafka.client import Held, Topics, client_options, held
+from infra.kafka.client import Topics, Watermarks, client_options, read_watermarks
 from infra.settings import Settings
 from stream.worker.decode.records import Record
 from stream.worker.housekeeping.inactivity import settle_silent
@@ -41,7 +41,7 @@ async def read_records(settings: Settings) -> list[Record]:
     """Return all that the broker holds of the fix topic, as a worker would be given it."""
     topic = Topics.named(settings.kafka.topic_prefix).fixes
     places = [(topic, number) for number in range(settings.kafka.partitions)]
-    ends = await held(settings.kafka, places)
+    ends = await read_watermarks(settings.kafka, places)
     consumer = AIOKafkaConsumer(
         group_id=None, auto_offset_reset="earliest", **client_options(settings.kafka)
     )
@@ -64,11 +64,11 @@ async def write(url: str, settings: Settings, records: list[Record], portion: in
     """Have one writer write them, and return the rows."""
     topics = Topics.named(settings.kafka.topic_prefix)
     ends = {
-        (topics.fixes, number): Held(0, sum(record.partition == number for record in records))
+        (topics.fixes, number): Watermarks(0, sum(record.partition == number for record in records))
         for number in range(settings.kafka.partitions)
     }
 
-    async def ask(partitions: Any) -> dict[tuple[str, int], Held]:
+    async def ask(partitions: Any) -> dict[tuple[str, int], Watermarks]:
         return {tuple(place): ends[tuple(place)] for place in partitions}
 
     async with open_pool(url) as pool:

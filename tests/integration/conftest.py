@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.embedded.tansu import EmbeddedBroker
 from infra.kafka.client import create_topics
 from infra.settings import Settings
@@ -22,13 +22,13 @@ from tests.study_town import enter_town
 
 @pytest.fixture(params=["tansu", pytest.param("apache_kafka", marks=pytest.mark.kafka)])
 def mortal(
-    request: pytest.FixtureRequest, database_url: str, guardian: Guardian, tmp_path: Path
+    request: pytest.FixtureRequest, database_url: str, reaper: Reaper, tmp_path: Path
 ) -> Iterator[Settings]:
     """Yield an installation with a broker of its own, which the test may kill."""
     broker: EmbeddedBroker | ApacheKafka
     with ExitStack() as stack:
         if request.param == "tansu":
-            broker = EmbeddedBroker(tmp_path, guardian)
+            broker = EmbeddedBroker(tmp_path, reaper)
             stack.callback(broker.stop)
         else:
             if (reason := apache_kafka_available()) is not None:

@@ -13,7 +13,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from infra.database.fleet.api_keys import create_key
-from infra.kafka.client import Topics, client_options, held
+from infra.kafka.client import Topics, client_options, read_watermarks
 from infra.settings import Settings
 from schemas.events.fix import Fix, FixBatch
 from stream.ingest.app import running
@@ -108,7 +108,7 @@ async def messages(settings: Settings) -> list[FixBatch]:
     """Return all that the fix topic holds, each message read as the worker reads it."""
     topic = Topics.named(settings.kafka.topic_prefix).fixes
     places = [TopicPartition(topic, number) for number in range(settings.kafka.partitions)]
-    holds = await held(settings.kafka, [(topic, place.partition) for place in places])
+    holds = await read_watermarks(settings.kafka, [(topic, place.partition) for place in places])
     consumer = AIOKafkaConsumer(
         group_id=None, enable_auto_commit=False, **client_options(settings.kafka)
     )

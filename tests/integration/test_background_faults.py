@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from structlog.testing import capture_logs
 
 from infra.database.connection.pool import Pool
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.kafka.client import Topics, create_topics
 from infra.settings import Settings
 from schemas.events.fix import Fix
@@ -92,7 +92,7 @@ async def towns(url: str, *names: str) -> AsyncIterator[Pool]:
 
 
 def test_a_vehicle_of_which_everything_is_private_ends_no_worker(
-    settings: Settings, guardian: Guardian, tmp_path: Path
+    settings: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     url = settings.database_url.get_secret_value()
     topics = Topics.named(settings.kafka.topic_prefix)
@@ -114,7 +114,7 @@ def test_a_vehicle_of_which_everything_is_private_ends_no_worker(
 
     asyncio.run(prepare())
     eager = settings.model_copy(update={"housekeeping_interval_s": 1.0})
-    with Service("worker", eager, guardian, tmp_path) as worker:
+    with Service("worker", eager, reaper, tmp_path) as worker:
         worker.wait_ready()
 
         def ended() -> bool:

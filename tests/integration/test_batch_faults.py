@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 
 from infra.database.connection.pool import Pool
 from infra.database.stream.progress import Partition
-from infra.embedded.reaper import Guardian
-from infra.kafka.client import Held, Topics, client_options, create_topics, held
+from infra.embedded.reaper import Reaper
+from infra.kafka.client import Topics, Watermarks, client_options, create_topics, read_watermarks
 from infra.settings import Settings
 from schemas.events.fix import Fix
 from stream.worker.app import Health
@@ -60,7 +60,7 @@ def reports(vehicles: int = 12) -> Log:
     return log
 
 
-async def _no_ask(_: Sequence[Partition]) -> dict[tuple[str, int], Held]:
+async def _no_ask(_: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
     raise AssertionError("nothing is missing: nobody has to be asked")
 
 
@@ -247,7 +247,7 @@ def test_offsets_that_were_not_delivered_are_read_again(settings: Settings) -> N
     values = [message([report(f"syddjurs/v{number}")]) for number in range(8)]
 
     async def ask(partitions: Sequence[Partition]) -> Any:
-        return await held(settings.kafka, partitions)
+        return await read_watermarks(settings.kafka, partitions)
 
     async def reread(hole: OffsetGap) -> list[Record]:
         return await read_again(settings.kafka, hole)
@@ -290,7 +290,7 @@ def test_no_timestamp_is_too_odd_for_a_record(timestamp_ms: float | None) -> Non
 
 
 def test_a_timestamp_that_is_no_instant_costs_no_neighbour(
-    settings: Settings, guardian: Guardian, tmp_path: Path
+    settings: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     """Apache Kafka takes it; a batch says itself when it was received."""
     values = [message([report(f"syddjurs/v{number}")]) for number in range(9)]
@@ -309,7 +309,7 @@ def test_a_timestamp_that_is_no_instant_costs_no_neighbour(
             return [await fetch(pool, query) for query in queries]
 
     asyncio.run(prepare())
-    with Service("worker", settings, guardian, tmp_path) as worker:
+    with Service("worker", settings, reaper, tmp_path) as worker:
         wait_for(
             lambda: asyncio.run(rows())[0] == [(len(values),)],
             limit_s=60,
@@ -335,7 +335,7 @@ class _RawName(str):
 @pytest.mark.parametrize("compression", [None, "gzip", "snappy", "lz4", "zstd"])
 def test_headers_and_compression_of_any_kind_cost_nobody_his_rows(
     settings: Settings,
-    guardian: Guardian,
+    reaper: Reaper,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     compression: str | None,
@@ -365,7 +365,7 @@ def test_headers_and_compression_of_any_kind_cost_nobody_his_rows(
             return await fetch(pool, ROWS)
 
     asyncio.run(prepare())
-    with Service("worker", settings, guardian, tmp_path) as worker:
+    with Service("worker", settings, reaper, tmp_path) as worker:
         wait_for(
             lambda: len(asyncio.run(rows())) == len(values),
             limit_s=60,

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from infra.database.connection.pool import Pool
-from infra.database.fleet.master_data_import import enter
+from infra.database.fleet.master_data_import import import_master_data
 from processors.usage.calendar import available, days_off
 from schemas.fleet.master_data import MasterData, VehicleType
 from stream.calendars import CalendarKeeper
@@ -36,7 +36,7 @@ def fleet(*municipalities: dict[str, Any]) -> MasterData:
 async def entered(pool: Pool, *municipalities: dict[str, Any]) -> int:
     """Enter as `fleet apply` does; return how many calendars were written."""
     async with pool.connection() as connection:
-        await enter(connection, fleet(*municipalities))
+        await import_master_data(connection, fleet(*municipalities))
         return await CalendarKeeper().keep(connection)
 
 
@@ -66,7 +66,7 @@ def test_entering_writes_this_year_and_the_next_in_the_same_transaction(database
 
             async def fail() -> None:
                 async with pool.connection() as connection:
-                    await enter(connection, fleet({"municipality_id": "b"}))
+                    await import_master_data(connection, fleet({"municipality_id": "b"}))
                     await CalendarKeeper().keep(connection)
                     raise RuntimeError("as the test asked")
 
@@ -122,7 +122,9 @@ def test_watchers_side_by_side_write_it_once(database_url: str) -> None:
     async def main() -> None:
         async with open_pool(database_url) as first, open_pool(database_url) as second:
             async with first.connection() as connection:
-                await enter(connection, fleet(*({"municipality_id": one} for one in "abc")))
+                await import_master_data(
+                    connection, fleet(*({"municipality_id": one} for one in "abc"))
+                )
             written = await asyncio.gather(
                 *(CalendarKeeper().look(pool) for pool in (first, second) * 4)
             )

@@ -11,7 +11,7 @@ from typing import Any, Final
 import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from infra.kafka.client import Topics, client_options, create_topics, held
+from infra.kafka.client import Topics, client_options, create_topics, read_watermarks
 from infra.settings import Settings, as_environment
 from schemas.events.fix import Fix
 from stream.worker.write.writer import Writer
@@ -92,7 +92,9 @@ def stream(settings: Settings) -> list[tuple[bytes, bytes]]:
     async def main() -> list[tuple[bytes, bytes]]:
         topic = fixes_topic(settings)
         places = [TopicPartition(topic, number) for number in range(settings.kafka.partitions)]
-        holds = await held(settings.kafka, [(topic, place.partition) for place in places])
+        holds = await read_watermarks(
+            settings.kafka, [(topic, place.partition) for place in places]
+        )
         found: list[tuple[bytes, bytes]] = []
         consumer = AIOKafkaConsumer(
             group_id=None, enable_auto_commit=False, **client_options(settings.kafka)

@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
 from infra.database.connection.migrate import migrate
-from infra.doctor.finding import Finding, Level
+from infra.doctor.finding import Finding, Severity
 from infra.kafka.client import Topics, create_topics
 from infra.settings import Settings, as_environment
 from stream.cli.operate.doctor import examine
@@ -33,7 +33,7 @@ def sound(settings: Settings) -> Settings:
     return settings
 
 
-def found(settings: Settings, level: Level = Level.FAULT) -> dict[str, Finding]:
+def found(settings: Settings, level: Severity = Severity.FAULT) -> dict[str, Finding]:
     """Return the findings of a level, by subject."""
     return {
         finding.subject: finding
@@ -55,7 +55,7 @@ def closed_port() -> int:
 
 def test_a_sound_installation_has_no_fault_and_each_finding_a_remedy(sound: Settings) -> None:
     findings = asyncio.run(examine(sound))
-    assert [finding for finding in findings if finding.level is Level.FAULT] == []
+    assert [finding for finding in findings if finding.level is Severity.FAULT] == []
     subjects = {finding.subject for finding in findings}
     assert subjects >= {
         "broker", "topics", "progress", "database", "schema", "extension", "roles", "outbox",
@@ -63,7 +63,7 @@ def test_a_sound_installation_has_no_fault_and_each_finding_a_remedy(sound: Sett
         "TLS to the database", "TLS to the broker", "Grafana",
     }  # fmt: skip
     for finding in findings:
-        assert bool(finding.remedy) == (finding.level is not Level.OK), finding
+        assert bool(finding.remedy) == (finding.level is not Severity.OK), finding
 
 
 def test_what_readers_are_told_of_others_is_named_with_what_closes_it(sound: Settings) -> None:
@@ -137,7 +137,7 @@ def test_what_waits_for_somebody_is_told(sound: Settings) -> None:
         [uuid.uuid4()],
     )
     assert "the oldest for 3600 s" in found(sound)["outbox"].text
-    assert found(sound, Level.WARNING)["dead letters"].text == "1 are open"
+    assert found(sound, Severity.WARNING)["dead letters"].text == "1 are open"
 
 
 def test_a_clock_that_is_off_is_told(sound: Settings) -> None:
@@ -155,9 +155,9 @@ def test_a_network_in_between_wants_tls(sound: Settings) -> None:
             "kafka": sound.kafka.model_copy(update={"bootstrap_servers": "kafka.example:9092"}),
         }
     )
-    assert [finding.level for finding in look_at_protection(remote)] == [Level.WARNING] * 2
+    assert [finding.level for finding in look_at_protection(remote)] == [Severity.WARNING] * 2
     checked = remote.model_copy(update={"database_sslmode": "verify-full"})
-    assert look_at_protection(checked)[0].level is Level.OK
+    assert look_at_protection(checked)[0].level is Severity.OK
 
 
 def test_the_command_prints_remedies_and_ends_with_1_on_a_fault(settings: Settings) -> None:

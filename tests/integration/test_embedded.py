@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from infra.embedded.directory import Account, make_run_directory
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.kafka.client import create_topics
 from infra.settings import KafkaSettings
 from tests.leftovers import Place, wait_until_gone, working_in
@@ -152,7 +152,7 @@ def test_an_owner_that_ends_has_cleaned_up(
 ) -> None:
     with owner(place) as servers:
         servers.serves()
-        # The broker, the guardian and the database with its own processes.
+        # The broker, the reaper and the database with its own processes.
         assert len(servers.remains()) > 3
         end(servers.process)
         servers.process.wait(END_LIMIT_S)
@@ -182,7 +182,7 @@ def test_what_is_written_while_the_guardian_cleans_up_goes_too(tmp_path: Path) -
         "    try: (pathlib.Path(sys.argv[1]) / str(number)).touch()\n"
         "    except FileNotFoundError: break\n"
     )
-    with subprocess.Popen([sys.executable, "-c", late, str(place)]), Guardian(place):
+    with subprocess.Popen([sys.executable, "-c", late, str(place)]), Reaper(place):
         wait_for(lambda: len(list(place.iterdir())) > 500, limit_s=20, what="it writes")
     assert not place.exists()
 

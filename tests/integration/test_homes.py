@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 from infra.database.connection.migrate import migrate
 from infra.database.connection.pool import make_pool
 from infra.database.fleet.master_data import load_fleet
-from infra.database.fleet.master_data_import import HomeInFutureError, enter
+from infra.database.fleet.master_data_import import HomeInFutureError, import_master_data
 from infra.database.plans.recorded_demand import read_inputs
 from infra.settings import Settings
 from processors.usage.round_trips import home_at
@@ -75,7 +75,7 @@ def entered(url: str, *several: MasterData) -> tuple[Home, ...]:
         async with make_pool(settings, max_size=1) as pool:
             for one in several:
                 async with pool.connection() as connection:
-                    await enter(connection, one)
+                    await import_master_data(connection, one)
             async with pool.connection() as connection:
                 return (await load_fleet(connection)).homes.get("odder/car", ())
 

@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from infra.database.fleet.api_keys import KeyHolder, revoke_keys
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.settings import Settings
 from schemas.events.fix import NativeFix
 from schemas.ids import municipality_of
@@ -443,12 +443,12 @@ def _event_like() -> st.SearchStrategy[object]:
 
 
 def test_no_body_whatever_is_answered_with_an_error_of_ours(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     key = asyncio.run(new_key(installation))
     accepted = 0
 
-    with Service("ingest", installation, guardian, tmp_path) as service:
+    with Service("ingest", installation, reaper, tmp_path) as service:
         service.wait_ready()
         with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {key}"}) as http:
 

@@ -16,7 +16,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.openapi import from_dict
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection
 
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.settings import Settings
 from schemas.events.history import HEADER
 from tests.integration.ingest_door import new_key
@@ -31,7 +31,7 @@ CONFIG = {
 
 @pytest.mark.long
 def test_the_server_does_what_its_document_says(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     key = asyncio.run(new_key(installation))
     generous = installation.model_copy(update={"max_new_vehicles_per_day": 1_000_000})
@@ -55,7 +55,7 @@ def test_the_server_does_what_its_document_says(
             excluded.append(negative_data_rejection)
         case.validate_response(answer, excluded_checks=excluded)
 
-    with Service("ingest", generous, guardian, tmp_path) as service:
+    with Service("ingest", generous, reaper, tmp_path) as service:
         service.wait_ready()
         http_base = service.url
         document = httpx.get(f"{service.admin_url}/openapi.json").json()

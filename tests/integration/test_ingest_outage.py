@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from infra.embedded.process import free_port
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.embedded.tansu import EmbeddedBroker
 from infra.kafka.client import create_topics
 from infra.settings import Settings
@@ -36,7 +36,7 @@ from tests.stream_harness import enter_municipality, open_pool
 
 
 def test_what_was_answered_202_is_in_kafka_though_the_gateway_is_killed(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     accepted: list[Event] = []
 
@@ -66,7 +66,7 @@ def test_what_was_answered_202_is_in_kafka_though_the_gateway_is_killed(
 
     key = asyncio.run(new_key(installation))
     # Long enough that an answer given too soon would be found out.
-    gateway = Service("ingest", installation, guardian, tmp_path, FLEETPULSE_LINGER_MS="100")
+    gateway = Service("ingest", installation, reaper, tmp_path, FLEETPULSE_LINGER_MS="100")
     with gateway as service:
         service.wait_ready()
         asyncio.run(scenario(service))
@@ -141,11 +141,11 @@ def test_a_producer_that_can_send_no_more_is_replaced(
 
 
 def test_when_its_broker_is_back_the_gateway_accepts_again(
-    database_url: str, guardian: Guardian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, reaper: Reaper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
     monkeypatch.setattr("infra.embedded.tansu.free_port", lambda: port)
-    brokers = [EmbeddedBroker(tmp_path, guardian)]
+    brokers = [EmbeddedBroker(tmp_path, reaper)]
     settings = with_broker(database_url, f"127.0.0.1:{port}", idempotence=False)
 
     async def scenario() -> None:
@@ -158,7 +158,7 @@ def test_when_its_broker_is_back_the_gateway_accepts_again(
             await until(lambda: ready(wanted=True), "ready")
             process_of_broker(settings).kill()
             await until(lambda: ready(wanted=False), "not ready")
-            brokers.append(await asyncio.to_thread(EmbeddedBroker, tmp_path, guardian))
+            brokers.append(await asyncio.to_thread(EmbeddedBroker, tmp_path, reaper))
             await create_topics(settings.kafka)  # this broker remembers nothing
             await until(lambda: ready(wanted=True), "ready again")
             assert (await gateway.push(event())).status_code == 202
@@ -174,7 +174,7 @@ def test_when_its_broker_is_back_the_gateway_accepts_again(
 def test_it_waits_for_kafka_and_the_database_and_says_so_once(
     database_url: str,
     server_url: str,
-    guardian: Guardian,
+    reaper: Reaper,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -212,7 +212,7 @@ def test_it_waits_for_kafka_and_the_database_and_says_so_once(
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         assert "kafka" in refused.json()["detail"]
         await asyncio.sleep(2.5)  # some tries later
-        broker = await asyncio.to_thread(EmbeddedBroker, tmp_path, guardian)
+        broker = await asyncio.to_thread(EmbeddedBroker, tmp_path, reaper)
         stack.callback(broker.stop)
         await create_topics(settings.kafka)
         await until(lambda: says(200, ""), "ready")
@@ -226,7 +226,7 @@ def test_it_waits_for_kafka_and_the_database_and_says_so_once(
     key = asyncio.run(key_before())
     let_in(settings, server_url, allowed=False)
     try:
-        with Service("ingest", settings, guardian, tmp_path) as service:
+        with Service("ingest", settings, reaper, tmp_path) as service:
             asyncio.run(main(service))
             log = service.child.tail()
     finally:

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from infra.database.operations.backlog import OTHER_VENDORS
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.kafka.client import Topics, client_options, create_topics, producer_options
 from infra.kafka.lag import read_lag
 from infra.settings import Settings
@@ -263,15 +263,15 @@ def scraped(service: Service) -> Samples:
 
 
 def test_only_the_planner_that_leads_tells_of_the_installation(
-    settings: Settings, guardian: Guardian, tmp_path: Path
+    settings: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     fill(settings)
     asyncio.run(create_topics(settings.kafka))
     name = ("fleetpulse_outbox_messages", ())
     lag = ("fleetpulse_partition_lag_records", ("0", topic_of(settings)))
     with (
-        Service("planner", settings, guardian, tmp_path) as first,
-        Service("planner", settings, guardian, tmp_path) as second,
+        Service("planner", settings, reaper, tmp_path) as first,
+        Service("planner", settings, reaper, tmp_path) as second,
     ):
         for service in (first, second):
             service.wait_ready()

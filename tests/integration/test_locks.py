@@ -16,7 +16,7 @@ from infra.database.connection.locks import (
     acquire_shared_lock,
     try_lock,
 )
-from infra.database.connection.stalled_sessions import APPLICATION, HungSessions
+from infra.database.connection.stalled_sessions import APPLICATION, StalledSessions
 from tests.patience import patience
 
 _SHARING = 5
@@ -99,7 +99,7 @@ def test_a_stalled_session_that_has_written_nothing_but_holds_the_lock_is_ended(
             batch.pgconn.send_query(b"COPY copied FROM STDIN")
             batch.pgconn.flush()
             await _until_it_waits_for_its_client(watcher, process)
-            sessions = HungSessions(10.0, clock)
+            sessions = StalledSessions(10.0, clock)
             assert await sessions.look(watcher) == []
             assert [ended.pid for ended in await sessions.look(watcher)] == [process]
         batch.pgconn.finish()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from infra.database.fleet.master_data_import import UnknownReferenceError, enter
+from infra.database.fleet.master_data_import import UnknownReferenceError, import_master_data
 from schemas.fleet.master_data import Depot, EnteredVehicle, MasterData, Municipality
 from tests.stream_harness import fetch, open_pool
 
@@ -33,7 +33,7 @@ def entered(url: str, *files: MasterData) -> Sequence[object]:
         async with open_pool(url) as pool:
             for file in files:
                 async with pool.connection() as connection:
-                    await enter(connection, file)
+                    await import_master_data(connection, file)
             return await fetch(
                 pool,
                 "SELECT municipality_id FROM municipality UNION ALL SELECT depot_id FROM depot "

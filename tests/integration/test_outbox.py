@@ -25,9 +25,15 @@ from infra.database.connection.pool import Pool
 from infra.database.stream.outbox import take_unpublished
 from infra.database.stream.progress import put_outbox
 from infra.embedded.process import free_port
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.embedded.tansu import EmbeddedBroker
-from infra.kafka.client import Topics, client_options, create_topics, held, producer_options
+from infra.kafka.client import (
+    Topics,
+    client_options,
+    create_topics,
+    producer_options,
+    read_watermarks,
+)
 from infra.settings import Settings
 from schemas.events.outgoing import DeadLetter
 from stream.relay import publish_once, relay
@@ -87,7 +93,7 @@ async def queue(pool: Pool, topic: str, count: int, *, first: int = 0) -> list[S
 async def records(settings: Settings, topic: str) -> list[Sent]:
     """Return all that a topic of one partition holds, in order."""
     place = TopicPartition(topic, 0)
-    end = (await held(settings.kafka, [(topic, 0)]))[topic, 0].end
+    end = (await read_watermarks(settings.kafka, [(topic, 0)]))[topic, 0].end
     consumer = AIOKafkaConsumer(
         group_id=None, enable_auto_commit=False, **client_options(settings.kafka)
     )
@@ -266,7 +272,7 @@ def test_a_dead_letter_too_long_for_a_message_holds_up_nothing(settings: Setting
 
 
 def test_a_relay_waits_while_the_broker_is_away_and_goes_on(
-    database_url: str, guardian: Guardian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, reaper: Reaper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
     monkeypatch.setattr("infra.embedded.tansu.free_port", lambda: port)
@@ -288,9 +294,7 @@ def test_a_relay_waits_while_the_broker_is_away_and_goes_on(
 
                     await until(complained, "the relay finds no broker")
                     assert await waiting(pool) == 3
-                    stack.callback(
-                        (await asyncio.to_thread(EmbeddedBroker, tmp_path, guardian)).stop
-                    )
+                    stack.callback((await asyncio.to_thread(EmbeddedBroker, tmp_path, reaper)).stop)
                     await create_topics(settings.kafka)
                     await until(empty, "the relay finds the broker")
                     assert await records(settings, topic) == first

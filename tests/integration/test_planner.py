@@ -11,7 +11,7 @@ from holidays import country_holidays
 
 from infra.database.connection.pool import make_pool
 from infra.database.fleet.master_data import UnknownMunicipalityError, load_fleet
-from infra.database.fleet.master_data_import import enter
+from infra.database.fleet.master_data_import import import_master_data
 from infra.database.plans.plan_queue import connect
 from infra.database.plans.recorded_demand import read_inputs
 from infra.kafka.client import Topics, create_topics
@@ -162,7 +162,7 @@ def test_a_lock_that_is_entered_and_the_policy_of_the_settings_reach_the_plan(
 
     async def scenario() -> None:
         async with make_pool(settings) as pool, pool.connection() as connection:
-            await enter(connection, master_data)
+            await import_master_data(connection, master_data)
             loaded = await load_fleet(connection)
         assert loaded.vehicles["m/2"].locked_until == date(2026, 12, 31)
         rules = with_planner(settings, served_share=1.0, lending_within_min=10)

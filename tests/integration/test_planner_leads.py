@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.settings import Settings
 from tests.planner_harness import (
     ask,
@@ -82,16 +82,16 @@ def test_a_leader_that_loses_its_connection_leads_again(settings: Settings) -> N
 
 
 def test_a_leader_that_hangs_loses_the_lead_to_who_waits(
-    settings: Settings, guardian: Guardian, tmp_path: Path
+    settings: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     enter_fleet(settings)
     enter_round_trips(settings)
     brief = with_planner(settings, leader_timeout_s=5)
-    with Service("planner", brief, guardian, tmp_path) as hung:
+    with Service("planner", brief, reaper, tmp_path) as hung:
         wait_for(lambda: bool(plans(settings)), limit_s=60, what="a plan", who=(hung,))
         os.kill(hung.pid, signal.SIGSTOP)
         try:
-            with Service("planner", brief, guardian, tmp_path) as successor:
+            with Service("planner", brief, reaper, tmp_path) as successor:
                 asyncio.run(ask(settings))
                 wait_for(
                     lambda: len(plans(settings)) == 2,

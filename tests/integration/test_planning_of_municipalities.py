@@ -12,7 +12,7 @@ from psycopg.errors import CheckViolation
 from psycopg.types.json import Jsonb
 
 from infra.database.fleet.master_data import load_municipalities
-from infra.database.fleet.master_data_import import enter
+from infra.database.fleet.master_data_import import import_master_data
 from infra.database.plans.plan_queue import connect
 from infra.database.plans.recorded_demand import read_inputs, read_journeys
 from infra.database.plans.replan_signals import read_fleet_digests
@@ -53,7 +53,7 @@ def enter_planning(
     async def work() -> PlacementPolicy:
         given = MasterData.model_validate(document(municipality_id, planning))
         async with await connect(settings) as connection:
-            await enter(connection, given)
+            await import_master_data(connection, given)
             return (await load_municipalities(connection))[municipality_id].planning
 
     return asyncio.run(work())
@@ -143,7 +143,7 @@ def test_costs_are_those_of_the_municipality_and_of_the_defaults_for_the_rest(
             municipality["costs"] = costs
         file = MasterData.model_validate({"municipalities": [municipality]})
         async with await connect(settings) as connection:
-            await enter(connection, file)
+            await import_master_data(connection, file)
             placement = await read_inputs(connection, "m", 84)
             return placement.costs, (await read_journeys(connection, "m", 84)).costs
 

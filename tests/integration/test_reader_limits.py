@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
-from infra.database.access.default_privileges import powers
+from infra.database.access.default_privileges import default_privileges
 from infra.database.access.reader_sessions import EndedSession, end_reader_sessions
 from infra.database.access.readers import grant_reader
 from infra.database.access.service_roles import Service, grant_service_role
@@ -263,7 +263,7 @@ def migrate_with_a_lock_on_trip(url: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_left_open_is_told_with_what_closes_it(owner: Session, database_url: str) -> None:
     async def told() -> list[str]:
         async with await AsyncSession.connect(database_url) as connection:
-            return [power.remedy for power in await powers(connection)]
+            return [power.remedy for power in await default_privileges(connection)]
 
     migrate(database_url)
     closed = asyncio.run(told())

@@ -18,7 +18,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from infra.embedded.process import free_port
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.embedded.tansu import EmbeddedBroker
 from infra.kafka.client import create_topics
 from infra.settings import Settings
@@ -95,9 +95,9 @@ def assert_calm(service: Service, waiting: str) -> None:
 
 @pytest.mark.parametrize("command", ["worker", "planner"])
 def test_a_frozen_database_is_told_in_time_and_again_and_again(
-    installation: Settings, guardian: Guardian, tmp_path: Path, server_url: str, command: str
+    installation: Settings, reaper: Reaper, tmp_path: Path, server_url: str, command: str
 ) -> None:
-    with Service(command, installation, guardian, tmp_path) as service:
+    with Service(command, installation, reaper, tmp_path) as service:
         service.wait_ready()
         with frozen(postmaster(server_url)):
             for _ in range(8):
@@ -107,7 +107,7 @@ def test_a_frozen_database_is_told_in_time_and_again_and_again(
 
 @pytest.mark.parametrize("command", ["worker", "planner"])
 def test_a_socket_that_never_answers_is_told_in_time(
-    installation: Settings, guardian: Guardian, tmp_path: Path, command: str
+    installation: Settings, reaper: Reaper, tmp_path: Path, command: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -115,14 +115,14 @@ def test_a_socket_that_never_answers_is_told_in_time(
             database_url=f"postgresql://nobody@127.0.0.1:{port}/nothing",
             kafka=installation.kafka,
         )
-        with Service(command, deaf, guardian, tmp_path) as service:
+        with Service(command, deaf, reaper, tmp_path) as service:
             wait_for(lambda: is_up(service), limit_s=30, what="it serves its probes")
             for _ in range(4):
                 assert "database" in reason(service)
 
 
 def test_workers_and_planner_wait_for_a_broker_that_comes_later(
-    database_url: str, guardian: Guardian, tmp_path: Path
+    database_url: str, reaper: Reaper, tmp_path: Path
 ) -> None:
     port = free_port()
     settings = with_broker(database_url, f"127.0.0.1:{port}", idempotence=False)
@@ -135,7 +135,7 @@ def test_workers_and_planner_wait_for_a_broker_that_comes_later(
     asyncio.run(enter())
     with ExitStack() as stack:
         worker, planner = (
-            stack.enter_context(Service(name, settings, guardian, tmp_path))
+            stack.enter_context(Service(name, settings, reaper, tmp_path))
             for name in ("worker", "planner")
         )
         for service in (worker, planner):
@@ -145,7 +145,7 @@ def test_workers_and_planner_wait_for_a_broker_that_comes_later(
         time.sleep(5)  # several tries
         assert worker.child.process.poll() is None
         assert planner.child.process.poll() is None
-        broker = EmbeddedBroker(tmp_path, guardian, port)
+        broker = EmbeddedBroker(tmp_path, reaper, port)
         stack.callback(broker.stop)
         asyncio.run(create_topics(settings.kafka))
         produce(settings, messages)
@@ -161,12 +161,12 @@ def test_workers_and_planner_wait_for_a_broker_that_comes_later(
 
 
 def test_a_worker_waits_for_a_database_that_comes_later(
-    installation: Settings, guardian: Guardian, tmp_path: Path, server_url: str
+    installation: Settings, reaper: Reaper, tmp_path: Path, server_url: str
 ) -> None:
     database = conninfo_to_dict(installation.conninfo)["dbname"]
     with psycopg.connect(server_url, autocommit=True) as server:
         server.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
-        with Service("worker", installation, guardian, tmp_path) as worker:
+        with Service("worker", installation, reaper, tmp_path) as worker:
             wait_for(lambda: is_up(worker), limit_s=30, what="it is up")
             assert "database" in reason(worker)
             time.sleep(8)  # several tries
@@ -176,12 +176,12 @@ def test_a_worker_waits_for_a_database_that_comes_later(
 
 
 def test_a_worker_whose_broker_is_frozen_says_so(
-    database_url: str, guardian: Guardian, tmp_path: Path
+    database_url: str, reaper: Reaper, tmp_path: Path
 ) -> None:
-    broker = EmbeddedBroker(tmp_path, guardian)
+    broker = EmbeddedBroker(tmp_path, reaper)
     settings = with_broker(database_url, broker.bootstrap_servers, idempotence=False)
     asyncio.run(create_topics(settings.kafka))
-    with Service("worker", settings, guardian, tmp_path) as worker:
+    with Service("worker", settings, reaper, tmp_path) as worker:
         worker.wait_ready()
         os.kill(broker.child.process.pid, signal.SIGSTOP)
         try:

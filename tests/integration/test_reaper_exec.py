@@ -1,4 +1,4 @@
-"""A guardian goes on when its owner replaces itself with another program."""
+"""A reaper goes on when its owner replaces itself with another program."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import sys
 import time
 from pathlib import Path
 
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from tests.patience import patience
 
 _OWNER = f"""
 import os, sys
 from pathlib import Path
-from {Guardian.__module__} import Guardian
-guardian = Guardian(Path(sys.argv[1]))
-guardian.outlive_exec()
+from {Reaper.__module__} import Reaper
+reaper = Reaper(Path(sys.argv[1]))
+reaper.outlive_exec()
 os.execv(sys.executable, [sys.executable, "-c", "print('here', flush=True); input()"])
 """
 
@@ -33,7 +33,7 @@ def test_the_directory_goes_with_the_program_that_the_owner_became(tmp_path: Pat
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"here\n"
-        time.sleep(1)  # a guardian that had lost its owner would have removed it by now
+        time.sleep(1)  # a reaper that had lost its owner would have removed it by now
         assert directory.is_dir()
         owner.kill()
     deadline = time.monotonic() + 20 * patience()

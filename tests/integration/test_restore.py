@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.kafka.client import create_topics
 from infra.settings import Settings
 from tests.integration.test_worker import processed, produce, shifts, wait_for_all, worker
@@ -46,19 +46,19 @@ def backup(installation: Settings, server_url: str) -> Iterator[Settings]:
 
 
 def test_a_restored_backup_catches_up_to_the_same_rows(
-    installation: Settings, backup: Settings, server_url: str, guardian: Guardian, tmp_path: Path
+    installation: Settings, backup: Settings, server_url: str, reaper: Reaper, tmp_path: Path
 ) -> None:
     messages = shifts(vehicles=4, fixes=80, partitions=installation.kafka.partitions)
     before, after = messages[: len(messages) // 2], messages[len(messages) // 2 :]
     produce(installation, before)
-    with worker(installation, guardian, tmp_path) as service:
+    with worker(installation, reaper, tmp_path) as service:
         wait_for_all(installation, before, service)
     _copy(installation, backup, server_url)
     produce(installation, after)
-    with worker(installation, guardian, tmp_path) as service:
+    with worker(installation, reaper, tmp_path) as service:
         wait_for_all(installation, messages, service)
     assert processed(backup) == len(before), "the backup knows nothing of what came after it"
-    with worker(backup, guardian, tmp_path) as service:
+    with worker(backup, reaper, tmp_path) as service:
         wait_for_all(backup, messages, service)
     assert _rows(backup) == _rows(installation)
 

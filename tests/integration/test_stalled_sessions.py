@@ -10,7 +10,11 @@ from contextlib import closing, contextmanager
 import psycopg
 import pytest
 
-from infra.database.connection.stalled_sessions import APPLICATION, Hung, HungSessions
+from infra.database.connection.stalled_sessions import (
+    APPLICATION,
+    EndedStalledSession,
+    StalledSessions,
+)
 
 _SILENCE_S = 10.0
 _Session = psycopg.Connection[tuple[object, ...]]
@@ -67,12 +71,12 @@ def ended(
     *,
     looks_at_s: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0),
     between: Callable[[], None] = lambda: None,
-) -> list[Hung]:
+) -> list[EndedStalledSession]:
     """Look again and again by a clock of the test's own; return what was ended."""
 
-    async def main() -> list[Hung]:
-        sessions = HungSessions(_SILENCE_S, iter(looks_at_s).__next__)
-        found: list[Hung] = []
+    async def main() -> list[EndedStalledSession]:
+        sessions = StalledSessions(_SILENCE_S, iter(looks_at_s).__next__)
+        found: list[EndedStalledSession] = []
         async with await psycopg.AsyncConnection.connect(
             database_url, autocommit=True
         ) as connection:

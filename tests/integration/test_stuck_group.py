@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from infra.database.stream.consumer_group import raise_generation, read_topic_state
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.embedded.tansu import EmbeddedBroker
 from infra.kafka.client import Topics, create_topics
 from infra.settings import KafkaSettings, Settings
@@ -73,17 +73,17 @@ def messages() -> Messages:
 
 
 def test_workers_that_are_killed_many_times_in_a_row_leave_a_group_that_lets_the_next_one_in(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     """Killed while they start, join, wait for others, and work."""
     wanted = messages()
     rng = random.Random(13)
     for _ in range(8):
-        with Service("worker", installation, guardian, tmp_path) as victim:
+        with Service("worker", installation, reaper, tmp_path) as victim:
             time.sleep(rng.uniform(1.0, 4.0))
             victim.kill()
     produce(installation, wanted)
-    with Service("worker", installation, guardian, tmp_path) as survivor:
+    with Service("worker", installation, reaper, tmp_path) as survivor:
         wait_for_count(installation, len(wanted), survivor)
         wait_for(survivor.is_ready, limit_s=30, what="ready", who=[survivor])
     found, undisturbed = rows_and_undisturbed_rows(installation, wanted)
@@ -91,11 +91,11 @@ def test_workers_that_are_killed_many_times_in_a_row_leave_a_group_that_lets_the
 
 
 def test_a_worker_that_was_frozen_past_its_session_works_again(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     wanted = messages()
     half = len(wanted) // 2
-    with Service("worker", installation, guardian, tmp_path) as worker:
+    with Service("worker", installation, reaper, tmp_path) as worker:
         produce(installation, wanted[:half])
         wait_for_count(installation, half, worker)
         worker.child.process.send_signal(signal.SIGSTOP)
@@ -110,7 +110,7 @@ def test_a_worker_that_was_frozen_past_its_session_works_again(
 
 
 def test_all_workers_follow_to_a_new_group_and_write_each_record_once(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     """The way out of a group that is stuck, taken while two workers are at work."""
     wanted = messages()
@@ -127,8 +127,8 @@ def test_all_workers_follow_to_a_new_group_and_write_each_record_once(
                 return (await read_topic_state(connection, topic)).generation - before
 
     with (
-        Service("worker", installation, guardian, tmp_path) as first,
-        Service("worker", installation, guardian, tmp_path) as second,
+        Service("worker", installation, reaper, tmp_path) as first,
+        Service("worker", installation, reaper, tmp_path) as second,
     ):
         for worker in (first, second):
             worker.wait_ready()

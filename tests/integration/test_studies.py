@@ -13,7 +13,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from infra.database.connection.pool import Pool
-from infra.database.fleet.master_data_import import enter
+from infra.database.fleet.master_data_import import import_master_data
 from infra.database.plans.studies import read_study
 from infra.settings import Settings
 from optimizer.search import Search
@@ -50,7 +50,7 @@ async def live(pool: Pool) -> None:
     """Enter a simulated fleet, and fold the fixes of its days."""
     fleet = simulate(SIMULATED)
     async with pool.connection() as connection:
-        await enter(connection, fleet.master_data)
+        await import_master_data(connection, fleet.master_data)
     events = [
         {**event, "vehicle_id": scoped(whose, event["vehicle_id"])}
         for day in fleet.days()
@@ -65,13 +65,13 @@ async def live(pool: Pool) -> None:
 
 async def studied(pool: Pool) -> list[Study]:
     """Make both studies of the rows that are there."""
-    outings = await run.read_placement_inputs(pool, WHERE, 4)
+    trip_chains = await run.read_placement_inputs(pool, WHERE, 4)
     rides = await run.read_journey_rows(pool, WHERE, 4)
     search, ways = Search(1, 5.0), run.travel_source(Settings(), rides.costs)
     return [
         await run.store(pool, solved, "a test")
         for solved in (
-            run.solve_assignment(outings, search),
+            run.solve_assignment(trip_chains, search),
             run.solve_carpool(rides, run.CarpoolOptions(), search, ways),
         )
     ]
@@ -111,7 +111,7 @@ def _check_against_the_rows(url: str, plan: AssignmentPlan) -> None:
         "WHERE NOT is_open AND start_depot_id IS NOT NULL AND kind <> 'open'",
     )
     answered = len(plan.assignment) + len(plan.unserved)
-    assert 0 < answered <= row["trips"], "some leave again within a changeover: one outing"
+    assert 0 < answered <= row["trips"], "some leave again within a changeover: one trip chain"
     assert answered >= 0.7 * row["trips"]
     # As many vehicles as the fleet has did it all: no more are needed, and less own cars.
     assert 0 < plan.vehicles_used <= row["vehicles"]

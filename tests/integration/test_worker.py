@@ -20,8 +20,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from infra.database.connection.stalled_sessions import APPLICATION
 from infra.database.stream.progress import Partition
-from infra.embedded.reaper import Guardian
-from infra.kafka.client import Held, Topics, client_options, create_topics
+from infra.embedded.reaper import Reaper
+from infra.kafka.client import Topics, Watermarks, client_options, create_topics
 from infra.settings import Settings
 from schemas.events.fix import Fix
 from stream.worker.write.offsets import OffsetGapError
@@ -149,11 +149,9 @@ def installation(settings: Settings) -> Settings:
 
 
 @contextmanager
-def worker(
-    settings: Settings, guardian: Guardian, directory: Path, **extra: str
-) -> Iterator[Service]:
+def worker(settings: Settings, reaper: Reaper, directory: Path, **extra: str) -> Iterator[Service]:
     """Run a worker process."""
-    service = Service("worker", settings, guardian, directory, **extra)
+    service = Service("worker", settings, reaper, directory, **extra)
     try:
         yield service
     finally:
@@ -164,12 +162,12 @@ def worker(
 
 
 def test_a_killed_worker_starts_where_the_database_says(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     messages = shifts(vehicles=8, fixes=200, partitions=installation.kafka.partitions)
     produce(installation, messages)
     for share in (0.1, 0.4, 0.7):
-        with worker(installation, guardian, tmp_path) as service:
+        with worker(installation, reaper, tmp_path) as service:
             wait_for(
                 lambda share=share: processed(installation) > share * len(messages),  # type: ignore[misc]
                 limit_s=60,
@@ -178,23 +176,23 @@ def test_a_killed_worker_starts_where_the_database_says(
             )
             service.kill()
     assert processed(installation) < len(messages), "nothing was left to do after the kills"
-    with worker(installation, guardian, tmp_path) as service:
+    with worker(installation, reaper, tmp_path) as service:
         wait_for_all(installation, messages, service)
     found, undisturbed = rows_and_undisturbed_rows(installation, messages)
     assert found == undisturbed
 
 
 def test_a_zombie_and_its_successor_write_each_record_once(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     messages = shifts(vehicles=8, fixes=200, partitions=installation.kafka.partitions)
     produce(installation, messages)
-    with worker(installation, guardian, tmp_path) as zombie:
+    with worker(installation, reaper, tmp_path) as zombie:
         wait_for(lambda: processed(installation) > 5, limit_s=60, what="the first has begun")
         os.kill(zombie.pid, signal.SIGSTOP)
         at_stop = processed(installation)
         assert at_stop < len(messages)
-        with worker(installation, guardian, tmp_path) as successor:
+        with worker(installation, reaper, tmp_path) as successor:
             wait_for_all(installation, messages, successor)
             os.kill(zombie.pid, signal.SIGCONT)
             more = shifts(vehicles=8, fixes=240, partitions=installation.kafka.partitions)
@@ -211,7 +209,7 @@ def test_a_zombie_and_its_successor_write_each_record_once(
 
 
 def test_a_worker_that_stopped_within_a_copy_holds_its_partitions_no_longer_than_a_session_lasts(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     """No timeout of PostgreSQL reaches a session whose client owes it the rows of a COPY."""
     messages = shifts(vehicles=8, fixes=40, partitions=installation.kafka.partitions)
@@ -227,7 +225,7 @@ def test_a_worker_that_stopped_within_a_copy_holds_its_partitions_no_longer_than
     with closing(psycopg.connect(url, application_name=APPLICATION)) as stopped:
         stopped.execute("SELECT FROM stream_progress FOR UPDATE")
         stopped.pgconn.send_query(b"COPY trip (vehicle_id) FROM STDIN")
-        with worker(installation, guardian, tmp_path) as successor:
+        with worker(installation, reaper, tmp_path) as successor:
             wait_for_all(installation, messages, successor)
             assert "hung session ended" in successor.child.log.read_text()
     found, undisturbed = rows_and_undisturbed_rows(installation, messages)
@@ -235,13 +233,13 @@ def test_a_worker_that_stopped_within_a_copy_holds_its_partitions_no_longer_than
 
 
 def test_without_its_database_the_worker_waits(
-    installation: Settings, guardian: Guardian, tmp_path: Path, server_url: str
+    installation: Settings, reaper: Reaper, tmp_path: Path, server_url: str
 ) -> None:
     messages = shifts(vehicles=2, fixes=40, partitions=installation.kafka.partitions)
     database = str(conninfo_to_dict(installation.database_url.get_secret_value())["dbname"])
     with (
         psycopg.connect(server_url, autocommit=True) as server,
-        worker(installation, guardian, tmp_path) as service,
+        worker(installation, reaper, tmp_path) as service,
     ):
         service.wait_ready()
         _let_in(server, database, allowed=False)
@@ -271,7 +269,7 @@ def _let_in(
 
 
 def test_nonsense_becomes_dead_letters_and_stops_nothing(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     good = shift(1, fixes=20)
     bare = good[-1].model_copy(update={"recorded_at": good[-1].recorded_at + timedelta(seconds=9)})
@@ -283,7 +281,7 @@ def test_nonsense_becomes_dead_letters_and_stops_nothing(
         (0, bare.model_dump_json(exclude_none=True).encode()),
     ]
     produce(installation, messages)
-    with worker(installation, guardian, tmp_path) as service:
+    with worker(installation, reaper, tmp_path) as service:
         wait_for_all(installation, messages, service)
         topic = Topics.named(installation.kafka.topic_prefix).dead_letters
         wait_for(
@@ -317,7 +315,7 @@ def test_nonsense_becomes_dead_letters_and_stops_nothing(
 
 
 def test_a_gap_in_the_log_ends_the_worker_loudly(
-    installation: Settings, guardian: Guardian, tmp_path: Path
+    installation: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     topic = Topics.named(installation.kafka.topic_prefix).fixes
     produce(installation, shifts(vehicles=1, fixes=20, partitions=1))
@@ -326,7 +324,7 @@ def test_a_gap_in_the_log_ends_the_worker_loudly(
             "INSERT INTO stream_progress (topic, partition, next_offset) VALUES (%s, 0, 999)",
             [topic],
         )
-    with worker(installation, guardian, tmp_path) as service:
+    with worker(installation, reaper, tmp_path) as service:
         wait_for(
             lambda: service.child.process.poll() is not None,
             limit_s=60,
@@ -340,7 +338,7 @@ def test_a_gap_in_the_log_ends_the_worker_loudly(
 
 @pytest.mark.kafka
 def test_marks_of_transactions_are_no_loss(
-    database_url: str, apache_kafka: ApacheKafka, guardian: Guardian, tmp_path: Path
+    database_url: str, apache_kafka: ApacheKafka, reaper: Reaper, tmp_path: Path
 ) -> None:
     """A vendor's transactional producer leaves offsets without records; so does what it aborts."""
     settings = with_broker(database_url, apache_kafka.bootstrap_servers, idempotence=True)
@@ -363,7 +361,7 @@ def test_marks_of_transactions_are_no_loss(
                     )
 
     asyncio.run(main())
-    with worker(settings, guardian, tmp_path) as service:
+    with worker(settings, reaper, tmp_path) as service:
         wait_for(
             lambda: count(settings, "SELECT count(*) FROM fix") == len(report),
             limit_s=60,
@@ -388,11 +386,11 @@ def test_records_that_retention_took_away_end_the_worker(database_url: str) -> N
             hole = caught.value.gap
             assert hole is not None
 
-            async def deleted(partitions: Sequence[Partition]) -> dict[tuple[str, int], Held]:
-                return {one: Held(2, 3) for one in partitions}
+            async def deleted(partitions: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
+                return {one: Watermarks(2, 3) for one in partitions}
 
-            async def kept(partitions: Sequence[Partition]) -> dict[tuple[str, int], Held]:
-                return {one: Held(0, 3) for one in partitions}
+            async def kept(partitions: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
+                return {one: Watermarks(0, 3) for one in partitions}
 
             assert not await writer.is_benign_gap(hole, deleted)
             with pytest.raises(OffsetGapError):

@@ -15,8 +15,8 @@ from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.assignment import (
     AssignableVehicle,
     AssignmentInputs,
-    Lock,
     Unavailable,
+    VehicleLock,
     WantedRoundTrip,
 )
 from schemas.plans.plan import SolverStatus
@@ -71,7 +71,7 @@ def instances(draw: st.DrawFn, *, alike: bool = False) -> AssignmentInputs:
     locks = []
     if vehicles and not alike and draw(st.booleans()):
         trip, vehicle = draw(st.sampled_from(trips)), draw(st.sampled_from(vehicles))
-        locks.append(Lock(round_trip_id=trip.round_trip_id, vehicle_id=vehicle.vehicle_id))
+        locks.append(VehicleLock(round_trip_id=trip.round_trip_id, vehicle_id=vehicle.vehicle_id))
     return AssignmentInputs(
         municipality_id="m",
         timezone="Europe/Copenhagen",

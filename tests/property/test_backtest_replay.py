@@ -15,7 +15,7 @@ from optimizer.backtest.greedy import Greedy
 from optimizer.backtest.replay import Request, nights_of, replay, requests_of
 from optimizer.backtest.run import back_test, contender
 from optimizer.search import Search
-from optimizer.work_budget import Effort
+from optimizer.work_budget import WorkBudget
 from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plans.backtest import ContenderName
@@ -151,7 +151,7 @@ def test_the_greedy_rule_never_makes_its_own_weeks_dearer_nor_a_depot_overfull(
         horizon_days=horizon_days,
         costs=COSTS,
     )
-    moved = Greedy(asked, yard, Effort(10)).placement()
+    moved = Greedy(asked, yard, WorkBudget(10)).placement()
     was = contender(ContenderName.AS_IT_WAS, asked, yard, yard.stood_at)
     greedy = contender(ContenderName.GREEDY, asked, yard, moved)
     assert greedy.cost_dkk <= was.cost_dkk

@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.depot_index import Places
-from processors.timeline.bulk_fold import Measured, measure
+from processors.depot_index import DepotIndex
+from processors.timeline.bulk_fold import LegColumns, measure
 from processors.timeline.vehicle_fold import advance
 from schemas.events.fix import Fix
 from schemas.fleet.master_data import Depot
@@ -68,7 +68,7 @@ def routines(draw: st.DrawFn) -> list[Fix]:
     return fixes
 
 
-def measured(fixes: Sequence[Fix], rules: Rules) -> Measured:
+def measured(fixes: Sequence[Fix], rules: Rules) -> LegColumns:
     """Return the legs of fixes, as the worker measures them."""
 
     def column(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -99,7 +99,7 @@ def test_stretches_make_no_difference(
 ) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(fixes)), max_size=3))
     bounds = sorted({0, *cuts, len(fixes)})
-    places = Places(depots)
+    places = DepotIndex(depots)
     plain = quick = None
     for start, end in pairwise(bounds):
         part = fixes[start:end]

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.depot_index import Places
+from processors.depot_index import DepotIndex
 from processors.timeline.segments import Segment, SegmentState
 from processors.timeline.trips import Trip
 from processors.timeline.vehicle_fold import VehicleState, advance
@@ -118,7 +118,7 @@ class _Rows:
         self.hours: list[UsageHour] = []
         self.reasons: dict[datetime, str] = {}
         self._state: VehicleState | None = None
-        self._places = Places(_as_entered(one) for one in depots)
+        self._places = DepotIndex(_as_entered(one) for one in depots)
         self._rules = rules
 
     def take(self, fixes: list[Fix]) -> None:

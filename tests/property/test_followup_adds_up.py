@@ -15,7 +15,7 @@ from optimizer.costs import (
     unserved_ore,
 )
 from optimizer.followup import follow_up, promise_of
-from optimizer.plan import Occasion, make_plan
+from optimizer.plan import PlanMetadata, make_plan
 from optimizer.search import Search
 from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import EnergySource, Home, VehicleType
@@ -26,7 +26,7 @@ from tests.property.test_placement_optimum import MONDAY, driving_ore, small_ins
 
 COSTS = Costs()
 
-OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)
+OCCASION = PlanMetadata(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)
 
 
 def week_ore(

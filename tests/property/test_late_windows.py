@@ -9,8 +9,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.depot_index import Places
-from processors.timeline.vehicle_fold import Changes, Folding, Replaced, VehicleState, advance
+from processors.depot_index import DepotIndex
+from processors.timeline.vehicle_fold import (
+    Changes,
+    RowsToReplace,
+    VehicleFoldState,
+    VehicleState,
+    advance,
+)
 from schemas.events.fix import Fix
 from schemas.fleet.master_data import Depot
 from schemas.fleet.rules import Rules
@@ -27,13 +33,13 @@ _HOME = Depot(
     lon=10.4,
     capacity=5,
 )
-_PLACES = Places([_HOME])
+_PLACES = DepotIndex([_HOME])
 _RULES = Rules(round_trip_max_s=9_000.0, round_trip_split_stop_s=600.0)
 
 
 def _states(fixes: Sequence[Fix]) -> list[VehicleState]:
     """Return the state after each fix."""
-    folding = Folding(None, _PLACES, _RULES)
+    folding = VehicleFoldState(None, _PLACES, _RULES)
     states = []
     for fix in fixes:
         folding.take([fix])
@@ -41,7 +47,7 @@ def _states(fixes: Sequence[Fix]) -> list[VehicleState]:
     return states
 
 
-def _spliced(old: Replaced[Any], new: Replaced[Any]) -> list[Any]:
+def _spliced(old: RowsToReplace[Any], new: RowsToReplace[Any]) -> list[Any]:
     """Return rows as the database has them after the new ones took the place of some old ones."""
     stay = [
         row
@@ -55,7 +61,7 @@ def _begin(row: Any) -> Any:
     return row.hour if hasattr(row, "hour") else row.started_at
 
 
-def _rows(changes: Changes) -> tuple[Replaced[Any], ...]:
+def _rows(changes: Changes) -> tuple[RowsToReplace[Any], ...]:
     return changes.segments, changes.trips, changes.round_trips, changes.hours
 
 
@@ -75,7 +81,7 @@ def test_rows_beyond_an_agreement_stay() -> None:
         at_each = {fix.recorded_at: dump(state) for fix, state in zip(known, before, strict=True)}
         _, old = advance(None, known, _PLACES, _RULES)
         _, expected = advance(None, fixes, _PLACES, _RULES)
-        folding = Folding(before[first - 1] if first else None, _PLACES, _RULES)
+        folding = VehicleFoldState(before[first - 1] if first else None, _PLACES, _RULES)
         agreed = False
         for index, fix in enumerate(fixes[first:], start=first):
             folding.take([fix])

@@ -23,7 +23,7 @@ from optimizer.costs import (
     road_km,
     unserved_ore,
 )
-from optimizer.placement.cost_breakdown import bill
+from optimizer.placement.cost_breakdown import placement_cost
 from optimizer.placement.lending import lent as one_by_one
 from optimizer.placement.problem import problem_of
 from optimizer.placement.solve import solve
@@ -356,7 +356,7 @@ def test_the_optimum_is_the_cheapest_of_all_placements(
     assert found.objective_ore in {
         one.cost_ore for one in verdicts(inputs, found.placement) if not one.short
     }
-    assert bill(problem, found.placement, found.lendings).total_ore == found.objective_ore
+    assert placement_cost(problem, found.placement, found.lendings).total_ore == found.objective_ore
 
 
 @given(small_instances())

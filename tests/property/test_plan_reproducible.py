@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.placement.problem import inputs_hash
-from optimizer.plan import Occasion, make_plan
+from optimizer.plan import PlanMetadata, make_plan
 from optimizer.search import Search
 from schemas.fleet.master_data import Depot, Vehicle, VehicleType
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
 from schemas.plans.plan import PlanTrigger
 from tests.property.test_placement_optimum import MONDAY, small_instances
 
-OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)
+OCCASION = PlanMetadata(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)
 
 
 def shuffled(inputs: PlacementInputs, seed: int) -> PlacementInputs:

@@ -25,7 +25,7 @@ import psycopg
 import pytest
 
 from infra.database.fleet.api_keys import create_key
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from infra.kafka.client import create_topics
 from infra.settings import Settings
 from schemas.events.fix import Fix
@@ -184,14 +184,14 @@ def streamed(settings: Settings, vehicle_id: str) -> Figures:
     indirect=["kafka"],
 )
 def test_a_recording_comes_out_as_the_batch_computation_has_it(
-    name: str, settings: Settings, guardian: Guardian, tmp_path: Path
+    name: str, settings: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     recording = RECORDINGS[name]
     fixes = recording.read()
     key = enter(settings)
     with (
-        Service("ingest", settings, guardian, tmp_path) as ingest,
-        Service("worker", settings, guardian, tmp_path) as worker,
+        Service("ingest", settings, reaper, tmp_path) as ingest,
+        Service("worker", settings, reaper, tmp_path) as worker,
     ):
         ingest.wait_ready()
         said = replay(recording, ingest.url, key, settings)
@@ -225,15 +225,15 @@ def _segments(settings: Settings, vehicle_id: str) -> list[tuple[Any, ...]]:
     "kafka", [pytest.param("apache_kafka", marks=pytest.mark.kafka)], indirect=True
 )
 def test_a_worker_killed_during_a_replay_leaves_no_trace(
-    settings: Settings, guardian: Guardian, tmp_path: Path
+    settings: Settings, reaper: Reaper, tmp_path: Path
 ) -> None:
     recording = RECORDINGS["cabs"]
     total = sum(map(len, recording.read().values()))
     key = enter(settings)
     slow = settings.model_copy(update={"worker_batch_messages": 3})
-    with Service("ingest", settings, guardian, tmp_path) as ingest:
+    with Service("ingest", settings, reaper, tmp_path) as ingest:
         ingest.wait_ready()
-        with Service("worker", slow, guardian, tmp_path) as victim:
+        with Service("worker", slow, reaper, tmp_path) as victim:
             pushing = subprocess.Popen(
                 [sys.executable, "-m", "stream.cli.main", *_command(recording, ingest.url)],
                 env=environment(settings, FLEETPULSE_VENDOR_KEY=key),
@@ -244,7 +244,7 @@ def test_a_worker_killed_during_a_replay_leaves_no_trace(
             at_kill = stored(settings)
             assert pushing.wait(90) == 0
         assert 0 < at_kill < total, "killed half-way"
-        with Service("worker", slow, guardian, tmp_path) as successor:
+        with Service("worker", slow, reaper, tmp_path) as successor:
             wait_for(
                 lambda: stored(settings) == total,
                 limit_s=60,
@@ -252,7 +252,7 @@ def test_a_worker_killed_during_a_replay_leaves_no_trace(
                 who=(successor,),
             )
         disturbed = asyncio.run(_rows(settings, then_empty=True))
-        with Service("worker", settings, guardian, tmp_path) as undisturbed:
+        with Service("worker", settings, reaper, tmp_path) as undisturbed:
             wait_for(
                 lambda: stored(settings) == total,
                 limit_s=60,

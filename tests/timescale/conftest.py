@@ -18,7 +18,7 @@ from psycopg import sql
 
 from infra.database.connection.migrate import migrate
 from infra.embedded.process import free_port
-from infra.embedded.reaper import Guardian
+from infra.embedded.reaper import Reaper
 from tests.sample_fleet import Connection
 
 HERE = Path(__file__).parent
@@ -59,7 +59,7 @@ def install() -> str:
 
 
 @pytest.fixture(scope="session")
-def timescale_url(guardian: Guardian) -> Iterator[str]:
+def timescale_url(reaper: Reaper) -> Iterator[str]:
     """Yield a superuser's connection to a migrated database of a real TimescaleDB."""
     given = os.environ.get("TEST_TIMESCALE_DSN")
     if given:
@@ -83,7 +83,7 @@ def timescale_url(guardian: Guardian) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as server:
-        guardian.watch(server.pid)
+        reaper.watch(server.pid)
         assert server.stdout is not None
         said = server.stdout.readline()
         assert said == b"listening\n", said + server.stdout.read()

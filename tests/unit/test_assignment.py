@@ -17,8 +17,8 @@ from schemas.plans.assignment import (
     AssignmentInputs,
     AssignmentPlan,
     EmptyDrive,
-    Lock,
     Unavailable,
+    VehicleLock,
     WantedRoundTrip,
 )
 from schemas.plans.plan import SolverStatus
@@ -75,7 +75,9 @@ def inputs(
         timezone="Europe/Copenhagen",
         vehicles=tuple(vehicles),
         round_trips=tuple(trips),
-        locks=tuple(Lock(round_trip_id=one, vehicle_id=f"m/{number}") for one, number in locks),
+        locks=tuple(
+            VehicleLock(round_trip_id=one, vehicle_id=f"m/{number}") for one, number in locks
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from optimizer.backtest.cost_breakdown import bill
+from optimizer.backtest.cost_breakdown import replay_cost
 from optimizer.backtest.explanation import in_words
 from optimizer.backtest.greedy import Greedy
 from optimizer.backtest.replay import Fetched, nights_of, replay, requests_of
@@ -17,7 +17,7 @@ from optimizer.backtest.run import back_test, fit, yard_of
 from optimizer.backtest.split import TooLittleDataError, split
 from optimizer.costs import relocation_ore
 from optimizer.search import Cancellation, Search, SearchCancelledError
-from optimizer.work_budget import Effort
+from optimizer.work_budget import WorkBudget
 from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import EnergySource, Vehicle
 from schemas.plans.backtest import BackTest, Contender, ContenderName
@@ -225,7 +225,7 @@ def test_a_vehicle_left_elsewhere_is_driven_home_over_night_by_somebody() -> Non
     assert replayed.fetched == (Fetched("m/1", SCHOOL, HALL), Fetched("m/2", SCHOOL, HALL))
     yard = yard_of(inputs(()), {"m/1": HALL, "m/2": HALL}, 7)
     road_km = 5.568 * 1.3  # 0.05 degrees of latitude at 56 degrees north
-    billed = bill(replayed, yard)
+    billed = replay_cost(replayed, yard)
     assert billed.fetching_dkk == pytest.approx(2 * road_km / 50 * 300, rel=1e-3)
     assert billed.co2e_kg == pytest.approx((50 + 2 * road_km) * 0.05 * 2.52, rel=1e-3)
     assert billed.unserved_dkk == 0
@@ -275,7 +275,7 @@ def test_a_greedy_rule_that_is_cancelled_does_not_go_on() -> None:
     requests = requests_of(parts.fitted.round_trips, parts.fitted.all_vehicles, COSTS)
     yard = yard_of(parts.fitted, homes(parts.fitted), parts.fitted_days)
     cancellation = Cancellation()
-    greedy = Greedy(requests, yard, Effort(10), cancellation.check)
+    greedy = Greedy(requests, yard, WorkBudget(10), cancellation.check)
     cancellation.cancel()
     with pytest.raises(SearchCancelledError):
         greedy.placement()

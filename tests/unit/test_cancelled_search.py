@@ -8,13 +8,13 @@ import pytest
 
 from optimizer.placement.program import Program
 from optimizer.placement.solver import minimise
-from optimizer.plan import PLAN_SHARE, Occasion, make_plan
+from optimizer.plan import PLAN_SHARE, PlanMetadata, make_plan
 from optimizer.search import Cancellation, Search, SearchCancelledError
 from schemas.plans.plan import PlanTrigger
 from tests.property.test_placement_optimum import MONDAY
 from tests.property.test_plan_reproducible import town
 
-OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)
+OCCASION = PlanMetadata(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY)
 
 
 def test_what_is_cancelled_before_it_begins_does_not_begin() -> None:

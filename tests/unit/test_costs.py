@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from optimizer.assignment.inputs import assignment_inputs
 from optimizer.assignment.solve import inputs_hash as assignment_hash
-from optimizer.backtest.cost_breakdown import Yard
-from optimizer.backtest.cost_breakdown import bill as replayed_bill
+from optimizer.backtest.cost_breakdown import Yard, replay_cost
 from optimizer.backtest.replay import nights_of, replay, requests_of
 from optimizer.backtest.run import yard_of
 from optimizer.carpool.inputs import carpool_inputs
@@ -19,7 +18,7 @@ from optimizer.carpool.solve import plan_carpool
 from optimizer.composition.demand import demands_of
 from optimizer.composition.inputs import composition_inputs
 from optimizer.composition.solve import inputs_hash as composition_hash
-from optimizer.placement.cost_breakdown import bill
+from optimizer.placement.cost_breakdown import placement_cost
 from optimizer.placement.problem import inputs_hash, problem_of
 from optimizer.search import Search
 from optimizer.sites.inputs import sites_inputs
@@ -165,8 +164,8 @@ def placed(costs: Costs, fetching: Fetching) -> tuple[Any, ...]:
     problem = problem_of(placement_inputs(costs, fetching))
     stands = problem.as_it_stands()
     return (
-        bill(problem, stands),
-        bill(problem, stands | {"m/guest": HALL}),
+        placement_cost(problem, stands),
+        placement_cost(problem, stands | {"m/guest": HALL}),
         max((problem.saved_ore(*item) for item in problem.lendings.items()), default=None),
     )
 
@@ -179,7 +178,7 @@ def replayed(costs: Costs) -> tuple[Any, ...]:
     requests = requests_of(inputs.round_trips, VEHICLES, costs)
     nights = nights_of(requests, yard.zone)
     return (
-        replayed_bill(replay(requests, VEHICLES, stands, nights, costs), yard),
+        replay_cost(replay(requests, VEHICLES, stands, nights, costs), yard),
         yard.charger_dkk(stands),
         yard.relocation_dkk(stands | {"m/guest": HALL}),
     )

@@ -1,4 +1,4 @@
-"""Round trips become outings, outings become levels of demand."""
+"""Round trips become trip chains, trip chains become levels of demand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from optimizer.costs import unserved_ore
-from optimizer.demand import levels, outings, profile
+from optimizer.demand import levels, profile, trip_chains
 from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, Vehicle, VehicleType
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
@@ -61,12 +61,12 @@ def inputs(*round_trips: ObservedRoundTrip) -> PlacementInputs:
 
 
 def test_a_vehicle_of_unknown_type_is_demand_for_a_car_and_a_van_for_a_van() -> None:
-    found = outings(inputs(*(trip(vehicle, at(8), at(9)) for vehicle in ("1", "2", "3"))))
+    found = trip_chains(inputs(*(trip(vehicle, at(8), at(9)) for vehicle in ("1", "2", "3"))))
     assert [one.vehicle_class for one in found] == ["car", "car", "van"]
 
 
 def test_leaving_again_within_a_changeover_needs_no_second_vehicle() -> None:
-    found = outings(inputs(trip("1", at(8), at(9)), trip("1", at(9.05), at(10))))
+    found = trip_chains(inputs(trip("1", at(8), at(9)), trip("1", at(9.05), at(10))))
     assert [(one.started_at, one.ended_at, one.round_trips) for one in found] == [
         (at(8), at(10), 2)
     ]
@@ -74,13 +74,13 @@ def test_leaving_again_within_a_changeover_needs_no_second_vehicle() -> None:
 
 
 def test_leaving_again_after_a_changeover_is_an_outing_of_its_own() -> None:
-    found = outings(inputs(trip("1", at(8), at(9)), trip("1", at(9.1), at(10))))
+    found = trip_chains(inputs(trip("1", at(8), at(9)), trip("1", at(9.1), at(10))))
     assert len(found) == 2
     assert len(levels(found, COPENHAGEN, COSTS)) == 1
 
 
 def test_a_day_at_another_depot_is_one_outing_of_the_first() -> None:
-    found = outings(
+    found = trip_chains(
         inputs(
             trip("1", at(8), at(8.5), "AB"),
             trip("1", at(11), at(11.5), "BC"),
@@ -94,19 +94,19 @@ def test_a_day_at_another_depot_is_one_outing_of_the_first() -> None:
 
 
 def test_a_vehicle_that_comes_back_the_next_day_was_left_at_the_other_depot() -> None:
-    found = outings(
+    found = trip_chains(
         inputs(trip("1", at(8), at(8.5), "AB"), trip("1", at(8, day=1), at(9, day=1), "BA"))
     )
     assert [one.depot_id for one in found] == ["m/A", "m/B"]
 
 
 def test_a_vehicle_that_was_moved_unseen_is_not_chained() -> None:
-    found = outings(inputs(trip("1", at(8), at(8.5), "AB"), trip("1", at(10), at(11), "CA")))
+    found = trip_chains(inputs(trip("1", at(8), at(8.5), "AB"), trip("1", at(10), at(11), "CA")))
     assert [one.depot_id for one in found] == ["m/A", "m/C"]
 
 
 def test_levels_count_what_the_kth_vehicle_is_needed_for() -> None:
-    found = outings(
+    found = trip_chains(
         inputs(
             trip("1", at(7), at(9), km=10),
             trip("2", at(8), at(10), km=100),
@@ -115,15 +115,15 @@ def test_levels_count_what_the_kth_vehicle_is_needed_for() -> None:
         )
     )
     first, second = levels(found, COPENHAGEN, COSTS)
-    assert (first.outings, first.before_noon) == (3, 2)
+    assert (first.trip_chains, first.before_noon) == (3, 2)
     assert first.days == {date(2026, 3, 2), date(2026, 3, 3)}
-    assert (second.outings, second.days) == (1, frozenset({date(2026, 3, 2)}))
+    assert (second.trip_chains, second.days) == (1, frozenset({date(2026, 3, 2)}))
     assert second.price_ore == unserved_ore(100_000, COSTS) == 37_000
 
 
 def test_a_vehicle_back_less_than_a_changeover_ago_cannot_serve_another_driver() -> None:
-    soon = outings(inputs(trip("1", at(8), at(9)), trip("2", at(9.08), at(10))))
-    later = outings(inputs(trip("1", at(8), at(9)), trip("2", at(9 + 5 / 60), at(10))))
+    soon = trip_chains(inputs(trip("1", at(8), at(9)), trip("2", at(9.08), at(10))))
+    later = trip_chains(inputs(trip("1", at(8), at(9)), trip("2", at(9 + 5 / 60), at(10))))
     assert len(levels(soon, COPENHAGEN, COSTS)) == 2
     assert len(levels(later, COPENHAGEN, COSTS)) == 1
 

@@ -15,7 +15,7 @@ from optimizer.drift import (
     volume_drift,
 )
 from schemas.fleet.master_data import EnergySource, VehicleType
-from schemas.plans.demand import DemandProfile, DepotPlaces, FleetProfile, VehicleKind
+from schemas.plans.demand import DemandProfile, DepotPlaces, FleetProfile, VehicleTraits
 
 
 def demand(hours_per_day: float, **share: float) -> DemandProfile:
@@ -56,7 +56,7 @@ def test_no_hours_then_and_now_is_no_drift() -> None:
 def fleet(vehicles: dict[str, VehicleType], **places: tuple[int, int]) -> FleetProfile:
     return FleetProfile(
         vehicles={
-            vehicle_id: VehicleKind(vehicle_type=kind, energy_source=EnergySource.PETROL)
+            vehicle_id: VehicleTraits(vehicle_type=kind, energy_source=EnergySource.PETROL)
             for vehicle_id, kind in vehicles.items()
         },
         depots={
@@ -79,7 +79,7 @@ def test_vehicles_that_came_went_or_changed_class_are_a_change_of_fleet() -> Non
 
 def test_a_vehicle_that_runs_on_something_else_has_changed() -> None:
     before = fleet({"m/a": CAR, "m/b": CAR})
-    electric = VehicleKind(vehicle_type=CAR, energy_source=EnergySource.ELECTRICITY)
+    electric = VehicleTraits(vehicle_type=CAR, energy_source=EnergySource.ELECTRICITY)
     now = before.model_copy(update={"vehicles": {**before.vehicles, "m/a": electric}})
     assert vehicle_change(before, now).value == 0.5
 

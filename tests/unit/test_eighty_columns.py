@@ -14,7 +14,7 @@ from rich.console import Console
 from infra.database.plans.plan_queries import PlanLine, RequestLine
 from infra.database.plans.studies import StudyLine
 from infra.database.stream.dead_letters import LetterCount, StoredLetter
-from infra.kafka.lag import Lag, Progress
+from infra.kafka.lag import Lag, PartitionProgress
 from schemas.events.dead_letters import DeadLetterReason
 from schemas.plans.outcome import PlanState
 from schemas.plans.plan import SolverStatus
@@ -199,10 +199,10 @@ def test_a_summary_of_dead_letters_keeps_reasons_and_numbers_whole() -> None:
 def test_progress_says_how_far_behind_each_partition_is_or_that_it_is_not_known() -> None:
     topic = "fleetpulse.fixes"
     stored = [
-        Progress(topic, 0, 1_234_567_890, AT),
-        Progress(topic, 1, 40, AT),
-        Progress(topic, 2, 7, AT),
-        Progress("another.fixes", 0, 5, AT),
+        PartitionProgress(topic, 0, 1_234_567_890, AT),
+        PartitionProgress(topic, 1, 40, AT),
+        PartitionProgress(topic, 2, 7, AT),
+        PartitionProgress("another.fixes", 0, 5, AT),
     ]
     lags = {
         0: Lag(1_234_667_890, 100_000, AT - timedelta(minutes=5)),

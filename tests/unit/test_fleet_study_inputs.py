@@ -10,7 +10,7 @@ import pytest
 from optimizer.composition.catalogue import CATALOGUE
 from optimizer.composition.current_fleet import present_kinds
 from optimizer.composition.inputs import composition_inputs
-from optimizer.demand import outings
+from optimizer.demand import trip_chains
 from optimizer.forecast.inputs import forecast_inputs
 from optimizer.study import NothingToStudyError
 from schemas.fleet.master_data import Depot, Vehicle
@@ -119,7 +119,7 @@ def test_a_composition_counts_the_planners_outings_with_who_drove_them() -> None
         vehicle("cargo", vehicle_type="cargo_bike", energy_source="muscle"),
         round_trips=(
             observed("car", 0),
-            observed("car", 1.05),  # again within a changeover: the same outing
+            observed("car", 1.05),  # again within a changeover: the same trip chain
             observed("van", 2),
             observed("cargo", 26),
         ),
@@ -133,7 +133,7 @@ def test_a_composition_counts_the_planners_outings_with_who_drove_them() -> None
     ]
     assert trips[0].distance_m == 40_000
     assert trips[0].round_trip_id == "hall car 2026-03-02 09:00"
-    assert [one.vehicle_id for one in outings(given)] == [one.vehicle_id for one in trips]
+    assert [one.vehicle_id for one in trip_chains(given)] == [one.vehicle_id for one in trips]
     assert posed.inputs.observed_days == 2
     assert (posed.inputs.depots[0].capacity, posed.inputs.depots[0].charger_count) == (9, 2)
     assert "Own cars may not" in posed.basis

@@ -19,7 +19,7 @@ from optimizer.followup import (
     week_bounds,
     whole_weeks,
 )
-from optimizer.plan import Occasion, make_plan
+from optimizer.plan import PlanMetadata, make_plan
 from optimizer.search import Search
 from schemas.fleet.master_data import Depot, Home, Vehicle, VehicleType
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
@@ -95,7 +95,7 @@ def plan() -> PlacementPlan:
     made = make_plan(
         Town(days=49).inputs(BEFORE, NEEDED, horizon_days=49),
         Search(1, 10),
-        Occasion(UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY),
+        PlanMetadata(UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY),
     )
     assert [one.vehicle_id for one in made.moves] == ["m/2"]
     return made

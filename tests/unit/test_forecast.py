@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from optimizer.forecast.seasonal import same_hour_last_week, seasonal
 from optimizer.forecast.solve import daily_counts, forecast, habits_of
 from optimizer.search import Search
-from optimizer.work_budget import Effort, Floats
+from optimizer.work_budget import Floats, WorkBudget
 from schemas.plans.forecast import Departure, ForecastInputs, ForecastProgress, ForecastRules
 
 MONDAY = date(2026, 1, 5)
@@ -96,7 +96,9 @@ def test_the_back_test_is_what_could_have_been_forecast_then() -> None:
         # Whoever stood there then had only these days.
         then = inputs_of(counts[:origin], EASTER)
         known = daily_counts(then)["m/a", "car"]
-        ours = np.abs(seasonal(known, habits_of(then), Effort(1e9)) - counts[origin : origin + 7])
+        ours = np.abs(
+            seasonal(known, habits_of(then), WorkBudget(1e9)) - counts[origin : origin + 7]
+        )
         naive = np.abs(same_hour_last_week(known) - counts[origin : origin + 7])
         assert fold.seasonal_mae == pytest.approx(ours.mean())
         assert fold.naive_mae == pytest.approx(naive.mean())

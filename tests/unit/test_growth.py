@@ -10,7 +10,7 @@ import pytest
 from infra.settings import PlannerSettings
 from optimizer.placement.demand_scaling import growth_of
 from optimizer.placement.problem import inputs_hash, problem_of
-from optimizer.plan import Occasion, make_plan
+from optimizer.plan import PlanMetadata, make_plan
 from optimizer.search import Search
 from schemas.fleet.master_data import Depot, Vehicle, VehicleType
 from schemas.fleet.policy import PlacementPolicy
@@ -111,7 +111,7 @@ def test_a_day_off_ahead_is_demand_that_does_not_come() -> None:
 
 
 def test_a_plan_says_where_it_forecasts_and_is_the_same_again() -> None:
-    occasion = Occasion(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "test", MONDAY)
+    occasion = PlanMetadata(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "test", MONDAY)
     plan = make_plan(inputs(), Search(1, 5.0), occasion)
     assert "Demand is forecast for 1 of 2 depots and classes" in plan.explanation
     assert make_plan(inputs(), Search(1, 5.0), occasion) == plan

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from optimizer.costs import ore, relocation_ore
-from optimizer.plan import Occasion, make_plan
+from optimizer.plan import PlanMetadata, make_plan
 from optimizer.search import Search
 from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
@@ -95,7 +95,7 @@ def plan(
             round_trips=tuple(round_trips),
         ),
         Search(seed=1, time_limit_s=5),
-        Occasion(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "test", MONDAY),
+        PlanMetadata(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "test", MONDAY),
     )
 
 

@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from infra.settings import PlannerSettings
-from optimizer.placement.cost_breakdown import bill
+from optimizer.placement.cost_breakdown import placement_cost
 from optimizer.placement.lending import Lending
 from optimizer.placement.problem import inputs_hash, problem_of
-from optimizer.plan import Occasion, make_plan
+from optimizer.plan import PlanMetadata, make_plan
 from optimizer.search import Search
 from schemas.fleet.master_data import Depot, Vehicle, VehicleType
 from schemas.fleet.policy import Fetching, PlacementPolicy
@@ -26,7 +26,7 @@ LAT = {HALL: 56.300, SCHOOL: 56.303, BEACH: 56.400}  # hall and school: 5.2 minu
 ON_FOOT = PlacementPolicy(lending_within_min=10)
 DAYS = 20
 END = MONDAY.date() + timedelta(days=DAYS - 1)
-OCCASION = Occasion(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "test", MONDAY)
+OCCASION = PlanMetadata(uuid.UUID(int=1), PlanTrigger.ON_REQUEST, "test", MONDAY)
 
 
 def depot(depot_id: str, capacity: int = 10) -> Depot:
@@ -226,14 +226,14 @@ def test_the_bill_refuses_lendings_that_the_placement_cannot_make() -> None:
     lending = Lending(VehicleType.CAR, SCHOOL, 2, HALL, 1)
     assert lending in problem.lendings
     here = {"m/1": HALL, "m/2": SCHOOL}
-    assert bill(problem, here, [lending]).lent_round_trips == 20
+    assert placement_cost(problem, here, [lending]).lent_round_trips == 20
     for placement, lendings in (
         ({**here, "m/3": SCHOOL}, [lending]),  # no need
         ({"m/2": SCHOOL}, [lending]),  # no vehicle
         (here, [lending, lending]),  # twice
     ):
         with pytest.raises(ValueError, match=r"borrows|lends"):
-            bill(problem, placement, lendings)
+            placement_cost(problem, placement, lendings)
 
 
 def served(share: float) -> PlacementPolicy:

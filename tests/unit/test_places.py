@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pyproj import Geod
 
-from processors.depot_index import Places, places_of
+from processors.depot_index import DepotIndex, index_depots
 from processors.geodesy import Point, distance_m
 from schemas.fleet.master_data import Depot
 
@@ -51,13 +51,13 @@ def test_a_circle_holds_what_is_within_its_radius_wherever_on_earth(
     east, north, _ = _WGS84.fwd(lon, lat, bearing_deg, radius_m * share)
     point = Point(north, east)
     within = distance_m(Point(lat, lon), point) <= radius_m
-    found = Places([_depot("one", lat, lon, radius_m=radius_m)]).at(point)
+    found = DepotIndex([_depot("one", lat, lon, radius_m=radius_m)]).at(point)
     assert found == ("odder/one" if within else None)
 
 
 def test_a_polygon_holds_what_it_encloses_and_its_radius_does_not_count() -> None:
     yard = _depot("yard", 55.97, 10.15, radius_m=5_000.0, polygon=_square(55.97, 10.15, 0.001))
-    places = Places([yard])
+    places = DepotIndex([yard])
     assert places.at(Point(55.9709, 10.1509)) == "odder/yard"
     assert places.at(Point(55.971, 10.15)) == "odder/yard"  # its rim is part of it
     assert places.at(Point(55.9711, 10.15)) is None
@@ -70,8 +70,8 @@ def test_a_polygon_holds_what_it_encloses_and_its_radius_does_not_count() -> Non
         (0.004, 0.0),
     ]
     bent = _depot("bent", 55.97, 10.15, polygon=[(55.97 + n, 10.15 + e) for n, e in corner])
-    assert Places([bent]).at(Point(55.9735, 10.1505)) == "odder/bent"
-    assert Places([bent]).at(Point(55.9735, 10.1535)) is None
+    assert DepotIndex([bent]).at(Point(55.9735, 10.1505)) == "odder/bent"
+    assert DepotIndex([bent]).at(Point(55.9735, 10.1535)) is None
 
 
 def test_of_several_depots_the_drawn_one_then_the_nearest_then_the_first_id_counts() -> None:
@@ -88,16 +88,16 @@ def test_of_several_depots_the_drawn_one_then_the_nearest_then_the_first_id_coun
         ([far, near, drawn], "odder/drawn"),
     ):
         for ordered in (several, several[::-1]):
-            assert places_of(ordered).at(here) == expected
+            assert index_depots(ordered).at(here) == expected
 
 
 def test_depots_as_places_are_still_the_depots() -> None:
     depots = [_depot("one", 55.97, 10.15), _depot("two", 55.98, 10.15)]
-    places = Places(depots)
+    places = DepotIndex(depots)
     assert list(places) == depots
     assert (len(places), places[1], places[:1]) == (2, depots[1], (depots[0],))
-    assert places_of(places) is places
-    assert Places().at(Point(0.0, 0.0)) is None
+    assert index_depots(places) is places
+    assert DepotIndex().at(Point(0.0, 0.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -127,5 +127,5 @@ def test_what_is_no_polygon_is_refused_with_value_and_remedy(
 def test_a_ring_that_is_closed_is_a_polygon_too() -> None:
     ring = _square(55.97, 10.15, 0.001)
     closed = _depot("yard", 55.97, 10.15, polygon=[*ring, ring[0]])
-    assert Places([closed]).at(Point(55.97, 10.15)) == "odder/yard"
+    assert DepotIndex([closed]).at(Point(55.97, 10.15)) == "odder/yard"
     assert Depot.model_validate_json(closed.model_dump_json()) == closed

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from processors.timeline.segments import SegmentState
 from processors.timeline.validation import Arrival, resolve
-from processors.timeline.vehicle_fold import Folding, advance
+from processors.timeline.vehicle_fold import VehicleFoldState, advance
 from schemas.events.fix import Fix, NativeFix
 from schemas.fleet.rules import Rules
 
@@ -119,7 +119,7 @@ def test_a_late_private_fix_from_before_the_vehicle_was_seen_takes_no_later_row(
     """Folded again up to the next fix, after which the state is what it was: nothing known yet."""
     late, known, seen = _fix(0, None), _fix(5, None), _fix(10, 0.0)
     _, old = advance(None, [known, seen, _fix(20, 0.0)], (), Rules())
-    folding = Folding(None, (), Rules())
+    folding = VehicleFoldState(None, (), Rules())
     folding.take([late, known])
     state, new = folding.result(as_before=True)
     assert state.timeline is None

@@ -21,7 +21,7 @@ from stream.cli.run.replay import replay
 from stream.ingest_client import VendorClient
 from stream.replay.mapping import FieldMapping, MappingError, ReplayError, load_mapping
 from stream.replay.push import push_files
-from stream.replay.reader import NO_POSITION, Event, ReadCounts, read_events
+from stream.replay.reader import NO_POSITION, EventFields, ReadCounts, read_events
 from tests.unit.test_vendor import running
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
@@ -34,7 +34,7 @@ def _mapping(**values: Any) -> FieldMapping:
     return FieldMapping.model_validate({"columns": columns, **values})
 
 
-def _read(path: Path, mapping: FieldMapping, counts: ReadCounts | None = None) -> list[Event]:
+def _read(path: Path, mapping: FieldMapping, counts: ReadCounts | None = None) -> list[EventFields]:
     return list(read_events([path], mapping, counts))
 
 

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from optimizer.assignment.inputs import assignment_inputs
 from optimizer.backtest.run import back_test
 from optimizer.composition.inputs import composition_inputs
-from optimizer.demand import outings, profile
+from optimizer.demand import profile, trip_chains
 from optimizer.drift import fleet_change, fleet_profile
 from optimizer.placement.problem import problem_of
-from optimizer.plan import Occasion, make_plan
+from optimizer.plan import PlanMetadata, make_plan
 from optimizer.search import Search
 from processors.alerts.evaluation import Evaluation, LimitState, Subject, decide, evaluate
 from processors.alerts.rules import ALERT_RULES
@@ -86,12 +86,12 @@ RETIRED = inputs((CAR,), (OTHER, VAN))
 
 
 def test_what_a_retired_vehicle_drove_is_the_demand_that_it_was() -> None:
-    assert outings(RETIRED) == outings(ALL)
+    assert trip_chains(RETIRED) == trip_chains(ALL)
     assert profile(RETIRED) == profile(ALL)
 
 
 def test_a_plan_places_who_is_left_and_says_what_that_leaves_unserved() -> None:
-    occasion = Occasion(
+    occasion = PlanMetadata(
         UUID(int=1), PlanTrigger.ON_REQUEST, "asked for", MONDAY + timedelta(days=DAYS)
     )
     plan = make_plan(RETIRED, SEARCH, occasion)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from processors.depot_index import Places
+from processors.depot_index import DepotIndex
 from processors.geodesy import Point
 from processors.timeline.mileage import Mileage
 from processors.timeline.trips import Trip
@@ -16,7 +16,7 @@ from schemas.fleet.rules import Rules
 
 _START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 _PLACES = {"A": Point(56.0, 10.0), "B": Point(56.1, 10.0), "x": Point(56.2, 10.0)}
-_DEPOTS = Places(
+_DEPOTS = DepotIndex(
     Depot(
         depot_id=f"odder/{name}",
         municipality_id="odder",

@@ -16,7 +16,7 @@ from pydantic import SecretStr, TypeAdapter
 
 from infra.database.connection.pool import make_pool
 from infra.database.fleet.master_data import load_fleet
-from infra.database.fleet.master_data_import import enter
+from infra.database.fleet.master_data_import import import_master_data
 from infra.settings import Settings
 from processors.timeline.segments import Segment, SegmentState
 from processors.timeline.vehicle_fold import Changes, advance
@@ -228,8 +228,8 @@ def test_the_fleet_can_be_entered_and_entered_again(database_url: str) -> None:
 
     async def enter_twice() -> None:
         async with make_pool(settings, max_size=1) as pool, pool.connection() as connection:
-            await enter(connection, fleet.master_data)
-            await enter(connection, fleet.master_data)
+            await import_master_data(connection, fleet.master_data)
+            await import_master_data(connection, fleet.master_data)
             entered = await load_fleet(connection)
         assert set(entered.vehicles.values()) == set(fleet.vehicles)
         assert {depot for depots in entered.depots.values() for depot in depots} == set(

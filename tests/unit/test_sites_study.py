@@ -15,7 +15,7 @@ from optimizer.sites.candidates import SitesWishes
 from optimizer.sites.clusters import SITE_CELL_M, STOP_CELL_M, Stop, cell_of, clusters_of
 from optimizer.sites.inputs import sites_inputs
 from optimizer.sites.solve import plan_sites
-from optimizer.study import ImpossibleWishError, NothingToStudyError, UnknownDepotError
+from optimizer.study import ImpossibleOptionError, NothingToStudyError, UnknownDepotError
 from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Depot, EnergySource, Vehicle, VehicleType
 from schemas.plans.journeys import DrivenRoundTrip, DrivenTrip, JourneyRows
@@ -248,8 +248,12 @@ def test_sites_that_cost_more_than_they_spare_are_a_loss_and_not_more_of_a_savin
     [
         ({"keep": ["yard"]}, UnknownDepotError, "no depot 'yard' that could stay; it has hall, s"),
         ({"depot_dkk": {"n/hall": 1}}, UnknownDepotError, "no depot 'hall' that could cost that"),
-        ({"count": 1, "keep": ["hall", "school"]}, ImpossibleWishError, "2 must stay .hall, scho"),
-        ({"count": 4}, ImpossibleWishError, "there are 3 to choose from: 2 depots and 1 places"),
+        (
+            {"count": 1, "keep": ["hall", "school"]},
+            ImpossibleOptionError,
+            "2 must stay .hall, scho",
+        ),
+        ({"count": 4}, ImpossibleOptionError, "there are 3 to choose from: 2 depots and 1 places"),
     ],
 )
 def test_wishes_that_cannot_be_met_are_refused_in_words(

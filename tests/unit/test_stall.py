@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from infra.database.stream.progress import Partition
-from infra.kafka.client import Held
-from stream.worker.recovery.stall import LOOK_EVERY_S, Look, StallDetector, Step
+from infra.kafka.client import Watermarks
+from stream.worker.recovery.stall import LOOK_EVERY_S, Look, RecoveryStep, StallDetector
 
 OURS, THEIRS = Partition("fixes", 0), Partition("fixes", 1)
 
@@ -28,7 +28,7 @@ class Stream:
 
     def look_for(
         self, seconds: float, moves: Mapping[Partition, int] | None = None
-    ) -> list[tuple[float, Step]]:
+    ) -> list[tuple[float, RecoveryStep]]:
         """Look for so long; return the steps that are asked for, and when.
 
         `moves` are records processed from one look to the next.
@@ -45,7 +45,7 @@ class Stream:
                     owned=self.owned,
                     busy=self.busy,
                     progress=dict(self.progress),
-                    held={place: Held(0, end) for place, end in self.ends.items()},
+                    held={place: Watermarks(0, end) for place, end in self.ends.items()},
                 )
             )
             self.problem = verdict.problem
@@ -60,18 +60,18 @@ def test_records_that_wait_have_the_consumer_rebuilt_and_then_the_process_end() 
     stream = Stream()
     stream.ends = {OURS: 7}
     steps = stream.look_for(60)
-    assert [step for _, step in steps[:2]] == [Step.REBUILD, Step.END]
+    assert [step for _, step in steps[:2]] == [RecoveryStep.REBUILD, RecoveryStep.END]
     assert steps[1][0] <= 60
 
 
 def test_a_rebuild_that_helped_is_not_held_against_the_next_one() -> None:
     stream = Stream()
     stream.ends = {OURS: 7}
-    assert [step for _, step in stream.look_for(25)] == [Step.REBUILD]
+    assert [step for _, step in stream.look_for(25)] == [RecoveryStep.REBUILD]
     stream.progress = {OURS: 7}
     assert stream.look_for(10) == []
     stream.ends = {OURS: 9}
-    assert [step for _, step in stream.look_for(25)] == [Step.REBUILD]
+    assert [step for _, step in stream.look_for(25)] == [RecoveryStep.REBUILD]
 
 
 def test_it_says_that_it_is_not_ready_before_it_does_anything() -> None:
@@ -99,7 +99,7 @@ def test_a_batch_that_takes_long_is_no_stall_for_five_minutes() -> None:
     stream = Stream()
     stream.ends, stream.busy = {OURS: 7}, True
     assert stream.look_for(290) == []
-    assert [step for _, step in stream.look_for(30)] == [Step.REBUILD]
+    assert [step for _, step in stream.look_for(30)] == [RecoveryStep.REBUILD]
 
 
 def test_a_process_that_stood_still_measures_anew() -> None:
@@ -114,7 +114,7 @@ def test_a_group_that_lets_nobody_in_is_left_within_a_minute_and_ever_more_patie
     for session_s in (6.0, 45.0):
         stream = Stream(owned=None, session_s=session_s)
         steps = stream.look_for(1200)
-        assert {step for _, step in steps} == {Step.NEW_GROUP}
+        assert {step for _, step in steps} == {RecoveryStep.NEW_GROUP}
         times = [0.0, *(at_s for at_s, _ in steps)]
         assert times[1] <= 60
         waits = [after - before for before, after in pairwise(times)]
@@ -151,7 +151,7 @@ def test_a_partition_that_nobody_processes_moves_all_workers_to_a_new_group() ->
     stream = Stream(owned=())
     stream.ends = {THEIRS: 3}
     steps = stream.look_for(45)
-    assert [step for _, step in steps] == [Step.NEW_GROUP]
+    assert [step for _, step in steps] == [RecoveryStep.NEW_GROUP]
     assert stream.problem is None, "a surplus worker is ready"
 
 

@@ -110,7 +110,7 @@ def test_outings_are_the_planners_and_their_names_differ() -> None:
             observed("1", 0),
             observed("2", 0),
             observed("3", 0, 0.5),
-            observed("3", 0.51, 0.5),  # again within a changeover: the same outing
+            observed("3", 0.51, 0.5),  # again within a changeover: the same trip chain
             observed("3", 3, end_depot_id=SCHOOL),
         ),
     )
@@ -147,7 +147,7 @@ def test_an_outing_without_length_is_left_out_and_said() -> None:
     rows = placement((vehicle("1"),), (observed("1", 0), observed("1", 5, 0)))
     posed = assignment_inputs(rows)
     assert len(posed.inputs.round_trips) == 1
-    assert "Left out: 1 outings that lasted no time" in posed.basis
+    assert "Left out: 1 trip chains that lasted no time" in posed.basis
     with pytest.raises(NothingToStudyError, match=r"no round trip of m .* 28 days .*--weeks"):
         assignment_inputs(placement((vehicle("1"),), (observed("1", 5, 0),)))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from processors.timeline.validation import Arrival, resolve
 from processors.trackers import (
-    Span,
+    ReassignedSpan,
     Tracker,
     TrackerRefusedError,
     assigned,
@@ -95,11 +95,13 @@ def test_many_instants_at_once_say_the_same(
 def test_only_where_a_tracker_was_elsewhere_something_changes() -> None:
     before, after = Tracker(ID, (IN_CAR, IN_VAN)), Tracker(ID, (IN_CAR._replace(until=day(6)),))
     assert changes(before, after) == (
-        Span(day(5), day(6), None, CAR),
-        Span(day(8), None, VAN, None),
+        ReassignedSpan(day(5), day(6), None, CAR),
+        ReassignedSpan(day(8), None, VAN, None),
     )
-    assert changes(Tracker(ID), Tracker(ID, (IN_VAN,))) == (Span(day(8), None, ID, VAN),)
-    assert changes(Tracker(CAR), Tracker(CAR, (IN_CAR,))) == (Span(day(5), None, CAR, None),)
+    assert changes(Tracker(ID), Tracker(ID, (IN_VAN,))) == (ReassignedSpan(day(8), None, ID, VAN),)
+    assert changes(Tracker(CAR), Tracker(CAR, (IN_CAR,))) == (
+        ReassignedSpan(day(5), None, CAR, None),
+    )
     assert changes(before, before) == ()
 
 

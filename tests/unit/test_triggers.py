@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from infra.database.plans.plan_queue import LastPlan
-from infra.database.plans.replan_signals import AlertPressure
+from infra.database.plans.replan_signals import OpenAlertCount
 from infra.settings import PlannerSettings
 from optimizer.demand import profile
 from optimizer.drift import fleet_profile
 from schemas.plans.plan import PlanTrigger
-from stream.planner.triggers import due, named
+from stream.planner.triggers import named, select_trigger
 from tests.property.test_plan_reproducible import town
 
 INPUTS = town(seed=1)
 SAME = LastPlan(profile(INPUTS), fleet_profile(INPUTS))
-NONE, RULES = AlertPressure(), PlannerSettings()
+NONE, RULES = OpenAlertCount(), PlannerSettings()
 
 
 def test_nothing_that_changed_calls_for_nothing() -> None:
-    assert due(INPUTS, SAME, NONE, RULES) is None
-    assert due(INPUTS, SAME, AlertPressure(("m/1", "m/2"), ("m/a", "m/b")), RULES) is None
+    assert select_trigger(INPUTS, SAME, NONE, RULES) is None
+    assert (
+        select_trigger(INPUTS, SAME, OpenAlertCount(("m/1", "m/2"), ("m/a", "m/b")), RULES) is None
+    )
 
 
 def test_without_a_plan_anything_calls_for_one_whatever_the_threshold() -> None:
-    cause = due(INPUTS, None, NONE, PlannerSettings(drift_threshold=2, fleet_threshold=2))
+    cause = select_trigger(
+        INPUTS, None, NONE, PlannerSettings(drift_threshold=2, fleet_threshold=2)
+    )
     assert cause is not None
     assert cause.trigger is PlanTrigger.DRIFT
     assert cause.reason == "no plan yet"
 
 
 def test_a_plan_that_does_not_say_its_fleet_is_made_anew_once() -> None:
-    cause = due(INPUTS, LastPlan(SAME.profile, None), NONE, RULES)
+    cause = select_trigger(INPUTS, LastPlan(SAME.profile, None), NONE, RULES)
     assert cause is not None
     assert cause.trigger is PlanTrigger.FLEET
     assert "does not say for which fleet" in cause.reason
@@ -46,8 +50,8 @@ def test_what_is_furthest_beyond_its_threshold_speaks_and_names_the_others() -> 
             ),
         }
     )
-    pressing = AlertPressure(tuple(f"m/{number}" for number in range(7)), ("m/a",))
-    cause = due(fewer, SAME, pressing, RULES)
+    pressing = OpenAlertCount(tuple(f"m/{number}" for number in range(7)), ("m/a",))
+    cause = select_trigger(fewer, SAME, pressing, RULES)
     assert cause is not None
     # Four of forty are twice the threshold, eight of five less than twice theirs.
     assert cause.trigger is PlanTrigger.FLEET

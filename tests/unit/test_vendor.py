@@ -25,7 +25,7 @@ from stream.ingest_client import (
     PushResult,
     TooLargeError,
     VendorClient,
-    in_time,
+    paced,
 )
 
 _KEY = "fp_test"
@@ -242,7 +242,7 @@ def test_in_time_keeps_to_the_multiple_of_real_time() -> None:
         instants = [_START + timedelta(seconds=second) for second in (0, 0, 10, 20, 20, 30)]
         began = time.monotonic()
         came = []
-        async for portion in in_time(instants, lambda at: at, speed=100, size=10):
+        async for portion in paced(instants, lambda at: at, speed=100, size=10):
             device_s = (portion[-1] - _START).total_seconds()
             assert time.monotonic() - began >= device_s / 100
             came += portion
@@ -255,7 +255,7 @@ def test_in_time_keeps_to_the_multiple_of_real_time() -> None:
 def test_in_time_at_full_speed_does_not_look_at_the_time() -> None:
     async def main() -> None:
         portions = [
-            portion async for portion in in_time([1, 2, 3, 4, 5], lambda _: _START, speed=0, size=2)
+            portion async for portion in paced([1, 2, 3, 4, 5], lambda _: _START, speed=0, size=2)
         ]
         assert portions == [[1, 2], [3, 4], [5]]
 

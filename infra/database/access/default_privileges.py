@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import InternalError
 
 
-class Power(NamedTuple):
+class DefaultPrivilege(NamedTuple):
     """Something that any role may do, and should not."""
 
     what: str
@@ -33,18 +33,18 @@ ORDER BY 1
 """
 _MAY_CLOSE: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 _SERVER: Final = (
-    Power(
+    DefaultPrivilege(
         "a role sets work_mem for itself: one query may take all of the server's memory",
         "give the database server a memory limit (mem_limit in docker-compose.yml, or a cgroup)",
     ),
-    Power(
+    DefaultPrivilege(
         "a role changes its own password, and so locks Grafana out",
         "let readers log in by certificate or from Grafana's address only (pg_hba.conf)",
     ),
 )
 
 
-def close_what_we_may(connection: Connection) -> None:
+def revoke_default_privileges(connection: Connection) -> None:
     """Close what the migrating role may close; what stays open `fleetpulse doctor` tells."""
     database = connection.execute(text("SELECT quote_ident(current_database())")).scalar_one()
     is_open = connection.execute(
@@ -55,7 +55,7 @@ def close_what_we_may(connection: Connection) -> None:
         )
     ).scalar_one()
     if is_open:
-        # A server whose catalogue cannot be changed leaves it open, and `powers` tells of it.
+        # A server whose catalogue cannot be changed leaves it open; `default_privileges` says so.
         with suppress(InternalError), connection.begin_nested():
             connection.execute(text(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"))
     if connection.execute(text(_MAY_CLOSE)).scalar_one():
@@ -63,7 +63,7 @@ def close_what_we_may(connection: Connection) -> None:
             connection.execute(text(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC"))
 
 
-async def powers(connection: AsyncConnection[TupleRow]) -> list[Power]:
+async def default_privileges(connection: AsyncConnection[TupleRow]) -> list[DefaultPrivilege]:
     """Return what any role may do in this database and should not, the server's own last."""
     open_ = []
     cursor = await connection.execute(
@@ -73,17 +73,21 @@ async def powers(connection: AsyncConnection[TupleRow]) -> list[Power]:
     row = await cursor.fetchone()
     if row is not None and row[0]:
         open_.append(
-            Power(
+            DefaultPrivilege(
                 "any role fills the disk with temporary tables",
                 f"REVOKE TEMPORARY ON DATABASE {row[2]} FROM PUBLIC",
             )
         )
     if row is not None and row[1]:
-        open_.append(Power("any role creates tables", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+        open_.append(
+            DefaultPrivilege(
+                "any role creates tables", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+            )
+        )
     functions = [name for (name,) in await (await connection.execute(_FUNCTIONS)).fetchall()]
     if functions:
         open_.append(
-            Power(
+            DefaultPrivilege(
                 f"any role calls {', '.join(functions[:3])} and {max(0, len(functions) - 3)} more: "
                 "it may hold locks or fill the disk with large objects",
                 "as a superuser: REVOKE EXECUTE ON FUNCTION "
@@ -96,7 +100,7 @@ async def powers(connection: AsyncConnection[TupleRow]) -> list[Power]:
         "WHERE NOT coalesce(rolconfig, '{}')::text LIKE '%temp_file_limit=%' ORDER BY 1"
     )
     open_ += [
-        Power(
+        DefaultPrivilege(
             f"queries of {name} fill the disk with temporary files",
             f"as a superuser: ALTER ROLE {name} SET temp_file_limit = '1GB'",
         )

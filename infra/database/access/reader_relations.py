@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from sqlalchemy import Connection, text
 
-Key = Literal["municipality_id", "vehicle_id"]
+TenantKey = Literal["municipality_id", "vehicle_id"]
 
 _NO_TIME: Final = 500
 _OVER_TIME: Final = 10_000
@@ -76,7 +76,7 @@ def publish(
     connection: Connection,
     name: str,
     *,
-    key: Key = "municipality_id",
+    key: TenantKey = "municipality_id",
     time: str | None = None,
     query: str | None = None,
 ) -> None:

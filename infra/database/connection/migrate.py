@@ -14,7 +14,7 @@ from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import OperationalError
 
 from infra.database.access import exposure
-from infra.database.access.default_privileges import close_what_we_may
+from infra.database.access.default_privileges import revoke_default_privileges
 from infra.database.access.service_roles import Service, grant_statements, membership_statements
 
 _MIGRATIONS: Final = Path(__file__).resolve().parents[2] / "migrations"
@@ -96,7 +96,7 @@ def _apply(connection: Connection, revision: str) -> None:
     command.upgrade(config, revision)
     connection.execute(text(_RENEW_READERS))
     # Each time: a database that was copied or restored has lost what was said of it.
-    close_what_we_may(connection)
+    revoke_default_privileges(connection)
     _renew_service_roles(connection, closed=exposure.close(connection))
 
 

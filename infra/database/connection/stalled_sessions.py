@@ -35,7 +35,7 @@ class _Waiting(NamedTuple):
     query: str
 
 
-class Hung(NamedTuple):
+class EndedStalledSession(NamedTuple):
     """A session that was ended."""
 
     pid: int
@@ -43,7 +43,7 @@ class Hung(NamedTuple):
     query: str
 
 
-class HungSessions:
+class StalledSessions:
     """Ends sessions of ours whose client stands still in the midst of a statement.
 
     While the server waits for the rows of a COPY, for the rest of a pipeline, or for somebody who
@@ -57,7 +57,7 @@ class HungSessions:
         self._clock = clock
         self._since: dict[_Waiting, float] = {}
 
-    async def look(self, connection: AsyncConnection[TupleRow]) -> list[Hung]:
+    async def look(self, connection: AsyncConnection[TupleRow]) -> list[EndedStalledSession]:
         """End those that every look has found waiting for `silence_s`; return them.
 
         Call it several times in that long. Of this role and those of our services only, in this
@@ -79,5 +79,5 @@ class HungSessions:
                 [waiting.pid, waiting.query_start],
             )
             if await ending.fetchone() == (True,):
-                ended.append(Hung(waiting.pid, now - since, waiting.query))
+                ended.append(EndedStalledSession(waiting.pid, now - since, waiting.query))
         return ended

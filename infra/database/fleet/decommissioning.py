@@ -65,7 +65,7 @@ class ListedVehicle:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _ServicePeriod:
     in_service_until: date | None
     timezone: str
     today: date
@@ -109,8 +109,8 @@ async def list_vehicles(connection: Connection, municipality_id: str) -> list[Li
         return await cursor.fetchall()
 
 
-async def _find(connection: Connection, vehicle_id: str) -> _Found:
-    async with connection.cursor(row_factory=class_row(_Found)) as cursor:
+async def _find(connection: Connection, vehicle_id: str) -> _ServicePeriod:
+    async with connection.cursor(row_factory=class_row(_ServicePeriod)) as cursor:
         await cursor.execute(_FOUND, [vehicle_id])
         row = await cursor.fetchone()
     if row is None:

@@ -36,7 +36,7 @@ class UnknownMunicipalityError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class FleetSnapshot:
     """Who there is: municipalities, their depots (by id), vehicles, those's homes, and trackers."""
 
     municipalities: Mapping[str, Municipality]
@@ -71,7 +71,9 @@ class Fleet:
         return vehicle
 
 
-async def load_fleet(connection: AsyncConnection[TupleRow], *, strict: bool = True) -> Fleet:
+async def load_fleet(
+    connection: AsyncConnection[TupleRow], *, strict: bool = True
+) -> FleetSnapshot:
     """Read the master data.
 
     Raises `pydantic.ValidationError` when what is stored breaks the schema, such as a rule of a
@@ -108,7 +110,7 @@ async def load_fleet(connection: AsyncConnection[TupleRow], *, strict: bool = Tr
     ):
         homes[row["vehicle_id"]].append(Home(row["depot_id"], row["since"], row["until"]))
     tracker_revision, trackers = await load_assignments(connection)
-    return Fleet(
+    return FleetSnapshot(
         {
             owner_id: row
             for owner_id, row in municipalities.items()

@@ -97,7 +97,9 @@ class UnknownReferenceError(UserError):
     """A depot or vehicle is of a municipality, or at home at a depot, that nobody has entered."""
 
 
-async def enter(connection: AsyncConnection[TupleRow], master_data: MasterData) -> None:
+async def import_master_data(
+    connection: AsyncConnection[TupleRow], master_data: MasterData
+) -> None:
     """Enter municipalities, depots and vehicles; those that are there are updated.
 
     A municipality's rules, calendar, planning and costs, and until when a vehicle is in service,

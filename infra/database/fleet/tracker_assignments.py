@@ -2,7 +2,7 @@
 
 Who changes an assignment and a batch that is folded by the one of before must not pass each other.
 They meet at the state of every vehicle that both touch; for what has no state to meet at, at one
-lock, see `lock_out_newcomers`. A batch then compares revisions. See ADR 0012.
+lock, see `lock_assignments`. A batch then compares revisions. See ADR 0012.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def read_revision(connection: Connection) -> int:
     return revision
 
 
-async def come_as_newcomer(connection: Connection) -> None:
+async def share_assignments(connection: Connection) -> None:
     """Wait until no assignment is being changed, and keep it so until the transaction ends.
 
     For a batch with a vehicle that may have no state yet, or with a fix that is of no vehicle. Call
@@ -83,7 +83,7 @@ async def come_as_newcomer(connection: Connection) -> None:
     await acquire_shared_lock(connection)
 
 
-async def lock_out_newcomers(connection: Connection) -> None:
+async def lock_assignments(connection: Connection) -> None:
     """Let one change of assignments go on at a time, and no newcomer beside it."""
     await acquire_exclusive_lock(connection)
 

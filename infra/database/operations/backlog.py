@@ -10,7 +10,7 @@ from typing import Final
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from infra.database.plans.plan_queue import read_standings
+from infra.database.plans.plan_queue import read_plan_ages
 
 _STATEMENT_LIMIT_MS: Final = 5_000
 _VENDORS_NAMED: Final = 20
@@ -70,7 +70,7 @@ async def read_backlog(connection: AsyncConnection[TupleRow]) -> Backlog:
             open_alerts=[(row[0], row[1]) for row in await alerts.fetchall()],
             newest_plans=[
                 (standing.municipality_id, standing.planned_at)
-                for standing in await read_standings(connection)
+                for standing in await read_plan_ages(connection)
                 if standing.planned_at is not None
             ],
         )

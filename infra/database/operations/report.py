@@ -7,7 +7,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
 
-Rows = list[dict[str, Any]]
+ReportRows = list[dict[str, Any]]
 
 _TOTALS: Final = """
 SELECT (SELECT count(*) FROM fix)                                          AS fixes,
@@ -107,7 +107,7 @@ SELECT min(first_recorded_at) AS since, max(last_recorded_at) AS until FROM vehi
 _PLANS: Final = "SELECT document FROM plan ORDER BY created_at, municipality_id"
 
 
-async def _rows(connection: AsyncConnection[TupleRow], query: str) -> Rows:
+async def _rows(connection: AsyncConnection[TupleRow], query: str) -> ReportRows:
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(query)
         return await cursor.fetchall()
@@ -132,22 +132,22 @@ async def precision(connection: AsyncConnection[TupleRow]) -> dict[str, Any]:
     return (await _rows(connection, _PRECISION))[0]
 
 
-async def depots(connection: AsyncConnection[TupleRow]) -> Rows:
+async def depots(connection: AsyncConnection[TupleRow]) -> ReportRows:
     """Return what each depot's vehicles did, and how many were out at once at most."""
     return await _rows(connection, _DEPOTS)
 
 
-async def classes(connection: AsyncConnection[TupleRow]) -> Rows:
+async def classes(connection: AsyncConnection[TupleRow]) -> ReportRows:
     """Return how each class of a municipality's vehicles uses the time that its calendar gives."""
     return await _rows(connection, _CLASSES)
 
 
-async def vehicles(connection: AsyncConnection[TupleRow]) -> Rows:
+async def vehicles(connection: AsyncConnection[TupleRow]) -> ReportRows:
     """Return what each vehicle did, also of those that never moved."""
     return await _rows(connection, _VEHICLES)
 
 
-async def open_alerts(connection: AsyncConnection[TupleRow]) -> Rows:
+async def open_alerts(connection: AsyncConnection[TupleRow]) -> ReportRows:
     """Return the alerts that are open: vehicle or depot, kind, when and why."""
     return await _rows(connection, _ALERTS)
 

@@ -197,7 +197,7 @@ async def read_homes(
     return homes
 
 
-async def was_heard_of(
+async def has_reported(
     connection: Connection, municipality_id: str, since: datetime, until: datetime
 ) -> bool:
     """Return whether a municipality's vehicles sent anything between two instants.

@@ -31,7 +31,7 @@ _LEADING: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PlanAge:
     """A municipality and the instant of its newest plan, if it has one."""
 
     municipality_id: str
@@ -56,7 +56,7 @@ class PlanRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RequestAnswer:
     """What became of a request: a plan, or none and why in words."""
 
     plan_id: UUID | None
@@ -124,14 +124,14 @@ async def database_now(connection: Connection) -> datetime:
     return now
 
 
-async def read_standings(connection: Connection) -> list[Standing]:
+async def read_plan_ages(connection: Connection) -> list[PlanAge]:
     """Return all municipalities with the instant of their newest plan."""
     cursor = await connection.execute(
         "SELECT m.municipality_id, newest.created_at FROM municipality m LEFT JOIN LATERAL ("
         "SELECT p.created_at FROM plan p WHERE p.municipality_id = m.municipality_id "
         "ORDER BY p.created_at DESC LIMIT 1) AS newest ON true ORDER BY m.municipality_id"
     )
-    return [Standing(row[0], row[1]) for row in await cursor.fetchall()]
+    return [PlanAge(row[0], row[1]) for row in await cursor.fetchall()]
 
 
 async def read_last_plan(connection: Connection, municipality_id: str) -> LastPlan | None:
@@ -169,14 +169,14 @@ async def request_plan(pool: Pool, municipality_id: str, requested_by: str) -> U
     return request_id
 
 
-async def read_answer(connection: Connection, request_id: UUID) -> Answer | None:
+async def read_answer(connection: Connection, request_id: UUID) -> RequestAnswer | None:
     """Return what became of a request; None while it waits for the planner."""
     cursor = await connection.execute(
         "SELECT plan_id, outcome FROM plan_request WHERE request_id = %s AND done_at IS NOT NULL",
         [request_id],
     )
     row = await cursor.fetchone()
-    return None if row is None else Answer(*row)
+    return None if row is None else RequestAnswer(*row)
 
 
 async def read_waiting(connection: Connection) -> list[PlanRequest]:

@@ -47,7 +47,7 @@ ORDER BY 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
-class AlertPressure:
+class OpenAlertCount:
     """Who has been found underused or short since the newest plan, and still is: ids."""
 
     underused: tuple[str, ...] = ()
@@ -67,14 +67,14 @@ async def read_fleet_digests(
     return {row[0]: row[1] for row in await cursor.fetchall()}
 
 
-async def read_pressures(connection: Connection) -> Mapping[str, AlertPressure]:
+async def read_open_alert_counts(connection: Connection) -> Mapping[str, OpenAlertCount]:
     """Return the alert pressure of each municipality that has a plan and any."""
     cursor = await connection.execute(_ALERTS, [[*_PRESSING]])
     alerts: dict[tuple[str, AlertKind], list[str]] = {}
     for municipality_id, kind, subject in await cursor.fetchall():
         alerts.setdefault((municipality_id, kind), []).append(subject)
     return {
-        municipality_id: AlertPressure(
+        municipality_id: OpenAlertCount(
             tuple(alerts.get((municipality_id, UNDERUSED), ())),
             tuple(alerts.get((municipality_id, DEPOT_SHORT), ())),
         )

@@ -24,7 +24,7 @@ _TABLES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class OutboxMessage:
     """A message that waits to be published."""
 
     message_id: UUID
@@ -64,7 +64,9 @@ def encode(payload: dict[str, Any]) -> bytes:
     raise ValueError(f"{len(left_out)} names of parts alone are over {LONGEST_BYTES} bytes")
 
 
-async def take_unpublished(connection: AsyncConnection[TupleRow], limit: int) -> list[Message]:
+async def take_unpublished(
+    connection: AsyncConnection[TupleRow], limit: int
+) -> list[OutboxMessage]:
     """Lock and return the oldest waiting messages; other relays pass them by."""
     cursor = await connection.execute(
         "SELECT message_id, topic, key, payload FROM outbox "
@@ -72,10 +74,10 @@ async def take_unpublished(connection: AsyncConnection[TupleRow], limit: int) ->
         "ORDER BY position LIMIT %s FOR UPDATE SKIP LOCKED",
         [limit],
     )
-    return [Message(row[0], row[1], row[2], row[3]) for row in await cursor.fetchall()]
+    return [OutboxMessage(row[0], row[1], row[2], row[3]) for row in await cursor.fetchall()]
 
 
-async def take_set_apart(connection: AsyncConnection[TupleRow]) -> Message | None:
+async def take_set_apart(connection: AsyncConnection[TupleRow]) -> OutboxMessage | None:
     """Lock and return a message that was set apart and is to be sent again by now, if any."""
     cursor = await connection.execute(
         "SELECT message_id, topic, key, payload, attempts FROM outbox "
@@ -83,7 +85,7 @@ async def take_set_apart(connection: AsyncConnection[TupleRow]) -> Message | Non
         "ORDER BY retry_at LIMIT 1 FOR UPDATE SKIP LOCKED"
     )
     row = await cursor.fetchone()
-    return None if row is None else Message(*row)
+    return None if row is None else OutboxMessage(*row)
 
 
 async def set_apart(

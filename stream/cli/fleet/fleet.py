@@ -88,7 +88,7 @@ def apply(
     master_data = read_json(file, MasterData)
 
     async def work(connection: Connection) -> None:
-        await master_data_import.enter(connection, master_data)
+        await master_data_import.import_master_data(connection, master_data)
         await CalendarKeeper().keep(connection)
 
     with_connection(work)

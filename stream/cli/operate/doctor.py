@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from infra.doctor.finding import Finding, Level
+from infra.doctor.finding import Finding, Severity
 from infra.settings import Settings
 
-_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red"}
+_STYLES = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.FAULT: "bold red"}
 
 
 def doctor(
@@ -30,7 +30,7 @@ def doctor(
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         _show(findings)
-    if any(finding.level is Level.FAULT for finding in findings):
+    if any(finding.level is Severity.FAULT for finding in findings):
         raise typer.Exit(1)
 
 
@@ -61,5 +61,5 @@ def _show(findings: list[Finding]) -> None:
         console.print(line)
         if finding.remedy:
             console.print(Text(f"        mend it: {finding.remedy}"))
-    counts = {level: sum(finding.level is level for finding in findings) for level in Level}
+    counts = {level: sum(finding.level is level for finding in findings) for level in Severity}
     console.print(", ".join(f"{count} {level.value}" for level, count in counts.items()))

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from infra.database.stream.consumer_group import reset_progress
 from infra.kafka.client import Topics
-from infra.kafka.lag import Lag, Progress, read_all_progress, read_lag
+from infra.kafka.lag import Lag, PartitionProgress, read_all_progress, read_lag
 from infra.settings import Settings
 from stream.cli.database import with_connection
 
@@ -49,7 +49,7 @@ def show() -> None:
 
 
 def offsets_table(
-    stored: Sequence[Progress], topic: str, lags: Mapping[int, Lag], now: datetime
+    stored: Sequence[PartitionProgress], topic: str, lags: Mapping[int, Lag], now: datetime
 ) -> Table:
     """Return one row a partition: of `topic` with its lag, of others without."""
     table = Table(
@@ -75,7 +75,7 @@ def offsets_table(
     return table
 
 
-def _behind(stored: Progress, lag: Lag) -> str:
+def _behind(stored: PartitionProgress, lag: Lag) -> str:
     if stored.next_offset > lag.end_offset:
         return f"ends at {lag.end_offset}"
     return f"{lag.records:,}"

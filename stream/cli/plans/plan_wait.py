@@ -11,7 +11,7 @@ from schemas.errors import UserError
 if TYPE_CHECKING:
     from infra.database.connection.pool import Pool
     from infra.database.plans.plan_queries import KeptPlan
-    from infra.database.plans.plan_queue import Answer
+    from infra.database.plans.plan_queue import RequestAnswer
 
 WAIT_LIMIT_S: Final = 300.0
 """Longest wait by default: ten times the planner's usual limit of a search (ours)."""
@@ -41,7 +41,7 @@ async def plan_of(pool: Pool, municipality_id: str, request_id: UUID, limit_s: f
         return await read_plan(connection, municipality_id, answer.plan_id)
 
 
-async def _answered(pool: Pool, request_id: UUID, limit_s: float) -> Answer | None:
+async def _answered(pool: Pool, request_id: UUID, limit_s: float) -> RequestAnswer | None:
     from infra.database.plans.plan_queue import read_answer
 
     clock = asyncio.get_running_loop().time

@@ -28,9 +28,9 @@ def demo(
     last_day: _LastDay = None,
 ) -> None:
     """Run everything once on embedded servers, show the result, and remove it all."""
-    from stream.demo.run import Fleet, run_demo
+    from stream.demo.run import DemoFleet, run_demo
 
-    run_demo(Fleet(days, vehicles, seed, _day(last_day)))
+    run_demo(DemoFleet(days, vehicles, seed, _day(last_day)))
 
 
 def up(
@@ -43,9 +43,9 @@ def up(
     ] = False,
 ) -> None:
     """Run the demo and keep it running until Ctrl-C. Its data are then deleted."""
-    from stream.demo.run import Fleet, run_up
+    from stream.demo.run import DemoFleet, run_up
 
-    run_up(None if empty else Fleet(days, vehicles, seed, _day(last_day)))
+    run_up(None if empty else DemoFleet(days, vehicles, seed, _day(last_day)))
 
 
 def _day(last_day: datetime | None) -> date:

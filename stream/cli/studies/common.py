@@ -13,7 +13,7 @@ from rich.console import Console
 from stream.cli.database import with_pool
 
 if TYPE_CHECKING:
-    from optimizer.search import Tell
+    from optimizer.search import ProgressCallback
     from stream.studies.run import Solved
 
 Municipality = Annotated[str, typer.Argument(help="Id of the municipality.")]
@@ -40,7 +40,7 @@ def store_and_show(solved: Solved) -> None:
 
 
 @contextmanager
-def showing_progress(what: str) -> Iterator[Tell]:
+def showing_progress(what: str) -> Iterator[ProgressCallback]:
     """Show how far a search is, on a terminal."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from infra.database.stream.progress import Partition
-from processors.timeline.bulk_fold import Measured
+from processors.timeline.bulk_fold import LegColumns
 from schemas.ids import municipality_of
 from stream.worker.decode import columnar
 from stream.worker.decode.columnar import FixColumns
@@ -51,7 +51,7 @@ class Batch:
     """By which it was grouped, once it is."""
     waiting: dict[str, VehicleSlice] = field(default_factory=dict)
     """What is still to be folded, by vehicle."""
-    legs: Measured | None = None
+    legs: LegColumns | None = None
     """What lies before each fix of the columns, once they are grouped."""
     of_no_vehicle: bool = False
     """Whether a tracker sent a fix of a time at which it was in no vehicle."""

@@ -20,9 +20,9 @@ from psycopg.rows import TupleRow
 from infra.database.timeline import checkpoints
 from infra.database.timeline import fixes as fix_store
 from infra.database.timeline.tables import Row
-from processors.timeline.bulk_fold import measured
+from processors.timeline.bulk_fold import measure_legs
 from processors.timeline.validation import Arrival, Receipt, precedence, ranked, resolve
-from processors.timeline.vehicle_fold import Folding, VehicleState
+from processors.timeline.vehicle_fold import VehicleFoldState, VehicleState
 from schemas.events.dead_letters import DeadLetterReason
 from schemas.events.fix import Reported
 from stream.worker import metrics
@@ -206,7 +206,7 @@ class _Refold:
         fold, vehicle_id = self.fold, self.fold.vehicle.vehicle_id
         at = None if self.start is None else self.start[0]
         state = None if self.start is None else STATE.validate_json(self.start[1])
-        folding = Folding(state, fold.depots, fold.rules)
+        folding = VehicleFoldState(state, fold.depots, fold.rules)
         waiting, latest = dict(self.touched), max(self.touched)
         agreed = False
         while True:
@@ -249,7 +249,9 @@ class _Refold:
         metrics.FOLDS_AGAIN.inc()
         return agreed
 
-    def _take(self, folding: Folding, page: Sequence[Row], more: Sequence[Arrival]) -> None:
+    def _take(
+        self, folding: VehicleFoldState, page: Sequence[Row], more: Sequence[Arrival]
+    ) -> None:
         """Fold a page of stored fixes together with what is new in it, and note what to write."""
         stored = {row[1]: row for row in page}
         changed = {arrival.fix.recorded_at: arrival for arrival in more}
@@ -257,7 +259,7 @@ class _Refold:
         merged: dict[datetime, Reported] = {at: rows.stored_fix(row) for at, row in stored.items()}
         merged |= {at: arrival.fix for at, arrival in changed.items()}
         fixes = [merged[at] for at in sorted(merged)]
-        quarantine = folding.take(fixes, measured(fixes, self.fold.rules))
+        quarantine = folding.take(fixes, measure_legs(fixes, self.fold.rules))
         stored_reasons = {at: rows.quarantine(row) for at, row in stored.items()}
         undecided = folding.undecided
         if undecided is not None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from infra.database.stream.progress import event_id
 from infra.database.timeline.tables import FIX, Row
 from infra.kafka.client import Topics
-from processors.depot_index import Places
+from processors.depot_index import DepotIndex
 from processors.timeline.idle import IdleInterval
 from processors.timeline.segments import Segment
 from processors.timeline.trips import Trip
@@ -113,7 +113,7 @@ def segment_rows(
     ]
 
 
-def trip_rows(vehicle_id: str, trips: Sequence[Trip], places: Places) -> list[Row]:
+def trip_rows(vehicle_id: str, trips: Sequence[Trip], places: DepotIndex) -> list[Row]:
     """Return rows of `trip`."""
     return [
         (

@@ -9,8 +9,8 @@ from typing import Final
 
 from infra.database.timeline import tables
 from infra.kafka.client import Topics
-from processors.depot_index import Places
-from processors.timeline.bulk_fold import Measured
+from processors.depot_index import DepotIndex
+from processors.timeline.bulk_fold import LegColumns
 from processors.timeline.idle import idle_intervals
 from processors.timeline.segments import SegmentState
 from processors.timeline.stale_position import STALE_POSITION
@@ -37,7 +37,7 @@ class VehicleFold:
 
     vehicle: Vehicle
     homes: Sequence[Home]
-    depots: Places
+    depots: DepotIndex
     rules: Rules
     topics: Topics
     work: UnitOfWork
@@ -49,7 +49,7 @@ class VehicleFold:
         cached: CachedState | None,
         fixes: Sequence[Reported],
         receipts: Sequence[Receipt],
-        legs: Measured | None = None,
+        legs: LegColumns | None = None,
     ) -> dict[datetime, str]:
         """Fold fixes that follow the state, in order; return which are left out, and why.
 

@@ -8,8 +8,8 @@ from operator import add
 
 import numpy as np
 
-from infra.database.fleet.master_data import Fleet
-from processors.timeline.bulk_fold import Measured, measure
+from infra.database.fleet.master_data import FleetSnapshot
+from processors.timeline.bulk_fold import LegColumns, measure
 from schemas.ids import municipality_of
 from stream.worker.decode.batch import Batch, VehicleSlice
 from stream.worker.decode.columnar import FixColumns, Mask
@@ -79,14 +79,14 @@ def _of_no_vehicle(batch: Batch, item: DecodedFix, master_data: MasterData) -> N
     batch.of_no_vehicle = True
 
 
-def _measured(columns: FixColumns, begins: Mask, fleet: Fleet) -> Measured:
+def _measured(columns: FixColumns, begins: Mask, fleet: FleetSnapshot) -> LegColumns:
     """Return what lies before each fix, by the rules of its municipality."""
     owners = [municipality_of(vehicle_id) for vehicle_id in columns.vehicle_ids]
     names = {name: number for number, name in enumerate(dict.fromkeys(owners))}
     # Vehicles are in order of id, so that those of a municipality stand together.
     municipality = np.array([names[name] for name in owners])[columns.vehicle]
     cuts = [*np.flatnonzero(np.diff(municipality, prepend=-1)).tolist(), len(columns)]
-    legs = Measured([], [], [], [], [], [])
+    legs = LegColumns([], [], [], [], [], [])
     for start, end in pairwise(cuts):
         part = slice(start, end)
         rules = fleet.municipalities[owners[columns.vehicle[start]]].rules
@@ -99,5 +99,5 @@ def _measured(columns: FixColumns, begins: Mask, fleet: Fleet) -> Measured:
             begins=begins[part],
             rules=rules,
         )
-        legs = Measured(*map(add, legs, of_part))
+        legs = LegColumns(*map(add, legs, of_part))
     return legs

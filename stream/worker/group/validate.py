@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from infra.database.fleet.master_data import Fleet
+from infra.database.fleet.master_data import FleetSnapshot
 from infra.database.stream.progress import DeadLetterRecord
 from processors.timeline.validation import fault, suspects
 from schemas.events.dead_letters import DeadLetterReason
@@ -92,7 +92,7 @@ def valid_columns(batch: Batch, columns: FixColumns, master_data: MasterData) ->
 
 
 def _without_faults(
-    batch: Batch, items: Sequence[DecodedFix], fleet: Fleet
+    batch: Batch, items: Sequence[DecodedFix], fleet: FleetSnapshot
 ) -> Iterator[DecodedFix]:
     """Yield the items that are not wrong by themselves; those that are become dead letters."""
     for item in items:
@@ -108,7 +108,7 @@ def _without_faults(
             batch.work.letters.append(fix_letter(item, *wrong))
 
 
-def _unknown_municipality(item: DecodedFix, fleet: Fleet) -> DeadLetterRecord:
+def _unknown_municipality(item: DecodedFix, fleet: FleetSnapshot) -> DeadLetterRecord:
     municipality_id = municipality_of(item.arrival.fix.vehicle_id)
     reason = fleet.unreadable.get(municipality_id, f"no municipality {municipality_id} is entered")
     detail = f"{reason[:_REASON_LIMIT]}; enter it and replay this letter"

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final
 
 from infra.database.stream.progress import Partition
-from infra.kafka.client import Held
+from infra.kafka.client import Watermarks
 
 LOOK_EVERY_S: Final = 5.0
 """From one look to the next."""
@@ -30,7 +30,7 @@ _FROZEN_FOR_S: Final = 45.0
 """Nothing takes so long from one look to the next, a new app between them included."""
 
 
-class Step(Enum):
+class RecoveryStep(Enum):
     """What gets a stuck worker out, from the mildest on."""
 
     REBUILD = "rebuild"
@@ -51,7 +51,7 @@ class Look:
     busy: bool
     """A batch is being written."""
     progress: Mapping[Partition, int]
-    held: Mapping[Partition, Held]
+    held: Mapping[Partition, Watermarks]
     """What the broker holds of each partition that is known."""
 
 
@@ -61,7 +61,7 @@ class Verdict:
 
     problem: str | None = None
     """Why the worker is not ready, or None."""
-    step: Step | None = None
+    step: RecoveryStep | None = None
     reason: str = ""
     """Why the step is taken."""
 
@@ -130,7 +130,9 @@ class StallDetector:
             return Verdict(problem)
         self._be_patient()
         return Verdict(
-            problem, Step.NEW_GROUP, f"the consumer group has not let us in for {waited_s:.0f} s"
+            problem,
+            RecoveryStep.NEW_GROUP,
+            f"the consumer group has not let us in for {waited_s:.0f} s",
         )
 
     def _judge_own(self, own: set[Partition], look: Look) -> Verdict:
@@ -142,7 +144,7 @@ class StallDetector:
         problem = f"kafka: {what}, and for {waited_s:.0f} s none was processed"
         if waited_s < (_BUSY_LIMIT_S if look.busy else _STALLED_AFTER_S):
             return Verdict(problem)
-        step = Step.END if self._rebuilds else Step.REBUILD
+        step = RecoveryStep.END if self._rebuilds else RecoveryStep.REBUILD
         self._rebuilds += 1
         return Verdict(problem, step, f"{what}, and none was processed for {waited_s:.0f} s")
 
@@ -154,7 +156,9 @@ class StallDetector:
         self._be_patient()
         what = f"{waiting} records wait in {partition.topic}[{partition.partition}]"
         return Verdict(
-            None, Step.NEW_GROUP, f"{what}, which no worker has processed for {waited_s:.0f} s"
+            None,
+            RecoveryStep.NEW_GROUP,
+            f"{what}, which no worker has processed for {waited_s:.0f} s",
         )
 
     def _wait_of(self, partition: Partition, look: Look) -> tuple[float, int]:

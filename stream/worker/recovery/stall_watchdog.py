@@ -23,12 +23,12 @@ from infra.database.stream.consumer_group import (
     read_topic_state,
 )
 from infra.database.stream.progress import Partition
-from infra.kafka.client import Held, Topics, held, read_cluster_id
+from infra.kafka.client import Topics, Watermarks, read_cluster_id, read_watermarks
 from infra.settings import Settings
 from schemas.errors import OutageError, UserError
 from stream.process.background import pause
 from stream.process.bounded_check import BoundedCheck
-from stream.worker.recovery.stall import LOOK_EVERY_S, Look, StallDetector, Step
+from stream.worker.recovery.stall import LOOK_EVERY_S, Look, RecoveryStep, StallDetector
 
 RECOVERIES: Final = Counter(
     "fleetpulse_worker_recoveries",
@@ -145,13 +145,13 @@ class StallWatchdog:
         await self._take(verdict.step, verdict.reason, state.generation)
         return True
 
-    async def _take(self, step: Step, reason: str, generation: int) -> None:
+    async def _take(self, step: RecoveryStep, reason: str, generation: int) -> None:
         RECOVERIES.labels(step.value).inc()
         _log.error("the stream stands still", reason=reason, step=step.value)
         self._detector.forget()
-        if step is Step.END:
+        if step is RecoveryStep.END:
             raise StalledError(f"{reason}, also after a new consumer was built")
-        if step is Step.NEW_GROUP:
+        if step is RecoveryStep.NEW_GROUP:
             try:
                 async with asyncio.timeout(_LIMIT_S), self._pool.connection() as connection:
                     await raise_generation(connection, self._topic, generation)
@@ -185,10 +185,10 @@ class StallWatchdog:
         async with self._pool.connection() as connection:
             return await read_topic_state(connection, self._topic)
 
-    async def _read_held(self) -> Mapping[Partition, Held]:
+    async def _read_held(self) -> Mapping[Partition, Watermarks]:
         if not self._to_ask:
             return {}
-        answer = await held(self._kafka, self._to_ask)
+        answer = await read_watermarks(self._kafka, self._to_ask)
         return {Partition(*place): what for place, what in answer.items()}
 
     async def _check_cluster(self, state: TopicState, cluster_id: str) -> None:

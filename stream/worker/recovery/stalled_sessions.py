@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from infra.database.connection.pool import Pool
-from infra.database.connection.stalled_sessions import HungSessions
+from infra.database.connection.stalled_sessions import StalledSessions
 from stream.process.background import repeat
 
 _LOOKS_IN_SILENCE: Final = 3
@@ -17,7 +17,7 @@ _log: Final = structlog.get_logger(__name__)
 
 async def end_hung_sessions(pool: Pool, silence_s: float, stop: asyncio.Event) -> None:
     """Look for hung sessions until `stop` is set, thrice in the time after which one counts."""
-    sessions = HungSessions(silence_s)
+    sessions = StalledSessions(silence_s)
 
     async def look() -> None:
         async with pool.connection() as connection:

@@ -32,7 +32,7 @@ from infra.kafka.client import Topics
 from processors.timeline.validation import Arrival, ranked, resolve
 from processors.timeline.vehicle_fold import VehicleState
 from processors.trackers import (
-    Span,
+    ReassignedSpan,
     Tracker,
     TrackerRefusedError,
     assigned,
@@ -132,7 +132,7 @@ class _Reassignment:
     tracker_id: str
     at_once: int
     revision: int = 0
-    spans: tuple[Span, ...] = ()
+    spans: tuple[ReassignedSpan, ...] = ()
     trackers: Mapping[str, Tracker] = field(default_factory=dict)
     """As they are from now on."""
     vendors: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -149,7 +149,7 @@ class _Reassignment:
 
     async def make(self, tell: Tell) -> Reassigned:
         """Change the assignments and all that follows from them."""
-        await tracker_assignments.lock_out_newcomers(self.connection)
+        await tracker_assignments.lock_assignments(self.connection)
         _, every = await tracker_assignments.load_assignments(self.connection)
         before = every.get(self.tracker_id, ())
         after = tell(before)
@@ -205,7 +205,7 @@ class _Reassignment:
             if kept is None or span.since < kept:
                 raise _past_retention(former_id, span.since, self.reach[former_id])
 
-    async def _move(self, span: Span) -> None:
+    async def _move(self, span: ReassignedSpan) -> None:
         """Give what the tracker sent in a stretch of time to the vehicle that it was in."""
         vehicle_id = span.before
         if vehicle_id is None:

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from infra.database.stream.progress import Partition
-from infra.kafka.client import Held
+from infra.kafka.client import Watermarks
 from schemas.errors import UserError
 from stream.worker.decode.batch import Moves
 from stream.worker.decode.records import Record
 
-FetchOffsets = Callable[[Sequence[Partition]], Awaitable[Mapping[tuple[str, int], Held]]]
+FetchOffsets = Callable[[Sequence[Partition]], Awaitable[Mapping[tuple[str, int], Watermarks]]]
 """Asks the broker what it holds of partitions."""
 
 
