@@ -81,19 +81,19 @@ def test_a_vehicle_is_retired_listed_and_reinstated(database: Connection, towns_
     assert done.returncode == 0, done.stderr
     on = today(database)
     assert done.stdout == (
-        f"odder/car-1 is in service up to and on {on} (Europe/Copenhagen); to undo: fleetpulse "
+        f"odder/car-1 is in service until the end of {on} (Europe/Copenhagen); to undo: fleetpulse "
         "fleet reinstate odder/car-1\n"
     )
     done = fleetpulse(towns_url, "fleet", "retire", "odder/car-1", "--on", str(LAST_DAY))
-    assert f"up to and on 2026-03-15 (Europe/Copenhagen), not until {on} as before" in done.stdout
+    assert f"until the end of 2026-03-15 (Europe/Copenhagen), no longer until {on}" in done.stdout
     listed = fleetpulse(towns_url, "fleet", "list", "odder").stdout
     (line,) = [one for one in listed.splitlines() if "odder/car-1" in one]
-    assert "2026-03-15: retired, heard of since: take its" in line  # until the 29th
+    assert "2026-03-15: retired, still reporting: take its" in line  # until the 29th
     assert listed.count("retired") == 1
     before = "SELECT count(*) FROM fix", "SELECT count(*) FROM trip", "SELECT * FROM vehicle_home"
     kept = [database.execute(one).fetchall() for one in before]
     done = fleetpulse(towns_url, "fleet", "reinstate", "odder/car-1")
-    assert "in service again, its end on 2026-03-15 is taken back" in done.stdout
+    assert "in service again; its last day 2026-03-15 is cancelled" in done.stdout
     assert kept == [database.execute(one).fetchall() for one in before]
     assert "retired" not in fleetpulse(towns_url, "fleet", "list", "odder").stdout
 
