@@ -4,7 +4,7 @@ The master has a share of each site and an estimate of what each group of client
 shares the cheapest way to serve a client is known without a solver, and its dual is a cut: a client
 whose nearest sites have shares of 1 together up to the cost `D` costs at least `D` less what each
 nearer site would save of it (Magnanti and Wong 1981; Duran-Mateluna, Ales and Elloumi 2023). Cuts
-are added to the linear relaxation until none is violated, sites are settled by their reduced costs,
+are added to the linear relaxation until none is violated, sites are fixed by their reduced costs,
 and what is left is a small MIP. GLOP and SCIP of the OR-Tools wheel, one thread each.
 """
 
@@ -76,7 +76,7 @@ class Master:
         self._relaxation = mathopt.IncrementalSolver(self._model, mathopt.SolverType.GLOP)
 
     def relaxed(self) -> Relaxed | None:
-        """Return the optimum of the linear relaxation so far; None where settling left nothing.
+        """Return the optimum of the linear relaxation so far; None where fixing left nothing.
 
         Raises `RuntimeError` when the solver gives up.
         """
@@ -92,7 +92,7 @@ class Master:
         reduced = np.array(result.reduced_costs(self._open))
         return Relaxed(result.objective_value(), shares, reduced, is_tight)
 
-    def settle(self, opened: Ints, closed: Ints) -> None:
+    def fix(self, opened: Ints, closed: Ints) -> None:
         """Fix sites that are in, or out, of all that is still looked for."""
         for site in opened.tolist():
             self._open[site].lower_bound = 1.0
@@ -102,7 +102,7 @@ class Master:
     def whole(self) -> tuple[float, list[Ints], bool] | None:
         """Return a bound for whole sites, what SCIP met, and whether the bound is the optimum.
 
-        As many nodes as the effort has left for, one at least. None where settling left nothing.
+        As many nodes as the effort has left for, one at least. None where fixing left nothing.
         """
         node_s = _NODE_S * max(1.0, self._cuts / 1000)
         left_s = self._effort.limit_s - self._effort.spent_s

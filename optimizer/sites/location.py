@@ -145,7 +145,7 @@ class _Search:
         )
 
     def _search(self, master: Master) -> None:
-        """Cut and settle until the relaxation is tight, then until SCIP's sites are."""
+        """Cut and fix until the relaxation is tight, then until SCIP's sites are."""
         while not self._over():
             self.rounds += 1
             relaxed = master.relaxed()
@@ -157,7 +157,7 @@ class _Search:
             self._offer(np.argsort(-relaxed.shares, kind="stable")[:count])
             if relaxed.is_tight:
                 self._improve(np.flatnonzero(relaxed.shares > 0))
-            self._settle(master, relaxed)
+            self._fix_by_reduced_cost(master, relaxed)
             if relaxed.is_tight:
                 break
         while not self._over():
@@ -174,11 +174,11 @@ class _Search:
     def _over(self) -> bool:
         return self.effort.over or self._proves(self.bound)
 
-    def _settle(self, master: Master, relaxed: Relaxed) -> None:
-        """Settle each site without which, or with which, nothing is cheaper than the best."""
+    def _fix_by_reduced_cost(self, master: Master, relaxed: Relaxed) -> None:
+        """Fix each site without which, or with which, nothing is cheaper than the best."""
         there, absent = relaxed.shares > 1 - _SURE, relaxed.shares < _SURE
         lifted = np.array([self._proves(relaxed.bound + abs(one)) for one in relaxed.reduced])
-        master.settle(np.flatnonzero(there & lifted), np.flatnonzero(absent & lifted))
+        master.fix(np.flatnonzero(there & lifted), np.flatnonzero(absent & lifted))
 
     def _proves(self, bound: float) -> bool:
         """Return whether nothing cheaper than the best is left above a bound."""
