@@ -185,7 +185,7 @@ class _Watch(pyvrp.IteratedLocalSearchCallbacks):
 
 
 def _penalties(data: pyvrp.ProblemData) -> pyvrp.PenaltyManager:
-    """Begin with a multiple of a way's price, for as late as it takes and as much as one demands."""
+    """Begin with a multiple of a way's price, for as late as it takes and a visit's demand."""
     price = _FIRST_PENALTY * _median(np.asarray(data.distance_matrix(0)))
     late = price / _median(np.asarray(data.duration_matrix(0)))
     heavy = price / _median(np.array([client.delivery[0] for client in data.clients()]))
