@@ -1,4 +1,4 @@
-"""Our p-median and facility location beside known answers, and beside spopt with HiGHS.
+"""Our p-median and facility location beside known answers, and the whole model by spopt and HiGHS.
 
 spopt gets problems of up to 200 nodes, since of larger ones it spends its time on writing the
 model, and 20 s for each. Its gap is measured against our proven optimum, and its time is that of

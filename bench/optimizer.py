@@ -2,7 +2,7 @@
 
 `python -m bench.optimizer` prints a table, with `--json` one flat object. What others make of the
 same problems stands behind their names: `spopt_`, `first_come_`, `as_it_stands_`, `greedy_`,
-`pyvrp_`, `last_week_`. A part whose data are not there says so and has no figures.
+`last_week_`. A part whose data are not there says so and has no figures.
 """
 
 from __future__ import annotations

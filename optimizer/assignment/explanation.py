@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import numpy as np
 
-from optimizer.assignment.cell import Cell, drive_ore, microseconds
 from optimizer.assignment.flow import overlaps
+from optimizer.assignment.subproblem import Subproblem, drive_ore, microseconds
 from optimizer.costs import ORE_PER_DKK
 from schemas.local_time import local_minute
 from schemas.plans.assignment import (
@@ -74,17 +74,17 @@ def reason(
     inputs: AssignmentInputs,
     trip: WantedRoundTrip,
     vehicles: Sequence[AssignableVehicle],
-    cell: Cell,
+    subproblem: Subproblem,
     number: int,
 ) -> str:
-    """Say why a round trip of a cell has no vehicle; `vehicles` are those of its class there."""
+    """Say why a round trip has no vehicle; `vehicles` are those of its class at its depot."""
     kind = trip.vehicle_class.value.replace("_", "-")
     if not vehicles:
         return f"{trip.depot_id} has no {kind}."
     most = max(one.seats for one in vehicles)
     if most < trip.seats:
         return f"It needs {trip.seats} seats; the largest {kind} at {trip.depot_id} has {most}."
-    price_ore = int(cell.prices_ore[number])
+    price_ore = int(subproblem.prices_ore[number])
     price_dkk = price_ore / ORE_PER_DKK
     if all(drive_ore(trip, one) >= price_ore for one in vehicles if one.seats >= trip.seats):
         return f"An own car costs {price_dkk:,.2f} DKK, no more than driving a {kind} of the depot."

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from ortools.graph.python.max_flow import SimpleMaxFlow
 
-from optimizer.assignment.cell import microseconds
 from optimizer.assignment.flow import overlaps
+from optimizer.assignment.subproblem import microseconds
 from optimizer.work_budget import Bools, Ints
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.assignment import AssignmentInputs, DepotUse, FewestVehicles, WantedRoundTrip

@@ -2,7 +2,7 @@
 
 Round trips return to their depot, so each depot and class is a problem of its own. Each has an
 answer at once, first come, first served; then one after the other is improved as far as the effort
-goes (`optimizer.assignment.choosing`).
+goes (`optimizer.assignment.anytime`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optimizer.assignment.cell import Cell, cells_of
-from optimizer.assignment.choosing import Bounded, choose, first_answer
-from optimizer.assignment.dealing import Answer
+from optimizer.assignment.anytime import Bounded, choose, first_answer
 from optimizer.assignment.explanation import explanation, lock_conflicts, reason
+from optimizer.assignment.greedy import Answer
 from optimizer.assignment.repositioning import fewest_vehicles, in_words
+from optimizer.assignment.subproblem import Subproblem, subproblems_of
 from optimizer.costs import ORE_PER_DKK
 from optimizer.search import ProgressCallback, Search
 from optimizer.work_budget import WorkBudget
@@ -30,9 +30,9 @@ from schemas.plans.plan import SolverStatus
 
 @dataclass(frozen=True, slots=True)
 class _Solved:
-    """A cell with its vehicles dealt out: the pool's machine of each trip, and the costs in øre."""
+    """A subproblem with the vehicle of each of its round trips, and the costs in øre."""
 
-    cell: Cell
+    subproblem: Subproblem
     vehicles: tuple[str | None, ...]
     used: frozenset[str]
     objective_ore: int
@@ -56,32 +56,34 @@ def assign(
     conflicts = lock_conflicts(inputs)
     if conflicts:
         return _plan(inputs, search, (), " ".join(conflicts))
-    effort = WorkBudget(search.time_limit_s)
-    cells = cells_of(inputs)
-    known = [first_answer(cell) for cell in cells]
-    told = _Told(cells, known, progress)
-    told.tell()
-    left = sum(len(cell.trips) for cell in cells)
-    for number, cell in enumerate(cells):
-        trips = len(cell.trips)
+    effort = Effort(search.time_limit_s)
+    subproblems = subproblems_of(inputs)
+    known = [first_answer(subproblem) for subproblem in subproblems]
+    report = _Progress(subproblems, known, progress)
+    report.tell()
+    left = sum(len(subproblem.trips) for subproblem in subproblems)
+    for number, subproblem in enumerate(subproblems):
+        trips = len(subproblem.trips)
         share = trips / left if left else 0.0
-        mine = WorkBudget(max(1e-9, (effort.limit_s - effort.spent_s) * share))
-        known[number] = choose(cell, known[number], mine, told.better)
-        told.through(number)
+        mine = Effort(max(1e-9, (effort.limit_s - effort.spent_s) * share))
+        known[number] = choose(subproblem, known[number], mine, report.better)
+        report.through(number)
         effort.spent_s += mine.spent_s
         left -= trips
-    return _plan(inputs, search, tuple(map(_solved, cells, known)), "")
+    return _plan(inputs, search, tuple(map(_solved, subproblems, known)), "")
 
 
-class _Told:
-    """What `progress` is told: the share of round trips whose cell is done, and the best cost."""
+class _Progress:
+    """Reports the share of round trips whose subproblem is done, and the best cost."""
 
     def __init__(
-        self, cells: Sequence[Cell], known: Sequence[Bounded], progress: ProgressCallback | None
+        self, subproblems: Sequence[Subproblem], known: Sequence[Bounded], progress: Tell | None
     ) -> None:
         self._progress, self._known = progress, known
-        self._trips = [len(cell.trips) for cell in cells]
-        self._base_ore = sum(int(cell.prices_ore.sum()) + cell.locked_ore for cell in cells)
+        self._trips = [len(subproblem.trips) for subproblem in subproblems]
+        self._base_ore = sum(
+            int(subproblem.prices_ore.sum()) + subproblem.locked_ore for subproblem in subproblems
+        )
         self._values_ore = [one.answer.value_ore for one in known]
         self._through = 0
 
@@ -105,12 +107,12 @@ class _Told:
         self.tell()
 
 
-def _solved(cell: Cell, known: Bounded) -> _Solved:
-    base = int(cell.prices_ore.sum()) + cell.locked_ore
+def _solved(subproblem: Subproblem, known: Bounded) -> _Solved:
+    base = int(subproblem.prices_ore.sum()) + subproblem.locked_ore
     answer = known.answer
-    used = {*cell.locks.values(), *(one for one in answer.vehicles if one is not None)}
+    used = {*subproblem.locks.values(), *(one for one in answer.vehicles if one is not None)}
     return _Solved(
-        cell,
+        subproblem,
         answer.vehicles,
         frozenset(used),
         base - answer.value_ore,
@@ -126,36 +128,36 @@ def _plan(
     assignment: dict[str, str] = {}
     unserved: list[UnservedRoundTrip] = []
     depots: list[DepotUse] = []
-    there = {one.cell.key: len(one.cell.pools) for one in solved}
+    there = {one.subproblem.key: len(one.subproblem.pools) for one in solved}
     fleet = {
         key: [one for one in inputs.vehicles if (one.depot_id, one.vehicle_class) == key]
         for key in there
     }
     for one in solved:
-        cell = one.cell
-        assignment |= cell.locks
+        subproblem = one.subproblem
+        assignment |= subproblem.locks
         missing = [number for number, vehicle in enumerate(one.vehicles) if vehicle is None]
         for number in missing:
-            trip = cell.trips[number]
+            trip = subproblem.trips[number]
             unserved.append(
                 UnservedRoundTrip(
                     round_trip_id=trip.round_trip_id,
-                    price_dkk=int(cell.prices_ore[number]) / ORE_PER_DKK,
-                    reason=reason(inputs, trip, fleet[cell.key], cell, number),
+                    price_dkk=int(subproblem.prices_ore[number]) / ORE_PER_DKK,
+                    reason=reason(inputs, trip, fleet[subproblem.key], subproblem, number),
                 )
             )
         assignment |= {
             trip.round_trip_id: vehicle
-            for trip, vehicle in zip(cell.trips, one.vehicles, strict=True)
+            for trip, vehicle in zip(subproblem.trips, one.vehicles, strict=True)
             if vehicle is not None
         }
         depots.append(
             DepotUse(
-                depot_id=cell.key[0],
-                vehicle_class=cell.key[1],
-                vehicles=len(fleet[cell.key]),
+                depot_id=subproblem.key[0],
+                vehicle_class=subproblem.key[1],
+                vehicles=len(fleet[subproblem.key]),
                 used=len(one.used),
-                peak_overlap=cell.peak,
+                peak_overlap=subproblem.peak,
                 unserved=len(missing),
             )
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from optimizer.routes.cover import Routes
 from optimizer.routes.problem import NO_WAY, TOLERANCE_S, RouteProblem, feasible
+from optimizer.routes.set_partitioning import Routes
 from schemas.local_time import local_minute
 from schemas.plans.routes import RouteInputs, RouteVehicle, Visit
 

@@ -1,276 +1,270 @@
-"""Ruin and recreate: the search for routes (SISR, Christiaens and Vanden Berghe 2020).
+"""The search for routes: PyVRP's iterated local search, in its words and whole numbers.
 
-Strings of neighbouring visits are taken from a few neighbouring routes and inserted again, each
-where it costs least, in an order by chance; a worse result is accepted now and then, ever more
-seldom. Ours beside the paper: vehicles of different kinds change their routes with each other now
-and then, and a visit that finds no place gets dearer the longer it is left out, so that a tight
-fleet makes room for it. Reproducible: it ends after a number of operations, not of seconds.
+Several searches, each from its own seed, are threads: PyVRP lets go of Python's lock. A search ends
+after a number of iterations, not of seconds, so that it is reproducible. Money is in the distances:
+vehicles that pay differently for a kilometre, travel differently or have other competences are
+profiles of their own, in which the way to what they must not visit is as dear as PyVRP allows.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from random import Random
-from typing import Final
+from itertools import repeat
+from math import ceil, floor
+from typing import Any, Final
 
 import numpy as np
+import pyvrp
+from numpy.typing import NDArray
+from pyvrp.constants import MAX_VALUE
+from pyvrp.search import OPERATORS, LocalSearch, PerturbationManager, compute_neighbours
 
-from optimizer.routes.problem import RouteProblem
-from optimizer.routes.state import State
+from optimizer.routes.problem import NO_WAY, RouteProblem, feasible
+from optimizer.routes.set_partitioning import Candidate, Routes, total_dkk
 
-OPERATIONS_A_SECOND: Final = 1_000_000
-"""Of one core of a plain server (ours, measured), so that limits are about seconds."""
+Clock = Callable[[], float]
+"""Seconds that never go back, such as `time.monotonic`."""
 
-_REMOVED: Final = 12.0
-"""Visits that are taken out on average, and the longest string (the paper has 10)."""
-_LONGEST_STRING: Final = 10.0
-_SPLIT: Final = 0.5
-_SPLIT_ENDS: Final = 0.01
-_BLINK: Final = 0.01
-_EXCHANGE: Final = 0.03
-"""Chance that two vehicles of different kinds change their routes."""
-_HOTTEST: Final = 1.0
-_COLDEST: Final = 0.01
-"""Temperatures, in parts of what a visit costs on average."""
-_ABSENCE: Final = 2.0
-"""Price of an absent visit at first, in the same unit; it grows with every iteration."""
-_ABSENCE_GROWS: Final = 1.01
-_ABSENCE_FALLS: Final = 0.1
-"""All prices fall to so much, though not below the first, once one has reached its visit's own."""
-_KEPT_WITHIN: Final = 1.02
-"""Routes of solutions so near the best are kept for the set partition."""
-_KEPT_ROUTES: Final = 4_000
-_LOOK_EVERY: Final = 20
-_AHEAD: Final = 0.1
-"""The guard by the wall steps in when it is so much of its limit ahead of the operations."""
+_S_PER_ITERATION: Final = 2e-4
+_S_PER_ITERATION_AND_VISIT: Final = 1e-5
+"""Deterministic seconds (measured on 48 to 144 visits: 0.7 to 1.7 ms)."""
+_SEED_STEP: Final = 7919
+"""Between the seeds of two searches: seeds 1 and 2 of a user share none."""
+_TENTHS: Final = 10
+"""Of a second; what vehicles need is rounded up and what they have down."""
+_THOUSANDTHS: Final = 1_000
+"""Of the unit of capacity."""
+_ROUNDING: Final = 1e-6
+_UNITS_PER_DKK: Final = 10_000
+_LARGEST_PRIZE: Final = 10**9
+"""Units of an unserved visit at most, so that penalties above it do not overflow."""
+_LARGEST_PENALTY: Final = 1e7
+_FIRST_PENALTY: Final = 1_000
+"""Of the price of a way (with 1 and 10 small days were 0.3 to 3 % from proven optima)."""
+_LONGEST_S: Final = 62 * 86_400
+"""A way that is not there takes twice the longest that instants may lie apart."""
+_MOMENT_S: Final = 0.1
+_STEPS_TOLD: Final = 100
+
+ProgressCallback = Callable[[float, int, float, int], None]
+"""Share done, iterations, best cost, visits unserved."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """When a chain ends: after so many operations, or where `elapsed` reaches 1.
+class Guard:
+    """A limit by the clock on the wall."""
 
-    `elapsed` is the used share of the time on the wall, None without such a guard.
-    """
+    clock: Clock
+    from_s: float
+    limit_s: float
 
-    operations: float
-    elapsed: Callable[[], float] | None = None
+    def is_over(self) -> bool:
+        """Return whether the limit is reached."""
+        return self.clock() - self.from_s >= self.limit_s
+
+    def left_s(self) -> float:
+        """Return what is left of the limit, at least a moment."""
+        return max(_MOMENT_S, self.from_s + self.limit_s - self.clock())
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The best routes of a chain, by vehicle, and good routes for the set partition."""
+    """The best routes of a search, by vehicle, and all feasible routes of its best solutions."""
 
-    routes: tuple[tuple[int, ...], ...]
+    routes: Routes
     cost_dkk: float
     iterations: int
     cut_short: bool
-    pool: tuple[tuple[int, tuple[int, ...]], ...]
-    """Kind of vehicle, visits in order."""
+    pool: tuple[Candidate, ...]
 
 
-Told = Callable[[float, int, float, int], None]
-"""Share done, iterations, best cost, visits unserved."""
+@dataclass(frozen=True, slots=True)
+class RouteTask:
+    """A problem and how long it is searched: deterministic seconds, and the wall's guard."""
+
+    problem: RouteProblem
+    limit_s: float
+    guard: Guard | None = None
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations the limit is, one at least."""
+        each_s = _S_PER_ITERATION + _S_PER_ITERATION_AND_VISIT * self.problem.visits
+        return max(1, round(self.limit_s / each_s))
 
 
-class Chain:
-    """One search from one seed."""
+def searched(
+    task: RouteTask, seed: int, starts: int, tell: ProgressCallback | None = None
+) -> list[Found]:
+    """Return what so many searches found, in the order of their seeds, the first's own before.
 
-    def __init__(self, problem: RouteProblem, seed: int) -> None:
-        self._problem = problem
-        self._random = Random(seed)  # noqa: S311 - a search, not a secret
-        self._chance = self._random.random
-        self._state = State(problem)
-        visits = problem.visits
-        both_m = problem.distance_m[0][:visits, :visits]
-        self._near = np.argsort(both_m + both_m.T, axis=1, kind="stable").tolist()
-        self._orders = _orders(problem)
-        self._mixed = len(set(problem.kind)) > 1
-        everything = list(range(visits))
-        self._sort(everything)
-        self._absent = self._insert(everything)
-        served = max(1, visits - len(self._absent))
-        self._unit = self._state.cost_dkk() / served or 1.0
-        self._price = [min(_ABSENCE * self._unit, one) for one in problem.unserved_dkk]
-        self._best_dkk = self._true_dkk()
-        self._best = tuple(route.visits for route in self._state.routes)
-        self._best_absent = len(self._absent)
-        self._pool: dict[tuple[int, tuple[int, ...]], None] = {}
-
-    def run(self, limits: Limits, tell: Told | None = None) -> Found:
-        """Search until the limits and return the best."""
-        iterations, told, cut_short = 0, 0.0, False
-        temperature = _HOTTEST * self._unit
-        while self._problem.visits and self._problem.vehicles:
-            if iterations % _LOOK_EVERY == 0:
-                share = self._state.operations / limits.operations
-                elapsed = limits.elapsed() if limits.elapsed is not None else 0.0
-                if elapsed > share + _AHEAD or elapsed >= 1:
-                    share, cut_short = max(share, elapsed), True
-                if share >= 1:
-                    break
-                temperature = _HOTTEST * self._unit * (_COLDEST / _HOTTEST) ** share
-                if tell is not None and share >= told:
-                    tell(share, iterations, self._best_dkk, self._best_absent)
-                    told = share + 0.01
-            iterations += 1
-            self._step(temperature)
-        if tell is not None:
-            tell(1.0, iterations, self._best_dkk, self._best_absent)
-        pool = tuple(self._pool)[-_KEPT_ROUTES:]
-        return Found(self._best, self._best_dkk, iterations, cut_short, pool)
-
-    def _step(self, temperature: float) -> None:
-        state, price = self._state, self._price
-        columns, indices = state.columns, state.indices
-        routes, vehicle_of, absent = state.routes, state.vehicle_of, self._absent
-        state.columns, state.indices = columns.copy(), indices.copy()
-        state.routes, state.vehicle_of = routes.copy(), vehicle_of.copy()
-        for visit in absent:
-            price[visit] *= _ABSENCE_GROWS
-            if price[visit] > self._problem.unserved_dkk[visit]:
-                self._cheapen()
-        before_dkk = sum([route.cost_dkk for route in routes]) + sum([price[one] for one in absent])
-        removed = self._ruin()
-        removed += absent
-        self._sort(removed)
-        self._absent = self._insert(removed)
-        cost_dkk = state.cost_dkk()
-        after_dkk = cost_dkk + sum([price[one] for one in self._absent])
-        # 1 - chance lies in (0, 1]: its logarithm exists.
-        if after_dkk < before_dkk - temperature * math.log(1.0 - self._chance()):
-            true_dkk = self._true_dkk() if self._absent else cost_dkk
-            self._note(true_dkk)
-            return
-        state.columns, state.indices = columns, indices
-        state.routes, state.vehicle_of, self._absent = routes, vehicle_of, absent
-
-    def _cheapen(self) -> None:
-        """Lower the prices of all absences, so that none is as dear as another for ever."""
-        least = _ABSENCE * self._unit
-        self._price[:] = [
-            min(most, max(least, one * _ABSENCE_FALLS))
-            for one, most in zip(self._price, self._problem.unserved_dkk, strict=True)
-        ]
-
-    def _note(self, true_dkk: float) -> None:
-        """Keep the routes of a good solution, and the solution if it is the best."""
-        if true_dkk < self._best_dkk * _KEPT_WITHIN:
-            for vehicle, route in enumerate(self._state.routes):
-                if route.visits:
-                    self._pool[self._problem.kind[vehicle], route.visits] = None
-            if len(self._pool) > 2 * _KEPT_ROUTES:
-                self._pool = dict.fromkeys(tuple(self._pool)[-_KEPT_ROUTES:])
-        if true_dkk < self._best_dkk - 1e-9:
-            self._best_dkk = true_dkk
-            self._best = tuple(route.visits for route in self._state.routes)
-            self._best_absent = len(self._absent)
-
-    def _true_dkk(self) -> float:
-        unserved = sum([self._problem.unserved_dkk[visit] for visit in self._absent])
-        return self._state.cost_dkk() + unserved
-
-    def _insert(self, visits: Sequence[int]) -> list[int]:
-        """Insert visits in order; return those that find no place."""
-        insert, chance = self._state.insert_cheapest, self._chance
-        return [visit for visit in visits if not insert(visit, chance, _BLINK)]
-
-    def _sort(self, visits: list[int]) -> None:
-        self._random.shuffle(visits)
-        order = self._orders[int(self._chance() * len(self._orders))]
-        if order is not None:
-            visits.sort(key=order.__getitem__)
-
-    def _ruin(self) -> list[int]:
-        """Take strings of visits from neighbouring routes; return what was taken."""
-        state, chance = self._state, self._chance
-        used = sum([1 for route in state.routes if route.visits])
-        mean = (self._problem.visits - len(self._absent)) / max(1, used)
-        longest = min(_LONGEST_STRING, max(1.0, mean))
-        strings = int(chance() * (4 * _REMOVED / (1 + longest) - 1) + 1)
-        seed = int(chance() * self._problem.visits)
-        changed: dict[int, tuple[int, ...]] = {}
-        removed: list[int] = []
-        if self._mixed and chance() < _EXCHANGE:
-            self._exchange(seed, changed, removed)
-            strings += len(changed) // 2
-        for visit in self._near[seed]:
-            if len(changed) >= strings:
-                break
-            vehicle = state.vehicle_of[visit]
-            if vehicle >= 0 and vehicle not in changed:
-                visits = state.routes[vehicle].visits
-                changed[vehicle] = self._without_string(visits, visit, longest, removed)
-        state.remove(removed)
-        for vehicle, visits in changed.items():
-            left = visits
-            while not state.put(vehicle, left).feasible:
-                place = int(chance() * len(left))
-                removed.append(left[place])
-                state.remove([left[place]])
-                left = (*left[:place], *left[place + 1 :])
-        return removed
-
-    def _without_string(
-        self, visits: tuple[int, ...], around: int, longest: float, removed: list[int]
-    ) -> tuple[int, ...]:
-        """Cut a string out of a route, or one that keeps a piece in its middle."""
-        chance, count = self._chance, len(visits)
-        length = min(count, int(chance() * min(count, longest) + 1))
-        place = visits.index(around)
-        keeps = 0
-        if 1 < length < count and chance() < _SPLIT:
-            keeps = 1
-            while length + keeps < count and chance() > _SPLIT_ENDS:
-                keeps += 1
-        whole = length + keeps
-        lowest, highest = max(0, place - whole + 1), min(place, count - whole)
-        start = lowest + int(chance() * (highest - lowest + 1))
-        kept_from = start + int(chance() * (length + 1)) if keeps else start
-        removed += visits[start:kept_from]
-        removed += visits[kept_from + keeps : start + whole]
-        return (
-            *visits[:start],
-            *visits[kept_from : kept_from + keeps],
-            *visits[start + whole :],
-        )
-
-    def _exchange(self, seed: int, changed: dict[int, tuple[int, ...]], removed: list[int]) -> None:
-        """Let two vehicles of different kinds change their routes, as far as they may."""
-        state, problem = self._state, self._problem
-        one = state.vehicle_of[seed]
-        other = int(self._chance() * problem.vehicles)
-        if one < 0 or problem.kind[one] == problem.kind[other]:
-            return
-        for vehicle, visits in (
-            (one, state.routes[other].visits),
-            (other, state.routes[one].visits),
-        ):
-            kept = [visit for visit in visits if problem.allowed[visit, vehicle]]
-            removed += [visit for visit in visits if not problem.allowed[visit, vehicle]]
-            for visit in kept:
-                state.vehicle_of[visit] = vehicle
-            changed[vehicle] = tuple(kept)
-
-
-def _orders(problem: RouteProblem) -> list[list[float] | None]:
-    """Return the orders to insert in, as often as they are wanted: values by visit, or chance.
-
-    Weights of the paper: 4 by chance, 4 most demand first, 2 far from the depot, 1 near it, and
-    where time binds 2 each for narrow windows, early and late ones. Ours: 3 for visits that few
-    vehicles may make.
+    `tell` hears of the first.
     """
-    start = problem.start[0] if problem.vehicles else 0
-    visits = range(problem.visits)
-    away_m = problem.distance_m[0][start, : problem.visits].tolist() if problem.vehicles else []
-    orders: list[list[float] | None] = [None] * 4
-    orders += [[-problem.demand[visit] for visit in visits]] * (4 if any(problem.demand) else 0)
-    orders += [[-one for one in away_m]] * 2
-    orders += [away_m]
-    if problem.timed:
-        widths = [problem.latest_s[one] - problem.earliest_s[one] for one in visits]
-        orders += [widths, list(problem.earliest_s), [-one for one in problem.latest_s]] * 2
-    if not problem.allowed.all():
-        orders += [problem.allowed.sum(axis=1).tolist()] * 3
-    return orders
+    if not (task.problem.visits and task.problem.vehicles):
+        nothing: Routes = ((),) * task.problem.vehicles
+        return [Found(nothing, total_dkk(task.problem, nothing), 0, cut_short=False, pool=())]
+    seeds = [seed + _SEED_STEP * number for number in range(starts)]
+    with ThreadPoolExecutor(starts) as threads:
+        return list(threads.map(_search, repeat(task), seeds, [tell, *repeat(None, starts - 1)]))
+
+
+def _search(task: RouteTask, seed: int, tell: ProgressCallback | None) -> Found:
+    data = problem_data(task.problem)
+    generator = pyvrp.RandomNumberGenerator(seed=seed % 2**32)
+    local = LocalSearch(data, generator, compute_neighbours(data), PerturbationManager())
+    for operator in OPERATORS:
+        if operator.supports(data):
+            local.add_operator(operator(data))
+    penalties = _penalties(data)
+    first = local(
+        pyvrp.Solution.make_random(data, generator), penalties.max_cost_evaluator(), exhaustive=True
+    )
+    watch = _Watch(task, tell)
+    watch.on_best(first)
+    parameters = pyvrp.IteratedLocalSearchParams(callbacks=watch)
+    search = pyvrp.IteratedLocalSearch(data, penalties, local, first, parameters)
+    search.run(watch, collect_stats=False)
+    return watch.found()
+
+
+class _Watch(pyvrp.IteratedLocalSearchCallbacks):
+    """Ends a search, tells of it, and keeps its feasible routes."""
+
+    def __init__(self, task: RouteTask, tell: ProgressCallback | None) -> None:
+        self._task, self._tell = task, tell
+        self._kinds = sorted(set(task.problem.kind))
+        self._iterations = 0
+        self._cut_short = False
+        self._pool: dict[Candidate, None] = {}
+        self._routes: Routes = ((),) * task.problem.vehicles
+        self._cost_dkk = total_dkk(task.problem, self._routes)
+
+    def __call__(self, best_cost: int) -> bool:
+        """Return whether the search ends here, as its stopping criterion."""
+        del best_cost
+        done, most = self._iterations, self._task.iterations
+        guard = self._task.guard
+        self._cut_short = guard is not None and done < most and guard.is_over()
+        if self._tell is not None and done % max(1, most // _STEPS_TOLD) == 0:
+            self._progress(done / most)
+        return done >= most or self._cut_short
+
+    def on_iteration(self, *_: object) -> None:
+        """Count."""
+        self._iterations += 1
+
+    def on_best(self, best: pyvrp.Solution) -> None:
+        """Keep the feasible routes of a solution, and all of them if they are the best so far."""
+        problem = self._task.problem
+        free: dict[int, list[int]] = {kind: [] for kind in self._kinds}
+        for vehicle, kind in enumerate(problem.kind):
+            free[kind].append(vehicle)
+        routes: list[tuple[int, ...]] = [()] * problem.vehicles
+        for route in best.routes():
+            kind = self._kinds[route.vehicle_type()]
+            visits = tuple(stop.idx for stop in route if stop.is_client())
+            if visits and feasible(problem, free[kind][0], visits):
+                routes[free[kind].pop(0)] = visits
+                self._pool[kind, visits] = None
+        cost_dkk = total_dkk(problem, tuple(routes))
+        if cost_dkk < self._cost_dkk:
+            self._routes, self._cost_dkk = tuple(routes), cost_dkk
+
+    def found(self) -> Found:
+        """Return the best routes and all that were kept."""
+        self._progress(1.0)
+        pool = tuple(self._pool)
+        return Found(self._routes, self._cost_dkk, self._iterations, self._cut_short, pool)
+
+    def _progress(self, share: float) -> None:
+        if self._tell is not None:
+            unserved = self._task.problem.visits - sum(map(len, self._routes))
+            self._tell(share, self._iterations, self._cost_dkk, unserved)
+
+
+def _penalties(data: pyvrp.ProblemData) -> pyvrp.PenaltyManager:
+    """Begin with a multiple of a way's price, for as late as it takes and a visit's demand."""
+    price = _FIRST_PENALTY * _median(np.asarray(data.distance_matrix(0)))
+    late = price / _median(np.asarray(data.duration_matrix(0)))
+    heavy = price / _median(np.array([client.delivery[0] for client in data.clients()]))
+    return pyvrp.PenaltyManager(
+        ([heavy], late, price), pyvrp.PenaltyParams(max_penalty=_LARGEST_PENALTY)
+    )
+
+
+def _median(values: NDArray[Any]) -> float:
+    """Return the median of what is more than 0 and can be; 1 of nothing."""
+    some = values[(values > 0) & (values < MAX_VALUE)]
+    return float(np.median(some)) if len(some) else 1.0
+
+
+def problem_data(problem: RouteProblem) -> pyvrp.ProblemData:
+    """Return a problem with visits and vehicles in PyVRP's words; costs in parts of a DKK."""
+    units = min(_UNITS_PER_DKK, _LARGEST_PRIZE / max(problem.unserved_dkk))
+    kinds = [problem.kind.index(kind) for kind in sorted(set(problem.kind))]
+    profiles = [
+        (problem.profile[one], problem.dkk_per_m[one], tuple(problem.allowed[:, one].tolist()))
+        for one in kinds
+    ]
+    unlike = list(dict.fromkeys(profiles))
+    durations_s = np.minimum(problem.duration_s, _LONGEST_S) * problem.timed
+    durations: Any = np.ceil(durations_s * _TENTHS - _ROUNDING).astype(np.int64)
+    return pyvrp.ProblemData(
+        locations=[pyvrp.Location(x=0, y=0) for _ in range(problem.distance_m.shape[1])],
+        clients=[
+            pyvrp.Client(
+                location=visit,
+                delivery=[ceil(problem.demand[visit] * _THOUSANDTHS - _ROUNDING)],
+                service_duration=ceil(problem.service_s[visit] * _TENTHS - _ROUNDING)
+                if problem.timed
+                else 0,
+                prize=round(problem.unserved_dkk[visit] * units),
+                required=False,
+                **_window(problem, problem.earliest_s[visit], problem.latest_s[visit]),
+            )
+            for visit in range(problem.visits)
+        ],
+        depots=[
+            pyvrp.Depot(location=place)
+            for place in range(problem.visits, problem.distance_m.shape[1])
+        ],
+        vehicle_types=[
+            pyvrp.VehicleType(
+                num_available=problem.kind.count(problem.kind[one]),
+                capacity=[floor(problem.capacity[one] * _THOUSANDTHS + _ROUNDING)],
+                start_depot=problem.start[one] - problem.visits,
+                end_depot=problem.end[one] - problem.visits,
+                fixed_cost=round(problem.fixed_dkk[one] * units),
+                profile=unlike.index(profile),
+                shift_duration=floor(problem.max_duration_s[one] * _TENTHS + _ROUNDING)
+                if problem.timed
+                else MAX_VALUE,
+                **_window(problem, problem.shift_from_s[one], problem.shift_to_s[one]),
+            )
+            for one, profile in zip(kinds, profiles, strict=True)
+        ],
+        distance_matrices=[_prices(problem, *profile, units) for profile in unlike],
+        duration_matrices=[durations[profile] for profile, _, _ in unlike],
+    )
+
+
+def _prices(
+    problem: RouteProblem, profile: int, dkk_per_m: float, allowed: tuple[bool, ...], units: float
+) -> Any:
+    """Return a profile's prices of ways; `Any`, since PyVRP declares arrays of one dimension."""
+    way_m = problem.distance_m[profile]
+    prices = np.minimum(np.rint(way_m * dkk_per_m * units), MAX_VALUE).astype(np.int64)
+    prices[way_m >= NO_WAY] = MAX_VALUE
+    forbidden = np.flatnonzero(~np.array(allowed))
+    prices[forbidden, :] = prices[:, forbidden] = MAX_VALUE
+    np.fill_diagonal(prices, 0)
+    return prices
+
+
+def _window(problem: RouteProblem, from_s: float, to_s: float) -> dict[str, Any]:
+    if not problem.timed:
+        return {}
+    late = floor(to_s * _TENTHS + _ROUNDING)
+    return {"tw_early": min(ceil(from_s * _TENTHS - _ROUNDING), late), "tw_late": late}

@@ -1,9 +1,9 @@
 """Routes: which vehicle makes which visits in what order, at the least cost.
 
 Few visits with narrow windows: every feasible route is listed, and the best choice is proven by
-CP-SAT. Else ruin and recreate searches (`optimizer.routes.search`), in one process or several, and
-CP-SAT chooses the best mixture of the routes that they have met. A visit that cannot be made is
-left out at its price and the plan says why. A lower bound is proven for every plan.
+CP-SAT. Else PyVRP searches (`optimizer.routes.search`), from one seed or several, and CP-SAT
+chooses the best mixture of the routes that it has met. A visit that cannot be made is left out at
+its price and the plan says why. A lower bound is proven for every plan.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from dataclasses import replace
 from typing import Final
 
 from optimizer.routes.bound import BY_ASSIGNMENT, assignment_bound_dkk
-from optimizer.routes.chains import Clock, Guard, Task, searched
-from optimizer.routes.cover import Limit, Routes, all_routes, choose, total_dkk
 from optimizer.routes.explanation import routes_explanation, unserved_reason
 from optimizer.routes.problem import (
     RouteProblem,
@@ -24,7 +22,8 @@ from optimizer.routes.problem import (
     times_of,
     ways_of,
 )
-from optimizer.routes.search import OPERATIONS_A_SECOND
+from optimizer.routes.search import Clock, Guard, RouteTask, searched
+from optimizer.routes.set_partitioning import Limit, Routes, all_routes, choose, total_dkk
 from optimizer.travel import Geodesic
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.plan import SolverStatus
@@ -117,25 +116,19 @@ def _solve(
             )
 
     choosing_s = _CHOOSING_SHARE * search.time_limit_s
-    operations = (search.time_limit_s - choosing_s) * OPERATIONS_A_SECOND
     before = None
     if guard is not None:
         before = replace(guard, limit_s=guard.limit_s * (1 - _CHOOSING_SHARE))
-    found = searched(Task(problem, search.seed, operations, before), search.chains, tell)
-    best = min(found, key=lambda one: one.cost_dkk).routes
-    candidates = dict.fromkeys(route for one in found for route in one.pool)
-    candidates |= dict.fromkeys(
-        (problem.kind[vehicle], visits)
-        for one in found
-        for vehicle, visits in enumerate(one.routes)
-        if visits
-    )
+    task = RouteTask(problem, search.time_limit_s - choosing_s, before)
+    found = searched(task, search.seed, search.chains, tell)
+    best = min(found, key=lambda result: result.cost_dkk).routes
+    candidates = dict.fromkeys(route for result in found for route in result.pool)
     wall_s = None if guard is None else guard.left_s()
     cover = choose(problem, candidates, best, Limit(search.seed, choosing_s, wall_s))
     solution = _Solution(
         cover.routes,
-        iterations=sum(one.iterations for one in found),
-        cut_short=cover.cut_short or any(one.cut_short for one in found),
+        iterations=sum(result.iterations for result in found),
+        cut_short=cover.cut_short or any(result.cut_short for result in found),
     )
     solution.bound_dkk = assignment_bound_dkk(problem)
     return solution

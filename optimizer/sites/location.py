@@ -1,35 +1,29 @@
 """Choosing sites for clients, to proven optimality: p-median and uncapacitated facility location.
 
-Branch and bound on a Lagrangian relaxation. The root alternates between ascent, local search from
-what the relaxation opens and from disturbed copies of the best sites, and settling every site that
-cannot be, or must be, in anything cheaper; most problems end there. What is left is branched on,
-least bound first. Everything is counted in deterministic time (`optimizer.work_budget`): two runs
-with the same input, seed and limit give the same answer.
+Benders' decomposition (`optimizer.sites.benders`): greedy sites first, then the linear relaxation,
+whose rounded sites are improved by swaps, then SCIP on what is left. Everything is counted in
+deterministic time (`optimizer.work_budget`): two runs with the same input, seed and limit give the
+same answer.
 """
 
 from __future__ import annotations
 
-import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from optimizer.search import Search
-from optimizer.sites.interchange import cost_of, greedy, interchange
-from optimizer.sites.relaxation import Ascent, Grid, Pace, Relaxation, Rows, Sites
-from optimizer.work_budget import Floats, Ints, WorkBudget
+from optimizer.sites.benders import Master, Relaxed
+from optimizer.work_budget import Effort, Floats, Ints
 from schemas.plans.plan import SolverStatus
 
-_ROOT: Final = Pace(iterations=50, step=1.5, stalls=20, least_step=2e-3)
-_AGAIN_STEP: Final = 0.5
-_AGAIN_WHEN_SETTLED: Final = 0.2
-"""The ascent starts again when this share of the sites has been settled meanwhile."""
-
-_NODE: Final = Pace(iterations=40, step=0.3, stalls=5, least_step=5e-3)
-_DISTURBED: Final = 2
-"""Disturbed copies of the best sites that are searched from in each round at the root."""
+_SURE: Final = 1e-9
+_WHOLE: Final = 1e-6
+"""So little above a whole cost a bound is the error of floats."""
+_PROVEN: Final = 1e-9
+"""Of the cost: so near the bound, sites are optimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +42,8 @@ class Location:
     seed: int
     time_limit_s: float
     spent_s: float
-    nodes: int
+    rounds: int
+    """How often the solver was asked."""
 
     @property
     def gap(self) -> float:
@@ -66,10 +61,11 @@ def p_median(
     `ValueError` for others, for shapes that differ, and for a p that cannot be.
     """
     matrix = _checked(costs)
-    if not 1 <= p <= len(matrix):
-        raise ValueError(f"p = {p} of {len(matrix)} sites; give a p from 1 to {len(matrix)}")
-    prices = np.zeros(len(matrix)) if opening is None else _checked_prices(opening, len(matrix))
-    return _Solver(matrix, prices, p, search).solve()
+    sites = matrix.shape[1]
+    if not 1 <= p <= sites:
+        raise ValueError(f"p = {p} of {sites} sites; give a p from 1 to {sites}")
+    prices = np.zeros(sites) if opening is None else _checked_prices(opening, sites)
+    return _Search(matrix, prices, p, search).solve()
 
 
 def facility_location(costs: ArrayLike, opening: ArrayLike, search: Search) -> Location:
@@ -79,7 +75,7 @@ def facility_location(costs: ArrayLike, opening: ArrayLike, search: Search) -> L
     Raises `ValueError` for costs that are negative or not finite, and for shapes that differ.
     """
     matrix = _checked(costs)
-    return _Solver(matrix, _checked_prices(opening, len(matrix)), None, search).solve()
+    return _Search(matrix, _checked_prices(opening, matrix.shape[1]), None, search).solve()
 
 
 def _checked_prices(opening: ArrayLike, sites: int) -> Floats:
@@ -93,12 +89,12 @@ def _checked_prices(opening: ArrayLike, sites: int) -> Floats:
 
 
 def _checked(costs: ArrayLike) -> Floats:
-    """Return the costs as sites x clients, which is how they are summed."""
+    """Return the costs, clients x sites."""
     matrix = np.asarray(costs, dtype=np.float64)
     if matrix.ndim != 2 or not matrix.size:  # noqa: PLR2004 - a matrix
         raise ValueError(f"costs of shape {matrix.shape}; give clients x sites, at least one each")
     _check_values("costs", matrix)
-    return np.ascontiguousarray(matrix.T)
+    return matrix
 
 
 def _check_values(what: str, values: Floats) -> None:
@@ -110,207 +106,123 @@ def _check_values(what: str, values: Floats) -> None:
         )
 
 
-@dataclass(order=True, slots=True)
-class _Node:
-    bound: float
-    number: int
-    sites: Sites = field(compare=False)
-    relaxed: Relaxation = field(compare=False)
-
-
-class _Solver:
-    """One problem while it is solved: the best sites so far, and what is still open."""
+class _Search:
+    """One problem while it is solved: the best sites so far, and the least that any can cost."""
 
     def __init__(self, costs: Floats, opening: Floats, count: int | None, search: Search) -> None:
         self.costs, self.opening, self.count, self.search = costs, opening, count, search
-        self.effort = WorkBudget(search.time_limit_s)
-        whole = bool(np.all(costs == np.rint(costs)) and np.all(opening == np.rint(opening)))
+        self.effort = Effort(search.time_limit_s)
         # Above 2^53 whole numbers are no longer all floats, and sums are not exact.
-        self.grid = Grid(1.0 if whole and costs.max(axis=0).sum() < 2**52 else 0.0)
-        self.ascent = Ascent(count, self.grid, self.effort)
-        self.rng = np.random.default_rng(search.seed)
-        self.best = self._searched(greedy(costs, opening, count, self.effort))
-        self.cost = cost_of(costs, opening, self.best)
-        self.nodes = 0
-        self.numbers = 0
-
-    def _searched(self, start: Ints, among: Ints | None = None) -> Ints:
-        """Return what local search makes of sites, with no others than those of `among`."""
-        keep_count = self.count is not None
-        if among is None:
-            return interchange(self.costs, self.opening, start, self.effort, keep_count=keep_count)
-        costs, opening = self.costs[among], self.opening[among]
-        found = interchange(costs, opening, start, self.effort, keep_count=keep_count)
-        return among[found]
-
-    def _rows(self, sites: Sites) -> Rows:
-        left = sites.all
-        return Rows(self.costs[left], self.opening[left], len(sites.opened))
-
-    def _offer(self, sites: Ints) -> None:
-        cost = cost_of(self.costs, self.opening, sites)
-        if cost < self.cost:
-            self.best, self.cost = sites, cost
+        self.whole = bool(
+            np.all(costs == np.rint(costs))
+            and np.all(opening == np.rint(opening))
+            and costs.max(axis=1).sum() + opening.sum() < 2**52
+        )
+        self.best = self._greedy()
+        self.cost = self._cost(self.best)
+        # Serving each client from its nearest site is a bound that needs no search.
+        self.bound = float(costs.min(axis=1).sum())
+        self.rounds = 0
 
     def solve(self) -> Location:
         """Return the best sites at the end of the search or of the budget."""
-        root = self._root()
-        bound = self._branch(root)
-        proven = self.grid.proves(bound, self.cost)
-        bound = self.cost if proven else min(self.cost, max(0.0, self.grid.lifted(bound)))
+        if not self.effort.over and not self._proves(self.bound):
+            self._search(
+                Master(self.costs, self.opening, self.count, self.search.seed, self.effort)
+            )
+        proven = self._proves(self.bound)
         sites = np.sort(self.best)
-        serves = sites[self.costs[sites].argmin(axis=0)]
         return Location(
             status=SolverStatus.OPTIMAL if proven else SolverStatus.FEASIBLE,
             sites=tuple(sites.tolist()),
-            serves=tuple(serves.tolist()),
+            serves=tuple(sites[self.costs[:, sites].argmin(axis=1)].tolist()),
             objective=self.cost,
-            bound=bound,
+            bound=self.cost if proven else self._lifted(self.bound),
             seed=self.search.seed,
             time_limit_s=self.search.time_limit_s,
             spent_s=self.effort.spent_s,
-            nodes=self.nodes,
+            rounds=self.rounds,
         )
 
-    def _root(self) -> _Node:
-        """Climb, search and settle in turns until the bound stands still."""
-        everything = np.arange(len(self.costs))
-        sites = Sites(np.empty(0, dtype=np.int64), everything)
-        prices = self.costs[self.best].min(axis=0)
-        zeros = np.zeros(len(self.costs))
-        # Serving each client from its nearest site is a bound that needs no search.
-        bound = float(self.costs.min(axis=0).sum())
-        relaxed = Relaxation(bound, prices, zeros, zeros, _ROOT.step)
-        settled = 0.0
-        tried: set[bytes] = set()
-        while not self.effort.over:
-            pace = Pace(_ROOT.iterations, relaxed.step, _ROOT.stalls, _ROOT.least_step)
-            relaxed = self.ascent.climb(self._rows(sites), relaxed, self.cost, pace)
-            bound = max(bound, relaxed.bound)
-            if self.grid.proves(bound, self.cost):
+    def _search(self, master: Master) -> None:
+        """Cut and fix until the relaxation is tight, then until SCIP's sites are."""
+        while not self._over():
+            self.rounds += 1
+            relaxed = master.relaxed()
+            if relaxed is None:
+                self.bound = self.cost
+                return
+            self.bound = max(self.bound, relaxed.bound)
+            count = self.count or max(1, round(relaxed.shares.sum()))
+            self._offer(np.argsort(-relaxed.shares, kind="stable")[:count])
+            if relaxed.is_tight:
+                self._improve(np.flatnonzero(relaxed.shares > 0))
+            self._fix_by_reduced_cost(master, relaxed)
+            if relaxed.is_tight:
                 break
-            self._search_around(sites, relaxed, tried)
-            before = len(sites.free)
-            sites, relaxed = self._settle(sites, relaxed)
-            settled = max(settled, 1 - len(sites.free) / before) if before else 1.0
-            if self._decided(sites):
+        while not self._over():
+            self.rounds += 1
+            whole = master.whole()
+            if whole is None:
+                self.bound = self.cost
+                return
+            bound, met, is_tight = whole
+            for sites in met:
+                self._offer(sites)
+            self.bound = self.cost if is_tight else max(self.bound, bound)
+
+    def _over(self) -> bool:
+        return self.effort.over or self._proves(self.bound)
+
+    def _fix_by_reduced_cost(self, master: Master, relaxed: Relaxed) -> None:
+        """Fix each site without which, or with which, nothing is cheaper than the best."""
+        there, absent = relaxed.shares > 1 - _SURE, relaxed.shares < _SURE
+        lifted = np.array([self._proves(relaxed.bound + abs(one)) for one in relaxed.reduced])
+        master.fix(np.flatnonzero(there & lifted), np.flatnonzero(absent & lifted))
+
+    def _proves(self, bound: float) -> bool:
+        """Return whether nothing cheaper than the best is left above a bound."""
+        return self._lifted(bound) >= self.cost - _PROVEN * max(1.0, self.cost)
+
+    def _lifted(self, bound: float) -> float:
+        """Return the least possible cost that is not below a bound."""
+        return float(np.ceil(bound - _WHOLE)) if self.whole else bound
+
+    def _cost(self, sites: Ints) -> float:
+        return float(self.costs[:, sites].min(axis=1).sum() + self.opening[sites].sum())
+
+    def _offer(self, sites: Ints) -> None:
+        cost = self._cost(sites)
+        if cost < self.cost:
+            self.best, self.cost = sites, cost
+
+    def _greedy(self) -> Ints:
+        """Return sites opened one by one, each the one that saves most."""
+        nearest = np.full(len(self.costs), np.inf)
+        chosen: list[int] = []
+        while self.count is None or len(chosen) < self.count:
+            self.effort.spend(self.costs.size)
+            cost = np.minimum(nearest[:, None], self.costs).sum(axis=0) + self.opening
+            cost[chosen] = np.inf
+            best = int(cost.argmin())
+            if self.count is None and chosen and cost[best] >= nearest.sum():
                 break
-            if relaxed.step < _ROOT.least_step:
-                if settled < _AGAIN_WHEN_SETTLED:
-                    break
-                relaxed = Relaxation(
-                    relaxed.bound, relaxed.prices, relaxed.reduced, relaxed.share, _AGAIN_STEP
-                )
-                settled = 0.0
-        return _Node(bound, 0, sites, relaxed)
+            chosen.append(best)
+            nearest = np.minimum(nearest, self.costs[:, best])
+        return np.array(chosen, dtype=np.int64)
 
-    def _search_around(self, sites: Sites, relaxed: Relaxation, tried: set[bytes]) -> None:
-        """Search from what the relaxation opens, and from disturbed copies of the best."""
-        rows = sites.all
-        starts = [np.sort(relaxed.chosen(len(sites.opened), self.count))]
-        place = np.full(len(self.costs), -1, dtype=np.int64)
-        place[rows] = np.arange(len(rows))
-        present = place[self.best]
-        if (present >= 0).all():
-            closed = np.setdiff1d(np.arange(len(rows)), present)
-            many = min(len(closed), max(1, min(len(present) // 3, 8)))
-            for _ in range(_DISTURBED if len(closed) else 0):
-                disturbed = present.copy()
-                out = self.rng.choice(len(present), min(many, len(present)), replace=False)
-                disturbed[out] = self.rng.choice(closed, len(out), replace=False)
-                starts.append(np.sort(disturbed))
-        for start in starts:
-            key = rows[start].tobytes()
-            if key not in tried and len(start):
-                tried.add(key)
-                self._offer(self._searched(start, rows))
-
-    def _settle(self, sites: Sites, relaxed: Relaxation) -> tuple[Sites, Relaxation]:
-        """Return what is left to decide of all that is cheaper than the best so far."""
-        opened, closed = self.ascent.settled(sites, relaxed, self.cost)
-        if not (opened.any() or closed.any()):
-            return sites, relaxed
-        keep = ~(opened | closed)
-        left = Sites(np.concatenate([sites.opened, sites.free[opened]]), sites.free[keep])
-        first = len(sites.opened)
-        order = np.concatenate(
-            [np.arange(first), first + np.flatnonzero(opened), first + np.flatnonzero(keep)]
-        )
-        return left, Relaxation(
-            relaxed.bound,
-            relaxed.prices,
-            relaxed.reduced[order],
-            relaxed.share[order],
-            relaxed.step,
-        )
-
-    def _decided(self, sites: Sites) -> bool:
-        """Return whether at most one choice is left, which is offered then."""
-        if self.count is None:
-            if len(sites.free):
-                return False
-            if len(sites.opened):
-                self._offer(sites.opened)
-            return True
-        left = self.count - len(sites.opened)
-        if 0 < left < len(sites.free):
-            return False
-        only = np.concatenate([sites.opened, sites.free[: max(left, 0)]])
-        if len(only) == self.count:
-            self._offer(only)
-        return True
-
-    def _branch(self, root: _Node) -> float:
-        """Return the bound when all is proven, or at the end of the budget."""
-        waiting = [root]
-        while waiting:
-            node = heapq.heappop(waiting)
-            if self.grid.proves(node.bound, self.cost):
-                return node.bound
-            if self.effort.over:
-                return node.bound
-            self.nodes += 1
-            sites, relaxed = self._settle(node.sites, node.relaxed)
-            if self._decided(sites):
-                continue
-            for child in self._halves(sites, relaxed):
-                self._bound(child, node.bound, relaxed, waiting)
-        return self.cost
-
-    def _halves(self, sites: Sites, relaxed: Relaxation) -> list[tuple[Sites, Ints]]:
-        """Return the node with a site in and with it out, and which rows they keep."""
-        first = len(sites.opened)
-        site = int(np.abs(relaxed.share[first:] - 0.5).argmin())
-        rest = np.delete(sites.free, site)
-        rows = np.delete(np.arange(first + len(sites.free)), first + site)
-        return [
-            (
-                Sites(np.append(sites.opened, sites.free[site]), rest),
-                np.insert(rows, first, first + site),
-            ),
-            (Sites(sites.opened, rest), rows),
-        ]
-
-    def _bound(
-        self,
-        child: tuple[Sites, Ints],
-        least: float,
-        parent: Relaxation,
-        waiting: list[_Node],
-    ) -> None:
-        """Bound a child, offer what its relaxation opens, and keep it unless it is proven."""
-        sites, kept = child
-        if self._decided(sites):
-            return
-        start = Relaxation(
-            -np.inf, parent.prices, parent.reduced[kept], parent.share[kept], _NODE.step
-        )
-        first = len(sites.opened)
-        relaxed = self.ascent.climb(self._rows(sites), start, self.cost, _NODE)
-        chosen = relaxed.chosen(first, self.count)
-        if len(chosen):
-            self._offer(sites.all[chosen])
-        bound = max(least, relaxed.bound)
-        if not self.grid.proves(bound, self.cost):
-            self.numbers += 1
-            heapq.heappush(waiting, _Node(bound, self.numbers, sites, relaxed))
+    def _improve(self, among: Ints) -> None:
+        """Swap a site of the best for one of others, as long as that saves."""
+        before = np.inf
+        while self.cost < before and not self.effort.over:
+            before = self.cost
+            for leaving in self.best.tolist():
+                entering = np.setdiff1d(among, self.best)
+                if not len(entering):
+                    return
+                self.effort.spend(2 * len(self.costs) * (len(entering) + len(self.best)))
+                others = self.best[self.best != leaving]
+                nearest = self.costs[:, others].min(axis=1, initial=np.inf)
+                cost = np.minimum(nearest[:, None], self.costs[:, entering]).sum(axis=0)
+                swapped = cost + self.opening[entering]
+                self._offer(np.append(others, entering[swapped.argmin()]))

@@ -156,7 +156,7 @@ class RouteInputs(_Part):
 class RouteSearch(_Part):
     """How long and from which seed the planner searches.
 
-    `time_limit_s` counts operations, about a second of one core each: two runs with the same
+    `time_limit_s` counts iterations, about a second of one core each: two runs with the same
     inputs, seed, limit and number of chains give the same plan. `wall_limit_s` is a guard by the
     clock on the wall, which a plan that it cut short says (`cut_short`) and which is not
     reproducible then.

@@ -79,17 +79,16 @@ def proof(study: Study) -> str:
             f"{plan.gap:.1%} ({plan.bound_by})."
         )
     by = ""
+    unproven = f"nothing costs less than {plan.bound_dkk:,.0f} DKK, a gap of {plan.gap:.1%}"
     if isinstance(plan, RoutesPlan):
         by = f" ({plan.bound_by})"
+        unproven = "no lower bound that would say much is proven"
         if plan.unserved:
             driven_dkk = sum(route.cost_dkk for route in plan.routes)
             comes_to += f", {plan.objective_dkk - driven_dkk:,.0f} of them for visits not made"
     if plan.status is SolverStatus.OPTIMAL:
         return f"It costs {comes_to}, and nothing costs less{by}."
-    return (
-        f"It costs {comes_to}; nothing costs less than {plan.bound_dkk:,.0f} DKK, a gap of "
-        f"{plan.gap:.1%}{by}."
-    )
+    return f"It costs {comes_to}; {unproven}."
 
 
 def _proof_of_fleet(plan: CompositionPlan) -> str:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.routes.bound import assignment_bound_dkk
-from optimizer.routes.cover import Limit, all_routes, choose, total_dkk
 from optimizer.routes.problem import RouteProblem, feasible, route_problem_of, ways_of
-from optimizer.routes.search import Chain, Limits
+from optimizer.routes.search import RouteTask, searched
+from optimizer.routes.set_partitioning import Limit, all_routes, choose, total_dkk
 from optimizer.routes.solve import BY_ENUMERATION, plan_routes
 from optimizer.travel import Geodesic
 from schemas.fleet.vehicle_type import VehicleType
@@ -116,7 +116,7 @@ def test_the_search_keeps_all_rules_and_nothing_undercuts_the_bound(
     inputs: RouteInputs, roads: int, seed: int
 ) -> None:
     posed = problem(inputs, roads)
-    found = Chain(posed, seed).run(Limits(operations=40_000))
+    (found,) = searched(RouteTask(posed, 0.1), seed, 1)
     assert all(feasible(posed, vehicle, visits) for vehicle, visits in enumerate(found.routes))
     least = least_cost_dkk(inputs, WholeMinutes(roads))
     assert found.cost_dkk == pytest.approx(total_dkk(posed, found.routes))
@@ -171,7 +171,7 @@ def test_the_search_finds_what_listing_all_routes_proves(seed: int) -> None:
     assert everything is not None
     proof = choose(posed, everything, ((),) * posed.vehicles, Limit(1, 20))
     assert proof.proven
-    found = Chain(posed, seed).run(Limits(operations=700_000))
+    (found,) = searched(RouteTask(posed, 2.0), seed, 1)
     assert found.cost_dkk == pytest.approx(total_dkk(posed, proof.routes), rel=1e-9)
 
 

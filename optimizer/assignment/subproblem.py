@@ -26,7 +26,7 @@ from schemas.plans.assignment import (
     WantedRoundTrip,
 )
 
-CellKey = tuple[str, VehicleType]
+SubproblemKey = tuple[str, VehicleType]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -114,10 +114,10 @@ def pooled(machines: Iterable[Machine], values_ore: Ints) -> Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Subproblem:
     """A depot and class: its round trips without a lock, by start, and its pools."""
 
-    key: CellKey
+    key: SubproblemKey
     trips: tuple[WantedRoundTrip, ...]
     demand: Demand
     prices_ore: Ints
@@ -135,27 +135,27 @@ def drive_ore(trip: WantedRoundTrip, vehicle: AssignableVehicle) -> int:
     return round(trip.distance_m / 1000 * vehicle.cost_dkk_per_km * ORE_PER_DKK)
 
 
-def cells_of(inputs: AssignmentInputs) -> tuple[Cell, ...]:
+def subproblems_of(inputs: AssignmentInputs) -> tuple[Subproblem, ...]:
     """Return the cells that have round trips; each can be solved without the others."""
-    trips: defaultdict[CellKey, list[WantedRoundTrip]] = defaultdict(list)
-    vehicles: defaultdict[CellKey, list[AssignableVehicle]] = defaultdict(list)
+    trips: defaultdict[SubproblemKey, list[WantedRoundTrip]] = defaultdict(list)
+    vehicles: defaultdict[SubproblemKey, list[AssignableVehicle]] = defaultdict(list)
     for trip in inputs.round_trips:
         trips[trip.depot_id, trip.vehicle_class].append(trip)
     for vehicle in inputs.vehicles:
         vehicles[vehicle.depot_id, vehicle.vehicle_class].append(vehicle)
     locks = {lock.round_trip_id: lock.vehicle_id for lock in inputs.locks}
     return tuple(
-        _cell(key, trips[key], vehicles.get(key, []), locks, inputs) for key in sorted(trips)
+        _subproblem(key, trips[key], vehicles.get(key, []), locks, inputs) for key in sorted(trips)
     )
 
 
-def _cell(
-    key: CellKey,
+def _subproblem(
+    key: SubproblemKey,
     trips: Sequence[WantedRoundTrip],
     vehicles: Sequence[AssignableVehicle],
     locks: Mapping[str, str],
     inputs: AssignmentInputs,
-) -> Cell:
+) -> Subproblem:
     changeover_us = round(inputs.changeover_s * 1_000_000)
     starts = np.array([microseconds(one.started_at) for one in trips])
     frees = np.array([microseconds(one.ended_at) for one in trips]) + changeover_us
@@ -183,7 +183,7 @@ def _cell(
         machines.append(Machine(vehicle, windows, price_ore, windows == (hull,)))
     pools = _pools(machines, free, prices)
     demand = Demand(starts[open_], frees[open_])
-    return Cell(key, free, demand, prices, pools, locked_ore, locked, peak)
+    return Subproblem(key, free, demand, prices, pools, locked_ore, locked, peak)
 
 
 def _windows(

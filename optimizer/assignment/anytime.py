@@ -1,8 +1,9 @@
-"""The answer for one cell: something at once, and better as long as the effort lasts.
+"""The answer for one subproblem: something at once, and better as long as the effort lasts.
 
-First come, first served is the first answer. Then prices of instants (`optimizer.assignment.hours`)
-tell how many vehicles of which pool are worth their price and what each pool should take; flows
-(`optimizer.assignment.flow`) make that whole, each pool in turn beside the others.
+First come, first served is the first answer. Then prices of instants
+(`optimizer.assignment.time_duals`) tell how many vehicles of which pool are worth their price and
+what each pool should take; flows (`optimizer.assignment.flow`) make that whole, each pool in turn
+beside the others.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.assignment.cell import Cell, Machine, Pool
-from optimizer.assignment.dealing import Answer, deal, first_come
 from optimizer.assignment.flow import Concave, flow_s, most_valuable
-from optimizer.assignment.hours import HourPrices, Shares
-from optimizer.work_budget import Ints, WorkBudget
+from optimizer.assignment.greedy import Answer, first_come_first_served, round_to_vehicles
+from optimizer.assignment.subproblem import Machine, Pool, Subproblem
+from optimizer.assignment.time_duals import Shares, TimeDuals
+from optimizer.work_budget import Effort, Ints
 
 _STEPS: Final = 400
 """In the first round; twice as many in each round after it."""
@@ -41,30 +42,34 @@ class Bounded:
     limit_ore: int
 
 
-def first_answer(cell: Cell) -> Bounded:
+def first_answer(subproblem: Subproblem) -> Bounded:
     """Return an answer without search; as if each round trip had the vehicle that suits it best."""
-    values = [pool.values_ore for pool in cell.pools]
+    values = [pool.values_ore for pool in subproblem.pools]
     limit = int(np.max(values, axis=0).sum()) if values else 0
-    return Bounded(first_come(cell), limit)
+    return Bounded(first_come_first_served(subproblem), limit)
 
 
-def choose(cell: Cell, known: Bounded, effort: WorkBudget, better: Better) -> Bounded:
+def choose(subproblem: Subproblem, known: Bounded, effort: Effort, better: Better) -> Bounded:
     """Return the best answer that the effort allows, and the least limit.
 
     `better` is told of each answer that is better than the one before.
     """
     if known.answer.value_ore >= known.limit_ore or effort.over:
         return known
-    if len(cell.pools) == 1 and cell.pools[0].always_there and _affords_exact(cell, effort):
-        return _exact(cell, cell.pools[0], effort)
+    if (
+        len(subproblem.pools) == 1
+        and subproblem.pools[0].always_there
+        and _affords_exact(subproblem, effort)
+    ):
+        return _exact(subproblem, subproblem.pools[0], effort)
     best, limit = known.answer, known.limit_ore
-    prices = HourPrices(cell)
+    prices = TimeDuals(subproblem)
     steps = _STEPS
     while best.value_ore < limit and not effort.over:
         before = limit - best.value_ore
         prices.improve(steps, effort)
         limit = min(limit, prices.limit_ore)
-        found = _rounded(cell, prices.shares, limit, effort)
+        found = _rounded(subproblem, prices.shares, limit, effort)
         if found.value_ore > best.value_ore:
             best = found
             better(best)
@@ -74,36 +79,40 @@ def choose(cell: Cell, known: Bounded, effort: WorkBudget, better: Better) -> Bo
     return Bounded(best, limit)
 
 
-def _affords_exact(cell: Cell, effort: WorkBudget) -> bool:
-    flows = 2 * log2(2 + len(cell.pools[0].machines))
-    return flows * flow_s(len(cell.trips)) <= effort.limit_s - effort.spent_s
+def _affords_exact(subproblem: Subproblem, effort: Effort) -> bool:
+    flows = 2 * log2(2 + len(subproblem.pools[0].machines))
+    return flows * flow_s(len(subproblem.trips)) <= effort.limit_s - effort.spent_s
 
 
-def _exact(cell: Cell, pool: Pool, effort: WorkBudget) -> Bounded:
+def _exact(subproblem: Subproblem, pool: Pool, effort: Effort) -> Bounded:
     """Return the best answer of all, for vehicles alike that are always there."""
-    alone = Concave(cell.demand, pool.values_ore, pool.prices_ore, effort)
+    alone = Concave(subproblem.demand, pool.values_ore, pool.prices_ore, effort)
     chosen = alone.best()
     owner = np.where(chosen.taken, 0, _NOBODY)
     machines = (pool.machines[: chosen.vehicles],)
-    answer = deal(cell, owner, machines, chosen.value_ore, effort)
+    answer = round_to_vehicles(subproblem, owner, machines, chosen.value_ore, effort)
     return Bounded(answer, chosen.value_ore)
 
 
-def _rounded(cell: Cell, shares: Shares, limit_ore: int, effort: WorkBudget) -> Answer:
+def _rounded(subproblem: Subproblem, shares: Shares, limit_ore: int, effort: Effort) -> Answer:
     """Return an answer near to shares: the vehicles that are used by half or more, and flows."""
     chosen = [
         [one for one in pool.machines if shares.machines[one.vehicle.vehicle_id] >= _HALF]
-        for pool in cell.pools
+        for pool in subproblem.pools
     ]
     sure = shares.trips.max(axis=0) > _HALF
     owner = np.where(sure, shares.trips.argmax(axis=0), _NOBODY)
-    return deal(cell, _made_whole(cell, owner, chosen, effort), chosen, limit_ore, effort)
+    return round_to_vehicles(
+        subproblem, _made_whole(subproblem, owner, chosen, effort), chosen, limit_ore, effort
+    )
 
 
-def _made_whole(cell: Cell, owner: Ints, chosen: list[list[Machine]], effort: WorkBudget) -> Ints:
+def _made_whole(
+    subproblem: Subproblem, owner: Ints, chosen: list[list[Machine]], effort: Effort
+) -> Ints:
     """Let each pool in turn take what it takes best beside the others, until nothing changes."""
     everyone = np.arange(len(owner))
-    values = np.array([pool.values_ore for pool in cell.pools])
+    values = np.array([pool.values_ore for pool in subproblem.pools])
     for _ in range(_TURNS):
         before = owner.copy()
         for number, machines in enumerate(chosen):
@@ -111,8 +120,8 @@ def _made_whole(cell: Cell, owner: Ints, chosen: list[list[Machine]], effort: Wo
                 return owner
             free = (owner == _NOBODY) | (owner == number)
             beyond = values[number] - np.where(free, 0, values[owner, everyone])
-            supply = cell.pools[number].supply(machines)
-            taken = most_valuable(cell.demand, beyond, supply, effort)
+            supply = subproblem.pools[number].supply(machines)
+            taken = most_valuable(subproblem.demand, beyond, supply, effort)
             owner[owner == number] = _NOBODY
             owner[taken] = number
         if len(chosen) == 1 or np.array_equal(owner, before):

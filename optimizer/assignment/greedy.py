@@ -12,45 +12,49 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.assignment.cell import Cell, Machine
-from optimizer.work_budget import Ints, WorkBudget
+from optimizer.assignment.subproblem import Machine, Subproblem
+from optimizer.work_budget import Effort, Ints
 
 _CELLS_PER_LOOK: Final = 1000
 """Looking whether one vehicle is free costs a few microseconds (measured)."""
 
-_CELLS_PER_DEAL: Final = 5_000
+_CELLS_PER_FIT: Final = 5_000
 """Dealing out one round trip costs some ten microseconds (measured), and a bit a vehicle."""
 
 
-_PUT_IN: Final = 0.1
+_INSERTION_SHARE: Final = 0.1
 """Part of the effort that is left that may go into what was not dealt out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The vehicle of each round trip of a cell, None for nobody, and what that saves."""
+    """The vehicle of each round trip of a subproblem, None for nobody, and what that saves."""
 
     vehicles: tuple[str | None, ...]
     value_ore: int
 
 
-def first_come(cell: Cell) -> Answer:
+def first_come_first_served(subproblem: Subproblem) -> Answer:
     """Give each round trip to a free vehicle, those with the fewest seats first.
 
     No search: a step for each round trip and pool. Vehicles that earn less than they cost stay.
     """
-    _clear(cell)
-    left = np.ones(len(cell.trips), dtype=np.bool_)
-    for pool in cell.pools:
-        _deal_best_fit(cell, pool.machines, np.flatnonzero(left & (pool.values_ore > 0)))
+    _clear(subproblem)
+    left = np.ones(len(subproblem.trips), dtype=np.bool_)
+    for pool in subproblem.pools:
+        _best_fit(subproblem, pool.machines, np.flatnonzero(left & (pool.values_ore > 0)))
         for machine in pool.machines:
             left[machine.trips] = False
-    _leave_standing(cell)
-    return _answer(cell)
+    _leave_standing(subproblem)
+    return _answer(subproblem)
 
 
-def deal(
-    cell: Cell, owner: Ints, chosen: Sequence[Sequence[Machine]], limit_ore: int, effort: WorkBudget
+def round_to_vehicles(
+    subproblem: Subproblem,
+    owner: Ints,
+    chosen: Sequence[Sequence[Machine]],
+    limit_ore: int,
+    effort: Effort,
 ) -> Answer:
     """Give each round trip to a vehicle of the pool that owns it.
 
@@ -58,41 +62,41 @@ def deal(
     the vehicles of each pool that may be given round trips. What is left is put in where it fits,
     unless what can be saved at most, `limit_ore`, is reached.
     """
-    _clear(cell)
+    _clear(subproblem)
     for number, machines in enumerate(chosen):
         mine = np.flatnonzero(owner == number)
-        effort.spend(len(mine) * (_CELLS_PER_DEAL + 4 * len(machines)), 0)
-        _deal_best_fit(cell, machines, mine)
-    _leave_standing(cell)
-    found = _answer(cell)
+        effort.spend(len(mine) * (_CELLS_PER_FIT + 4 * len(machines)), 0)
+        _best_fit(subproblem, machines, mine)
+    _leave_standing(subproblem)
+    found = _answer(subproblem)
     if found.value_ore >= limit_ore:
         return found
-    part = WorkBudget(max(1e-9, _PUT_IN * (effort.limit_s - effort.spent_s)))
-    _put_in(cell, part)
+    part = Effort(max(1e-9, _INSERTION_SHARE * (effort.limit_s - effort.spent_s)))
+    _insert_left_out(subproblem, part)
     effort.spent_s += part.spent_s
-    return _answer(cell)
+    return _answer(subproblem)
 
 
-def _clear(cell: Cell) -> None:
-    for pool in cell.pools:
+def _clear(subproblem: Subproblem) -> None:
+    for pool in subproblem.pools:
         for machine in pool.machines:
             machine.starts.clear()
             machine.trips.clear()
 
 
-def _leave_standing(cell: Cell) -> None:
+def _leave_standing(subproblem: Subproblem) -> None:
     """Take from each vehicle all it does where that earns less than using it costs."""
-    for pool in cell.pools:
+    for pool in subproblem.pools:
         for machine in pool.machines:
             if machine.trips and int(pool.values_ore[machine.trips].sum()) < machine.price_ore:
                 machine.starts.clear()
                 machine.trips.clear()
 
 
-def _answer(cell: Cell) -> Answer:
-    vehicles: list[str | None] = [None] * len(cell.trips)
+def _answer(subproblem: Subproblem) -> Answer:
+    vehicles: list[str | None] = [None] * len(subproblem.trips)
     value_ore = 0
-    for pool in cell.pools:
+    for pool in subproblem.pools:
         for machine in pool.machines:
             if machine.trips:
                 value_ore += int(pool.values_ore[machine.trips].sum()) - machine.price_ore
@@ -101,7 +105,7 @@ def _answer(cell: Cell) -> Answer:
     return Answer(tuple(vehicles), value_ore)
 
 
-def _deal_best_fit(cell: Cell, machines: Sequence[Machine], trips: Ints) -> None:
+def _best_fit(subproblem: Subproblem, machines: Sequence[Machine], trips: Ints) -> None:
     """Give each to the free vehicle whose time ends soonest after it, of those the cheapest."""
     if not machines:
         return
@@ -110,7 +114,7 @@ def _deal_best_fit(cell: Cell, machines: Sequence[Machine], trips: Ints) -> None
     closes = np.array([machine.windows[0][1] for machine in machines], dtype=np.int64)
     free_at = opens.copy()
     for trip in trips.tolist():
-        start, free = int(cell.demand.starts_us[trip]), int(cell.demand.frees_us[trip])
+        start, free = int(subproblem.demand.starts_us[trip]), int(subproblem.demand.frees_us[trip])
         for number in np.flatnonzero(closes <= start).tolist():
             windows = machines[number].windows
             while position[number] < len(windows) - 1 and closes[number] <= start:
@@ -126,32 +130,34 @@ def _deal_best_fit(cell: Cell, machines: Sequence[Machine], trips: Ints) -> None
         free_at[number] = free
 
 
-def _put_in(cell: Cell, effort: WorkBudget) -> None:
+def _insert_left_out(subproblem: Subproblem, effort: Effort) -> None:
     """Put what has no vehicle in where it fits, the most valuable first."""
-    machines = [(machine, pool.values_ore) for pool in cell.pools for machine in pool.machines]
-    values = np.max([pool.values_ore for pool in cell.pools], axis=0)
+    machines = [
+        (machine, pool.values_ore) for pool in subproblem.pools for machine in pool.machines
+    ]
+    values = np.max([pool.values_ore for pool in subproblem.pools], axis=0)
     placed = {trip for machine, _ in machines for trip in machine.trips}
     missing = [trip for trip in range(len(values)) if trip not in placed and values[trip] > 0]
     for trip in sorted(missing, key=lambda one: (-int(values[one]), one)):
         if effort.over:
             return
         effort.spend(_CELLS_PER_LOOK * len(machines), 0)
-        place = _place(cell, machines, trip)
+        place = _place(subproblem, machines, trip)
         if place is not None:
-            place.give(trip, int(cell.demand.starts_us[trip]))
+            place.give(trip, int(subproblem.demand.starts_us[trip]))
             continue
-        _make_room(cell, machines, trip, effort)
+        _eject(subproblem, machines, trip, effort)
 
 
 def _place(
-    cell: Cell,
+    subproblem: Subproblem,
     machines: Sequence[tuple[Machine, Ints]],
     trip: int,
     but: Machine | None = None,
     least_ore: int = 0,
 ) -> Machine | None:
     """Return the vehicle on which a round trip saves most, more than the least; None if none."""
-    start, free = int(cell.demand.starts_us[trip]), int(cell.demand.frees_us[trip])
+    start, free = int(subproblem.demand.starts_us[trip]), int(subproblem.demand.frees_us[trip])
     best: Machine | None = None
     for machine, values in machines:
         saves = int(values[trip]) - (0 if machine.trips else machine.price_ore)
@@ -160,32 +166,32 @@ def _place(
             and values[trip] > 0
             and machine is not but
             and machine.window(start, free)
-            and not machine.clashes(start, free, cell.demand.frees_us)
+            and not machine.clashes(start, free, subproblem.demand.frees_us)
         ):
             best, least_ore = machine, saves
     return best
 
 
-def _make_room(
-    cell: Cell, machines: Sequence[tuple[Machine, Ints]], trip: int, effort: WorkBudget
+def _eject(
+    subproblem: Subproblem, machines: Sequence[tuple[Machine, Ints]], trip: int, effort: Effort
 ) -> None:
     """Move the one round trip that is in the way on some vehicle to another, if that saves."""
-    start, free = int(cell.demand.starts_us[trip]), int(cell.demand.frees_us[trip])
+    start, free = int(subproblem.demand.starts_us[trip]), int(subproblem.demand.frees_us[trip])
     for machine, values in machines:
         if not values[trip] or not machine.window(start, free):
             continue
-        clashing = machine.clashes(start, free, cell.demand.frees_us)
+        clashing = machine.clashes(start, free, subproblem.demand.frees_us)
         if len(clashing) != 1:
             continue
         other = clashing[0]
         effort.spend(_CELLS_PER_LOOK * len(machines), 0)
         # What is gained here must be more than what the other loses by moving.
         least = int(values[other]) - int(values[trip])
-        place = _place(cell, machines, other, machine, least)
+        place = _place(subproblem, machines, other, machine, least)
         if place is not None:
             machine.take(other)
             machine.give(trip, start)
-            place.give(other, int(cell.demand.starts_us[other]))
+            place.give(other, int(subproblem.demand.starts_us[other]))
             return
         if effort.over:
             return

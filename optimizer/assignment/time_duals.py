@@ -1,12 +1,12 @@
 """Prices of instants: what a vehicle of each pool is worth at each, and the bound that follows.
 
-The linear relaxation of a cell, whose unknowns are how much of each round trip each pool takes and
-how much of each vehicle is used: at no instant are more of a pool out than can be had. Any prices
-of those instants, from 0, give a bound in closed form: each round trip goes to the pool where it
-is worth most beyond the prices of its time, and each vehicle is used that earns more in the time
-when it can be had than it costs. Prices and shares are found by the primal-dual hybrid gradient
-(Chambolle and Pock 2011) with diagonal steps (Pock and Chambolle 2011): a step is some sums over
-time, so it scales to any number of round trips, and no matrix is kept.
+The linear relaxation of a subproblem, whose unknowns are how much of each round trip each pool
+takes and how much of each vehicle is used: at no instant are more of a pool out than can be had.
+Any prices of those instants, from 0, give a bound in closed form: each round trip goes to the pool
+where it is worth most beyond the prices of its time, and each vehicle is used that earns more in
+the time when it can be had than it costs. Prices and shares are found by the primal-dual hybrid
+gradient (Chambolle and Pock 2011) with diagonal steps (Pock and Chambolle 2011): a step is some
+sums over time, so it scales to any number of round trips, and no matrix is kept.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from optimizer.assignment.cell import Cell, Machine
-from optimizer.work_budget import Floats, Ints, WorkBudget
+from optimizer.assignment.subproblem import Machine, Subproblem
+from optimizer.work_budget import Effort, Floats, Ints
 
 _Numbers = TypeVar("_Numbers", Floats, Ints)
 
@@ -43,22 +43,22 @@ class Shares:
     machines: dict[str, float]
 
 
-class HourPrices:
-    """The relaxation of one cell with pools; `improve` it for a while, and read bound and shares.
+class TimeDuals:
+    """The relaxation of a subproblem with pools; `improve` it, then read bound and shares.
 
     `limit_ore` is what can be saved at most, proven.
     """
 
-    def __init__(self, cell: Cell) -> None:
-        self._grid(cell)
-        self._fleet(cell)
-        self._values = np.array([pool.values_ore for pool in cell.pools], dtype=np.int64)
+    def __init__(self, subproblem: Subproblem) -> None:
+        self._grid(subproblem)
+        self._fleet(subproblem)
+        self._values = np.array([pool.values_ore for pool in subproblem.pools], dtype=np.int64)
         worth = self._values > 0
         self._scale = float(np.median(self._values[worth])) if worth.any() else 1.0
         self._worth = worth
         self._trips = np.zeros(self._values.shape)
         self._used = np.zeros(len(self._caps))
-        self._prices = np.zeros((len(cell.pools), self._instants))
+        self._prices = np.zeros((len(subproblem.pools), self._instants))
         lengths = np.maximum(self._last - self._first, 1)
         there = np.bincount(self._of, self._until - self._since, len(self._caps))
         # Vehicles that are joined are stepped as one unknown; longer, as there are more of them.
@@ -73,13 +73,13 @@ class HourPrices:
         self._summed = self._done = 0
         self.limit_ore = self._bound(self._prices)
 
-    def _grid(self, cell: Cell) -> None:
+    def _grid(self, subproblem: Subproblem) -> None:
         """Choose the instants: most are out at starts, and least can be had when times end.
 
         One is left out where all who are out are still out at the next, and nobody comes.
         """
-        starts, frees = cell.demand.starts_us, cell.demand.frees_us
-        windows = np.array([w for p in cell.pools for m in p.machines for w in m.windows])
+        starts, frees = subproblem.demand.starts_us, subproblem.demand.frees_us
+        windows = np.array([w for p in subproblem.pools for m in p.machines for w in m.windows])
         times = np.unique(np.concatenate([starts, windows[:, 1]]))
         times = times[times < frees.max()]
         changes = np.sort(np.concatenate([frees, windows[:, 0]]))
@@ -90,12 +90,12 @@ class HourPrices:
         self._first = np.searchsorted(times, starts)
         self._last = np.searchsorted(times, frees)
 
-    def _fleet(self, cell: Cell) -> None:
+    def _fleet(self, subproblem: Subproblem) -> None:
         """Join vehicles of one pool at one price that can be had at the same times."""
         self._groups: list[list[Machine]] = []
         pools: list[int] = []
         rows: list[tuple[int, int, int]] = []
-        for number, pool in enumerate(cell.pools):
+        for number, pool in enumerate(subproblem.pools):
             alike: dict[tuple[int, tuple[tuple[int, int], ...]], list[Machine]] = {}
             for machine in pool.machines:
                 alike.setdefault((machine.price_ore, machine.windows), []).append(machine)
