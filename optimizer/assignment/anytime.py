@@ -19,7 +19,7 @@ from optimizer.assignment.flow import Concave, flow_s, most_valuable
 from optimizer.assignment.greedy import Answer, first_come_first_served, round_to_vehicles
 from optimizer.assignment.subproblem import Machine, Pool, Subproblem
 from optimizer.assignment.time_duals import Shares, TimeDuals
-from optimizer.work_budget import Effort, Ints
+from optimizer.work_budget import Ints, WorkBudget
 
 _STEPS: Final = 400
 """In the first round; twice as many in each round after it."""
@@ -49,7 +49,7 @@ def first_answer(subproblem: Subproblem) -> Bounded:
     return Bounded(first_come_first_served(subproblem), limit)
 
 
-def choose(subproblem: Subproblem, known: Bounded, effort: Effort, better: Better) -> Bounded:
+def choose(subproblem: Subproblem, known: Bounded, effort: WorkBudget, better: Better) -> Bounded:
     """Return the best answer that the effort allows, and the least limit.
 
     `better` is told of each answer that is better than the one before.
@@ -79,12 +79,12 @@ def choose(subproblem: Subproblem, known: Bounded, effort: Effort, better: Bette
     return Bounded(best, limit)
 
 
-def _affords_exact(subproblem: Subproblem, effort: Effort) -> bool:
+def _affords_exact(subproblem: Subproblem, effort: WorkBudget) -> bool:
     flows = 2 * log2(2 + len(subproblem.pools[0].machines))
     return flows * flow_s(len(subproblem.trips)) <= effort.limit_s - effort.spent_s
 
 
-def _exact(subproblem: Subproblem, pool: Pool, effort: Effort) -> Bounded:
+def _exact(subproblem: Subproblem, pool: Pool, effort: WorkBudget) -> Bounded:
     """Return the best answer of all, for vehicles alike that are always there."""
     alone = Concave(subproblem.demand, pool.values_ore, pool.prices_ore, effort)
     chosen = alone.best()
@@ -94,7 +94,7 @@ def _exact(subproblem: Subproblem, pool: Pool, effort: Effort) -> Bounded:
     return Bounded(answer, chosen.value_ore)
 
 
-def _rounded(subproblem: Subproblem, shares: Shares, limit_ore: int, effort: Effort) -> Answer:
+def _rounded(subproblem: Subproblem, shares: Shares, limit_ore: int, effort: WorkBudget) -> Answer:
     """Return an answer near to shares: the vehicles that are used by half or more, and flows."""
     chosen = [
         [one for one in pool.machines if shares.machines[one.vehicle.vehicle_id] >= _HALF]
@@ -108,7 +108,7 @@ def _rounded(subproblem: Subproblem, shares: Shares, limit_ore: int, effort: Eff
 
 
 def _made_whole(
-    subproblem: Subproblem, owner: Ints, chosen: list[list[Machine]], effort: Effort
+    subproblem: Subproblem, owner: Ints, chosen: list[list[Machine]], effort: WorkBudget
 ) -> Ints:
     """Let each pool in turn take what it takes best beside the others, until nothing changes."""
     everyone = np.arange(len(owner))

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from optimizer.assignment.subproblem import Machine, Subproblem
-from optimizer.work_budget import Effort, Ints
+from optimizer.work_budget import Ints, WorkBudget
 
 _CELLS_PER_LOOK: Final = 1000
 """Looking whether one vehicle is free costs a few microseconds (measured)."""
@@ -54,7 +54,7 @@ def round_to_vehicles(
     owner: Ints,
     chosen: Sequence[Sequence[Machine]],
     limit_ore: int,
-    effort: Effort,
+    effort: WorkBudget,
 ) -> Answer:
     """Give each round trip to a vehicle of the pool that owns it.
 
@@ -71,7 +71,7 @@ def round_to_vehicles(
     found = _answer(subproblem)
     if found.value_ore >= limit_ore:
         return found
-    part = Effort(max(1e-9, _INSERTION_SHARE * (effort.limit_s - effort.spent_s)))
+    part = WorkBudget(max(1e-9, _INSERTION_SHARE * (effort.limit_s - effort.spent_s)))
     _insert_left_out(subproblem, part)
     effort.spent_s += part.spent_s
     return _answer(subproblem)
@@ -130,7 +130,7 @@ def _best_fit(subproblem: Subproblem, machines: Sequence[Machine], trips: Ints) 
         free_at[number] = free
 
 
-def _insert_left_out(subproblem: Subproblem, effort: Effort) -> None:
+def _insert_left_out(subproblem: Subproblem, effort: WorkBudget) -> None:
     """Put what has no vehicle in where it fits, the most valuable first."""
     machines = [
         (machine, pool.values_ore) for pool in subproblem.pools for machine in pool.machines
@@ -173,7 +173,7 @@ def _place(
 
 
 def _eject(
-    subproblem: Subproblem, machines: Sequence[tuple[Machine, Ints]], trip: int, effort: Effort
+    subproblem: Subproblem, machines: Sequence[tuple[Machine, Ints]], trip: int, effort: WorkBudget
 ) -> None:
     """Move the one round trip that is in the way on some vehicle to another, if that saves."""
     start, free = int(subproblem.demand.starts_us[trip]), int(subproblem.demand.frees_us[trip])

@@ -56,7 +56,7 @@ def assign(
     conflicts = lock_conflicts(inputs)
     if conflicts:
         return _plan(inputs, search, (), " ".join(conflicts))
-    effort = Effort(search.time_limit_s)
+    effort = WorkBudget(search.time_limit_s)
     subproblems = subproblems_of(inputs)
     known = [first_answer(subproblem) for subproblem in subproblems]
     report = _Progress(subproblems, known, progress)
@@ -65,7 +65,7 @@ def assign(
     for number, subproblem in enumerate(subproblems):
         trips = len(subproblem.trips)
         share = trips / left if left else 0.0
-        mine = Effort(max(1e-9, (effort.limit_s - effort.spent_s) * share))
+        mine = WorkBudget(max(1e-9, (effort.limit_s - effort.spent_s) * share))
         known[number] = choose(subproblem, known[number], mine, report.better)
         report.through(number)
         effort.spent_s += mine.spent_s
@@ -77,7 +77,10 @@ class _Progress:
     """Reports the share of round trips whose subproblem is done, and the best cost."""
 
     def __init__(
-        self, subproblems: Sequence[Subproblem], known: Sequence[Bounded], progress: Tell | None
+        self,
+        subproblems: Sequence[Subproblem],
+        known: Sequence[Bounded],
+        progress: ProgressCallback | None,
     ) -> None:
         self._progress, self._known = progress, known
         self._trips = [len(subproblem.trips) for subproblem in subproblems]

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from optimizer.assignment.subproblem import Machine, Subproblem
-from optimizer.work_budget import Effort, Floats, Ints
+from optimizer.work_budget import Floats, Ints, WorkBudget
 
 _Numbers = TypeVar("_Numbers", Floats, Ints)
 

@@ -63,6 +63,7 @@ def forecast_inputs(
         inputs,
         f"{len(inputs.departures)} round trips that began on the whole days {first} to {last} "
         f"({days} days, {len(inputs.holidays)} holidays and days off among these "
-        f"and the {horizon_days} to come), by the class of what drove them. What was never driven for want of a vehicle is "
-        "not in them. Of the days to come a judgement in hindsight covers the first week.",
+        f"and the {horizon_days} to come), by the class of what drove them. What was never driven "
+        "for want of a vehicle is not in them. Of the days to come a judgement in hindsight covers "
+        "the first week.",
     )

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from ortools.math_opt.python import mathopt
 
-from optimizer.work_budget import Effort, Floats, Ints
+from optimizer.work_budget import Floats, Ints, WorkBudget
 
 _MOST_GROUPS: Final = 1_000
 """Clients beyond so many share estimates: those with the same nearest sites (tried from 60 to all
@@ -51,7 +51,7 @@ class Master:
     """
 
     def __init__(
-        self, costs: Floats, opening: Floats, count: int | None, seed: int, effort: Effort
+        self, costs: Floats, opening: Floats, count: int | None, seed: int, effort: WorkBudget
     ) -> None:
         order = costs.argsort(axis=1, kind="stable")
         group = _groups(order)

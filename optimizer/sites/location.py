@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from optimizer.search import Search
 from optimizer.sites.benders import Master, Relaxed
-from optimizer.work_budget import Effort, Floats, Ints
+from optimizer.work_budget import Floats, Ints, WorkBudget
 from schemas.plans.plan import SolverStatus
 
 _SURE: Final = 1e-9
@@ -111,7 +111,7 @@ class _Search:
 
     def __init__(self, costs: Floats, opening: Floats, count: int | None, search: Search) -> None:
         self.costs, self.opening, self.count, self.search = costs, opening, count, search
-        self.effort = Effort(search.time_limit_s)
+        self.effort = WorkBudget(search.time_limit_s)
         # Above 2^53 whole numbers are no longer all floats, and sums are not exact.
         self.whole = bool(
             np.all(costs == np.rint(costs))

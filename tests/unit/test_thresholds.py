@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from infra.database.plans.replan_signals import AlertPressure
+from infra.database.plans.replan_signals import OpenAlertCount
 from infra.settings import PlannerSettings
 from optimizer.backtest.replay import requests_of
 from optimizer.backtest.split import (
@@ -17,33 +17,30 @@ from optimizer.backtest.split import (
     TooLittleDataError,
     split,
 )
-from optimizer.carpool.groups import Leg, Shared, Ways, shared_way
-from optimizer.costs import (
-    CHANGEOVER_S,
-    ORE_PER_DKK,
-    OWN_CAR_DKK_PER_KM,
-    UNSERVED_MINIMUM_DKK,
-    unserved_ore,
-)
-from optimizer.demand import outings, profile
+from optimizer.carpool.groups import JourneyLeg, Shared, TravelMatrices, shared_way
+from optimizer.costs import ORE_PER_DKK, unserved_ore
+from optimizer.demand import profile, trip_chains
 from optimizer.drift import drift
 from optimizer.followup import home_in, week_bounds, whole_weeks
 from optimizer.forecast.solve import NAIVE, SEASONAL, _verdict
 from optimizer.travel import Geodesic
-from processors.alerts.evaluation import DepotObservation, judge, judge_depots
+from processors.alerts.evaluation import AlertRule, Evaluation, evaluate
+from processors.alerts.rules import ALERT_RULES
+from processors.alerts.statistics import DepotStats, VehicleStats
 from processors.alerts.underuse import DAYS_A_YEAR, VehicleUse, underused
 from processors.timeline.validation import precedence
-from schemas.events.alerts import AlertKind
+from schemas.events.alerts import DEPOT_SHORT, UNDERUSED
 from schemas.events.fix import Fix
+from schemas.fleet.costs import Costs
 from schemas.fleet.master_data import Home
 from schemas.fleet.rules import Rules
 from schemas.fleet.vehicle_type import VehicleType
 from schemas.plans.carpool import CarpoolRules
 from schemas.plans.demand import ObservedRoundTrip
-from schemas.plans.forecast import BackTest, FoldError
+from schemas.plans.forecast import FoldError, ForecastBackTest
 from schemas.plans.plan import PlanTrigger
 from schemas.plans.travel import Place
-from stream.planner.triggers import due
+from stream.planner.triggers import select_trigger
 from tests.unit import test_backtest as back
 from tests.unit import test_demand as demand
 from tests.unit.test_alert_rules import USUAL
@@ -51,7 +48,8 @@ from tests.unit.test_placement import HALL, MONDAY, mornings
 from tests.unit.test_triggers import INPUTS, NONE, RULES, SAME
 
 MICROSECOND = timedelta(microseconds=1)
-CHANGEOVER = timedelta(seconds=CHANGEOVER_S)
+COSTS = Costs()
+CHANGEOVER = timedelta(seconds=COSTS.changeover_s)
 RULES_OF_FLEETS = Rules()
 
 
@@ -66,9 +64,9 @@ def test_who_leaves_when_the_changeover_is_over_has_given_the_vehicle_back(
         demand.trip("1", again_at, demand.at(11)),
     )
     given = demand.inputs(*trips)
-    assert len(outings(given)) == vehicles
+    assert len(trip_chains(given)) == vehicles
     # The back-test reads the same rule with code of its own.
-    assert len(requests_of(trips, given.vehicles)) == vehicles
+    assert len(requests_of(trips, given.vehicles, COSTS)) == vehicles
 
 
 @pytest.mark.parametrize(("late", "outings_expected"), [(timedelta(), 1), (MICROSECOND, 2)])
@@ -82,13 +80,14 @@ def test_a_way_home_over_another_depot_is_one_outing_up_to_the_longest_round_tri
         demand.trip("1", demand.at(14), back_at, "BA"),
     )
     assert given.round_trip_max_s == 36_000
-    assert len(outings(given)) == outings_expected
+    assert len(trip_chains(given)) == outings_expected
 
 
 def test_a_trip_unserved_costs_its_kilometres_once_they_exceed_the_least_price() -> None:
-    at_m = UNSERVED_MINIMUM_DKK / OWN_CAR_DKK_PER_KM * 1000
-    assert unserved_ore(0) == unserved_ore(at_m - 10) == UNSERVED_MINIMUM_DKK * ORE_PER_DKK
-    assert unserved_ore(at_m + 10) > UNSERVED_MINIMUM_DKK * ORE_PER_DKK
+    least_ore = COSTS.unserved_minimum_dkk * ORE_PER_DKK
+    at_m = COSTS.unserved_minimum_dkk / COSTS.own_car_dkk_per_km * 1000
+    assert unserved_ore(0, COSTS) == unserved_ore(at_m - 10, COSTS) == least_ore
+    assert unserved_ore(at_m + 10, COSTS) > least_ore
 
 
 def test_a_change_of_fleet_calls_for_a_plan_from_its_threshold_on() -> None:
@@ -98,11 +97,11 @@ def test_a_change_of_fleet_calls_for_a_plan_from_its_threshold_on() -> None:
     round_trips = tuple(trip for trip in INPUTS.round_trips if trip.vehicle_id in names)
     given = INPUTS.model_copy(update={"vehicles": left, "round_trips": round_trips})
     rules = PlannerSettings(drift_threshold=1, fleet_threshold=2 / 40)
-    cause = due(given, SAME, NONE, rules)
+    cause = select_trigger(given, SAME, NONE, rules)
     assert cause is not None
     assert cause.trigger is PlanTrigger.FLEET
     higher = PlannerSettings(drift_threshold=1, fleet_threshold=math.nextafter(2 / 40, 1))
-    assert due(given, SAME, NONE, higher) is None
+    assert select_trigger(given, SAME, NONE, higher) is None
 
 
 def test_drift_calls_for_a_plan_from_its_threshold_on() -> None:
@@ -111,19 +110,19 @@ def test_drift_calls_for_a_plan_from_its_threshold_on() -> None:
     )
     value = drift(SAME.profile, profile(moved)).value
     assert 0 < value < 1
-    at_threshold = due(moved, SAME, NONE, PlannerSettings(drift_threshold=value))
+    at_threshold = select_trigger(moved, SAME, NONE, PlannerSettings(drift_threshold=value))
     assert at_threshold is not None
     assert at_threshold.trigger is PlanTrigger.DRIFT
     above = PlannerSettings(drift_threshold=math.nextafter(value, 1))
-    assert due(moved, SAME, NONE, above) is None
+    assert select_trigger(moved, SAME, NONE, above) is None
 
 
 def test_alerts_call_for_a_plan_from_their_number_on() -> None:
     names = tuple(f"m/{number}" for number in range(RULES.alert_threshold))
-    cause = due(INPUTS, SAME, AlertPressure(names, ()), RULES)
+    cause = select_trigger(INPUTS, SAME, OpenAlertCount(names, ()), RULES)
     assert cause is not None
     assert cause.trigger is PlanTrigger.ALERTS
-    assert due(INPUTS, SAME, AlertPressure(names[1:], ()), RULES) is None
+    assert select_trigger(INPUTS, SAME, OpenAlertCount(names[1:], ()), RULES) is None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def verdict(*, weeks: int, won: int, seasonal_wape: float, naive_wape: float) ->
     """Return which method is used after such a back-test, with a margin of a quarter."""
     fold = FoldError(first_day=date(2026, 3, 2), departures=10, seasonal_mae=0.1, naive_mae=0.2)
     used, reason = _verdict(
-        BackTest(
+        ForecastBackTest(
             folds=(fold,) * weeks,
             seasonal_wape=seasonal_wape,
             naive_wape=naive_wape,
@@ -236,8 +235,10 @@ def test_private_mode_counts_before_all_else() -> None:
 def test_a_detour_fits_up_to_its_limit() -> None:
     hall, mill, school = Place(56.30, 10.50), Place(56.33, 10.56), Place(56.40, 10.60)
     number = {place: index for index, place in enumerate((hall, mill, school))}
-    ways = Ways(number, {VehicleType.CAR: Geodesic().matrix(tuple(number), VehicleType.CAR)})
-    legs = (Leg(hall, school, 0.0, 3_600.0), Leg(mill, school, 0.0, 3_600.0))
+    ways = TravelMatrices(
+        number, {VehicleType.CAR: Geodesic().matrix(tuple(number), VehicleType.CAR)}
+    )
+    legs = (JourneyLeg(hall, school, 0.0, 3_600.0), JourneyLeg(mill, school, 0.0, 3_600.0))
 
     def shared(limit_m: float) -> Shared | None:
         rules = CarpoolRules(max_detour_m=limit_m, max_shift_s=3_600)
@@ -271,22 +272,24 @@ def test_a_class_of_three_is_compared_and_one_of_two_is_not(
     assert [use.vehicle_id for use in found] == (["m/0"] if judged_alone else [])
 
 
+def evaluations_of(row: VehicleStats | DepotStats, *kinds: str) -> list[Evaluation]:
+    """Return what the table of alerts says of a vehicle or depot by some kinds."""
+    rules: list[AlertRule] = [rule for rule in ALERT_RULES if rule.kind in kinds]
+    assert len(rules) == len(kinds)
+    return [done for rule in rules for done in evaluate(rule, [row], RULES_OF_FLEETS)]
+
+
 @pytest.mark.parametrize(("short", "kinds"), [(0.0, 2), (1e-9, 0)])
 def test_a_vehicle_is_judged_from_the_least_days_on(short: float, kinds: int) -> None:
     days = RULES_OF_FLEETS.alert_least_days - short
     idle = replace(
         USUAL, observed_days=days, distance_km=0.0, engine_h=10.0, idling_h=9.0, days_used=1
     )
-    judged = [
-        judgement.subject[1]
-        for judgement in judge([idle], RULES_OF_FLEETS)
-        if judgement.subject[1] in {AlertKind.UNDERUSED, AlertKind.EXCESS_IDLING}
-    ]
-    assert len(judged) == kinds
+    assert len(evaluations_of(idle, UNDERUSED, "excess-idling")) == kinds
 
 
 @pytest.mark.parametrize(("days", "judged"), [(7, 1), (6, 0)])
 def test_a_depot_is_judged_from_the_least_days_on(days: int, judged: int) -> None:
     assert RULES_OF_FLEETS.alert_least_days == 7
-    depot = DepotObservation("m/hall", supply=2, days=days, short_days=0, peak_out=1)
-    assert len(judge_depots([depot], RULES_OF_FLEETS)) == judged
+    depot = DepotStats("m/hall", supply=2, days=days, short_days=0, peak_out=1)
+    assert len(evaluations_of(depot, DEPOT_SHORT)) == judged
