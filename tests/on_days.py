@@ -41,7 +41,7 @@ def run(faketime: str, day: date, tests: Sequence[str]) -> tuple[str, list[str]]
             f"@{day} 12:00:00",
             sys.executable,
             *("-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"),
-            *("-m", "not kafka and not timescale", "-p", "no:cacheprovider", *tests),
+            *("-m", "not kafka and not timescale", *tests),
         ],
         cwd=ROOT,
         env={
