@@ -13,12 +13,12 @@ from infra.database.connection.pool import Pool
 from infra.database.timeline import fixes as fix_store
 from processors.trackers import TrackerRefusedError
 from schemas.events.fix import Fix
+from stream.worker import pipeline
 from stream.worker.decode import columnar
 from stream.worker.refold import reassign
 from stream.worker.refold.reassign import PastRetentionError, Reassigned, assign, release
 from stream.worker.refold.recompute import recompute
 from stream.worker.unit_of_work import flush
-from stream.worker.write import writer
 from stream.worker.write.writer import Writer
 from tests.processes import command
 from tests.stream_harness import (
@@ -247,7 +247,7 @@ def test_a_batch_and_a_swap_at_the_same_moment_do_not_pass_each_other(
             await assign(pool, TOPICS, TRACKER, CAR, START)
             await worker.take(fixes[:60])
             await release(pool, TOPICS, TRACKER, START + HOUR)
-        module = writer if ahead == "worker" else reassign
+        module = pipeline if ahead == "worker" else reassign
 
         async def slowly(*given: Any) -> None:
             held.set()
