@@ -49,29 +49,29 @@ def first_answer(subproblem: Subproblem) -> Bounded:
     return Bounded(first_come_first_served(subproblem), limit)
 
 
-def choose(subproblem: Subproblem, known: Bounded, effort: WorkBudget, better: Better) -> Bounded:
+def choose(subproblem: Subproblem, bounded: Bounded, effort: WorkBudget, better: Better) -> Bounded:
     """Return the best answer that the effort allows, and the least limit.
 
     `better` is told of each answer that is better than the one before.
     """
-    if known.answer.value_ore >= known.limit_ore or effort.over:
-        return known
+    if bounded.answer.value_ore >= bounded.limit_ore or effort.over:
+        return bounded
     if (
         len(subproblem.pools) == 1
         and subproblem.pools[0].always_there
         and _affords_exact(subproblem, effort)
     ):
         return _exact(subproblem, subproblem.pools[0], effort)
-    best, limit = known.answer, known.limit_ore
+    best, limit = bounded.answer, bounded.limit_ore
     prices = TimeDuals(subproblem)
     steps = _STEPS
     while best.value_ore < limit and not effort.over:
         before = limit - best.value_ore
         prices.improve(steps, effort)
         limit = min(limit, prices.limit_ore)
-        found = _rounded(subproblem, prices.shares, limit, effort)
-        if found.value_ore > best.value_ore:
-            best = found
+        improved = _rounded(subproblem, prices.shares, limit, effort)
+        if improved.value_ore > best.value_ore:
+            best = improved
             better(best)
         if before - (limit - best.value_ore) < _CLOSE * limit:
             break
@@ -97,7 +97,11 @@ def _exact(subproblem: Subproblem, pool: Pool, effort: WorkBudget) -> Bounded:
 def _rounded(subproblem: Subproblem, shares: Shares, limit_ore: int, effort: WorkBudget) -> Answer:
     """Return an answer near to shares: the vehicles that are used by half or more, and flows."""
     chosen = [
-        [one for one in pool.machines if shares.machines[one.vehicle.vehicle_id] >= _HALF]
+        [
+            machine
+            for machine in pool.machines
+            if shares.machines[machine.vehicle.vehicle_id] >= _HALF
+        ]
         for pool in subproblem.pools
     ]
     sure = shares.trips.max(axis=0) > _HALF

@@ -25,49 +25,49 @@ _TOLD = 5
 
 def lock_conflicts(inputs: AssignmentInputs) -> list[str]:
     """Return a sentence for each lock that its vehicle cannot keep; empty when all can be kept."""
-    trips = {one.round_trip_id: one for one in inputs.round_trips}
-    vehicles = {one.vehicle_id: one for one in inputs.vehicles}
+    trips = {round_trip.round_trip_id: round_trip for round_trip in inputs.round_trips}
+    vehicles = {vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles}
     changeover = timedelta(seconds=inputs.changeover_s)
     locked: defaultdict[str, list[WantedRoundTrip]] = defaultdict(list)
-    found: list[str] = []
+    sentences: list[str] = []
     for lock in inputs.locks:
         trip, vehicle = trips[lock.round_trip_id], vehicles[lock.vehicle_id]
         locked[vehicle.vehicle_id].append(trip)
-        found += [
+        sentences += [
             f"Round trip {trip.round_trip_id} is locked to {vehicle.vehicle_id}, {why}; remedy: "
             "drop the lock."
             for why in _misfits(trip, vehicle)
         ]
     for vehicle_id, of_one in sorted(locked.items()):
-        ordered = sorted(of_one, key=lambda one: (one.started_at, one.round_trip_id))
+        ordered = sorted(of_one, key=lambda wanted: (wanted.started_at, wanted.round_trip_id))
         earlier = ordered[0]
         for later in ordered[1:]:
             if later.started_at < earlier.ended_at + changeover:
-                found.append(
+                sentences.append(
                     f"Round trips {earlier.round_trip_id} (until {earlier.ended_at.isoformat()}) "
                     f"and {later.round_trip_id} (from {later.started_at.isoformat()}) are both "
                     f"locked to {vehicle_id}, which needs {inputs.changeover_s:.0f} s between "
                     "them; remedy: drop one of the locks."
                 )
-            earlier = max(earlier, later, key=lambda one: one.ended_at)
-    return found
+            earlier = max(earlier, later, key=lambda wanted: wanted.ended_at)
+    return sentences
 
 
 def _misfits(trip: WantedRoundTrip, vehicle: AssignableVehicle) -> list[str]:
     """Return why a vehicle cannot take a round trip, apart from what else it does."""
-    found: list[str] = []
+    sentences: list[str] = []
     if trip.depot_id != vehicle.depot_id:
-        found.append(f"which stands at {vehicle.depot_id}, not at {trip.depot_id}")
+        sentences.append(f"which stands at {vehicle.depot_id}, not at {trip.depot_id}")
     if trip.vehicle_class != vehicle.vehicle_class:
-        found.append(f"a {vehicle.vehicle_class.value}, and needs a {trip.vehicle_class.value}")
+        sentences.append(f"a {vehicle.vehicle_class.value}, and needs a {trip.vehicle_class.value}")
     if trip.seats > vehicle.seats:
-        found.append(f"which has {vehicle.seats} seats, and needs {trip.seats}")
-    found += [
+        sentences.append(f"which has {vehicle.seats} seats, and needs {trip.seats}")
+    sentences += [
         f"which cannot be had from {away.started_at.isoformat()} to {away.ended_at.isoformat()}"
         for away in vehicle.unavailable
         if away.started_at < trip.ended_at and trip.started_at < away.ended_at
     ]
-    return found
+    return sentences
 
 
 def reason(
@@ -81,14 +81,16 @@ def reason(
     kind = trip.vehicle_class.value.replace("_", "-")
     if not vehicles:
         return f"{trip.depot_id} has no {kind}."
-    most = max(one.seats for one in vehicles)
+    most = max(vehicle.seats for vehicle in vehicles)
     if most < trip.seats:
         return f"It needs {trip.seats} seats; the largest {kind} at {trip.depot_id} has {most}."
     price_ore = int(subproblem.prices_ore[number])
     price_dkk = price_ore / ORE_PER_DKK
-    if all(drive_ore(trip, one) >= price_ore for one in vehicles if one.seats >= trip.seats):
+    if all(
+        drive_ore(trip, vehicle) >= price_ore for vehicle in vehicles if vehicle.seats >= trip.seats
+    ):
         return f"An own car costs {price_dkk:,.2f} DKK, no more than driving a {kind} of the depot."
-    fitting = sum(1 for one in vehicles if one.seats >= trip.seats)
+    fitting = sum(1 for vehicle in vehicles if vehicle.seats >= trip.seats)
     when = local_minute(trip.started_at, inputs.timezone)
     return (
         f"Every {kind} with {trip.seats} seats at {trip.depot_id} ({fitting}) is out or cannot be "
@@ -101,7 +103,7 @@ def explanation(
 ) -> str:
     """Say how many are served, and where and when vehicles lack most."""
     total = len(inputs.round_trips)
-    used = sum(one.used for one in depots)
+    used = sum(depot.used for depot in depots)
     parts = [
         (
             f"{len(assignment)} of {total} round trips have a vehicle; {used} of "
@@ -109,12 +111,12 @@ def explanation(
         )
     ]
     short = sorted(
-        (one for one in depots if one.unserved),
-        key=lambda one: (-one.unserved, one.depot_id, one.vehicle_class),
+        (depot for depot in depots if depot.unserved),
+        key=lambda depot: (-depot.unserved, depot.depot_id, depot.vehicle_class),
     )
-    parts += [_shortage(inputs, one, assignment) for one in short[:_TOLD]]
+    parts += [_shortage(inputs, wanted, assignment) for wanted in short[:_TOLD]]
     if len(short) > _TOLD:
-        rest = sum(one.unserved for one in short[_TOLD:])
+        rest = sum(wanted.unserved for wanted in short[_TOLD:])
         parts.append(f"{rest} more are unserved at {len(short) - _TOLD} other depots and classes.")
     return " ".join(parts)
 
@@ -122,26 +124,26 @@ def explanation(
 def _shortage(inputs: AssignmentInputs, use: DepotUse, assignment: Mapping[str, str]) -> str:
     """Say at which local hour most round trips of a depot and class go without a vehicle."""
     of_cell = [
-        one
-        for one in inputs.round_trips
-        if (one.depot_id, one.vehicle_class) == (use.depot_id, use.vehicle_class)
+        round_trip
+        for round_trip in inputs.round_trips
+        if (round_trip.depot_id, round_trip.vehicle_class) == (use.depot_id, use.vehicle_class)
     ]
-    missing = [one for one in of_cell if one.round_trip_id not in assignment]
-    starts = np.array([microseconds(one.started_at) for one in missing])
-    together = overlaps(starts, np.array([microseconds(one.ended_at) for one in missing]))
+    missing = [wanted for wanted in of_cell if wanted.round_trip_id not in assignment]
+    starts = np.array([microseconds(wanted.started_at) for wanted in missing])
+    together = overlaps(starts, np.array([microseconds(wanted.ended_at) for wanted in missing]))
     worst = int(together.argmax())
     trip = missing[int(starts.argsort(kind="stable")[worst])]
     at, lacking = trip.started_at, int(together[worst])
-    out = sum(1 for one in of_cell if one.started_at <= at < one.ended_at)
+    out = sum(1 for wanted in of_cell if wanted.started_at <= at < wanted.ended_at)
     vehicles = [
-        one
-        for one in inputs.vehicles
-        if (one.depot_id, one.vehicle_class) == (use.depot_id, use.vehicle_class)
+        vehicle
+        for vehicle in inputs.vehicles
+        if (vehicle.depot_id, vehicle.vehicle_class) == (use.depot_id, use.vehicle_class)
     ]
     had = sum(
         1
-        for one in vehicles
-        if not any(away.started_at <= at < away.ended_at for away in one.unavailable)
+        for vehicle in vehicles
+        if not any(away.started_at <= at < away.ended_at for away in vehicle.unavailable)
     )
     kind = use.vehicle_class.value.replace("_", "-")
     left = (
@@ -176,19 +178,19 @@ def _free_for(
     """Return how many vehicles could take a round trip beside what they were given."""
     changeover = timedelta(seconds=inputs.changeover_s)
     busy = {
-        assignment[one.round_trip_id]
-        for one in of_cell
-        if one.round_trip_id in assignment
-        and one.started_at < trip.ended_at + changeover
-        and trip.started_at < one.ended_at + changeover
+        assignment[wanted.round_trip_id]
+        for wanted in of_cell
+        if wanted.round_trip_id in assignment
+        and wanted.started_at < trip.ended_at + changeover
+        and trip.started_at < wanted.ended_at + changeover
     }
     return sum(
         1
-        for one in vehicles
-        if one.vehicle_id not in busy
-        and one.seats >= trip.seats
+        for vehicle in vehicles
+        if vehicle.vehicle_id not in busy
+        and vehicle.seats >= trip.seats
         and not any(
             away.started_at < trip.ended_at and trip.started_at < away.ended_at
-            for away in one.unavailable
+            for away in vehicle.unavailable
         )
     )

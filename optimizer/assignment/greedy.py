@@ -68,9 +68,9 @@ def round_to_vehicles(
         effort.spend(len(mine) * (_CELLS_PER_FIT + 4 * len(machines)), 0)
         _best_fit(subproblem, machines, mine)
     _leave_standing(subproblem)
-    found = _answer(subproblem)
-    if found.value_ore >= limit_ore:
-        return found
+    answer = _answer(subproblem)
+    if answer.value_ore >= limit_ore:
+        return answer
     part = WorkBudget(max(1e-9, _INSERTION_SHARE * (effort.limit_s - effort.spent_s)))
     _insert_left_out(subproblem, part)
     effort.spent_s += part.spent_s
@@ -138,7 +138,7 @@ def _insert_left_out(subproblem: Subproblem, effort: WorkBudget) -> None:
     values = np.max([pool.values_ore for pool in subproblem.pools], axis=0)
     placed = {trip for machine, _ in machines for trip in machine.trips}
     missing = [trip for trip in range(len(values)) if trip not in placed and values[trip] > 0]
-    for trip in sorted(missing, key=lambda one: (-int(values[one]), one)):
+    for trip in sorted(missing, key=lambda trip: (-int(values[trip]), trip)):
         if effort.over:
             return
         effort.spend(_CELLS_PER_LOOK * len(machines), 0)

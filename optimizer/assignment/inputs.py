@@ -25,26 +25,26 @@ def assignment_inputs(
     not held against vehicles: what was driven outside them was wanted, and the vehicle was there.
     Raises `NothingToStudyError` without a trip chain.
     """
-    found = trip_chains(rows)
-    driven = [one for one in found if one.ended_at > one.started_at]
+    chains = trip_chains(rows)
+    driven = [chain for chain in chains if chain.ended_at > chain.started_at]
     if not driven:
         raise nothing_driven(rows)
     zone = ZoneInfo(rows.timezone)
     when, days = of_days(
-        min(one.started_at for one in driven), max(one.ended_at for one in driven), zone
+        min(chain.started_at for chain in driven), max(chain.ended_at for chain in driven), zone
     )
     stands_at = problem_of(rows).stands_at
     vehicles = tuple(
         AssignableVehicle(
-            vehicle_id=one.vehicle_id,
+            vehicle_id=vehicle.vehicle_id,
             depot_id=depot_id,
-            vehicle_class=class_of(one),
-            seats=one.seats,
-            cost_dkk=0.0 if paid_for else one.yearly_cost_dkk * days / DAYS_A_YEAR,
-            cost_dkk_per_km=energy_dkk_per_km(one, rows.costs),
+            vehicle_class=class_of(vehicle),
+            seats=vehicle.seats,
+            cost_dkk=0.0 if paid_for else vehicle.yearly_cost_dkk * days / DAYS_A_YEAR,
+            cost_dkk_per_km=energy_dkk_per_km(vehicle, rows.costs),
         )
-        for one in rows.vehicles
-        if (depot_id := stands_at[one.vehicle_id]) is not None
+        for vehicle in rows.vehicles
+        if (depot_id := stands_at[vehicle.vehicle_id]) is not None
     )
     inputs = AssignmentInputs(
         municipality_id=rows.municipality_id,
@@ -58,11 +58,11 @@ def assignment_inputs(
     if paid_for:
         cost = "each paid for already"
     parts = _basis(rows, inputs, when, cost)
-    free = sum(1 for one in vehicles if not one.cost_dkk)
+    free = sum(1 for vehicle in vehicles if not vehicle.cost_dkk)
     if free and not paid_for:
         parts.append(f"{free} vehicles have no yearly cost entered, and cost nothing to have.")
-    if len(found) > len(driven):
-        parts.append(f"Left out: {len(found) - len(driven)} trip chains that lasted no time.")
+    if len(chains) > len(driven):
+        parts.append(f"Left out: {len(chains) - len(driven)} trip chains that lasted no time.")
     parts += thinness(days)
     return StudyInputs(inputs, " ".join(parts))
 
@@ -71,13 +71,13 @@ def _wanted(driven: list[TripChain], zone: ZoneInfo) -> tuple[WantedRoundTrip, .
     return tuple(
         WantedRoundTrip(
             round_trip_id=name,
-            depot_id=one.depot_id,
-            vehicle_class=one.vehicle_class,
-            started_at=one.started_at,
-            ended_at=one.ended_at,
-            distance_m=one.distance_m,
+            depot_id=chain.depot_id,
+            vehicle_class=chain.vehicle_class,
+            started_at=chain.started_at,
+            ended_at=chain.ended_at,
+            distance_m=chain.distance_m,
         )
-        for name, one in zip(names_of(driven, zone), driven, strict=True)
+        for name, chain in zip(names_of(driven, zone), driven, strict=True)
     )
 
 

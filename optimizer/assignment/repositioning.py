@@ -65,41 +65,48 @@ def fewest_vehicles(
         FewestVehicles(
             vehicle_class=kind,
             round_trips=len(trips),
-            peak_overlaps=sum(one.peak_overlap for one in depots if one.vehicle_class == kind),
+            peak_overlaps=sum(
+                depot.peak_overlap for depot in depots if depot.vehicle_class == kind
+            ),
             fewest_vehicles=fewest(_moves(inputs, trips)),
         )
         for kind, trips in sorted(by_class.items())
     )
 
 
-def in_words(found: Sequence[FewestVehicles]) -> str:
+def in_words(counts: Sequence[FewestVehicles]) -> str:
     """Say for each class what empty drives could save at most; nothing where nothing is known."""
     return " ".join(
-        f"If each {one.vehicle_class.value.replace('_', '-')} could drive empty between depots, "
-        f"{one.fewest_vehicles} could serve all {one.round_trips} round trips; without that the "
-        f"depots' peaks add up to {one.peak_overlaps}."
-        for one in found
+        f"If each {fewest.vehicle_class.value.replace('_', '-')} could drive empty between depots, "
+        f"{fewest.fewest_vehicles} could serve all {fewest.round_trips} round trips; without that "
+        "the "
+        f"depots' peaks add up to {fewest.peak_overlaps}."
+        for fewest in counts
     )
 
 
 def _moves(inputs: AssignmentInputs, trips: Sequence[WantedRoundTrip]) -> Moves:
     names = sorted(
-        {one.depot_id for one in inputs.round_trips}
-        | {end for one in inputs.empty_drives for end in (one.from_depot_id, one.to_depot_id)}
+        {round_trip.depot_id for round_trip in inputs.round_trips}
+        | {
+            end
+            for empty_drive in inputs.empty_drives
+            for end in (empty_drive.from_depot_id, empty_drive.to_depot_id)
+        }
     )
     number = {name: place for place, name in enumerate(names)}
     drives = np.full((len(names), len(names)), _NO_WAY, dtype=np.int64)
     np.fill_diagonal(drives, 0)
-    for one in inputs.empty_drives:
-        length_us = round(one.duration_s * 1_000_000)
-        drives[number[one.from_depot_id], number[one.to_depot_id]] = length_us
+    for empty_drive in inputs.empty_drives:
+        length_us = round(empty_drive.duration_s * 1_000_000)
+        drives[number[empty_drive.from_depot_id], number[empty_drive.to_depot_id]] = length_us
     # By way of a third depot where that is quicker.
     for via in range(len(names)):
         drives = np.minimum(drives, drives[:, [via]] + drives[[via], :])
-    depots = np.array([number[one.depot_id] for one in trips], dtype=np.int64)
+    depots = np.array([number[trip.depot_id] for trip in trips], dtype=np.int64)
     there, own = np.unique(depots, return_inverse=True)
-    starts = np.array([microseconds(one.started_at) for one in trips], dtype=np.int64)
-    frees = np.array([microseconds(one.ended_at) for one in trips], dtype=np.int64)
+    starts = np.array([microseconds(trip.started_at) for trip in trips], dtype=np.int64)
+    frees = np.array([microseconds(trip.ended_at) for trip in trips], dtype=np.int64)
     changeover_us = round(inputs.changeover_s * 1_000_000)
     return Moves(starts, frees + changeover_us, own, drives[np.ix_(there, there)])
 
@@ -110,16 +117,16 @@ def fewest(moves: Moves) -> int:
     lengths = moves.drives_us[apart]
     longest = int(lengths.max(initial=0))
     alike = len(lengths) == 0 or longest == int(lengths.min())
-    blocks = [moves.only(one) for one in _blocks(moves, longest)]
+    blocks = [moves.only(block) for block in _blocks(moves, longest)]
     if alike:
-        return max((_swept(one, longest) for one in blocks), default=0)
+        return max((_swept(block, longest) for block in blocks), default=0)
     # A block that needs no more at the longest drives than another in truth is not looked into.
-    most = [_swept(one, longest) for one in blocks]
-    found = 0
-    for place in sorted(range(len(blocks)), key=lambda one: (-most[one], one)):
-        if most[place] > found:
-            found = max(found, _flowed(blocks[place], most[place]))
-    return found
+    most = [_swept(block, longest) for block in blocks]
+    count = 0
+    for place in sorted(range(len(blocks)), key=lambda index: (-most[index], index)):
+        if most[place] > count:
+            count = max(count, _flowed(blocks[place], most[place]))
+    return count
 
 
 def _blocks(moves: Moves, longest_us: int) -> list[Ints]:

@@ -58,19 +58,19 @@ def assign(
         return _plan(inputs, search, (), " ".join(conflicts))
     effort = WorkBudget(search.time_limit_s)
     subproblems = subproblems_of(inputs)
-    known = [first_answer(subproblem) for subproblem in subproblems]
-    report = _Progress(subproblems, known, progress)
+    answers = [first_answer(subproblem) for subproblem in subproblems]
+    report = _Progress(subproblems, answers, progress)
     report.tell()
     left = sum(len(subproblem.trips) for subproblem in subproblems)
     for number, subproblem in enumerate(subproblems):
         trips = len(subproblem.trips)
         share = trips / left if left else 0.0
         mine = WorkBudget(max(1e-9, (effort.limit_s - effort.spent_s) * share))
-        known[number] = choose(subproblem, known[number], mine, report.better)
+        answers[number] = choose(subproblem, answers[number], mine, report.better)
         report.through(number)
         effort.spent_s += mine.spent_s
         left -= trips
-    return _plan(inputs, search, tuple(map(_solved, subproblems, known)), "")
+    return _plan(inputs, search, tuple(map(_solved, subproblems, answers)), "")
 
 
 class _Progress:
@@ -79,15 +79,15 @@ class _Progress:
     def __init__(
         self,
         subproblems: Sequence[Subproblem],
-        known: Sequence[Bounded],
+        bounds: Sequence[Bounded],
         progress: ProgressCallback | None,
     ) -> None:
-        self._progress, self._known = progress, known
+        self._progress, self._known = progress, bounds
         self._trips = [len(subproblem.trips) for subproblem in subproblems]
         self._base_ore = sum(
             int(subproblem.prices_ore.sum()) + subproblem.locked_ore for subproblem in subproblems
         )
-        self._values_ore = [one.answer.value_ore for one in known]
+        self._values_ore = [bounded.answer.value_ore for bounded in bounds]
         self._through = 0
 
     def tell(self) -> None:
@@ -110,36 +110,43 @@ class _Progress:
         self.tell()
 
 
-def _solved(subproblem: Subproblem, known: Bounded) -> _Solved:
+def _solved(subproblem: Subproblem, bounded: Bounded) -> _Solved:
     base = int(subproblem.prices_ore.sum()) + subproblem.locked_ore
-    answer = known.answer
-    used = {*subproblem.locks.values(), *(one for one in answer.vehicles if one is not None)}
+    answer = bounded.answer
+    used = {
+        *subproblem.locks.values(),
+        *(vehicle for vehicle in answer.vehicles if vehicle is not None),
+    }
     return _Solved(
         subproblem,
         answer.vehicles,
         frozenset(used),
         base - answer.value_ore,
-        base - known.limit_ore,
+        base - bounded.limit_ore,
     )
 
 
 def _plan(
     inputs: AssignmentInputs, search: Search, solved: tuple[_Solved, ...], conflict: str
 ) -> AssignmentPlan:
-    objective = sum(one.objective_ore for one in solved)
-    bound = sum(one.bound_ore for one in solved)
+    objective = sum(answer.objective_ore for answer in solved)
+    bound = sum(answer.bound_ore for answer in solved)
     assignment: dict[str, str] = {}
     unserved: list[UnservedRoundTrip] = []
     depots: list[DepotUse] = []
-    there = {one.subproblem.key: len(one.subproblem.pools) for one in solved}
+    there = {answer.subproblem.key: len(answer.subproblem.pools) for answer in solved}
     fleet = {
-        key: [one for one in inputs.vehicles if (one.depot_id, one.vehicle_class) == key]
+        key: [
+            vehicle
+            for vehicle in inputs.vehicles
+            if (vehicle.depot_id, vehicle.vehicle_class) == key
+        ]
         for key in there
     }
-    for one in solved:
-        subproblem = one.subproblem
+    for answer in solved:
+        subproblem = answer.subproblem
         assignment |= subproblem.locks
-        missing = [number for number, vehicle in enumerate(one.vehicles) if vehicle is None]
+        missing = [number for number, vehicle in enumerate(answer.vehicles) if vehicle is None]
         for number in missing:
             trip = subproblem.trips[number]
             unserved.append(
@@ -151,7 +158,7 @@ def _plan(
             )
         assignment |= {
             trip.round_trip_id: vehicle
-            for trip, vehicle in zip(subproblem.trips, one.vehicles, strict=True)
+            for trip, vehicle in zip(subproblem.trips, answer.vehicles, strict=True)
             if vehicle is not None
         }
         depots.append(
@@ -159,7 +166,7 @@ def _plan(
                 depot_id=subproblem.key[0],
                 vehicle_class=subproblem.key[1],
                 vehicles=len(fleet[subproblem.key]),
-                used=len(one.used),
+                used=len(answer.used),
                 peak_overlap=subproblem.peak,
                 unserved=len(missing),
             )
@@ -169,7 +176,7 @@ def _plan(
     if conflict:
         status, gap = SolverStatus.INFEASIBLE, 1.0
     moved = () if conflict else fewest_vehicles(inputs, depots)
-    told = explanation(inputs, tuple(depots), assignment)
+    text = explanation(inputs, tuple(depots), assignment)
     return AssignmentPlan(
         municipality_id=inputs.municipality_id,
         inputs_hash=inputs_hash(inputs),
@@ -179,10 +186,10 @@ def _plan(
         objective_dkk=objective / ORE_PER_DKK,
         bound_dkk=bound / ORE_PER_DKK,
         gap=gap,
-        vehicles_used=sum(len(one.used) for one in solved),
+        vehicles_used=sum(len(answer.used) for answer in solved),
         assignment=dict(sorted(assignment.items())),
-        unserved=tuple(sorted(unserved, key=lambda one: one.round_trip_id)),
+        unserved=tuple(sorted(unserved, key=lambda answer: answer.round_trip_id)),
         depots=tuple(depots),
         repositioning=moved,
-        explanation=conflict or f"{told} {in_words(moved)}".strip(),
+        explanation=conflict or f"{text} {in_words(moved)}".strip(),
     )

@@ -74,10 +74,10 @@ class Machine:
     def clashes(self, start_us: int, free_us: int, frees_us: Ints) -> list[int]:
         """Return its round trips that overlap a time."""
         place = bisect_left(self.starts, start_us)
-        found = self.trips[place : bisect_left(self.starts, free_us)]
+        free_trips = self.trips[place : bisect_left(self.starts, free_us)]
         if place and frees_us[self.trips[place - 1]] > start_us:
-            found = [self.trips[place - 1], *found]
-        return found
+            free_trips = [self.trips[place - 1], *free_trips]
+        return free_trips
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +91,30 @@ class Pool:
     @property
     def always_there(self) -> bool:
         """Whether each can be had all the time, so that the flow is exact."""
-        return all(one.always_there for one in self.machines)
+        return all(machine.always_there for machine in self.machines)
 
     @property
     def prices_ore(self) -> Ints:
         """What using each vehicle at all costs, ascending."""
-        return np.array([one.price_ore for one in self.machines], dtype=np.int64)
+        return np.array([machine.price_ore for machine in self.machines], dtype=np.int64)
 
     def supply(self, machines: Iterable[Machine]) -> Supply:
         """Return when how many of some vehicles can be had."""
-        return supply_of([window for one in machines for window in one.windows])
+        return supply_of([window for machine in machines for window in machine.windows])
 
 
 def pooled(machines: Iterable[Machine], values_ore: Ints) -> Pool:
     """Return a pool of machines: of those at one price the ones that can be had longest first."""
     return Pool(
         tuple(
-            sorted(machines, key=lambda one: (one.price_ore, -one.had_us, one.vehicle.vehicle_id))
+            sorted(
+                machines,
+                key=lambda machine: (
+                    machine.price_ore,
+                    -machine.had_us,
+                    machine.vehicle.vehicle_id,
+                ),
+            )
         ),
         values_ore,
     )
@@ -157,24 +164,28 @@ def _subproblem(
     inputs: AssignmentInputs,
 ) -> Subproblem:
     changeover_us = round(inputs.changeover_s * 1_000_000)
-    starts = np.array([microseconds(one.started_at) for one in trips])
-    frees = np.array([microseconds(one.ended_at) for one in trips]) + changeover_us
+    starts = np.array([microseconds(trip.started_at) for trip in trips])
+    frees = np.array([microseconds(trip.ended_at) for trip in trips]) + changeover_us
     hull = int(starts.min()), int(frees.max())
     locked = {
-        one.round_trip_id: locks[one.round_trip_id] for one in trips if one.round_trip_id in locks
+        trip.round_trip_id: locks[trip.round_trip_id]
+        for trip in trips
+        if trip.round_trip_id in locks
     }
     busy: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    by_id = {one.vehicle_id: one for one in vehicles}
-    locked_ore = sum(ore(by_id[one].cost_dkk) for one in set(locked.values()))
+    by_id = {vehicle.vehicle_id: vehicle for vehicle in vehicles}
+    locked_ore = sum(ore(by_id[vehicle_id].cost_dkk) for vehicle_id in set(locked.values()))
     for number, trip in enumerate(trips):
         if trip.round_trip_id in locked:
             vehicle_id = locked[trip.round_trip_id]
             busy[vehicle_id].append((int(starts[number]), int(frees[number])))
             locked_ore += drive_ore(trip, by_id[vehicle_id])
-    open_ = np.array([one.round_trip_id not in locked for one in trips])
+    open_ = np.array([trip.round_trip_id not in locked for trip in trips])
     peak = Demand(starts, frees).peak()
-    free = tuple(one for one in trips if one.round_trip_id not in locked)
-    prices = np.array([unserved_ore(one.distance_m, inputs.costs) for one in free], dtype=np.int64)
+    free = tuple(trip for trip in trips if trip.round_trip_id not in locked)
+    prices = np.array(
+        [unserved_ore(trip.distance_m, inputs.costs) for trip in free], dtype=np.int64
+    )
     machines: list[Machine] = []
     for vehicle in vehicles:
         held = busy[vehicle.vehicle_id]
@@ -198,38 +209,38 @@ def _windows(
     """
     locked = sorted(busy)
     blocked = [(start, start, end) for start, end in locked]
-    for one in unavailable:
-        start, end = microseconds(one.started_at), microseconds(one.ended_at)
+    for absence in unavailable:
+        start, end = microseconds(absence.started_at), microseconds(absence.ended_at)
         reach = start + changeover_us
         following = bisect_left(locked, (start,))
         closes = min(reach, locked[following][0]) if following < len(locked) else reach
         blocked.append((start, closes, max(end, reach)))
-    found: list[tuple[int, int]] = []
+    free_trips: list[tuple[int, int]] = []
     at = hull[0]
     for _, closes, opens in sorted(blocked):
         if at < min(closes, hull[1]):
-            found.append((at, min(closes, hull[1])))
+            free_trips.append((at, min(closes, hull[1])))
         at = max(at, opens)
     if at < hull[1]:
-        found.append((at, hull[1]))
-    return tuple(found)
+        free_trips.append((at, hull[1]))
+    return tuple(free_trips)
 
 
 def _pools(
     machines: Iterable[Machine], trips: Sequence[WantedRoundTrip], prices: Ints
 ) -> tuple[Pool, ...]:
-    seats = np.array([one.seats for one in trips], dtype=np.int64)
+    seats = np.array([trip.seats for trip in trips], dtype=np.int64)
     wanted = np.unique(seats)
-    km = np.array([one.distance_m / 1000 for one in trips])
+    km = np.array([trip.distance_m / 1000 for trip in trips])
     alike: defaultdict[tuple[int, float], list[Machine]] = defaultdict(list)
     for machine in machines:
         # Seats that nobody asks for make no difference.
         served = int(np.searchsorted(wanted, machine.vehicle.seats, side="right"))
         if served and machine.windows:
             alike[served, machine.vehicle.cost_dkk_per_km].append(machine)
-    found: list[Pool] = []
+    pools: list[Pool] = []
     for (served, cost_dkk_per_km), members in sorted(alike.items()):
         drive = np.rint(km * cost_dkk_per_km * ORE_PER_DKK).astype(np.int64)
         values = np.where(seats <= wanted[served - 1], np.maximum(prices - drive, 0), 0)
-        found.append(pooled(members, values))
-    return tuple(found)
+        pools.append(pooled(members, values))
+    return tuple(pools)

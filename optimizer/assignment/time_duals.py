@@ -108,8 +108,8 @@ class TimeDuals:
         self._since = np.searchsorted(self._times, table[:, 1])
         self._until = np.searchsorted(self._times, table[:, 2])
         self._pool_of = np.array(pools)[self._of]
-        self._caps = np.array([len(one) for one in self._groups])
-        self._costs = np.array([one[0].price_ore for one in self._groups])
+        self._caps = np.array([len(group) for group in self._groups])
+        self._costs = np.array([group[0].price_ore for group in self._groups])
 
     @property
     def shares(self) -> Shares:
@@ -199,9 +199,9 @@ class TimeDuals:
 
 def _summed(prices: _Numbers) -> _Numbers:
     """Return the sums of each row of prices up to each instant, from 0."""
-    found = np.zeros((prices.shape[0], prices.shape[1] + 1), dtype=prices.dtype)
-    np.cumsum(prices, axis=1, out=found[:, 1:])
-    return found
+    extended = np.zeros((prices.shape[0], prices.shape[1] + 1), dtype=prices.dtype)
+    np.cumsum(prices, axis=1, out=extended[:, 1:])
+    return extended
 
 
 def _shared(trips: Floats) -> Floats:

@@ -16,25 +16,25 @@ def unserved_reason(inputs: RouteInputs, problem: RouteProblem, routes: Routes, 
     asked = inputs.visits[visit]
     if not inputs.vehicles:
         return "There is no vehicle; enter one with its shift."
-    able = [one for one in range(problem.vehicles) if problem.allowed[visit, one]]
+    able = [index for index in range(problem.vehicles) if problem.allowed[visit, index]]
     if not able:
         return _no_competence(asked, inputs.vehicles)
-    roomy = [one for one in able if asked.demand <= problem.capacity[one]]
+    roomy = [vehicle for vehicle in able if asked.demand <= problem.capacity[vehicle]]
     if not roomy:
-        largest = max(inputs.vehicles[one].capacity for one in able)
+        largest = max(inputs.vehicles[vehicle].capacity for vehicle in able)
         return (
             f"It needs {asked.demand:g} of capacity; the largest vehicle with its competences "
             f"has {largest:g}. Split the visit or enter a larger vehicle."
         )
-    alone = [one for one in roomy if feasible(problem, one, (visit,))]
+    alone = [vehicle for vehicle in roomy if feasible(problem, vehicle, (visit,))]
     if not alone:
         return _never_in_time(inputs, problem, visit, roomy)
     return _crowded_out(inputs, problem, routes, visit, alone)
 
 
 def _no_competence(asked: Visit, vehicles: Sequence[RouteVehicle]) -> str:
-    known = {word for vehicle in vehicles for word in vehicle.competences}
-    unknown = [word for word in asked.competences if word not in known]
+    competences = {word for vehicle in vehicles for word in vehicle.competences}
+    unknown = [word for word in asked.competences if word not in competences]
     if unknown:
         return (
             f"No vehicle has the competence {', '.join(unknown)}, "
@@ -52,10 +52,14 @@ def _never_in_time(
     """Say which of window, shift and longest duration is in the way of even a route of its own."""
     asked = inputs.visits[visit]
 
-    def there_s(one: int) -> float:
-        return problem.shift_from_s[one] + _way_s(problem, one, problem.start[one], visit)
+    def there_s(vehicle: int) -> float:
+        return problem.shift_from_s[vehicle] + _way_s(
+            problem, vehicle, problem.start[vehicle], visit
+        )
 
-    if all(_way_s(problem, one, problem.start[one], visit) >= NO_WAY for one in vehicles):
+    if all(
+        _way_s(problem, vehicle, problem.start[vehicle], visit) >= NO_WAY for vehicle in vehicles
+    ):
         return "There is no way to it from any depot; check its position."
     soonest = min(vehicles, key=there_s)
     if there_s(soonest) > problem.latest_s[visit] + TOLERANCE_S:
@@ -66,16 +70,18 @@ def _never_in_time(
             "earlier."
         )
 
-    def back_s(one: int) -> float:
-        begins_s = max(there_s(one), problem.earliest_s[visit])
+    def back_s(vehicle: int) -> float:
+        begins_s = max(there_s(vehicle), problem.earliest_s[visit])
         return (
             begins_s
             + problem.service_s[visit]
-            + _way_s(problem, one, visit, problem.end[one])
-            - problem.shift_to_s[one]
+            + _way_s(problem, vehicle, visit, problem.end[vehicle])
+            - problem.shift_to_s[vehicle]
         )
 
-    timely = [one for one in vehicles if there_s(one) <= problem.latest_s[visit] + TOLERANCE_S]
+    timely = [
+        vehicle for vehicle in vehicles if there_s(vehicle) <= problem.latest_s[visit] + TOLERANCE_S
+    ]
     least = min(timely, key=back_s)
     if back_s(least) > TOLERANCE_S:
         vehicle = inputs.vehicles[least]
@@ -86,11 +92,13 @@ def _never_in_time(
             "Open the window earlier or lengthen the shift."
         )
 
-    def lasts_s(one: int) -> float:
-        way_s = _way_s(problem, one, problem.start[one], visit)
-        return way_s + problem.service_s[visit] + _way_s(problem, one, visit, problem.end[one])
+    def lasts_s(vehicle: int) -> float:
+        way_s = _way_s(problem, vehicle, problem.start[vehicle], visit)
+        return (
+            way_s + problem.service_s[visit] + _way_s(problem, vehicle, visit, problem.end[vehicle])
+        )
 
-    shortest = min(timely, key=lambda one: lasts_s(one) - problem.max_duration_s[one])
+    shortest = min(timely, key=lambda vehicle: lasts_s(vehicle) - problem.max_duration_s[vehicle])
     return (
         f"The way there and back and {asked.service_s / 60:.0f} min of service take "
         f"{lasts_s(shortest) / 60:.0f} min on {inputs.vehicles[shortest].vehicle_id}, which may "
@@ -108,19 +116,19 @@ def _crowded_out(
 ) -> str:
     """Say that vehicles could make it, and why it was not worth it or found no gap."""
     asked = inputs.visits[visit]
-    busy = [one for one in alone if routes[one]]
+    busy = [vehicle for vehicle in alone if routes[vehicle]]
     places = sum(
         1
-        for one in alone
-        for before in range(len(routes[one]) + 1)
-        if feasible(problem, one, (*routes[one][:before], visit, *routes[one][before:]))
+        for vehicle in alone
+        for before in range(len(routes[vehicle]) + 1)
+        if feasible(problem, vehicle, (*routes[vehicle][:before], visit, *routes[vehicle][before:]))
     )
     if places:
         return (
             f"Making it costs more than its price of {asked.unserved_dkk:,.0f} DKK for an unserved "
             f"visit, at all {places} places where it fits. Raise the price if it must be made."
         )
-    names = ", ".join(inputs.vehicles[one].vehicle_id for one in alone[:3])
+    names = ", ".join(inputs.vehicles[vehicle].vehicle_id for vehicle in alone[:3])
     more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""  # noqa: PLR2004
     return (
         f"{len(alone)} of {problem.vehicles} vehicles could make it alone ({names}{more}), but "
@@ -143,8 +151,8 @@ def routes_explanation(inputs: RouteInputs, problem: RouteProblem, routes: Route
     )
 
 
-def _way_s(problem: RouteProblem, vehicle: int, one: int, other: int) -> float:
-    return float(problem.duration_s[problem.profile[vehicle], one, other])
+def _way_s(problem: RouteProblem, vehicle: int, column: int, other: int) -> float:
+    return float(problem.duration_s[problem.profile[vehicle], column, other])
 
 
 def _clock(inputs: RouteInputs, at: datetime) -> str:

@@ -73,7 +73,7 @@ class RouteProblem:
         """Return how long a route is."""
         way = self.distance_m[self.profile[vehicle]]
         locations = (self.start[vehicle], *visits, self.end[vehicle])
-        return float(sum(way[one, other] for one, other in pairwise(locations)))
+        return float(sum(way[place, other] for place, other in pairwise(locations)))
 
     def cost_dkk(self, vehicle: int, visits: Sequence[int]) -> float:
         """Return what a route costs; nothing when the vehicle stays at its depot."""
@@ -100,7 +100,7 @@ def times_of(problem: RouteProblem, vehicle: int, visits: Sequence[int]) -> Time
     """
     way = problem.duration_s[problem.profile[vehicle]]
     locations = (problem.start[vehicle], *visits, problem.end[vehicle])
-    travel_s = [float(way[one, other]) for one, other in pairwise(locations)]
+    travel_s = [float(way[place, other]) for place, other in pairwise(locations)]
     latest_s = problem.shift_to_s[vehicle] - travel_s[-1]
     now = _drive(problem, problem.shift_from_s[vehicle], visits, travel_s)
     if now is None or now.returns_s > latest_s + travel_s[-1] + TOLERANCE_S:
@@ -148,10 +148,10 @@ def ways_of(inputs: RouteInputs, travel: Travel) -> dict[VehicleType, TravelMatr
     Raises `schemas.plans.travel.TravelError` when the source cannot tell, and `ValueError` when it
     answers with another number of places.
     """
-    places = [Place(one.lat, one.lon) for one in inputs.visits]
-    places += [Place(one.lat, one.lon) for one in inputs.depots]
+    places = [Place(visit.lat, visit.lon) for visit in inputs.visits]
+    places += [Place(depot.lat, depot.lon) for depot in inputs.depots]
     ways: dict[VehicleType, TravelMatrix] = {}
-    for vehicle_type in sorted({one.vehicle_type for one in inputs.vehicles}):
+    for vehicle_type in sorted({vehicle.vehicle_type for vehicle in inputs.vehicles}):
         ways[vehicle_type] = travel.matrix(places, vehicle_type)
         answered = len(ways[vehicle_type].distance_m)
         if answered != len(places):
@@ -176,31 +176,35 @@ def route_problem_of(inputs: RouteInputs, ways: Mapping[VehicleType, TravelMatri
     """Return the inputs as numbers."""
     visits, vehicles = inputs.visits, inputs.vehicles
     epoch = min(
-        (*(one.shift_from for one in vehicles), *(one.earliest_at for one in visits)),
+        (*(vehicle.shift_from for vehicle in vehicles), *(visit.earliest_at for visit in visits)),
         default=datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
     )
     types = sorted(ways)
-    depot = {one.depot_id: len(visits) + at for at, one in enumerate(inputs.depots)}
+    depot = {base.depot_id: len(visits) + at for at, base in enumerate(inputs.depots)}
     size = len(visits) + len(depot)
     shape = (len(types), size, size)
-    distance_m = np.array([ways[one].distance_m for one in types], dtype=float).reshape(shape)
-    duration_s = np.array([ways[one].duration_s for one in types], dtype=float).reshape(shape)
+    distance_m = np.array(
+        [ways[vehicle_type].distance_m for vehicle_type in types], dtype=float
+    ).reshape(shape)
+    duration_s = np.array(
+        [ways[vehicle_type].duration_s for vehicle_type in types], dtype=float
+    ).reshape(shape)
     kinds: dict[object, int] = {}
     allowed = np.zeros((len(visits), len(vehicles)), dtype=bool)
     for column, vehicle in enumerate(vehicles):
         has = set(vehicle.competences)
-        allowed[:, column] = [has.issuperset(one.competences) for one in visits]
-    shift_from_s = tuple((one.shift_from - epoch).total_seconds() for one in vehicles)
-    shift_to_s = tuple((one.shift_to - epoch).total_seconds() for one in vehicles)
+        allowed[:, column] = [has.issuperset(visit.competences) for visit in visits]
+    shift_from_s = tuple((vehicle.shift_from - epoch).total_seconds() for vehicle in vehicles)
+    shift_to_s = tuple((vehicle.shift_to - epoch).total_seconds() for vehicle in vehicles)
     max_duration_s = tuple(
-        (one.shift_to - one.shift_from).total_seconds()
-        if one.max_duration_s is None
-        else min(one.max_duration_s, (one.shift_to - one.shift_from).total_seconds())
-        for one in vehicles
+        (vehicle.shift_to - vehicle.shift_from).total_seconds()
+        if vehicle.max_duration_s is None
+        else min(vehicle.max_duration_s, (vehicle.shift_to - vehicle.shift_from).total_seconds())
+        for vehicle in vehicles
     )
-    earliest_s = tuple((one.earliest_at - epoch).total_seconds() for one in visits)
-    latest_s = tuple((one.latest_at - epoch).total_seconds() for one in visits)
-    service_s = tuple(one.service_s for one in visits)
+    earliest_s = tuple((visit.earliest_at - epoch).total_seconds() for visit in visits)
+    latest_s = tuple((visit.latest_at - epoch).total_seconds() for visit in visits)
+    service_s = tuple(visit.service_s for visit in visits)
     worst_s = float(duration_s.max(axis=(0, 1)).sum() + sum(service_s)) if size and types else 0.0
     distance_m, duration_s = np.minimum(distance_m, NO_WAY), np.minimum(duration_s, NO_WAY)
     for array in (distance_m, duration_s, allowed):
@@ -209,22 +213,22 @@ def route_problem_of(inputs: RouteInputs, ways: Mapping[VehicleType, TravelMatri
         epoch=epoch,
         distance_m=distance_m,
         duration_s=duration_s,
-        profile=tuple(types.index(one.vehicle_type) for one in vehicles),
-        start=tuple(depot[one.start_depot_id] for one in vehicles),
-        end=tuple(depot[one.end_depot_id] for one in vehicles),
+        profile=tuple(types.index(vehicle.vehicle_type) for vehicle in vehicles),
+        start=tuple(depot[vehicle.start_depot_id] for vehicle in vehicles),
+        end=tuple(depot[vehicle.end_depot_id] for vehicle in vehicles),
         shift_from_s=shift_from_s,
         shift_to_s=shift_to_s,
         max_duration_s=max_duration_s,
         # A sum of tenths may be a hair above the tenth that it means.
-        capacity=tuple(one.capacity * (1 + 1e-12) for one in vehicles),
-        fixed_dkk=tuple(one.fixed_dkk for one in vehicles),
-        dkk_per_m=tuple(one.dkk_per_km / 1000 for one in vehicles),
-        kind=tuple(kinds.setdefault(_alike(one), len(kinds)) for one in vehicles),
+        capacity=tuple(vehicle.capacity * (1 + 1e-12) for vehicle in vehicles),
+        fixed_dkk=tuple(vehicle.fixed_dkk for vehicle in vehicles),
+        dkk_per_m=tuple(vehicle.dkk_per_km / 1000 for vehicle in vehicles),
+        kind=tuple(kinds.setdefault(_alike(vehicle), len(kinds)) for vehicle in vehicles),
         earliest_s=earliest_s,
         latest_s=latest_s,
         service_s=service_s,
-        demand=tuple(one.demand for one in visits),
-        unserved_dkk=tuple(one.unserved_dkk for one in visits),
+        demand=tuple(visit.demand for visit in visits),
+        unserved_dkk=tuple(visit.unserved_dkk for visit in visits),
         allowed=allowed,
         timed=bool(visits and vehicles)
         and (

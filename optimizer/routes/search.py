@@ -205,8 +205,8 @@ def problem_data(problem: RouteProblem) -> pyvrp.ProblemData:
     units = min(_UNITS_PER_DKK, _LARGEST_PRIZE / max(problem.unserved_dkk))
     kinds = [problem.kind.index(kind) for kind in sorted(set(problem.kind))]
     profiles = [
-        (problem.profile[one], problem.dkk_per_m[one], tuple(problem.allowed[:, one].tolist()))
-        for one in kinds
+        (problem.profile[kind], problem.dkk_per_m[kind], tuple(problem.allowed[:, kind].tolist()))
+        for kind in kinds
     ]
     unlike = list(dict.fromkeys(profiles))
     durations_s = np.minimum(problem.duration_s, _LONGEST_S) * problem.timed
@@ -232,18 +232,18 @@ def problem_data(problem: RouteProblem) -> pyvrp.ProblemData:
         ],
         vehicle_types=[
             pyvrp.VehicleType(
-                num_available=problem.kind.count(problem.kind[one]),
-                capacity=[floor(problem.capacity[one] * _THOUSANDTHS + _ROUNDING)],
-                start_depot=problem.start[one] - problem.visits,
-                end_depot=problem.end[one] - problem.visits,
-                fixed_cost=round(problem.fixed_dkk[one] * units),
+                num_available=problem.kind.count(problem.kind[kind]),
+                capacity=[floor(problem.capacity[kind] * _THOUSANDTHS + _ROUNDING)],
+                start_depot=problem.start[kind] - problem.visits,
+                end_depot=problem.end[kind] - problem.visits,
+                fixed_cost=round(problem.fixed_dkk[kind] * units),
                 profile=unlike.index(profile),
-                shift_duration=floor(problem.max_duration_s[one] * _TENTHS + _ROUNDING)
+                shift_duration=floor(problem.max_duration_s[kind] * _TENTHS + _ROUNDING)
                 if problem.timed
                 else MAX_VALUE,
-                **_window(problem, problem.shift_from_s[one], problem.shift_to_s[one]),
+                **_window(problem, problem.shift_from_s[kind], problem.shift_to_s[kind]),
             )
-            for one, profile in zip(kinds, profiles, strict=True)
+            for kind, profile in zip(kinds, profiles, strict=True)
         ],
         distance_matrices=[_prices(problem, *profile, units) for profile in unlike],
         duration_matrices=[durations[profile] for profile, _, _ in unlike],

@@ -88,7 +88,7 @@ def all_routes(problem: RouteProblem, most: int = MOST_SEQUENCES) -> list[Candid
 def _sequences(problem: RouteProblem, vehicle: int) -> Iterator[tuple[int, ...]]:
     """Yield what a vehicle can begin with, in the order of a depth-first search."""
     way_s = problem.duration_s[problem.profile[vehicle]].tolist()
-    mine = [one for one in range(problem.visits) if problem.allowed[one, vehicle]]
+    mine = [index for index in range(problem.visits) if problem.allowed[index, vehicle]]
     stack: list[tuple[tuple[int, ...], float, float]] = [
         ((), problem.shift_from_s[vehicle], problem.capacity[vehicle])
     ]
@@ -113,7 +113,7 @@ def _sequences(problem: RouteProblem, vehicle: int) -> Iterator[tuple[int, ...]]
 def choose(
     problem: RouteProblem,
     candidates: Iterable[Candidate],
-    known: Routes,
+    incumbent: Routes,
     limit: Limit,
 ) -> Cover:
     """Return the cheapest choice found among candidates and known routes, at least as good.
@@ -121,17 +121,17 @@ def choose(
     The bound holds for these candidates only.
     Raises `ValueError` where costs are beyond what the solver can count.
     """
-    known_dkk = total_dkk(problem, known)
+    known_dkk = total_dkk(problem, incumbent)
     if not known_dkk < _LARGEST_DKK / _UNITS_PER_DKK:
         raise ValueError(
             f"routes cost {known_dkk:.3g} DKK; the limit is {_LARGEST_DKK / _UNITS_PER_DKK:.3g} "
             "DKK; give prices in the right unit"
         )
-    options = _cheapest(problem, candidates, known)
+    options = _cheapest(problem, candidates, incumbent)
     model = cp_model.CpModel()
     chosen = {key: model.new_bool_var(f"route {number}") for number, key in enumerate(options)}
     absent = [model.new_bool_var(f"visit {visit} absent") for visit in range(problem.visits)]
-    at: list[list[Any]] = [[one] for one in absent]
+    at: list[list[Any]] = [[visit] for visit in absent]
     of_kind: dict[int, list[Any]] = {kind: [] for kind in set(problem.kind)}
     for (kind, members), variable in chosen.items():
         of_kind[kind].append(variable)
@@ -143,9 +143,9 @@ def choose(
         model.add(sum(of_kind[kind]) <= count)
     model.minimize(
         sum(_units(cost_dkk) * chosen[key] for key, (cost_dkk, _) in options.items())
-        + sum(_units(problem.unserved_dkk[visit]) * one for visit, one in enumerate(absent))
+        + sum(_units(problem.unserved_dkk[visit]) * absence for visit, absence in enumerate(absent))
     )
-    _hint(model, problem, known, chosen, absent)
+    _hint(model, problem, incumbent, chosen, absent)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = limit.seed % 2**31
@@ -156,12 +156,12 @@ def choose(
     status = solver.solve(model)
     cut_short = limit.wall_s is not None and solver.wall_time >= limit.wall_s
     if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
-        return Cover(known, proven=False, bound_dkk=0.0, cut_short=cut_short)
-    picked = [(key[0], options[key][1]) for key, one in chosen.items() if solver.value(one)]
+        return Cover(incumbent, proven=False, bound_dkk=0.0, cut_short=cut_short)
+    picked = [(key[0], options[key][1]) for key, visit in chosen.items() if solver.value(visit)]
     routes = _given_out(problem, picked)
     bound_dkk = (solver.best_objective_bound - _rounding(problem)) / _UNITS_PER_DKK
     if total_dkk(problem, routes) > known_dkk:
-        routes = known
+        routes = incumbent
     proven = status == cp_model.OPTIMAL
     return Cover(
         routes, proven=proven, bound_dkk=max(0.0, bound_dkk), cut_short=cut_short and not proven
@@ -171,25 +171,25 @@ def choose(
 def _hint(
     model: cp_model.CpModel,
     problem: RouteProblem,
-    known: Routes,
+    routes: Routes,
     chosen: Mapping[tuple[int, frozenset[int]], Any],
     absent: Sequence[Any],
 ) -> None:
     """Let the solver start from known routes."""
-    served = {visit for visits in known for visit in visits}
-    for visit, one in enumerate(absent):
-        model.add_hint(one, visit not in served)
-    hinted = {(problem.kind[vehicle], frozenset(visits)) for vehicle, visits in enumerate(known)}
+    served = {visit for visits in routes for visit in visits}
+    for visit, number in enumerate(absent):
+        model.add_hint(number, visit not in served)
+    hinted = {(problem.kind[vehicle], frozenset(visits)) for vehicle, visits in enumerate(routes)}
     for key, variable in chosen.items():
         model.add_hint(variable, key in hinted)
 
 
 def _cheapest(
-    problem: RouteProblem, candidates: Iterable[Candidate], known: Routes
+    problem: RouteProblem, candidates: Iterable[Candidate], routes: Routes
 ) -> Mapping[tuple[int, frozenset[int]], tuple[float, tuple[int, ...]]]:
     """Return of each kind and set of visits the cheapest order."""
     cheapest: dict[tuple[int, frozenset[int]], tuple[float, tuple[int, ...]]] = {}
-    driven = [(problem.kind[vehicle], visits) for vehicle, visits in enumerate(known) if visits]
+    driven = [(problem.kind[vehicle], visits) for vehicle, visits in enumerate(routes) if visits]
     for kind, visits in (*candidates, *driven):
         key = kind, frozenset(visits)
         cost_dkk = problem.cost_dkk(problem.kind.index(kind), visits)
@@ -203,7 +203,7 @@ def _given_out(problem: RouteProblem, picked: Iterable[Candidate]) -> Routes:
     routes: list[tuple[int, ...]] = [()] * problem.vehicles
     free = list(range(problem.vehicles))
     for kind, visits in sorted(picked):
-        vehicle = next(one for one in free if problem.kind[one] == kind)
+        vehicle = next(visit for visit in free if problem.kind[visit] == kind)
         free.remove(vehicle)
         routes[vehicle] = visits
     return tuple(routes)

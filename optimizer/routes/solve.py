@@ -120,15 +120,15 @@ def _solve(
     if guard is not None:
         before = replace(guard, limit_s=guard.limit_s * (1 - _CHOOSING_SHARE))
     task = RouteTask(problem, search.time_limit_s - choosing_s, before)
-    found = searched(task, search.seed, search.chains, tell)
-    best = min(found, key=lambda result: result.cost_dkk).routes
-    candidates = dict.fromkeys(route for result in found for route in result.pool)
+    results = searched(task, search.seed, search.chains, tell)
+    best = min(results, key=lambda result: result.cost_dkk).routes
+    candidates = dict.fromkeys(route for result in results for route in result.pool)
     wall_s = None if guard is None else guard.left_s()
     cover = choose(problem, candidates, best, Limit(search.seed, choosing_s, wall_s))
     solution = _Solution(
         cover.routes,
-        iterations=sum(result.iterations for result in found),
-        cut_short=cover.cut_short or any(result.cut_short for result in found),
+        iterations=sum(result.iterations for result in results),
+        cut_short=cover.cut_short or any(result.cut_short for result in results),
     )
     solution.bound_dkk = assignment_bound_dkk(problem)
     return solution

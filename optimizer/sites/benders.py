@@ -64,7 +64,7 @@ class Master:
         self._model = mathopt.Model()
         self._open = [self._model.add_variable(lb=0.0, ub=1.0) for _ in range(sites)]
         least = np.add.reduceat(self._sorted[:, 0], self._starts)
-        self._served = [self._model.add_variable(lb=one) for one in least.tolist()]
+        self._served = [self._model.add_variable(lb=value) for value in least.tolist()]
         for site, price in zip(self._open, opening.tolist(), strict=True):
             self._model.objective.set_linear_coefficient(site, price)
         for served in self._served:
@@ -127,8 +127,8 @@ class Master:
         met: list[Ints] = []
         for solution in result.solutions:
             values = solution.primal_solution.variable_values
-            shares = np.rint([values[one] for one in self._open])
-            violated = self._cut(shares, np.array([values[one] for one in self._served]))
+            shares = np.rint([values[value] for value in self._open])
+            violated = self._cut(shares, np.array([values[value] for value in self._served]))
             is_tight = is_tight and not (violated and not met)
             met.append(np.flatnonzero(shares > _OPEN))
         return result.termination.objective_bounds.dual_bound, met, is_tight

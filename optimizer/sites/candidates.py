@@ -70,40 +70,42 @@ def candidates(
     others do.
     """
     site_dkk = wishes.dkk_of_site(rows.costs)
-    depots = sorted(rows.depots, key=lambda one: one.depot_id)
+    depots = sorted(rows.depots, key=lambda depot: depot.depot_id)
     sites = [
         CandidateSite(
-            site_id=local_part(one.depot_id),
-            depot_id=one.depot_id,
-            lat=one.lat,
-            lon=one.lon,
-            dkk_per_year=dkk.get(one.depot_id, site_dkk),
-            capacity=one.capacity,
-            must_stay=one.depot_id in staying,
+            site_id=local_part(depot.depot_id),
+            depot_id=depot.depot_id,
+            lat=depot.lat,
+            lon=depot.lon,
+            dkk_per_year=dkk.get(depot.depot_id, site_dkk),
+            capacity=depot.capacity,
+            must_stay=depot.depot_id in staying,
         )
-        for one in depots
+        for depot in depots
     ]
     parts = clusters_of(stops, SITE_CELL_M)
     ranked = sorted(parts.items(), key=lambda item: (-item[1].stops, item[0]))
     away_m = roads_m(
-        [one.place for _, one in ranked], [Place(one.lat, one.lon) for one in depots], rows.costs
+        [cluster.place for _, cluster in ranked],
+        [Place(depot.lat, depot.lon) for depot in depots],
+        rows.costs,
     ).min(axis=1)
     apart = [
-        one
-        for (_, one), length_m in zip(ranked, away_m, strict=True)
+        cluster
+        for (_, cluster), length_m in zip(ranked, away_m, strict=True)
         if length_m > NEAR_M * rows.costs.road_factor
     ]
-    many = [one for one in apart if one.vehicles >= LEAST_VEHICLES]
+    many = [cluster for cluster in apart if cluster.vehicles >= LEAST_VEHICLES]
     sites += [
         CandidateSite(
             site_id=f"place {number}",
             depot_id=None,
-            lat=one.place.lat,
-            lon=one.place.lon,
+            lat=cluster.place.lat,
+            lon=cluster.place.lon,
             dkk_per_year=site_dkk + rows.costs.fitting_out_dkk_per_year,
             capacity=None,
         )
-        for number, one in enumerate(many[: wishes.places], start=1)
+        for number, cluster in enumerate(many[: wishes.places], start=1)
     ]
     return Candidates(tuple(sites), len(ranked) - len(apart), len(apart) - len(many))
 
@@ -112,14 +114,14 @@ def check_count(count: int | None, sites: Sequence[CandidateSite]) -> None:
     """Raise `ImpossibleOptionError` for a count that these sites cannot make."""
     if count is None:
         return
-    staying = [one.site_id for one in sites if one.must_stay]
+    staying = [site.site_id for site in sites if site.must_stay]
     if count < len(staying):
         raise ImpossibleOptionError(
             f"{count} sites are asked for, and {len(staying)} must stay ({', '.join(staying)}); "
             f"ask for {len(staying)} at least, or keep fewer"
         )
     if count > len(sites):
-        places = sum(1 for one in sites if one.depot_id is None)
+        places = sum(1 for site in sites if site.depot_id is None)
         raise ImpossibleOptionError(
             f"{count} sites are asked for, and there are {len(sites)} to choose from: "
             f"{len(sites) - places} depots and {places} places; ask for {len(sites)} at most, look "

@@ -72,9 +72,9 @@ def clusters_of(stops: Iterable[Stop], cell_m: float) -> dict[GridCell, Cluster]
     Stops count to `STOP_DECIMALS`, and in whole steps of that, whose sums no order changes.
     """
     gathered: defaultdict[GridCell, list[tuple[int, int, str]]] = defaultdict(list)
-    for one in stops:
-        step = _steps(one.lat), _steps(one.lon), one.vehicle_id
-        gathered[cell_of(one.lat, one.lon, cell_m)].append(step)
+    for stop in stops:
+        step = _steps(stop.lat), _steps(stop.lon), stop.vehicle_id
+        gathered[cell_of(stop.lat, stop.lon, cell_m)].append(step)
     return {cell: _cluster(gathered[cell]) for cell in sorted(gathered)}
 
 

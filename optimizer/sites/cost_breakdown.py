@@ -46,27 +46,29 @@ class YearlySitesCost:
         self._inputs = inputs
         self.a_year = DAYS_A_YEAR / inputs.observed_days
         trips = inputs.round_trips
-        first = [Place(one.first_lat, one.first_lon) for one in trips]
-        last = [Place(one.last_lat, one.last_lon) for one in trips]
+        first = [Place(trip.first_lat, trip.first_lon) for trip in trips]
+        last = [Place(trip.last_lat, trip.last_lon) for trip in trips]
         pairs = sorted(set(zip(first, last, strict=True)))
         number = {pair: position for position, pair in enumerate(pairs)}
         self.client: Ints = np.array([number[pair] for pair in zip(first, last, strict=True)])
         places = sorted({place for pair in pairs for place in pair})
         row = {place: position for position, place in enumerate(places)}
-        ways_m = roads_m(places, [Place(one.lat, one.lon) for one in inputs.sites], inputs.costs)
+        ways_m = roads_m(places, [Place(site.lat, site.lon) for site in inputs.sites], inputs.costs)
         self.way_m: Floats = (
             ways_m[[row[out] for out, _ in pairs]] + ways_m[[row[back] for _, back in pairs]]
         )
-        self.site_dkk: Floats = np.array([one.dkk_per_year for one in inputs.sites])
-        self._energy = np.array([one.energy_dkk_per_km for one in trips]) * self.a_year
-        self._co2e = np.array([one.co2e_kg_per_km for one in trips]) * self.a_year
-        self._staff = np.array([one.staff_dkk_per_km for one in trips]) * self.a_year
+        self.site_dkk: Floats = np.array([site.dkk_per_year for site in inputs.sites])
+        self._energy = np.array([trip.energy_dkk_per_km for trip in trips]) * self.a_year
+        self._co2e = np.array([trip.co2e_kg_per_km for trip in trips]) * self.a_year
+        self._staff = np.array([trip.staff_dkk_per_km for trip in trips]) * self.a_year
         price = self._energy + self._co2e * inputs.costs.co2_price_dkk_per_kg + self._staff
         self._count: Ints = np.bincount(self.client, minlength=len(pairs))
         a_km = np.bincount(self.client, weights=price, minlength=len(pairs))
         self.driving_dkk: Floats = self.way_m / _M_PER_KM * a_km[:, None]
-        position = {one.depot_id: place for place, one in enumerate(inputs.sites)}
-        self.left: Ints = np.array([position[one.depot_id] for one in trips])
+        position = {
+            candidate_site.depot_id: place for place, candidate_site in enumerate(inputs.sites)
+        }
+        self.left: Ints = np.array([position[trip.depot_id] for trip in trips])
         """The site that each round trip left."""
 
     def nearest(self, sites: Ints) -> Ints:
@@ -78,7 +80,7 @@ class YearlySitesCost:
         """Return what it costs to have some sites and to make each round trip from one of them."""
         way_km = self.way_m[self.client, of_trip] / _M_PER_KM
         energy_dkk, co2e_kg, staff_dkk = (
-            float((way_km * one).sum()) for one in (self._energy, self._co2e, self._staff)
+            float((way_km * part).sum()) for part in (self._energy, self._co2e, self._staff)
         )
         sites_dkk = float(self.site_dkk[sites].sum())
         co2e_dkk = co2e_kg * self._inputs.costs.co2_price_dkk_per_kg
@@ -121,13 +123,13 @@ class YearlySitesCost:
     def _at_once(self, own: Bools) -> int:
         """Return how many cars and vans of some round trips are out at once at most."""
         ours = [
-            one
-            for one, taken in zip(self._inputs.round_trips, own.tolist(), strict=True)
-            if taken and one.takes_place
+            round_trip
+            for round_trip, taken in zip(self._inputs.round_trips, own.tolist(), strict=True)
+            if taken and round_trip.takes_place
         ]
         starts, ends = (
             np.array([_us(at) for at in instants], dtype=np.int64)
-            for instants in ([one.started_at for one in ours], [one.ended_at for one in ours])
+            for instants in ([our.started_at for our in ours], [our.ended_at for our in ours])
         )
         return int(overlaps(starts, ends).max(initial=0))
 

@@ -40,13 +40,13 @@ def reason(
 ) -> str:
     """Return the reason of one site; `change` is None where it is the only one."""
     if change is None:
-        told = f"It is the only site: all {_trips(round_trips)} a year are served from it."
+        text = f"It is the only site: all {_trips(round_trips)} a year are served from it."
     elif is_open:
-        told = _of_open(site, change)
+        text = _of_open(site, change)
     else:
-        told = _of_closed(site, change)
+        text = _of_closed(site, change)
     stays = "It must stay, as asked. " if site.must_stay else ""
-    return f"{stays}{told}{_parking(site, at_once) if is_open else ''}"
+    return f"{stays}{text}{_parking(site, at_once) if is_open else ''}"
 
 
 def _of_open(site: CandidateSite, change: SiteChange) -> str:
@@ -106,9 +106,11 @@ def explanation(
     count: int | None,
 ) -> str:
     """Return the proposal in words, beside the depots as they are."""
-    kept = [one for one in findings if one.is_open and one.kind is SiteKind.DEPOT]
-    opened = [one for one in findings if one.is_open and one.kind is SiteKind.PLACE]
-    closed = [one for one in findings if not one.is_open and one.kind is SiteKind.DEPOT]
+    kept = [finding for finding in findings if finding.is_open and finding.kind is SiteKind.DEPOT]
+    opened = [finding for finding in findings if finding.is_open and finding.kind is SiteKind.PLACE]
+    closed = [
+        finding for finding in findings if not finding.is_open and finding.kind is SiteKind.DEPOT
+    ]
     what = "; ".join(
         f"{verb} {', '.join(map(name_of, sites))}"
         for verb, sites in (("keep", kept), ("close", closed), ("open", opened))
@@ -133,9 +135,9 @@ def explanation(
         ),
     ]
     short = [
-        f"{one.site_id} needs {one.vehicles_at_once} and has {one.capacity}"
-        for one in kept
-        if one.capacity is not None and one.vehicles_at_once > one.capacity
+        f"{site_id.site_id} needs {site_id.vehicles_at_once} and has {site_id.capacity}"
+        for site_id in kept
+        if site_id.capacity is not None and site_id.vehicles_at_once > site_id.capacity
     ]
     if short:
         parts.append(f"Parking places are missing: {'; '.join(short)}.")

@@ -50,13 +50,15 @@ def sites_inputs(rows: JourneyRows, wishes: SitesWishes | None = None) -> StudyI
     and `ImpossibleWishError` for a count of sites that cannot be.
     """
     wanted = wishes if wishes is not None else SitesWishes()
-    known = [one.depot_id for one in rows.depots]
-    staying = {depot_named(one, rows.municipality_id, known, "stay") for one in wanted.keep}
-    dkk = {
-        depot_named(one, rows.municipality_id, known, "cost that"): cost
-        for one, cost in wanted.depot_dkk.items()
+    depot_ids = [depot.depot_id for depot in rows.depots]
+    staying = {
+        depot_named(depot_id, rows.municipality_id, depot_ids, "stay") for depot_id in wanted.keep
     }
-    driven = [one for one in rows.round_trips if len(one.trips) > 1]
+    dkk = {
+        depot_named(depot_id, rows.municipality_id, depot_ids, "cost that"): cost
+        for depot_id, cost in wanted.depot_dkk.items()
+    }
+    driven = [round_trip for round_trip in rows.round_trips if len(round_trip.trips) > 1]
     if not driven:
         raise NothingToStudyError(
             f"no round trip of {rows.municipality_id} in the last {rows.horizon_days} days that "
@@ -64,36 +66,38 @@ def sites_inputs(rows: JourneyRows, wishes: SitesWishes | None = None) -> StudyI
             f"{len(rows.round_trips)} came back; push more fixes, enter depots and vehicles, or "
             "look further back with --weeks"
         )
-    stops = [stop for one in driven for stop in _ends(one)]
+    stops = [stop for depot_id in driven for stop in _ends(depot_id)]
     clusters = clusters_of(stops, STOP_CELL_M)
-    found = candidates(rows, wanted, stops, staying, dkk)
-    check_count(wanted.count, found.sites)
+    places = candidates(rows, wanted, stops, staying, dkk)
+    check_count(wanted.count, places.sites)
     zone = ZoneInfo(rows.timezone)
     when, days = of_days(
-        min(one.started_at for one in driven), max(one.ended_at for one in driven), zone
+        min(depot_id.started_at for depot_id in driven),
+        max(depot_id.ended_at for depot_id in driven),
+        zone,
     )
-    vehicles = {one.vehicle_id: one for one in rows.vehicles}
+    vehicles = {vehicle.vehicle_id: vehicle for vehicle in rows.vehicles}
     inputs = SitesInputs(
         municipality_id=rows.municipality_id,
         costs=rows.costs,
         observed_days=days,
-        sites=found.sites,
+        sites=places.sites,
         round_trips=tuple(
             _round_trip(
-                one,
-                vehicles[one.vehicle_id],
+                depot_id,
+                vehicles[depot_id.vehicle_id],
                 clusters,
                 rows.costs,
                 staff_time=wanted.staff_time,
             )
-            for one in driven
+            for depot_id in driven
         ),
         count=wanted.count,
     )
     parts = [
         _counted(rows, len(driven), when),
-        _located(clusters, found, rows.costs),
-        _costs(wanted, found.sites, rows.costs),
+        _located(clusters, places, rows.costs),
+        _costs(wanted, places.sites, rows.costs),
         _NOT_DECIDED,
         *_free(driven, vehicles),
         *thinness(days),
@@ -101,27 +105,30 @@ def sites_inputs(rows: JourneyRows, wishes: SitesWishes | None = None) -> StudyI
     return StudyInputs(inputs, " ".join(parts))
 
 
-def _ends(one: DrivenRoundTrip) -> Iterator[Stop]:
+def _ends(driven_round_trip: DrivenRoundTrip) -> Iterator[Stop]:
     """Yield the first stop and the last one."""
-    for trip in (one.trips[0], one.trips[-2]):
-        yield Stop(trip.end_lat, trip.end_lon, one.vehicle_id)
+    for trip in (driven_round_trip.trips[0], driven_round_trip.trips[-2]):
+        yield Stop(trip.end_lat, trip.end_lon, driven_round_trip.vehicle_id)
 
 
 def _round_trip(
-    one: DrivenRoundTrip,
+    driven_round_trip: DrivenRoundTrip,
     vehicle: Vehicle,
     clusters: Mapping[GridCell, Cluster],
     costs: Costs,
     *,
     staff_time: bool,
 ) -> SiteRoundTrip:
-    first, last = (clusters[cell_of(stop.lat, stop.lon, STOP_CELL_M)].place for stop in _ends(one))
+    first, last = (
+        clusters[cell_of(stop.lat, stop.lon, STOP_CELL_M)].place
+        for stop in _ends(driven_round_trip)
+    )
     source = vehicle.energy_source
     kind = vehicle.vehicle_type
     return SiteRoundTrip(
-        depot_id=one.depot_id,
-        started_at=one.started_at,
-        ended_at=one.ended_at,
+        depot_id=driven_round_trip.depot_id,
+        started_at=driven_round_trip.started_at,
+        ended_at=driven_round_trip.ended_at,
         first_lat=first.lat,
         first_lon=first.lon,
         last_lat=last.lat,
@@ -143,22 +150,22 @@ def _counted(rows: JourneyRows, driven: int, when: str) -> str:
     )
 
 
-def _located(clusters: Mapping[GridCell, Cluster], found: Candidates, costs: Costs) -> str:
-    places = sum(1 for one in found.sites if one.depot_id is None)
+def _located(clusters: Mapping[GridCell, Cluster], located: Candidates, costs: Costs) -> str:
+    places = sum(1 for site in located.sites if site.depot_id is None)
     parts = [
         "Each is taken to leave the nearest open site, wherever those who make it work.",
         f"Stops are taken together in {len(clusters)} cells of {STOP_CELL_M:g} m.",
         f"Ways as the crow flies, times {costs.road_factor:g}.",
         (
-            f"To choose from: {len(found.sites) - places} depots and {places} places, each "
+            f"To choose from: {len(located.sites) - places} depots and {places} places, each "
             f"{SITE_CELL_M / 1000:g} km across, where most stops are."
         ),
     ]
-    if found.at_depots:
-        parts.append(f"No places: {found.at_depots} within {NEAR_M / 1000:g} km of a depot.")
-    if found.of_few:
+    if located.at_depots:
+        parts.append(f"No places: {located.at_depots} within {NEAR_M / 1000:g} km of a depot.")
+    if located.of_few:
         parts.append(
-            f"Nor {found.of_few} where fewer than {LEAST_VEHICLES} vehicles stopped: they may be "
+            f"Nor {located.of_few} where fewer than {LEAST_VEHICLES} vehicles stopped: they may be "
             "homes."
         )
     return " ".join(parts)
@@ -171,15 +178,15 @@ def _costs(wishes: SitesWishes, sites: Sequence[CandidateSite], costs: Costs) ->
         if wishes.staff_time
         else "and not the time of who drives"
     )
-    told = "".join(
-        f", {one.site_id} {one.dkk_per_year:,.0f}"
-        for one in sites
-        if one.depot_id is not None and one.dkk_per_year != site_dkk
+    deviations = "".join(
+        f", {site.site_id} {site.dkk_per_year:,.0f}"
+        for site in sites
+        if site.depot_id is not None and site.dkk_per_year != site_dkk
     )
-    kept = ", ".join(one.site_id for one in sites if one.must_stay)
+    kept = ", ".join(site.site_id for site in sites if site.must_stay)
     parts = [
         f"A kilometre costs the energy of the vehicle that drove it, CO2e at its price, {staff}.",
-        f"A depot costs {site_dkk:,.0f} DKK a year{told}.",
+        f"A depot costs {site_dkk:,.0f} DKK a year{deviations}.",
         f"A new place costs {costs.fitting_out_dkk_per_year:,.0f} more, to fit it out.",
     ]
     return " ".join([*parts, f"Must stay: {kept}."] if kept else parts)
@@ -188,8 +195,9 @@ def _costs(wishes: SitesWishes, sites: Sequence[CandidateSite], costs: Costs) ->
 def _free(driven: Sequence[DrivenRoundTrip], vehicles: Mapping[str, Vehicle]) -> list[str]:
     free = sum(
         1
-        for one in driven
-        if not vehicles[one.vehicle_id].consumption_per_km and _is_motor(vehicles[one.vehicle_id])
+        for depot_id in driven
+        if not vehicles[depot_id.vehicle_id].consumption_per_km
+        and _is_motor(vehicles[depot_id.vehicle_id])
     )
     if not free:
         return []

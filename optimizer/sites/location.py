@@ -177,7 +177,7 @@ class _Search:
     def _fix_by_reduced_cost(self, master: Master, relaxed: Relaxed) -> None:
         """Fix each site without which, or with which, nothing is cheaper than the best."""
         there, absent = relaxed.shares > 1 - _SURE, relaxed.shares < _SURE
-        lifted = np.array([self._proves(relaxed.bound + abs(one)) for one in relaxed.reduced])
+        lifted = np.array([self._proves(relaxed.bound + abs(value)) for value in relaxed.reduced])
         master.fix(np.flatnonzero(there & lifted), np.flatnonzero(absent & lifted))
 
     def _proves(self, bound: float) -> bool:

@@ -49,7 +49,7 @@ def plan_sites(
     clients, sites = bill.driving_dkk.shape
     if progress is not None:
         progress(0.0, f"{sites} sites for {clients} ways")
-    staying = np.flatnonzero([one.must_stay for one in inputs.sites])
+    staying = np.flatnonzero([site.must_stay for site in inputs.sites])
     if inputs.count is None:
         chosen = _as_many_as_pay(bill, staying, search)
     else:
@@ -63,11 +63,11 @@ def plan_sites(
 def _as_many_as_pay(bill: YearlySitesCost, staying: Ints, search: Search) -> _Chosen:
     opening = bill.site_dkk.copy()
     opening[staying] = _NO_COST
-    found = facility_location(bill.driving_dkk, opening, search)
+    location = facility_location(bill.driving_dkk, opening, search)
     return _Chosen(
-        np.union1d(np.array(found.sites, dtype=np.int64), staying),
-        found.bound + float(bill.site_dkk[staying].sum()),
-        found.status is SolverStatus.OPTIMAL,
+        np.union1d(np.array(location.sites, dtype=np.int64), staying),
+        location.bound + float(bill.site_dkk[staying].sum()),
+        location.status is SolverStatus.OPTIMAL,
     )
 
 
@@ -80,18 +80,18 @@ def _so_many(bill: YearlySitesCost, staying: Ints, count: int, search: Search) -
     if len(staying):
         costs = np.minimum(costs, costs[:, staying].min(axis=1)[:, None])
     free = np.setdiff1d(np.arange(costs.shape[1]), staying)
-    found = p_median(costs[:, free], left, search, opening=bill.site_dkk[free])
+    location = p_median(costs[:, free], left, search, opening=bill.site_dkk[free])
     return _Chosen(
-        np.union1d(free[list(found.sites)], staying),
-        found.bound + paid_dkk,
-        found.status is SolverStatus.OPTIMAL,
+        np.union1d(free[list(location.sites)], staying),
+        location.bound + paid_dkk,
+        location.status is SolverStatus.OPTIMAL,
     )
 
 
 def _described(
     inputs: SitesInputs, search: Search, bill: YearlySitesCost, chosen: _Chosen
 ) -> SitesPlan:
-    depots = np.flatnonzero([one.kind is SiteKind.DEPOT for one in inputs.sites])
+    depots = np.flatnonzero([site.kind is SiteKind.DEPOT for site in inputs.sites])
     as_driven = bill.cost(depots, bill.left)
     nearest = bill.cost(depots, bill.nearest(depots)[bill.client])
     proposal = _Proposal(bill, chosen.sites, bill.nearest(chosen.sites)[bill.client])
@@ -127,8 +127,10 @@ class _Proposal(NamedTuple):
 
 def _findings(inputs: SitesInputs, proposal: _Proposal) -> tuple[SiteFinding, ...]:
     """Return the depots, then the places; of each kind the open ones first."""
-    found = [_finding(site, number, proposal) for number, site in enumerate(inputs.sites)]
-    return tuple(sorted(found, key=lambda one: (one.kind is SiteKind.PLACE, not one.is_open)))
+    findings = [_finding(site, number, proposal) for number, site in enumerate(inputs.sites)]
+    return tuple(
+        sorted(findings, key=lambda finding: (finding.kind is SiteKind.PLACE, not finding.is_open))
+    )
 
 
 def _finding(site: CandidateSite, number: int, proposal: _Proposal) -> SiteFinding:

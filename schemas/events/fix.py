@@ -233,13 +233,13 @@ class FixField:
 
 def _fix_field(name: str, info: FieldInfo) -> FixField:
     kinds = set(get_args(info.annotation)) - {NoneType}
-    measures = [one for one in info.metadata if isinstance(one, Measure)]
+    measures = [annotation for annotation in info.metadata if isinstance(annotation, Measure)]
     if kinds not in ({float}, {bool}) or not measures or info.default is not None:
         raise TypeError(
             f"field {name} of a fix is {info!r}; declare it `Annotated[float | None, Measure(...)]`"
             " or `bool | None`, with default None"
         )
-    bounds = {type(one): one for one in info.metadata}
+    bounds = {type(annotation): annotation for annotation in info.metadata}
     least, most = bounds.get(annotated_types.Ge), bounds.get(annotated_types.Le)
     return FixField(
         name,

@@ -259,7 +259,7 @@ def upgrade() -> None:
     for name in ("plan", "plan_move"):
         reader_relations.publish(connection, name)
     shown = ", ".join(
-        f"t.{one}" for one in reader_relations.columns(connection, "reader.km_precision")
+        f"t.{column}" for column in reader_relations.columns(connection, "reader.km_precision")
     )
     op.execute(f"CREATE VIEW tenants.km_precision AS SELECT {shown} FROM public.km_precision t")
     reader_relations.publish(
