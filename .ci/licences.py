@@ -29,6 +29,7 @@ ALLOWED: Final = {
     "ISC": _PERMISSIVE,
     "LGPL-3.0-only": "psycopg: imported as it is, and whoever installs us can put another in place",
     "MIT": _PERMISSIVE,
+    "MIT-CMU": _PERMISSIVE,
     "MPL-2.0": "our own: changed files of it stay open, other files are free",
     "PSF-2.0": "that of Python itself",
     "Zlib": _PERMISSIVE,
