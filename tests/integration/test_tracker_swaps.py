@@ -340,7 +340,7 @@ def test_the_commands_say_what_they_did_and_what_is_wrong(url: str) -> None:
         0,
         (
             f"{TRACKER}: 120 fixes moved, 0 set aside as dead letters, 0 taken up from there; "
-            f"computed again: {TRACKER}, {CAR}\n"
+            f"recalculated: {TRACKER}, {CAR}\n"
         ),
     )
     done = command(
