@@ -50,11 +50,11 @@ def simulated() -> tuple[list[SimulatedDay], dict[str, list[Fix]]]:
     days = list(fleet.days())
     events: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for day in days:
-        for whose, event in day.fixes:
-            vehicle_id = scoped(whose, event["vehicle_id"])
+        for owner, event in day.fixes:
+            vehicle_id = scoped(owner, event["vehicle_id"])
             events[vehicle_id].append({**event, "vehicle_id": vehicle_id})
     rng = random.Random(11)
-    fixes = {one: _FIXES.validate_python(reports) for one, reports in events.items()}
+    fixes = {name: _FIXES.validate_python(reports) for name, reports in events.items()}
     for reports in fixes.values():
         rng.shuffle(reports)
     return days, fixes
@@ -104,7 +104,9 @@ def table(title: str, names: Sequence[str], figures: dict[str, float], prefix: s
     """Print figures, ours beside those of the rivals."""
     print(f"{title}\n{'':26}{'ours':>10}" + "".join(f"{name:>10}" for name in RIVALS))
     for name in names:
-        row = [figures[f"{prefix}{rival}{name}"] for rival in ("", *(f"{one}_" for one in RIVALS))]
+        row = [
+            figures[f"{prefix}{rival}{name}"] for rival in ("", *(f"{text}_" for text in RIVALS))
+        ]
         print(f"{name:26}" + "".join(f"{value:10.4f}" for value in row))
 
 

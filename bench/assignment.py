@@ -34,14 +34,16 @@ _LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
 def first_come_dkk(inputs: AssignmentInputs) -> float:
     """Return what first come, first served costs; locks are kept."""
     fleet_of: defaultdict[tuple[str, VehicleType], list[AssignableVehicle]] = defaultdict(list)
-    for vehicle in sorted(inputs.vehicles, key=lambda one: (one.seats, one.cost_dkk)):
+    for vehicle in sorted(inputs.vehicles, key=lambda vehicle: (vehicle.seats, vehicle.cost_dkk)):
         fleet_of[vehicle.depot_id, vehicle.vehicle_class].append(vehicle)
     locks = {lock.round_trip_id: lock.vehicle_id for lock in inputs.locks}
     by_id = {vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles}
     held: defaultdict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
     changeover = timedelta(seconds=inputs.changeover_s)
     for vehicle in inputs.vehicles:
-        held[vehicle.vehicle_id] = [(one.started_at, one.ended_at) for one in vehicle.unavailable]
+        held[vehicle.vehicle_id] = [
+            (unavailable.started_at, unavailable.ended_at) for unavailable in vehicle.unavailable
+        ]
     used = set(locks.values())
     cost_dkk = 0.0
     for trip in inputs.round_trips:
@@ -70,7 +72,7 @@ def first_come_dkk(inputs: AssignmentInputs) -> float:
                 break
         else:
             cost_dkk += unserved_ore(trip.distance_m, COSTS) / ORE_PER_DKK
-    return cost_dkk + sum(by_id[one].cost_dkk for one in used)
+    return cost_dkk + sum(by_id[name].cost_dkk for name in used)
 
 
 def assignment_figures() -> dict[str, float]:

@@ -46,14 +46,16 @@ def backtest_figures(*, forecast: bool = False) -> dict[str, float]:
         yard = yard_of(parts.fitted, placements[_WAS], parts.days_replayed)
         weeks = {
             "": requests_of(parts.replayed, parts.fitted.all_vehicles, COSTS),
-            "wanted_": tuple(one for one in drifting.wanted if one.started_at >= parts.cut_at),
+            "wanted_": tuple(
+                request for request in drifting.wanted if request.started_at >= parts.cut_at
+            ),
         }
         for kind, requests in weeks.items():
             for name, placement in placements.items():
-                one = contender(name, requests, yard, placement)
-                cost[kind, name] += one.cost_dkk
-                served[kind, name] += one.served_round_trips
-            asked[kind] += sum(one.round_trips for one in requests)
+                entry = contender(name, requests, yard, placement)
+                cost[kind, name] += entry.cost_dkk
+                served[kind, name] += entry.served_round_trips
+            asked[kind] += sum(request.round_trips for request in requests)
     return _figures(cost, served, asked)
 
 

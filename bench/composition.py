@@ -57,14 +57,14 @@ def municipality(seed: int, depots: int = DEPOTS, weeks: int = WEEKS) -> Composi
         observed_days=7 * weeks,
         kinds=CATALOGUE,
         depots=tuple(
-            CompositionDepot(depot_id=one, name=one[2:], capacity=40, charger_count=6)
-            for one in names
+            CompositionDepot(depot_id=name, name=name[2:], capacity=40, charger_count=6)
+            for name in names
         ),
         vehicles=tuple(vehicles),
         rules=CompositionRules(points=POINTS),
         round_trips=tuple(
-            one.model_copy(update={"round_trip_id": f"t{number:06d}"})
-            for number, one in enumerate(trips)
+            composition_round_trip.model_copy(update={"round_trip_id": f"t{number:06d}"})
+            for number, composition_round_trip in enumerate(trips)
         ),
     )
 

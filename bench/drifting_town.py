@@ -60,15 +60,15 @@ class _Record:
     seen: list[ObservedRoundTrip] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for one in self.vehicles:
-            self.at[one.vehicle_id] = str(one.home_depot_id)
-            self.free_at[one.vehicle_id] = MONDAY
+        for vehicle in self.vehicles:
+            self.at[vehicle.vehicle_id] = str(vehicle.home_depot_id)
+            self.free_at[vehicle.vehicle_id] = MONDAY
 
     def free(self, kind: VehicleType, at: datetime) -> list[str]:
         return [
-            one.vehicle_id
-            for one in self.vehicles
-            if one.vehicle_type is kind and self.free_at[one.vehicle_id] <= at
+            vehicle.vehicle_id
+            for vehicle in self.vehicles
+            if vehicle.vehicle_type is kind and self.free_at[vehicle.vehicle_id] <= at
         ]
 
     def drive(
@@ -92,23 +92,25 @@ def town(seed: int, *, weeks: int = WEEKS, depots: int = DEPOTS, vehicles: int =
     """Return a municipality of so many weeks, from a seed."""
     rng = random.Random(seed)
     places = _depots(rng, depots, vehicles)
-    names = [one.depot_id for one in places]
+    names = [place.depot_id for place in places]
     first = _shares(rng, depots)
     last = [
-        (1 - _DRIFT) * one + _DRIFT * other
-        for one, other in zip(first, _shares(rng, depots), strict=True)
+        (1 - _DRIFT) * value + _DRIFT * other
+        for value, other in zip(first, _shares(rng, depots), strict=True)
     ]
     homes = [
-        (1 - _MISPLACED) * one + _MISPLACED * other
-        for one, other in zip(first, _shares(rng, depots), strict=True)
+        (1 - _MISPLACED) * value + _MISPLACED * other
+        for value, other in zip(first, _shares(rng, depots), strict=True)
     ]
     cars = [_vehicle(rng, number, rng.choices(names, homes)[0]) for number in range(vehicles)]
     record = _Record(cars)
     wanted: list[Request] = []
     for day in range(weeks * 7):
         done = day / (weeks * 7 - 1)
-        shares = [(1 - done) * one + done * other for one, other in zip(first, last, strict=True)]
-        today = sorted(_wishes(rng, day, names, shares, vehicles), key=lambda one: one.started_at)
+        shares = [
+            (1 - done) * value + done * other for value, other in zip(first, last, strict=True)
+        ]
+        today = sorted(_wishes(rng, day, names, shares, vehicles), key=lambda wish: wish.started_at)
         for wish in today:
             _serve(rng, record, wish)
         wanted += today
@@ -130,7 +132,7 @@ def town(seed: int, *, weeks: int = WEEKS, depots: int = DEPOTS, vehicles: int =
 
 def _shares(rng: random.Random, depots: int) -> list[float]:
     drawn = [rng.uniform(0.2, 1.8) for _ in range(depots)]
-    return [one / sum(drawn) for one in drawn]
+    return [value / sum(drawn) for value in drawn]
 
 
 def _depots(rng: random.Random, depots: int, vehicles: int) -> list[Depot]:
@@ -182,23 +184,23 @@ def _wishes(
 def _serve(rng: random.Random, record: _Record, wish: Request) -> None:
     """Take a vehicle that is there, or have one brought, or do without and leave no trace."""
     free = record.free(wish.vehicle_class, wish.started_at)
-    here = [one for one in free if record.at[one] == wish.depot_id]
+    here = [name for name in free if record.at[name] == wish.depot_id]
     if here:
-        one = here[0]
-        record.drive(one, wish.started_at, wish.ended_at, wish.depot_id, wish.distance_m)
+        name = here[0]
+        record.drive(name, wish.started_at, wish.ended_at, wish.depot_id, wish.distance_m)
     elif free and rng.random() < _BROUGHT:
-        one = rng.choice(free)
+        name = rng.choice(free)
         there = wish.started_at + _TRANSFER
-        record.drive(one, wish.started_at, there, wish.depot_id, 1000 * _TRANSFER_KM)
+        record.drive(name, wish.started_at, there, wish.depot_id, 1000 * _TRANSFER_KM)
         length = wish.ended_at - wish.started_at
-        start = record.free_at[one]
-        record.drive(one, start, start + length, wish.depot_id, wish.distance_m)
+        start = record.free_at[name]
+        record.drive(name, start, start + length, wish.depot_id, wish.distance_m)
 
 
 def _send_home(rng: random.Random, record: _Record, day: int) -> None:
     evening = (MONDAY + timedelta(days=day, hours=21)).astimezone(UTC)
-    for one in record.vehicles:
-        vehicle_id, home = one.vehicle_id, str(one.home_depot_id)
+    for vehicle in record.vehicles:
+        vehicle_id, home = vehicle.vehicle_id, str(vehicle.home_depot_id)
         if (
             record.at[vehicle_id] != home
             and record.free_at[vehicle_id] <= evening

@@ -34,7 +34,7 @@ def departures(seed: int, days: int = DAYS) -> ForecastInputs:
     rng = np.random.default_rng(seed)
     off = set(country_holidays("DK", years=[FIRST.year]))
     hours = np.arange(24)
-    found: list[Departure] = []
+    entries: list[Departure] = []
     for depot in range(DEPOTS):
         for trip_class in CLASSES:
             size = rng.uniform(0.5, 4)
@@ -48,7 +48,7 @@ def departures(seed: int, days: int = DAYS) -> ForecastInputs:
                 share = min(share, _HOLIDAY) if day in off else share
                 for hour, count in enumerate(rng.poisson(size * shape * level * share)):
                     at = datetime(day.year, day.month, day.day, hour, 30, tzinfo=UTC)
-                    found += [
+                    entries += [
                         Departure(depot_id=f"m/depot-{depot}", trip_class=trip_class, started_at=at)
                     ] * int(count)
     return ForecastInputs(
@@ -57,7 +57,7 @@ def departures(seed: int, days: int = DAYS) -> ForecastInputs:
         first_day=FIRST,
         last_day=FIRST + timedelta(days=days - 1),
         holidays=tuple(off),
-        departures=tuple(found),
+        departures=tuple(entries),
         rules=ForecastRules(folds=16),
     )
 
@@ -71,7 +71,9 @@ def forecast_figures() -> dict[str, float]:
     return {
         "forecast_wape": plan.seasonal_wape or 0.0,
         "last_week_forecast_wape": plan.naive_wape or 0.0,
-        "forecast_used_share": sum(one.used == "seasonal" for one in plan.series)
+        "forecast_used_share": sum(
+            series_forecast.used == "seasonal" for series_forecast in plan.series
+        )
         / len(plan.series),
         "forecast_s": took_s,
     }

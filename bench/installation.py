@@ -59,10 +59,10 @@ def children_cpu_s(name: str) -> float:
     In steps of a clock's tick, 10 ms. Raises `RuntimeError` where there is none.
     """
     taken, count = 0.0, 0
-    for one in psutil.Process().children(recursive=True):
+    for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            times = one.cpu_times()
-            if one.name().startswith(name):  # the ended ones are with their parent
+            times = process.cpu_times()
+            if process.name().startswith(name):  # the ended ones are with their parent
                 count += 1
                 taken += times.user + times.system + times.children_user + times.children_system
     if not count:

@@ -8,20 +8,20 @@ from bench.rivals import Found
 from tests.scenario.truth_score import Interval
 
 
-def lasts_s(one: Interval) -> float:
+def lasts_s(interval: Interval) -> float:
     """Return the length in seconds."""
-    return (one.ended_at - one.started_at).total_seconds()
+    return (interval.ended_at - interval.started_at).total_seconds()
 
 
 def joined(intervals: Iterable[Interval]) -> list[Found]:
     """Return what lies in any of the intervals, as intervals apart from each other, in order."""
     apart: list[Found] = []
-    for one in sorted(intervals, key=lambda each: each.started_at):
-        if apart and one.started_at <= apart[-1].ended_at:
+    for interval in sorted(intervals, key=lambda each: each.started_at):
+        if apart and interval.started_at <= apart[-1].ended_at:
             last = apart.pop()
-            apart.append(Found(last.started_at, max(last.ended_at, one.ended_at)))
+            apart.append(Found(last.started_at, max(last.ended_at, interval.ended_at)))
         else:
-            apart.append(Found(one.started_at, one.ended_at))
+            apart.append(Found(interval.started_at, interval.ended_at))
     return apart
 
 
@@ -43,10 +43,10 @@ def between(intervals: Iterable[Interval], within: Interval) -> list[Found]:
     """Return what of an interval lies in none of the others."""
     free: list[Found] = []
     at = within.started_at
-    for one in common(intervals, [within]):
-        if one.started_at > at:
-            free.append(Found(at, one.started_at))
-        at = one.ended_at
+    for entry in common(intervals, [within]):
+        if entry.started_at > at:
+            free.append(Found(at, entry.started_at))
+        at = entry.ended_at
     if at < within.ended_at:
         free.append(Found(at, within.ended_at))
     return free

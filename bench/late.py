@@ -108,7 +108,7 @@ class _Log:
         """Start at the first record."""
 
         async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
-            return {one: Watermarks(0, 0) for one in partitions}
+            return {partition: Watermarks(0, 0) for partition in partitions}
 
         await self._writer.start_at([self._place], ask)
 
@@ -136,8 +136,8 @@ def _batches(vehicles: int) -> Iterator[list[dict[str, Any]]]:
     streams = [traffic.vehicle_fixes(number) for number in range(vehicles)]
     first = 0
     while True:
-        whose = [streams[(first + one) % vehicles] for one in range(_UPLOADS)]
-        yield [next(stream) for stream in whose for _ in range(traffic.UPLOAD_FIXES)]
+        owner = [streams[(first + index) % vehicles] for index in range(_UPLOADS)]
+        yield [next(stream) for stream in owner for _ in range(traffic.UPLOAD_FIXES)]
         first += _UPLOADS
 
 
@@ -153,12 +153,12 @@ async def measure(settings: Settings) -> dict[str, float]:
         _, all_day = await _shift(log, "out-all-day", depot_lat=56.31)
         batch = await log.write([next(ordinary)] for _ in range(_BATCHES))
         folded = _folded_again()
-        late = await log.write([[one]] for one in held_back)
+        late = await log.write([[entry]] for entry in held_back)
         folded = _folded_again() - folded
-        late_all_day = await log.write([[one]] for one in all_day)
+        late_all_day = await log.write([[entry]] for entry in all_day)
         # Ten at a time beside a batch of others: what a worker takes that falls behind a little.
         beside = await log.write(
-            [next(ordinary), *([one] for one in buffered[begin : begin + 10])]
+            [next(ordinary), *([entry] for entry in buffered[begin : begin + 10])]
             for begin in range(0, _BUFFERED, 10)
         )
     return {
@@ -184,11 +184,11 @@ async def _shift(
     shift = [next(second) for _ in range(_HOURS * 3600)]
     buffered = shift[7_000 : 7_000 + _BUFFERED]
     held_back = shift[600 :: len(shift) // _LATE]
-    skipped = {one["recorded_at"] for one in (*buffered, *held_back)}
-    sent = [one for one in shift if one["recorded_at"] not in skipped]
+    skipped = {entry["recorded_at"] for entry in (*buffered, *held_back)}
+    sent = [entry for entry in shift if entry["recorded_at"] not in skipped]
     size = traffic.MESSAGE_FIXES
     await log.write([sent[begin : begin + size]] for begin in range(0, len(sent), size))
-    return buffered, [one for one in held_back if one not in buffered]
+    return buffered, [entry for entry in held_back if entry not in buffered]
 
 
 def _folded_again() -> float:

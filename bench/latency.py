@@ -54,10 +54,10 @@ async def paced_p99_s(bench: Bench, settings: Settings) -> float:
     finally:
         ingest.stop()
         worker.stop()
-    found = latency.quantile(after, 0.99, since=before)
-    if found is None:
+    entry = latency.quantile(after, 0.99, since=before)
+    if entry is None:
         raise RuntimeError("the worker has measured nothing")
-    return found
+    return entry
 
 
 _PACED: Final = [traffic.vehicle_fixes(vehicle) for vehicle in range(2_000)]
@@ -109,7 +109,7 @@ async def late_fix_ms(settings: Settings, days: int) -> float:
         return Record(place.topic, 0, offset - 1, None, value, datetime.now(UTC))
 
     async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
-        return {one: Watermarks(0, offset) for one in partitions}
+        return {partition: Watermarks(0, offset) for partition in partitions}
 
     vehicle = 1_000_000 + days
     start = traffic.START

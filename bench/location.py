@@ -36,15 +36,18 @@ _SAME: Final = 1e-6
 Figures = dict[str, float]
 
 
-def _check(file: Path, found: Location) -> None:
+def _check(file: Path, location: Location) -> None:
     """Raise `RuntimeError` when an answer contradicts what is published."""
-    known = OPTIMA.get(file.stem)
-    if known is None:
+    published = OPTIMA.get(file.stem)
+    if published is None:
         return
-    beyond = found.bound > known * (1 + _SAME) or found.objective < known * (1 - _SAME)
+    beyond = location.bound > published * (1 + _SAME) or location.objective < published * (
+        1 - _SAME
+    )
     if beyond:
         raise RuntimeError(
-            f"{file.stem}: found {found.objective} with bound {found.bound}, published is {known}"
+            f"{file.stem}: found {location.objective} with bound {location.bound}, "
+            f"published is {published}"
         )
 
 
@@ -62,14 +65,14 @@ def p_median_figures() -> Figures:
     for file in files:
         costs, p = read_p_median(file)
         began = time.perf_counter()
-        found = p_median(costs, p, SEARCH)
+        location = p_median(costs, p, SEARCH)
         took_s.append(time.perf_counter() - began)
-        gaps.append(found.gap)
-        _check(file, found)
+        gaps.append(location.gap)
+        _check(file, location)
         if len(costs) <= _SPOPT_NODES:
             small.append(took_s[-1])
             cost, seconds = _spopt(costs, p)
-            spopt_gaps.append((cost - found.bound) / cost if cost else 1.0)
+            spopt_gaps.append((cost - location.bound) / cost if cost else 1.0)
             spopt_s.append(seconds)
     figures = {"pmedian_worst_gap": max(gaps), "pmedian_worst_s": max(took_s)}
     if small:
@@ -111,8 +114,8 @@ def facility_figures() -> Figures:
     for file in files:
         costs, opening = read_facility(file)
         began = time.perf_counter()
-        found = facility_location(costs, opening, SEARCH)
+        location = facility_location(costs, opening, SEARCH)
         took_s.append(time.perf_counter() - began)
-        gaps.append(found.gap)
-        _check(file, found)
+        gaps.append(location.gap)
+        _check(file, location)
     return {"facility_worst_gap": max(gaps), "facility_worst_s": max(took_s)}

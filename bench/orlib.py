@@ -36,7 +36,7 @@ OPTIMA: Final[Mapping[str, float]] = {
 
 def p_median_files() -> list[Path]:
     """Return the p-median files that are there, the smallest first."""
-    return sorted(P_MEDIAN.glob("pmed*.txt"), key=lambda one: (one.stat().st_size, one.name))
+    return sorted(P_MEDIAN.glob("pmed*.txt"), key=lambda path: (path.stat().st_size, path.name))
 
 
 def facility_files() -> list[Path]:
@@ -50,12 +50,12 @@ def read_p_median(file: Path) -> tuple[Floats, int]:
     Where an edge is listed twice the last line counts.
     """
     numbers = file.read_text().split()
-    nodes, edges, p = (int(one) for one in numbers[:3])
+    nodes, edges, p = (int(number) for number in numbers[:3])
     distance = np.full((nodes, nodes), np.inf)
     np.fill_diagonal(distance, 0)
     for edge in range(edges):
-        one, other, length = (int(text) for text in numbers[3 + 3 * edge : 6 + 3 * edge])
-        distance[one - 1, other - 1] = distance[other - 1, one - 1] = length
+        index, other, length = (int(text) for text in numbers[3 + 3 * edge : 6 + 3 * edge])
+        distance[index - 1, other - 1] = distance[other - 1, index - 1] = length
     for via in range(nodes):
         np.minimum(distance, distance[:, via, None] + distance[None, via], out=distance)
     return distance, p

@@ -27,10 +27,14 @@ def ours(fixes: Sequence[Fix]) -> Verdict:
     segments = changes.segments.rows
 
     def of(state: SegmentState) -> list[Found]:
-        return [Found(one.started_at, one.ended_at) for one in segments if one.state is state]
+        return [
+            Found(segment.started_at, segment.ended_at)
+            for segment in segments
+            if segment.state is state
+        ]
 
     return Verdict(
-        [Found(one.started_at, one.ended_at, one.distance_m) for one in changes.trips.rows],
+        [Found(row.started_at, row.ended_at, row.distance_m) for row in changes.trips.rows],
         of(SegmentState.IDLING),
         of(SegmentState.DRIVING),
     )

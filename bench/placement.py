@@ -129,9 +129,9 @@ class _Greedy:
             if vehicle_id in self.problem.locked:
                 continue
             saved_ore, depot_id = max(
-                (self.saved_ore(vehicle_id, one), one)
-                for one in self.problem.depots
-                if one != self.placement[vehicle_id]
+                (self.saved_ore(vehicle_id, depot), depot)
+                for depot in self.problem.depots
+                if depot != self.placement[vehicle_id]
             )
             if saved_ore > 0:
                 self.put(vehicle_id, depot_id)

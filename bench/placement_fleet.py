@@ -95,10 +95,10 @@ def placement_fleet(seed: int, vehicles: int, depots: int, weeks: int = WEEKS) -
 def _depots(
     rng: random.Random, count: int, vehicles: int
 ) -> tuple[list[Depot], dict[str, list[str]]]:
-    found: list[Depot] = []
+    depots: list[Depot] = []
     towns: dict[str, list[str]] = {}
     for number in range(count):
-        town = rng.choices(range(len(TOWNS)), [one[2] for one in TOWNS])[0]
+        town = rng.choices(range(len(TOWNS)), [entry[2] for entry in TOWNS])[0]
         lat, lon, _ = TOWNS[town]
         angle, away_km = rng.uniform(0, 2 * math.pi), _TOWN_RADIUS_KM * math.sqrt(rng.random())
         mean = vehicles / count
@@ -111,20 +111,20 @@ def _depots(
             capacity=math.ceil(mean * rng.uniform(1.0, 2.2)),
             charger_count=math.ceil(mean * rng.uniform(0.15, 0.8)),
         )
-        found.append(depot)
+        depots.append(depot)
         towns.setdefault(str(town), []).append(depot.depot_id)
-    return found, towns
+    return depots, towns
 
 
 def _vehicles(rng: random.Random, count: int, depot_ids: list[str]) -> list[Vehicle]:
     """Deal vehicles to depots evenly, so that what demand asks for is not what stands there."""
-    found: list[Vehicle] = []
+    vehicles: list[Vehicle] = []
     for number in range(count):
-        kind = rng.choices([one[0] for one in _KINDS], [one[1] for one in _KINDS])[0]
+        kind = rng.choices([entry[0] for entry in _KINDS], [entry[1] for entry in _KINDS])[0]
         source, consumption = rng.choice(_MODELS[kind])
         leased = rng.random() < _LEASED
         ends_on = date(2026, 6, 1) + timedelta(days=rng.randrange(20, 1400))
-        found.append(
+        vehicles.append(
             Vehicle(
                 vehicle_id=f"m/{number:05d}",
                 municipality_id="m",
@@ -137,13 +137,13 @@ def _vehicles(rng: random.Random, count: int, depot_ids: list[str]) -> list[Vehi
                 locked_until=ends_on if leased and rng.random() < _LOCKED / _LEASED else None,
             )
         )
-    return found
+    return vehicles
 
 
 def _round_trips(
     rng: random.Random, fleet: list[Vehicle], towns: dict[str, list[str]], weeks: int
 ) -> list[ObservedRoundTrip]:
-    found: list[ObservedRoundTrip] = []
+    observed_round_trips: list[ObservedRoundTrip] = []
     for kind, _ in _KINDS:
         of_kind = [vehicle for vehicle in fleet if vehicle.vehicle_type is kind]
         for depot_ids in towns.values():
@@ -155,8 +155,10 @@ def _round_trips(
             a_day = sum(len(stand.free) for stand in stands.values()) * _ROUND_TRIPS_A_DAY
             for day in range(weeks * 7):
                 share = _CALM_SHARE if day % 7 in _CALM else 1.0
-                found += town.day(rng, day, max(0, round(a_day * rng.gauss(1.0, 0.08) * share)))
-    return found
+                observed_round_trips += town.day(
+                    rng, day, max(0, round(a_day * rng.gauss(1.0, 0.08) * share))
+                )
+    return observed_round_trips
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ class _Town:
             )
             for _ in range(count)
         )
-        found: list[ObservedRoundTrip] = []
+        observed_round_trips: list[ObservedRoundTrip] = []
         for started_at, depot_id in starts:
             for lender in (depot_id, *rng.sample(names, min(len(names), _ASKED))):
                 vehicle_id = self.stands[lender].take(started_at)
@@ -185,9 +187,9 @@ class _Town:
                     trip = self._trip(rng, vehicle_id, depot_id, started_at)
                     back = trip.ended_at + _REST, vehicle_id
                     heapq.heappush(self.stands[lender].out, back)
-                    found.append(trip)
+                    observed_round_trips.append(trip)
                     break
-        return found
+        return observed_round_trips
 
     def _trip(
         self, rng: random.Random, vehicle_id: str, depot_id: str, started_at: datetime

@@ -89,9 +89,9 @@ def panels() -> Iterator[tuple[str, str]]:
     for path in sorted(DASHBOARDS.glob("*.json")):
         dashboard: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for panel in dashboard["panels"]:
-            for one in (panel, *panel.get("panels", ())):
-                for target in one.get("targets", ()):
-                    yield one["title"], target["rawSql"]
+            for entry in (panel, *panel.get("panels", ())):
+                for target in entry.get("targets", ()):
+                    yield entry["title"], target["rawSql"]
 
 
 def cpu_s(pid: int) -> float:
@@ -156,8 +156,8 @@ def enter(url: str, municipalities: Sequence[str], *, vehicles: int, revision: s
     start = (datetime.now(UTC) - timedelta(days=DAYS)).date().isoformat()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
-        for one in municipalities:
-            fill(connection, one, start=start, days=DAYS, vehicles=vehicles)
+        for municipality in municipalities:
+            fill(connection, municipality, start=start, days=DAYS, vehicles=vehicles)
         connection.execute("VACUUM ANALYZE")
 
 
@@ -169,9 +169,9 @@ def show_as_now(barrier: str, ours: str) -> None:
     )
     with psycopg.connect(ours) as now, psycopg.connect(barrier) as then:
         now.execute("SET search_path = ''")
-        known = {name for (name,) in then.execute(names, ["reader"])}
+        entries = {name for (name,) in then.execute(names, ["reader"])}
         for (name,) in now.execute(names, ["tenants"]).fetchall():
-            if name in known:
+            if name in entries:
                 continue
             [(query,)] = now.execute(
                 "SELECT pg_get_viewdef(%s::regclass)", [f"tenants.{name}"]

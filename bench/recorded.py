@@ -71,14 +71,14 @@ def recorded() -> Figures:
 
 def fares() -> dict[str, list[Found]]:
     """Return each taxi's fares of two minutes or more."""
-    found: defaultdict[str, list[Found]] = defaultdict(list)
+    document: defaultdict[str, list[Found]] = defaultdict(list)
     with gzip.open(CABS, "rt", encoding="utf-8") as lines:
         rows = sorted(csv.DictReader(lines), key=lambda row: (row["vehicle"], row["recorded_at"]))
     for (vehicle, occupied), run in groupby(rows, lambda row: (row["vehicle"], row["occupied"])):
         times = [datetime.fromisoformat(row["recorded_at"]) for row in run]
         if occupied == "1" and times[-1] - times[0] >= timedelta(minutes=2):
-            found[f"recorded/{vehicle}"].append(Found(times[0], times[-1]))
-    return found
+            document[f"recorded/{vehicle}"].append(Found(times[0], times[-1]))
+    return document
 
 
 def moving(fixes: Sequence[Fix]) -> Iterator[Found]:
@@ -155,11 +155,11 @@ def told() -> Told:
             switched_on = None
         if event["type"] in ("started-moving", "stopped-moving"):
             under_way = at - TOLD_AFTER if event["type"] == "started-moving" else None
-        for name, found in periods.items():
+        for name, founds in periods.items():
             if event[name] is not None:
                 period = timedelta(milliseconds=event[name])
                 if (since := at - TOLD_AFTER - period) >= begins:
-                    found.append(Found(since, since + period))
+                    founds.append(Found(since, since + period))
     if switched_on is not None:
         engine_on.append(Found(switched_on, until))
     if under_way is not None:

@@ -37,11 +37,11 @@ class Verdict:
     driving: list[Found]
 
 
-def metres(one: Fix, other: Fix) -> float:
+def metres(fix: Fix, other: Fix) -> float:
     """Return the geodesic between two fixes."""
-    if (one.lat, one.lon) == (other.lat, other.lon):
+    if (fix.lat, fix.lon) == (other.lat, other.lon):
         return 0.0
-    return float(_WGS84.inv(one.lon, one.lat, other.lon, other.lat)[2])
+    return float(_WGS84.inv(fix.lon, fix.lat, other.lon, other.lat)[2])
 
 
 def _speed_mps(before: Fix, now: Fix) -> float:

@@ -125,7 +125,7 @@ def _round_trip(rng: random.Random, number: int, depots: list[str]) -> WantedRou
     depot = rng.randrange(len(depots))
     kind = VehicleType.VAN if rng.random() < _VANS else VehicleType.CAR
     many = kind is VehicleType.CAR and depot % _CARRIER_DEPOT == 0 and rng.random() < _MANY
-    day = rng.choice([one for one in range(DAYS) if one % 7 < _WORKDAYS or one % 3 == 0])
+    day = rng.choice([index for index in range(DAYS) if index % 7 < _WORKDAYS or index % 3 == 0])
     start = MONDAY + timedelta(days=day, hours=drawn_hour(rng))
     length_h = drawn_length_h(rng)
     return WantedRoundTrip(
@@ -158,7 +158,7 @@ def _locks(
     rng: random.Random, vehicles: list[AssignableVehicle], trips: list[WantedRoundTrip]
 ) -> tuple[VehicleLock, ...]:
     """Return one lock for one in twenty vehicles, each to a round trip that it can take."""
-    found: list[VehicleLock] = []
+    vehicle_locks: list[VehicleLock] = []
     taken: set[str] = set()
     by_depot: dict[tuple[str, VehicleType], list[WantedRoundTrip]] = {}
     for trip in trips:
@@ -177,7 +177,7 @@ def _locks(
         if fitting:
             chosen = rng.choice(fitting)
             taken.add(chosen.round_trip_id)
-            found.append(
+            vehicle_locks.append(
                 VehicleLock(round_trip_id=chosen.round_trip_id, vehicle_id=vehicle.vehicle_id)
             )
-    return tuple(found)
+    return tuple(vehicle_locks)

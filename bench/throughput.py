@@ -58,9 +58,9 @@ def worker_rate(
     finally:
         worker.stop()
     stored = bench.number("SELECT count(*) FROM fix")
-    known = bench.number("SELECT count(*) FROM vehicle_state")
-    if (stored, known) != (fixes, vehicles):
-        raise RuntimeError(f"{stored} fixes of {known} vehicles are rows, sent were {fixes}")
+    number = bench.number("SELECT count(*) FROM vehicle_state")
+    if (stored, number) != (fixes, vehicles):
+        raise RuntimeError(f"{stored} fixes of {number} vehicles are rows, sent were {fixes}")
     each = fixes / messages
     return Rate(rate.per_s * each, rate.cpu.over(each)), rss_mb
 

@@ -66,22 +66,22 @@ def instances(folder: Path = DATA) -> list[Path]:
 
 def read(path: Path) -> Instance:
     """Return an instance. Raises `ValueError` for a section that we do not know."""
-    told: dict[str, Any] = vrplib.read_instance(path)
-    unknown = set(told) - _KNOWN
+    document: dict[str, Any] = vrplib.read_instance(path)
+    unknown = set(document) - _KNOWN
     if unknown:
         raise ValueError(f"{path.name} has {', '.join(sorted(unknown))}; teach {__name__} to read")
-    timed = "time_window" in told
+    timed = "time_window" in document
     travel = Plane(scale=1000.0 if timed else 1.0, whole=timed)
     depot_id = "bench/depot"
-    x, y = (float(one) for one in told["node_coord"][0])
+    x, y = (float(entry) for entry in document["node_coord"][0])
     cost = float(vrplib.read_solution(path.with_suffix(".sol"))["cost"])
     return Instance(
         name=path.stem,
         inputs=RouteInputs(
             municipality_id="bench",
             depots=(RouteDepot(depot_id=depot_id, lat=x * _DEGREES, lon=y * _DEGREES),),
-            vehicles=_vehicles(told, depot_id, travel.scale),
-            visits=_visits(told, travel.scale),
+            vehicles=_vehicles(document, depot_id, travel.scale),
+            visits=_visits(document, travel.scale),
         ),
         travel=travel,
         best_known_dkk=cost,
@@ -98,26 +98,28 @@ _KNOWN: Final = frozenset(
 )  # fmt: skip
 
 
-def _crew(told: dict[str, Any], visit: int) -> tuple[str, ...]:
+def _crew(document: dict[str, Any], visit: int) -> tuple[str, ...]:
     """Return the competence that stands for the set of vehicles that may make a visit."""
-    if "vehicles_allowed_clients" not in told:
+    if "vehicles_allowed_clients" not in document:
         return ()
-    clients = told["vehicles_allowed_clients"]
-    able = [str(one) for one, theirs in enumerate(clients) if visit + 1 in set(map(int, theirs))]
+    clients = document["vehicles_allowed_clients"]
+    able = [
+        str(number) for number, theirs in enumerate(clients) if visit + 1 in set(map(int, theirs))
+    ]
     return ("-".join(able),)
 
 
-def _vehicles(told: dict[str, Any], depot_id: str, scale: float) -> tuple[RouteVehicle, ...]:
-    count = int(told["vehicles"])
-    crews = {word for visit in range(1, len(told["demand"])) for word in _crew(told, visit)}
-    fixed = told.get("vehicles_fixed_cost", [0] * count)
+def _vehicles(document: dict[str, Any], depot_id: str, scale: float) -> tuple[RouteVehicle, ...]:
+    count = int(document["vehicles"])
+    crews = {word for visit in range(1, len(document["demand"])) for word in _crew(document, visit)}
+    fixed = document.get("vehicles_fixed_cost", [0] * count)
     # A unit cost is hundredths where it is given.
-    unit = told.get("vehicles_unit_distance_cost", [100] * count)
-    longest = np.broadcast_to(told.get("vehicles_max_duration", np.inf), count)
+    unit = document.get("vehicles_unit_distance_cost", [100] * count)
+    longest = np.broadcast_to(document.get("vehicles_max_duration", np.inf), count)
     opens, closes = _MONDAY, _MONDAY + _FOREVER
-    if "time_window" in told:
-        opens = _at(told["time_window"][0][0], scale)
-        closes = _at(told["time_window"][0][1], scale)
+    if "time_window" in document:
+        opens = _at(document["time_window"][0][0], scale)
+        closes = _at(document["time_window"][0][1], scale)
     return tuple(
         RouteVehicle(
             vehicle_id=f"bench/vehicle-{number:04d}",
@@ -126,7 +128,7 @@ def _vehicles(told: dict[str, Any], depot_id: str, scale: float) -> tuple[RouteV
             shift_from=opens,
             shift_to=closes,
             max_duration_s=None if np.isinf(longest[number]) else float(longest[number]) * scale,
-            capacity=float(told["capacity"][number]),
+            capacity=float(document["capacity"][number]),
             competences=tuple(word for word in crews if str(number) in word.split("-")),
             fixed_dkk=float(fixed[number]) / 100,
             dkk_per_km=float(unit[number]) * 10,
@@ -135,20 +137,20 @@ def _vehicles(told: dict[str, Any], depot_id: str, scale: float) -> tuple[RouteV
     )
 
 
-def _visits(told: dict[str, Any], scale: float) -> tuple[Visit, ...]:
-    count = len(told["demand"])
-    service = told.get("service_time", np.zeros(count))
-    windows = told.get("time_window")
+def _visits(document: dict[str, Any], scale: float) -> tuple[Visit, ...]:
+    count = len(document["demand"])
+    service = document.get("service_time", np.zeros(count))
+    windows = document.get("time_window")
     return tuple(
         Visit(
             visit_id=f"bench/visit-{number:04d}",
-            lat=float(told["node_coord"][number][0]) * _DEGREES,
-            lon=float(told["node_coord"][number][1]) * _DEGREES,
+            lat=float(document["node_coord"][number][0]) * _DEGREES,
+            lon=float(document["node_coord"][number][1]) * _DEGREES,
             earliest_at=_MONDAY if windows is None else _at(windows[number][0], scale),
             latest_at=_MONDAY + _FOREVER if windows is None else _at(windows[number][1], scale),
             service_s=float(service[number]) * scale,
-            demand=float(told["demand"][number]),
-            competences=_crew(told, number),
+            demand=float(document["demand"][number]),
+            competences=_crew(document, number),
             unserved_dkk=_UNSERVED_DKK,
         )
         for number in range(1, count)

@@ -20,10 +20,10 @@ DASHBOARDS: dict[str, dict[str, Any]] = {
 
 def panels(dashboard: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return all panels, those in rows included."""
-    found = []
+    entries = []
     for panel in dashboard["panels"]:
-        found += [panel, *panel.get("panels", [])]
-    return found
+        entries += [panel, *panel.get("panels", [])]
+    return entries
 
 
 def targets() -> list[tuple[str, dict[str, Any]]]:
@@ -55,9 +55,9 @@ def run(
     connection: Connection, target: Mapping[str, Any], shown: TimeRange
 ) -> list[dict[str, Any]]:
     dashboard = next(
-        one
-        for one in DASHBOARDS.values()
-        if any(target in panel.get("targets", []) for panel in panels(one))
+        entry
+        for entry in DASHBOARDS.values()
+        if any(target in panel.get("targets", []) for panel in panels(entry))
     )
     chosen = choices(connection, dashboard, shown)
     cursor = connection.execute(expand(target["rawSql"], shown=shown, variables=chosen))

@@ -36,8 +36,8 @@ def run_forked(
         if process.exitcode is None:
             process.kill()
             process.join()
-            said = (folder / "stderr").read_text()
-            raise TimeoutError(f"{' '.join(words)} did not end within {limit_s:g} s:\n{said}")
+            text = (folder / "stderr").read_text()
+            raise TimeoutError(f"{' '.join(words)} did not end within {limit_s:g} s:\n{text}")
         printed, complained = ((folder / stream).read_text() for stream in ("stdout", "stderr"))
         return CompletedProcess(words, process.exitcode, printed, complained)
 

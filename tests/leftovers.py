@@ -42,15 +42,15 @@ class Place:
 
 def working_in(directory: Path) -> list[psutil.Process]:
     """Return the processes whose command or working directory lies in a directory."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             there = str(directory) in f"{process.cwd()} {process.cmdline()}"
             if there and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                processes.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return found
+    return processes
 
 
 def wait_until_gone(remains: Callable[[], list[str]], *, limit_s: float = 20.0) -> None:

@@ -54,7 +54,7 @@ def run(faketime: str, day: date, tests: Sequence[str]) -> tuple[str, list[str]]
         check=False,
     )
     lines = done.stdout.splitlines()
-    counts = ", ".join(" ".join(found) for found in _TOLD.findall(lines[-1] if lines else ""))
+    counts = ", ".join(" ".join(entry) for entry in _TOLD.findall(lines[-1] if lines else ""))
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     return counts or f"ended with code {done.returncode}", failed
 

@@ -94,10 +94,10 @@ def plans(settings: Settings) -> list[dict[str, Any]]:
 async def until(condition: Callable[[], Any], what: str, limit_s: float = 40.0) -> Any:
     """Wait until a condition holds; return what it returned."""
     deadline = asyncio.get_running_loop().time() + limit_s * patience()
-    while not (found := await asyncio.to_thread(condition)):
+    while not (entry := await asyncio.to_thread(condition)):
         assert asyncio.get_running_loop().time() < deadline, f"waited {limit_s} s for {what}"
         await asyncio.sleep(0.1)
-    return found
+    return entry
 
 
 async def publish(settings: Settings, *values: bytes) -> None:

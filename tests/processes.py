@@ -126,7 +126,7 @@ def wait_for(
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > limit_s * patience():
-            logs = "\n".join(f"-- {one.child.name}\n{one.child.tail()}" for one in who)
+            logs = "\n".join(f"-- {name.child.name}\n{name.child.tail()}" for name in who)
             raise AssertionError(f"not within {limit_s:g} s: {what}\n{logs}")
         time.sleep(0.1)
 
@@ -160,6 +160,11 @@ def process_of_broker(settings: Settings) -> psutil.Process:
     (process,) = (
         child
         for child in psutil.Process().children()
-        if port in {one.laddr.port for one in child.net_connections() if one.status == "LISTEN"}
+        if port
+        in {
+            net_connection.laddr.port
+            for net_connection in child.net_connections()
+            if net_connection.status == "LISTEN"
+        }
     )
     return process

@@ -16,9 +16,9 @@ ISLAND = Place(0.0, 0.0)
 Answer = Callable[[str, bytes], tuple[int, Any]]
 
 
-def metres(one: tuple[float, float], other: tuple[float, float]) -> int:
+def metres(entry: tuple[float, float], other: tuple[float, float]) -> int:
     """Return what our servers have for a way: not the same in both directions."""
-    return round(abs(one[0] - other[0]) * 100_000) + round((other[1] - one[1]) * 1_000) % 7_919
+    return round(abs(entry[0] - other[0]) * 100_000) + round((other[1] - entry[1]) * 1_000) % 7_919
 
 
 def valhalla(path: str, body: bytes) -> tuple[int, Any]:
@@ -50,7 +50,8 @@ def osrm(path: str, _body: bytes) -> tuple[int, Any]:
     if (service, version, query["annotations"]) != ("table", "v1", "duration,distance"):
         return 400, {"code": "InvalidUrl", "message": "URL string malformed"}
     places = [
-        (float(lat), float(lon)) for lon, lat in (one.split(",") for one in coordinates.split(";"))
+        (float(lat), float(lon))
+        for lon, lat in (text.split(",") for text in coordinates.split(";"))
     ]
     if len(places) > 6:
         return 400, {"code": "TooBig", "message": "Too many table coordinates"}
@@ -58,14 +59,16 @@ def osrm(path: str, _body: bytes) -> tuple[int, Any]:
     distances = [
         [
             None
-            if ISLAND in (places[int(one)], places[int(other)])
-            and places[int(one)] != places[int(other)]
-            else metres(places[int(one)], places[int(other)])
+            if ISLAND in (places[int(text)], places[int(other)])
+            and places[int(text)] != places[int(other)]
+            else metres(places[int(text)], places[int(other)])
             for other in query["destinations"].split(";")
         ]
-        for one in query["sources"].split(";")
+        for text in query["sources"].split(";")
     ]
-    durations = [[None if one is None else one / speed_mps for one in row] for row in distances]
+    durations = [
+        [None if entry is None else entry / speed_mps for entry in row] for row in distances
+    ]
     return 200, {"code": "Ok", "distances": distances, "durations": durations}
 
 
@@ -78,8 +81,8 @@ def serving(answer: Answer) -> Iterator[tuple[str, list[str]]]:
         def _reply(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked.append(self.path)
-            status, told = answer(self.path, body)
-            text = told if isinstance(told, bytes) else json.dumps(told).encode()
+            status, entry = answer(self.path, body)
+            text = entry if isinstance(entry, bytes) else json.dumps(entry).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()

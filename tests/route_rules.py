@@ -21,24 +21,26 @@ class Roads:
     """Ways between visits and depots by their ids."""
 
     def __init__(self, inputs: RouteInputs, travel: Travel) -> None:
-        ids = [one.visit_id for one in inputs.visits] + [one.depot_id for one in inputs.depots]
-        places = [Place(one.lat, one.lon) for one in inputs.visits]
-        places += [Place(one.lat, one.lon) for one in inputs.depots]
+        ids = [visit.visit_id for visit in inputs.visits] + [
+            depot.depot_id for depot in inputs.depots
+        ]
+        places = [Place(visit.lat, visit.lon) for visit in inputs.visits]
+        places += [Place(depot.lat, depot.lon) for depot in inputs.depots]
         self._at = {name: number for number, name in enumerate(ids)}
         self._matrices = {
-            one: travel.matrix(places, one)
-            for one in {each.vehicle_type for each in inputs.vehicles}
+            vehicle_type: travel.matrix(places, vehicle_type)
+            for vehicle_type in {each.vehicle_type for each in inputs.vehicles}
         }
 
-    def metres(self, vehicle: RouteVehicle, one: str, other: str) -> float:
+    def metres(self, vehicle: RouteVehicle, name: str, other: str) -> float:
         """Return how far it is."""
         rows = self._matrices[vehicle.vehicle_type].distance_m
-        return rows[self._at[one]][self._at[other]]
+        return rows[self._at[name]][self._at[other]]
 
-    def time(self, vehicle: RouteVehicle, one: str, other: str) -> timedelta:
+    def time(self, vehicle: RouteVehicle, name: str, other: str) -> timedelta:
         """Return how long it takes."""
         rows = self._matrices[vehicle.vehicle_type].duration_s
-        seconds = rows[self._at[one]][self._at[other]]
+        seconds = rows[self._at[name]][self._at[other]]
         return timedelta(seconds=min(seconds, 1e8))
 
 
@@ -47,28 +49,28 @@ def cost_dkk(roads: Roads, vehicle: RouteVehicle, visit_ids: Sequence[str]) -> f
     if not visit_ids:
         return 0.0
     stops = [vehicle.start_depot_id, *visit_ids, vehicle.end_depot_id]
-    metres = sum(roads.metres(vehicle, one, other) for one, other in pairwise(stops))
+    metres = sum(roads.metres(vehicle, name, other) for name, other in pairwise(stops))
     return vehicle.fixed_dkk + metres / 1000 * vehicle.dkk_per_km
 
 
 def broken_rules(inputs: RouteInputs, travel: Travel, plan: RoutesPlan) -> list[str]:
     """Return each rule that a plan breaks, in words."""
     roads = Roads(inputs, travel)
-    visits = {one.visit_id: one for one in inputs.visits}
-    vehicles = {one.vehicle_id: one for one in inputs.vehicles}
+    visits = {visit.visit_id: visit for visit in inputs.visits}
+    vehicles = {vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles}
     broken: list[str] = []
     made = [stop.visit_id for route in plan.routes for stop in route.stops]
-    left = [one.visit_id for one in plan.unserved]
+    left = [unserved_visit.visit_id for unserved_visit in plan.unserved]
     if sorted(made + left) != sorted(visits):
         broken.append("not every visit comes exactly once")
-    if len({one.vehicle_id for one in plan.routes}) != len(plan.routes):
+    if len({route.vehicle_id for route in plan.routes}) != len(plan.routes):
         broken.append("a vehicle has two routes")
-    objective = sum(visits[one].unserved_dkk for one in left)
+    objective = sum(visits[name].unserved_dkk for name in left)
     for route in plan.routes:
         vehicle = vehicles[route.vehicle_id]
-        told = [stop.visit_id for stop in route.stops]
-        broken += _broken_on(roads, vehicle, [visits[one] for one in told], route)
-        price = cost_dkk(roads, vehicle, told)
+        entries = [stop.visit_id for stop in route.stops]
+        broken += _broken_on(roads, vehicle, [visits[name] for name in entries], route)
+        price = cost_dkk(roads, vehicle, entries)
         if not math.isclose(price, route.cost_dkk, rel_tol=1e-9, abs_tol=1e-6):
             broken.append(f"{route.vehicle_id} costs {price}, not {route.cost_dkk}")
         objective += price
@@ -83,12 +85,12 @@ def _broken_on(
     roads: Roads, vehicle: RouteVehicle, visits: Sequence[Visit], route: VehicleRoute
 ) -> list[str]:
     broken = [] if visits else ["an empty route"]
-    if sum(one.demand for one in visits) > vehicle.capacity + 1e-9:
+    if sum(visit.demand for visit in visits) > vehicle.capacity + 1e-9:
         broken.append("too heavy")
     broken += [
-        f"{one.visit_id} needs {one.competences}"
-        for one in visits
-        if not set(one.competences) <= set(vehicle.competences)
+        f"{visit.visit_id} needs {visit.competences}"
+        for visit in visits
+        if not set(visit.competences) <= set(vehicle.competences)
     ]
     at, now = vehicle.start_depot_id, route.departs_at
     if now < vehicle.shift_from - SLACK:
@@ -129,13 +131,13 @@ def least_cost_dkk(inputs: RouteInputs, travel: Travel) -> float:
     @cache
     def best(number: int, mine: tuple[Visit, ...]) -> float:
         vehicle = inputs.vehicles[number]
-        if sum(one.demand for one in mine) > vehicle.capacity + 1e-9:
+        if sum(visit.demand for visit in mine) > vehicle.capacity + 1e-9:
             return math.inf
-        if any(not set(one.competences) <= set(vehicle.competences) for one in mine):
+        if any(not set(visit.competences) <= set(vehicle.competences) for visit in mine):
             return math.inf
         return min(
             (
-                cost_dkk(roads, vehicle, [one.visit_id for one in order])
+                cost_dkk(roads, vehicle, [visit.visit_id for visit in order])
                 for order in permutations(mine)
                 if _can_drive(roads, vehicle, order)
             ),
@@ -147,9 +149,11 @@ def least_cost_dkk(inputs: RouteInputs, travel: Travel) -> float:
     for given in product(choices, repeat=len(inputs.visits)):
         cost = 0.0
         for number in choices:
-            mine = tuple(one for one, to in zip(inputs.visits, given, strict=True) if to == number)
+            mine = tuple(
+                visit for visit, to in zip(inputs.visits, given, strict=True) if to == number
+            )
             if number == len(inputs.vehicles):
-                cost += sum(one.unserved_dkk for one in mine)
+                cost += sum(visit.unserved_dkk for visit in mine)
             elif mine:
                 cost += best(number, mine)
         cheapest = min(cheapest, cost)

@@ -104,7 +104,7 @@ def _calendar(connection: Connection, municipality_id: str, start: datetime, day
         connection.execute(
             "INSERT INTO available_time SELECT %s, of_type, %s, "
             "tstzmultirange(tstzrange(%s, %s)) FROM unnest(%s::text[]) AS of_type",
-            [municipality_id, on, at(7), at(16), sorted({one[1] for one in VEHICLES})],
+            [municipality_id, on, at(7), at(16), sorted({entry[1] for entry in VEHICLES})],
         )
 
 

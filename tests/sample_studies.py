@@ -75,12 +75,12 @@ def enter_studies(connection: Connection, municipality_id: str, created_at: date
 
 def _enter(
     connection: Connection,
-    said: tuple[str, str, str, str],
+    entries: tuple[str, str, str, str],
     created_at: datetime,
     figures: tuple[float, float] | None,
     document: dict[str, Any],
 ) -> None:
-    municipality_id, kind, status, explanation = said
+    municipality_id, kind, status, explanation = entries
     objective_dkk, bound_dkk = figures or (None, None)
     connection.execute(
         "INSERT INTO study (study_id, municipality_id, kind, created_at, requested_by, "

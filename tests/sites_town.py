@@ -50,10 +50,10 @@ def trip(
     )
 
 
-def way_km(one: SiteRoundTrip, of: CandidateSite) -> float:
+def way_km(site_round_trip: SiteRoundTrip, of: CandidateSite) -> float:
     """Return the road to the first stop and back from the last one."""
-    _, _, out_m = _GEOD.inv(of.lon, of.lat, one.first_lon, one.first_lat)
-    _, _, back_m = _GEOD.inv(one.last_lon, one.last_lat, of.lon, of.lat)
+    _, _, out_m = _GEOD.inv(of.lon, of.lat, site_round_trip.first_lon, site_round_trip.first_lat)
+    _, _, back_m = _GEOD.inv(site_round_trip.last_lon, site_round_trip.last_lat, of.lon, of.lat)
     return float(1.3 * (out_m + back_m) / 1000)
 
 
@@ -61,15 +61,19 @@ def a_year(inputs: SitesInputs) -> float:
     return 365.25 / inputs.observed_days
 
 
-def driving_dkk(inputs: SitesInputs, one: SiteRoundTrip, of: CandidateSite) -> float:
+def driving_dkk(inputs: SitesInputs, site_round_trip: SiteRoundTrip, of: CandidateSite) -> float:
     """Return what a round trip's way costs in a year, as often as it comes again."""
-    per_km = one.energy_dkk_per_km + one.staff_dkk_per_km + CO2E_DKK_PER_KG * one.co2e_kg_per_km
-    return way_km(one, of) * per_km * a_year(inputs)
+    per_km = (
+        site_round_trip.energy_dkk_per_km
+        + site_round_trip.staff_dkk_per_km
+        + CO2E_DKK_PER_KG * site_round_trip.co2e_kg_per_km
+    )
+    return way_km(site_round_trip, of) * per_km * a_year(inputs)
 
 
 def cost_dkk(inputs: SitesInputs, sites: Collection[CandidateSite]) -> float:
     """Return what a year costs with some sites open, each round trip from the nearest."""
-    return sum(one.dkk_per_year for one in sites) + sum(
-        driving_dkk(inputs, one, min(sites, key=lambda of: way_km(one, of)))
-        for one in inputs.round_trips
+    return sum(site.dkk_per_year for site in sites) + sum(
+        driving_dkk(inputs, round_trip, min(sites, key=lambda of: way_km(round_trip, of)))
+        for round_trip in inputs.round_trips
     )

@@ -86,7 +86,7 @@ class Log:
         }
 
         async def ask(partitions: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
-            return {one: Watermarks(0, len(places[one])) for one in partitions}
+            return {partition: Watermarks(0, len(places[partition])) for partition in partitions}
 
         return await writer.start_at(list(places), ask)
 

@@ -69,17 +69,17 @@ def _place(north_m: float) -> tuple[float, float]:
 
 def fixes(story: Story) -> list[Fix]:
     """Return the fixes of a story."""
-    said = [one if isinstance(one, Said) else Said(*one) for one in story]  # type: ignore[arg-type]
+    saids = [entry if isinstance(entry, Said) else Said(*entry) for entry in story]  # type: ignore[arg-type]
     return [
         Fix(
             vehicle_id=VEHICLE.vehicle_id,
-            recorded_at=START + timedelta(seconds=one.at_s),
-            lat=_place(one.north_m)[0],
-            lon=_place(one.north_m)[1],
-            ignition=one.ignition,
-            speed_mps=None if one.kmh is None else one.kmh / 3.6,
+            recorded_at=START + timedelta(seconds=entry.at_s),
+            lat=_place(entry.north_m)[0],
+            lon=_place(entry.north_m)[1],
+            ignition=entry.ignition,
+            speed_mps=None if entry.kmh is None else entry.kmh / 3.6,
         )
-        for one in said
+        for entry in saids
     ]
 
 
@@ -103,21 +103,25 @@ def of_changes(changes: Changes) -> Told:
     segments, trips = changes.segments.rows, changes.trips.rows
     hours = changes.hours.rows
     return Told(
-        segments=[(str(one.state), _s(one.started_at), _s(one.ended_at)) for one in segments],
-        trips=[(_s(one.started_at), _s(one.ended_at)) for one in trips],
-        open_trips=sum(one.is_open for one in trips),
-        trip_m=[one.distance_m for one in trips],
-        driven_m=sum(one.distance_m for one in hours),
-        driving_s=[one.driving.total_seconds() for one in trips],
-        idling_s=[one.idling.total_seconds() for one in trips],
-        idle=[
-            (_s(one.started_at), _s(one.ended_at))
-            for one in idle_intervals(segments, VEHICLE, RULES)
+        segments=[
+            (str(segment.state), _s(segment.started_at), _s(segment.ended_at))
+            for segment in segments
         ],
-        offline_moved=[one.moved for one in segments if one.state == "offline"],
+        trips=[(_s(trip.started_at), _s(trip.ended_at)) for trip in trips],
+        open_trips=sum(trip.is_open for trip in trips),
+        trip_m=[trip.distance_m for trip in trips],
+        driven_m=sum(hour.distance_m for hour in hours),
+        driving_s=[trip.driving.total_seconds() for trip in trips],
+        idling_s=[trip.idling.total_seconds() for trip in trips],
+        idle=[
+            (_s(idle_interval.started_at), _s(idle_interval.ended_at))
+            for idle_interval in idle_intervals(segments, VEHICLE, RULES)
+        ],
+        offline_moved=[segment.moved for segment in segments if segment.state == "offline"],
         refused=[(_s(at), reason) for at, reason in sorted(changes.refused.items())],
         hours_s=sum(
-            (one.driving + one.idling + one.parked + one.offline).total_seconds() for one in hours
+            (hour.driving + hour.idling + hour.parked + hour.offline).total_seconds()
+            for hour in hours
         ),
     )
 

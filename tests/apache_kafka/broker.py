@@ -37,11 +37,11 @@ _JAVA_OPTIONS: Final = ("-XX:-UsePerfData", "-Xmx512m", "-Dlog4j2.level=INFO")
 
 def _java_version(java: str) -> int:
     """Return the major version that `java -version` tells. Raises `ChildFailedError`."""
-    told = _run([java, "-XX:-UsePerfData", "-version"])
-    found = re.search(r'version "(?:1\.)?(\d+)', told)
-    if found is None:
-        raise ChildFailedError(f"{java} -version tells no version:\n{told}")
-    return int(found[1])
+    text = _run([java, "-XX:-UsePerfData", "-version"])
+    match = re.search(r'version "(?:1\.)?(\d+)', text)
+    if match is None:
+        raise ChildFailedError(f"{java} -version tells no version:\n{text}")
+    return int(match[1])
 
 
 def apache_kafka_available() -> str | None:

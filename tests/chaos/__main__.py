@@ -104,11 +104,11 @@ async def _push(
     url: str, keys: dict[str, str], events: Sequence[tuple[str, dict[str, Any]]], batch_events: int
 ) -> int:
     accepted = 0
-    for whose, key in keys.items():
+    for owner_id, key in keys.items():
         async with VendorClient(
             url, key, batch_events=batch_events, timeout_s=10, give_up_after_s=_GIVE_UP_S
         ) as vendor:
-            result = await vendor.push([event for owner, event in events if owner == whose])
+            result = await vendor.push([event for owner, event in events if owner == owner_id])
         if result.rejected:
             raise AssertionError(f"rejected: {result.reasons}")
         accepted += result.accepted
@@ -157,8 +157,8 @@ def run(broker: str, arguments: argparse.Namespace, directory: Path, *, own_disk
         report.reader_attempts, report.reader_refused = reader.attempts, reader.failed
         report.reader_breaches = reader.breaches
         report.pushed = {
-            (f"{whose}/{event['vehicle_id']}", datetime.fromisoformat(event["recorded_at"]))
-            for whose, event in events
+            (f"{owner}/{event['vehicle_id']}", datetime.fromisoformat(event["recorded_at"]))
+            for owner, event in events
         }
         calm = time.monotonic()
         _until_caught_up(installation)

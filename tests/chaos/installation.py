@@ -208,7 +208,7 @@ class Installation:
             return
         home = self._directory / "postgres"
         began = time.monotonic()
-        while orphans := [one for one in psutil.process_iter() if _works_in(one, home)]:
+        while orphans := [process for process in psutil.process_iter() if _works_in(process, home)]:
             if time.monotonic() > began + _START_LIMIT_S:
                 raise AssertionError(f"processes of a killed database remain: {orphans}")
             if time.monotonic() > began + _ORPHANS_S:

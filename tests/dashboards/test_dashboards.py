@@ -75,13 +75,13 @@ def test_panels_do_not_overlap() -> None:
 def test_no_panel_has_a_query_within_that_another_has() -> None:
     """What panels share is a relation of schema `reader`: a new one needs nothing pasted."""
     within = re.compile(r"(?:WITH|,) (\w+ AS \(.*?\n\))", re.DOTALL)
-    found: dict[str, str] = {}
+    document: dict[str, str] = {}
     for name, target in targets():
         for query in within.findall(target["rawSql"]):
-            assert query not in found, f"{name} and {found[query]} both have: {query}"
-            found[query] = name
+            assert query not in document, f"{name} and {document[query]} both have: {query}"
+            document[query] = name
         assert "DISTINCT ON" not in target["rawSql"], name
-    assert found
+    assert document
 
 
 @pytest.mark.parametrize("target", TARGETS)

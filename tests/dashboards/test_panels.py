@@ -23,14 +23,14 @@ from tests.sample_studies import HORIZON_DAYS
 
 
 def target_of(title: str) -> Mapping[str, Any]:
-    found = [
+    entries = [
         panel["targets"][0]
         for dashboard in DASHBOARDS.values()
         for panel in panels(dashboard)
         if panel["title"] == title
     ]
-    assert len(found) == 1, title
-    target: Mapping[str, Any] = found[0]
+    assert len(entries) == 1, title
+    target: Mapping[str, Any] = entries[0]
     return target
 
 
@@ -104,14 +104,14 @@ def test_underuse_is_judged_as_the_processor_judges_it(
     ]
     window_days = (range_shown.end - range_shown.start) / timedelta(days=1)
     expected = underused(fleet, window_days=window_days, rules=Rules())
-    assert [row["Vehicle"] for row in rows] == [one.vehicle_id for one in expected]
+    assert [row["Vehicle"] for row in rows] == [entry.vehicle_id for entry in expected]
     assert [row["Vehicle"] for row in rows] == ["car-3", "stray"]
-    for row, one in zip(rows, expected, strict=True):
-        assert float(row["km a year"]) == pytest.approx(one.km_a_year, rel=1e-3)
-        assert float(row["Engine hours a year"]) == pytest.approx(one.engine_h_a_year, rel=1e-3)
-        assert one.used_share is not None
-        assert float(row["Of available time"]) == pytest.approx(one.used_share, rel=0.05)
-        assert row["Days used"] == one.days_used
+    for row, entry in zip(rows, expected, strict=True):
+        assert float(row["km a year"]) == pytest.approx(entry.km_a_year, rel=1e-3)
+        assert float(row["Engine hours a year"]) == pytest.approx(entry.engine_h_a_year, rel=1e-3)
+        assert entry.used_share is not None
+        assert float(row["Of available time"]) == pytest.approx(entry.used_share, rel=0.05)
+        assert row["Days used"] == entry.days_used
         assert row["Limit"] == Rules().underused_below_km_a_year
     for column, rule in (
         ("Hours limit", Rules().underused_below_engine_h_a_year),
@@ -148,7 +148,9 @@ def test_an_accepted_plan_stays_in_sight_when_others_are_proposed(
 ) -> None:
     def states() -> set[str]:
         return {
-            row["State"] for one in PLAN_PANELS for row in run(reader, target_of(one), range_shown)
+            row["State"]
+            for name in PLAN_PANELS
+            for row in run(reader, target_of(name), range_shown)
         }
 
     with psycopg.connect(fleet_url, autocommit=True) as owner:
@@ -202,8 +204,8 @@ def test_the_back_test_shows_all_contenders_beside_the_fleet_as_it_was(
     parts = ("Unserved", "Energy", "Fetching", "CO2e priced", "Moving", "Chargers")
     assert [sum(row[part] for part in parts) for row in rows] == [row["Cost"] for row in rows]
     assert {(row["Weeks fitted"], row["Weeks replayed"]) for row in rows} == {(6, 2)}
-    [said] = run(reader, target_of("What the back-test of the plan says"), range_shown)
-    assert said["In words"].startswith("The plan costs 12.0% less")
+    [document] = run(reader, target_of("What the back-test of the plan says"), range_shown)
+    assert document["In words"].startswith("The plan costs 12.0% less")
 
 
 @pytest.mark.parametrize("filling", ["filled"])
@@ -263,7 +265,7 @@ def test_a_vehicles_available_time_is_shown_with_several_numbers(
 ) -> None:
     rows = run(reader, target_of("Utilisation of each vehicle's available time"), range_shown)
     assert [row["Vehicle"] for row in rows] == ["car-3", "stray", "van-1", "car-2", "car-1"]
-    used = {one[0]: (one[4] + IDLING_MIN) / 60 for one in VEHICLES}
+    used = {entry[0]: (entry[4] + IDLING_MIN) / 60 for entry in VEHICLES}
     for row in rows:
         # The last UTC day ends in the small hours of a local one, before the first shift.
         assert float(row["Available"]) == 9 * DAYS

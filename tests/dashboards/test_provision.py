@@ -49,8 +49,8 @@ class Recorder:
             case "GET", "/datasources/uid/fleetpulse/health":
                 return 200 if self.health["status"] == "OK" else 400, self.health
             case (("GET" | "PUT"), one):
-                known = one.replace("/uid/", "/") in self.kept
-                return (200, {}) if known else (404, {"message": "not found"})
+                values = one.replace("/uid/", "/") in self.kept
+                return (200, {}) if values else (404, {"message": "not found"})
             case "POST", "/dashboards/db":
                 assert body is not None
                 return 200, {"url": f"/d/{body['dashboard']['uid']}"}
@@ -119,7 +119,7 @@ def test_a_user_in_the_address_is_enough_and_is_shown_nowhere(grafana: Recorder)
     done = provision(settings_for(url, ""), READER)
     assert grafana.tokens == {"Basic " + base64.b64encode(b"admin:p@ss").decode()}
     server = grafana.url.removesuffix("/grafana")
-    assert all(one.startswith(f"{server}/d/") for one in done.dashboards)
+    assert all(dashboard.startswith(f"{server}/d/") for dashboard in done.dashboards)
     grafana.health = {"status": "ERROR", "message": "no"}
     with pytest.raises(ProvisionError) as caught:
         provision(settings_for(url, ""), READER)

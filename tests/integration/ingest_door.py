@@ -69,8 +69,8 @@ def fix(sent: Event, municipality_id: str = "syddjurs") -> Fix:
     return Fix(**{**sent, "vehicle_id": f"{municipality_id}/{sent['vehicle_id']}"})
 
 
-def identity(one: Fix) -> tuple[str, datetime]:
-    return one.vehicle_id, one.recorded_at
+def identity(fix: Fix) -> tuple[str, datetime]:
+    return fix.vehicle_id, fix.recorded_at
 
 
 def in_order(fixes: Iterable[Fix]) -> list[Fix]:
@@ -113,19 +113,19 @@ async def messages(settings: Settings) -> list[FixBatch]:
         group_id=None, enable_auto_commit=False, **client_options(settings.kafka)
     )
     await consumer.start()
-    found: list[FixBatch] = []
+    fix_batchs: list[FixBatch] = []
     try:
         consumer.assign(places)
         await consumer.seek_to_beginning()
         for place in places:
             while await consumer.position(place) < holds[topic, place.partition].end:
                 records = (await consumer.getmany(place, timeout_ms=500)).get(place, [])
-                found += [FixBatch.model_validate_json(record.value) for record in records]
+                fix_batchs += [FixBatch.model_validate_json(record.value) for record in records]
     finally:
         await consumer.stop()
-    return found
+    return fix_batchs
 
 
 async def fixes_in_kafka(settings: Settings) -> list[Fix]:
     """Return all fixes of the fix topic, in order of vehicle and time."""
-    return in_order(one for message in await messages(settings) for one in message.fixes)
+    return in_order(fix for message in await messages(settings) for fix in message.fixes)

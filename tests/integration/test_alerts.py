@@ -96,7 +96,7 @@ def test_what_is_observed_of_available_time_is_what_the_calendar_gave(url: str) 
 
     async def main() -> dict[str, dict[str, Any]]:
         async with open_pool(url) as pool, pool.connection() as connection:
-            found = await store.read_statistics(
+            entries = await store.read_statistics(
                 connection,
                 "vehicles",
                 municipality_id="syddjurs",
@@ -104,7 +104,7 @@ def test_what_is_observed_of_available_time_is_what_the_calendar_gave(url: str) 
                 until=UNTIL,
                 days=28,
             )
-            return {row["vehicle_id"]: row for row in found}
+            return {row["vehicle_id"]: row for row in entries}
 
     seen = asyncio.run(main())
     # Four weeks until a Monday at noon, two o'clock in Copenhagen since the night before: 19 whole

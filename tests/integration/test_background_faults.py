@@ -146,16 +146,16 @@ def test_a_broken_vehicle_leaves_the_trips_of_the_others_to_end(
         async with towns(database_url, "syddjurs") as pool:
             vehicles = ["syddjurs/a", *(f"syddjurs/c{number}" for number in range(5))]
             await send(pool, *map(drive, vehicles), [later("syddjurs/z")])
-            assert await fetch(pool, OPEN_TRIPS) == [(one,) for one in vehicles]
+            assert await fetch(pool, OPEN_TRIPS) == [(vehicle,) for vehicle in vehicles]
             async with pool.connection() as connection:
                 await connection.execute(harm)
             before = faults("silence")
             with capture_logs() as logs:
                 assert await settle_silent(pool, TOPICS, unwritten_for=AT_ONCE) == 5
             assert await fetch(pool, OPEN_TRIPS) == [("syddjurs/a",)]
-            assert await fetch(pool, ENDED_TRIPS) == [(one,) for one in vehicles[1:]]
+            assert await fetch(pool, ENDED_TRIPS) == [(vehicle,) for vehicle in vehicles[1:]]
             assert faults("silence") == before + 1
-            assert [one["vehicle_id"] for one in logs if one.get("task") == "silence"] == [
+            assert [log["vehicle_id"] for log in logs if log.get("task") == "silence"] == [
                 "syddjurs/a"
             ]
 

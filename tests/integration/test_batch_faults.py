@@ -125,7 +125,7 @@ def test_what_the_database_ends_our_session_over_becomes_a_letter_and_the_others
             ((detail,),) = await fetch(pool, "SELECT detail FROM dead_letter")
             assert says in detail
             expected = sorted(f"syddjurs/v{number}" for number in range(12) if number != 5)
-            assert await fetch(pool, ROWS) == [(one,) for one in expected]
+            assert await fetch(pool, ROWS) == [(name,) for name in expected]
             assert await fetch(pool, "SELECT next_offset FROM stream_progress") == [(12,)]
             assert health.problem is None
 
@@ -148,7 +148,7 @@ def test_while_the_database_can_be_used_by_nobody_all_wait_and_nothing_becomes_a
                 committing = asyncio.create_task(committer.commit(records))
 
                 async def patient() -> bool:
-                    waits = [one for one in logs if one["event"] == "batch waits for the database"]
+                    waits = [log for log in logs if log["event"] == "batch waits for the database"]
                     return len(waits) > 15
 
                 await until(patient, "it has tried often")
@@ -188,7 +188,7 @@ def test_sessions_that_end_while_the_database_takes_no_writes_are_no_batch_s_fau
 
                 async def patient() -> bool:
                     event = "the database takes no other writes either"
-                    return len([one for one in logs if one["event"] == event]) > 12
+                    return len([log for log in logs if log["event"] == event]) > 12
 
                 await until(patient, "it has tried often", limit_s=40)
             assert await fetch(pool, LETTERS) == []
@@ -270,7 +270,7 @@ def test_offsets_that_were_not_delivered_are_read_again(settings: Settings) -> N
             assert len(await fetch(pool, ROWS)) == 8
             assert await fetch(pool, "SELECT next_offset FROM stream_progress") == [(8,)]
             # The last of them is 4, which came before what was missing in the second hole.
-            read = [one["read"] for one in logs if one["event"] == "offsets were not delivered"]
+            read = [log["read"] for log in logs if log["event"] == "offsets were not delivered"]
             assert read == [2, 2, 1]
             assert health.fatal is None
 

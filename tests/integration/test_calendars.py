@@ -29,7 +29,7 @@ WRITTEN = "SELECT DISTINCT xmin::text FROM local_day WHERE municipality_id = '{}
 
 def fleet(*municipalities: dict[str, Any]) -> MasterData:
     return MasterData.model_validate(
-        {"municipalities": [{"name": "M", **one} for one in municipalities]}
+        {"municipalities": [{"name": "M", **municipality} for municipality in municipalities]}
     )
 
 
@@ -94,11 +94,11 @@ def test_what_is_written_is_what_the_calendar_says(database_url: str) -> None:
             )
 
     [municipality] = fleet({"municipality_id": "a", "calendar": calendar}).municipalities
-    found = asyncio.run(main())
-    assert {row[0] for row in found} == {kind.value for kind in VehicleType}
-    years = {row[1].year for row in found}
+    entries = asyncio.run(main())
+    assert {row[0] for row in entries} == {kind.value for kind in VehicleType}
+    years = {row[1].year for row in entries}
     off = days_off(municipality.calendar, range(min(years) - 1, max(years) + 1))
-    for vehicle_type, day, started, ended in found:
+    for vehicle_type, day, started, ended in entries:
         hours = municipality.calendar.hours_of(VehicleType(vehicle_type))
         expected = available(hours, day, ZONE, off)
         assert list(zip(started, ended, strict=True)) == [tuple(part) for part in expected], day
@@ -123,7 +123,7 @@ def test_watchers_side_by_side_write_it_once(database_url: str) -> None:
         async with open_pool(database_url) as first, open_pool(database_url) as second:
             async with first.connection() as connection:
                 await import_master_data(
-                    connection, fleet(*({"municipality_id": one} for one in "abc"))
+                    connection, fleet(*({"municipality_id": name} for name in "abc"))
                 )
             written = await asyncio.gather(
                 *(CalendarKeeper().look(pool) for pool in (first, second) * 4)
@@ -203,8 +203,8 @@ def test_older_data_bring_the_years_that_they_are_from(database_url: str) -> Non
             newer = await fetch(pool, "SELECT * FROM local_day WHERE municipality_id = 'a'")
             await seen_since(pool, "a", datetime(2023, 5, 1, tzinfo=UTC))
             assert await keeper.look(pool) == 1
-            (whose, first, last), (_, other, _) = await fetch(pool, SPAN)
-            assert (whose, first) == ("a", date(2023, 1, 1))
+            (owner, first, last), (_, other, _) = await fetch(pool, SPAN)
+            assert (owner, first) == ("a", date(2023, 1, 1))
             assert other.year > 2023
             assert (last - first + timedelta(days=1)).days == len(
                 await fetch(pool, "SELECT * FROM local_day WHERE municipality_id = 'a'")

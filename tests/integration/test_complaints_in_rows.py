@@ -196,7 +196,7 @@ _NOON = 4 * 3600.0
 """From the start of a story to noon, when a checkpoint is due."""
 LOST_AT_NOON = [
     *(Said(_NOON - 9000 + 120 * n, 0, OFF) for n in range(60)),
-    *(one._replace(at_s=one.at_s + _NOON - 1000) for one in LOST),
+    *(entry._replace(at_s=entry.at_s + _NOON - 1000) for entry in LOST),
     *(Said(_NOON + 1500 + 60 * n, 10_200, OFF) for n in range(20)),
 ]
 """The stale position is the first fix after noon: the checkpoint is made at it."""

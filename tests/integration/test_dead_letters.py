@@ -95,7 +95,7 @@ def stream(settings: Settings) -> list[tuple[bytes, bytes]]:
         holds = await read_watermarks(
             settings.kafka, [(topic, place.partition) for place in places]
         )
-        found: list[tuple[bytes, bytes]] = []
+        entries: list[tuple[bytes, bytes]] = []
         consumer = AIOKafkaConsumer(
             group_id=None, enable_auto_commit=False, **client_options(settings.kafka)
         )
@@ -106,10 +106,10 @@ def stream(settings: Settings) -> list[tuple[bytes, bytes]]:
             for place in places:
                 while await consumer.position(place) < holds[topic, place.partition].end:
                     records = (await consumer.getmany(place, timeout_ms=500)).get(place, [])
-                    found += [(record.key, record.value) for record in records]
+                    entries += [(record.key, record.value) for record in records]
         finally:
             await consumer.stop()
-        return found
+        return entries
 
     return asyncio.run(main())
 
@@ -121,7 +121,7 @@ def test_the_list_names_reason_vehicle_vendor_and_origin_in_full_the_newest_firs
     messages = [message(report(1), vendor="trackit"), b"not json, and long: " + b"x" * 300]
     refuse(settings, *messages[:1])
     refuse(settings, *messages)
-    first_id, second_id = (one[:8] for one in ids(settings))
+    first_id, second_id = (name[:8] for name in ids(settings))
     lines = dead_letters(settings, "list").splitlines()
     assert max(map(len, lines)) <= 80
     whole = " ".join(" ".join(lines).split())
@@ -155,7 +155,7 @@ def test_a_list_is_of_one_reason_vendor_vehicle_municipality_or_time(settings: S
         ("--municipality", "roskilde", "municipality_id = 'roskilde'"),
         ("--since", "2026-01-02T00:00:00Z", "reason <> 'not-json'"),
     ):
-        expected = {one[:8] for one in ids(settings, where)}
+        expected = {name[:8] for name in ids(settings, where)}
         assert 0 < len(expected) < 4, option
         lines = dead_letters(settings, "list", option, value).splitlines()
         assert {line[:8] for line in lines if not line.startswith(" ")} == expected, option
@@ -235,7 +235,7 @@ def test_a_letter_is_replayed_once_and_only_with_the_reason_asked_for(settings: 
     assert dead_letters(settings, "replay", "--yes") == "replayed 3\n"
     assert dead_letters(settings, "replay", "--yes") == "replayed 0\n"
     assert sorted(stream(settings)) == sorted(
-        (_KEY, value) for value in (b"not json", b"[]", *(message([one]) for one in fixes))
+        (_KEY, value) for value in (b"not json", b"[]", *(message([fix]) for fix in fixes))
     )
 
 
@@ -280,15 +280,15 @@ def test_replayed_letters_become_rows_once_their_fault_is_mended(settings: Setti
             assert read(settings, "SELECT 1 FROM fix") == []
 
             await enter_municipality(pool)
-            said = await asyncio.to_thread(dead_letters, settings, "replay", "--yes")
-            assert said == f"replayed {len(fixes)}\n"
+            text = await asyncio.to_thread(dead_letters, settings, "replay", "--yes")
+            assert text == f"replayed {len(fixes)}\n"
             for key, value in await asyncio.to_thread(stream, settings):
                 await write(value, key)
 
     asyncio.run(scenario())
     assert read(
         settings, "SELECT vehicle_id, recorded_at, received_at FROM fix ORDER BY recorded_at"
-    ) == [(one.vehicle_id, one.recorded_at, RECEIVED_AT) for one in fixes]
+    ) == [(fix.vehicle_id, fix.recorded_at, RECEIVED_AT) for fix in fixes]
     assert read(settings, "SELECT started_at, ended_at FROM segment") == [
         (fixes[0].recorded_at, fixes[-1].recorded_at)
     ]

@@ -71,12 +71,14 @@ def test_what_readers_are_told_of_others_is_named_with_what_closes_it(sound: Set
         findings = asyncio.run(examine(sound))
         return [finding for finding in findings if finding.subject == "catalogue"]
 
-    assert "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC" in {one.remedy for one in catalogue()}
+    assert "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC" in {
+        finding.remedy for finding in catalogue()
+    }
     run(sound, "GRANT SELECT ON pg_locks TO PUBLIC")
-    [opened] = [one for one in catalogue() if "pg_locks" in one.text]
+    [opened] = [finding for finding in catalogue() if "pg_locks" in finding.text]
     assert "fleetpulse migrate" in opened.remedy
     migrate(sound.conninfo)
-    assert not [one for one in catalogue() if "pg_locks" in one.text]
+    assert not [finding for finding in catalogue() if "pg_locks" in finding.text]
 
 
 def test_missing_topics_and_tables_are_mended_by_migrate(

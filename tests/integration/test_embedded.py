@@ -59,9 +59,11 @@ class Owner:
 
     def remains(self) -> list[str]:
         """Return what is left of its servers: processes that it told of or that work there."""
-        found = [str(self.directory)] if self.directory.exists() else []
-        told = [process for pid, created in self.processes if (process := _alive(pid, created))]
-        return found + [repr(process) for process in {*told, *working_in(self.directory)}]
+        entries = [str(self.directory)] if self.directory.exists() else []
+        processes = [
+            process for pid, created in self.processes if (process := _alive(pid, created))
+        ]
+        return entries + [repr(process) for process in {*processes, *working_in(self.directory)}]
 
     def wait_until_gone(self) -> None:
         """Wait until nothing is left."""
@@ -117,13 +119,13 @@ def owner(place: Place, options: dict[str, Any] | None = None) -> Iterator[Owner
             assert process.stderr is not None
             line = process.stdout.readline()
             assert line, process.stderr.read()
-            told = json.loads(line)
+            entry = json.loads(line)
             yield Owner(
                 process,
-                [(pid, created) for pid, created in told["processes"]],
-                Path(told["directory"]),
-                told["database_url"],
-                told["bootstrap_servers"],
+                [(pid, created) for pid, created in entry["processes"]],
+                Path(entry["directory"]),
+                entry["database_url"],
+                entry["bootstrap_servers"],
             )
         finally:
             process.kill()

@@ -134,8 +134,8 @@ def test_it_is_stored_and_read_as_it_was_sent(
 
 @each_field
 def test_of_two_fixes_that_differ_only_in_it_the_same_counts(field: FixField) -> None:
-    one, other = (as_sent(pushed(0, **{field.name: value})) for value in values(field))
-    fixes = [one, other] if field.name in REQUIRED else [one, other, as_sent(pushed(0))]
+    entry, other = (as_sent(pushed(0, **{field.name: value})) for value in values(field))
+    fixes = [entry, other] if field.name in REQUIRED else [entry, other, as_sent(pushed(0))]
     assert len({precedence(fix) for fix in fixes}) == len(fixes)
     arrivals = [Arrival(fix, RECEIVED_AT) for fix in fixes]
     counting, lost = resolve(arrivals)

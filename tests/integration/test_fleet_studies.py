@@ -19,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("environment")
 
 
 def test_a_composition_is_asked_for_stored_listed_and_shown_again(town: str) -> None:
-    code, said = call("fleet-mix", "m", "--points", "3", "--time-limit", "10")
-    assert code == 0, said
+    code, text = call("fleet-mix", "m", "--points", "3", "--time-limit", "10")
+    assert code == 0, text
     [row] = rows(town, "SELECT * FROM study")
     points = row["document"]["points"]
     # 40 km a day each for a year of 365 days: 0.06 l of petrol at 12.33 DKK, or 0.16 kWh at 2.13.
@@ -32,7 +32,7 @@ def test_a_composition_is_asked_for_stored_listed_and_shown_again(town: str) -> 
     assert points[-1]["co2e_kg"] == pytest.approx(3 * 365 * 40 * 0.16 * 0.09, rel=1e-4)
     # 71,000 DKK for 6,000 kg: eight times what CO2e is priced at, so the present fleet stays.
     assert row["document"]["chosen"] == 0
-    assert "With CO2e at its price the cheapest fleet has 3 our-petrol-car." in said
+    assert "With CO2e at its price the cheapest fleet has 3 our-petrol-car." in text
     assert row["document"]["proposals"] == []
     assert row["kind"] == "composition"
     assert (row["objective_dkk"], row["gap"]) == (points[0]["cost_dkk"], points[0]["gap"])
@@ -40,11 +40,11 @@ def test_a_composition_is_asked_for_stored_listed_and_shown_again(town: str) -> 
     code, listed = call("list", "m")
     assert code == 0
     assert f"{row['study_id']}" in listed
-    assert call("show", str(row["study_id"])) == (0, said)
+    assert call("show", str(row["study_id"])) == (0, text)
     seen = rows(town, "SELECT * FROM reader.composition_point ORDER BY number")
-    assert [one["number"] for one in seen] == list(range(len(points) + 1))
-    assert [one["is_chosen"] for one in seen] == [False, True] + [False] * (len(points) - 1)
-    assert [one["cost_dkk"] for one in seen[1:]] == [one["cost_dkk"] for one in points]
+    assert [entry["number"] for entry in seen] == list(range(len(points) + 1))
+    assert [entry["is_chosen"] for entry in seen] == [False, True] + [False] * (len(points) - 1)
+    assert [entry["cost_dkk"] for entry in seen[1:]] == [point["cost_dkk"] for point in points]
     assert (seen[0]["fleet"], seen[0]["cost_dkk"]) == ("3 our-petrol-car", seen[1]["cost_dkk"])
     assert seen[-1]["fleet"] == "3 ev-car"
 
@@ -65,24 +65,24 @@ def test_kinds_of_a_file_are_those_to_choose_from(tmp_path: Path) -> None:
     code, printed = call("fleet-mix-kinds")
     assert code == 0
     kinds = json.loads(printed)["kinds"]
-    assert [one["kind_id"] for one in kinds][:2] == ["petrol-car", "ev-car"]
-    [electric] = [one for one in kinds if one["kind_id"] == "ev-car"]
+    assert [kind["kind_id"] for kind in kinds][:2] == ["petrol-car", "ev-car"]
+    [electric] = [kind for kind in kinds if kind["kind_id"] == "ev-car"]
     path = tmp_path / "kinds.json"
     path.write_text(json.dumps({"kinds": [{**electric, "yearly_cost_dkk": 10_000}]}))
-    code, said = call("fleet-mix", "m", "--kinds", str(path), "--points", "2")
-    assert code == 0, said
-    assert "the cheapest fleet has 3 ev-car." in said
-    assert "acquire 2 ev-car" in said
-    assert "give up 1 (our-petrol-car)" in said
-    assert "hall has 0 ev-car; 2 would take 20 of its 20 round trips in 10 days, 800 km." in said
+    code, text = call("fleet-mix", "m", "--kinds", str(path), "--points", "2")
+    assert code == 0, text
+    assert "the cheapest fleet has 3 ev-car." in text
+    assert "acquire 2 ev-car" in text
+    assert "give up 1 (our-petrol-car)" in text
+    assert "hall has 0 ev-car; 2 would take 20 of its 20 round trips in 10 days, 800 km." in text
     path.write_text(json.dumps({"kinds": [{**electric, "kind_id": "our-ev"}]}))
-    code, said = call("fleet-mix", "m", "--kinds", str(path))
+    code, text = call("fleet-mix", "m", "--kinds", str(path))
     assert code == 2
-    assert "kind our-ev: our-… are the present fleet's; name it otherwise" in said
+    assert "kind our-ev: our-… are the present fleet's; name it otherwise" in text
     path.write_text(json.dumps({"kinds": [{**electric, "charging_kw": None}]}))
-    code, said = call("fleet-mix", "m", "--kinds", str(path))
+    code, text = call("fleet-mix", "m", "--kinds", str(path))
     assert code == 2
-    assert "ev-car is electric with range_km 330" in said
+    assert "ev-car is electric with range_km 330" in text
 
 
 def test_what_a_van_drove_needs_one_unless_vans_are_as_cars(town: str) -> None:
@@ -96,8 +96,11 @@ def test_what_a_van_drove_needs_one_unless_vans_are_as_cars(town: str) -> None:
     strict, loose = rows(town, "SELECT * FROM study ORDER BY created_at")
     assert "what a van drove needs a van" in strict["basis"]
     assert "what a van drove needs no more than a car" in loose["basis"]
-    cheapest = [one["document"]["points"][0]["depots"][1]["counts"] for one in (strict, loose)]
-    assert [(one["our-diesel-van"], one["our-petrol-car"]) for one in cheapest] == [(1, 0), (0, 1)]
+    cheapest = [entry["document"]["points"][0]["depots"][1]["counts"] for entry in (strict, loose)]
+    assert [(entry["our-diesel-van"], entry["our-petrol-car"]) for entry in cheapest] == [
+        (1, 0),
+        (0, 1),
+    ]
     assert "give up" not in str(strict["document"]["proposals"])
     assert loose["document"]["proposals"][0]["vehicle_id"] == "m/3"
 
@@ -105,10 +108,10 @@ def test_what_a_van_drove_needs_one_unless_vans_are_as_cars(town: str) -> None:
 def test_a_fleet_that_cannot_serve_all_says_what_is_missing_and_is_stored(town: str) -> None:
     with psycopg.connect(town) as connection:
         connection.execute("UPDATE depot SET capacity = 1")
-    code, said = call("fleet-mix", "m", "--no-own-cars", "--points", "2")
-    assert code == 0, said
-    assert "Not all round trips can be served. hall lacks a vehicle for 10 round trips" in said
-    assert "1 of its 1 parking places are taken" in said
+    code, text = call("fleet-mix", "m", "--no-own-cars", "--points", "2")
+    assert code == 0, text
+    assert "Not all round trips can be served. hall lacks a vehicle for 10 round trips" in text
+    assert "1 of its 1 parking places are taken" in text
     [row] = rows(town, "SELECT * FROM study")
     assert row["status"] == "infeasible"
     assert (row["objective_dkk"], row["bound_dkk"], row["gap"]) == (None, None, None)
@@ -126,20 +129,20 @@ def test_a_vehicle_that_no_kind_tells_the_cost_of_is_named_with_a_remedy(
         connection.execute("UPDATE vehicle SET yearly_cost_dkk = 0 WHERE vehicle_id = 'm/2'")
     path = tmp_path / "kinds.json"
     kinds = json.loads(call("fleet-mix-kinds")[1])["kinds"]
-    path.write_text(json.dumps({"kinds": [one for one in kinds if "bike" in one["kind_id"]]}))
-    code, said = call("fleet-mix", "m", "--kinds", str(path))
+    path.write_text(json.dumps({"kinds": [kind for kind in kinds if "bike" in kind["kind_id"]]}))
+    code, text = call("fleet-mix", "m", "--kinds", str(path))
     assert code == 1
-    assert "m/2 has no yearly cost entered, and no car among the kinds to choose from" in said
-    code, said = call("fleet-mix", "m", "--points", "2")
-    assert code == 0, said
-    assert "1 vehicles have no yearly cost entered, and that of the nearest kind" in said
+    assert "m/2 has no yearly cost entered, and no car among the kinds to choose from" in text
+    code, text = call("fleet-mix", "m", "--points", "2")
+    assert code == 0, text
+    assert "1 vehicles have no yearly cost entered, and that of the nearest kind" in text
     for command in ("fleet-mix", "forecast"):
-        code, said = call(command, "n")
+        code, text = call(command, "n")
         assert code == 1
-        assert "look further back with --weeks" in said
-        code, said = call(command, "q")
+        assert "look further back with --weeks" in text
+        code, text = call(command, "q")
         assert code == 2
-        assert "municipality q is not entered" in said
+        assert "municipality q is not entered" in text
 
 
 @pytest.fixture
@@ -182,8 +185,8 @@ def weeks(database_url: str) -> str:
 
 
 def test_a_forecast_says_where_it_beats_last_week_and_keeps_days_off(weeks: str) -> None:
-    code, said = call("forecast", "m", "--weeks", "26", "--horizon-days", "10")
-    assert code == 0, said
+    code, text = call("forecast", "m", "--weeks", "26", "--horizon-days", "10")
+    assert code == 0, text
     [row] = rows(weeks, "SELECT * FROM study")
     document = row["document"]
     assert (row["kind"], row["status"], row["gap"]) == ("forecast", "complete", None)
@@ -193,35 +196,37 @@ def test_a_forecast_says_where_it_beats_last_week_and_keeps_days_off(weeks: str)
     assert hall["back_test"]["seasonal_wape"] == pytest.approx(1.0, abs=0.15)
     # What recurs to the letter cannot be beaten.
     assert (school["used"], school["back_test"]["naive_wape"]) == ("same hour last week", 0.0)
-    assert "hall car seasonal Over 6 weeks forecast in hindsight" in said
-    assert "school car same hour last week Over 6 weeks" in said
+    assert "hall car seasonal Over 6 weeks forecast in hindsight" in text
+    assert "school car same hour last week Over 6 weeks" in text
     assert "1 holidays and days off among these and the 10 to come" in row["basis"]
     seen = rows(weeks, "SELECT * FROM reader.forecast_day ORDER BY depot_id, local_day")
-    assert [one["depot_id"] for one in seen] == ["m/hall"] * 10 + ["m/school"] * 10
+    assert [entry["depot_id"] for entry in seen] == ["m/hall"] * 10 + ["m/school"] * 10
     first = date.fromisoformat(document["first_day"])
     assert first == date(2026, 5, 30)
-    assert [one["local_day"] for one in seen[:10]] == [
+    assert [entry["local_day"] for entry in seen[:10]] == [
         first + timedelta(days=number) for number in range(10)
     ]
-    expected = {one["local_day"]: one["departures"] for one in seen if one["depot_id"] == "m/hall"}
+    expected = {
+        entry["local_day"]: entry["departures"] for entry in seen if entry["depot_id"] == "m/hall"
+    }
     assert expected[DAY_OFF] == pytest.approx(0, abs=0.01)
     assert expected[DAY_OFF + timedelta(days=1)] == pytest.approx(2, abs=0.3)
     # Saturday, Sunday, and the week that was, which starts anew on the eighth day.
-    alike = [one["departures"] for one in seen if one["depot_id"] == "m/school"]
+    alike = [entry["departures"] for entry in seen if entry["depot_id"] == "m/school"]
     assert alike == [0, 0, 1, 1, 1, 1, 1, 0, 0, 1]
-    assert call("show", str(row["study_id"])) == (0, said)
-    code, said = call("forecast", "m", "--weeks", "26", "--horizon-days", "10")
+    assert call("show", str(row["study_id"])) == (0, text)
+    code, text = call("forecast", "m", "--weeks", "26", "--horizon-days", "10")
     assert code == 0
-    assert [one["document"] for one in rows(weeks, "SELECT * FROM study")] == [document] * 2
+    assert [row["document"] for row in rows(weeks, "SELECT * FROM study")] == [document] * 2
 
 
 @pytest.mark.usefixtures("weeks")
 def test_too_few_weeks_are_said_and_not_judged() -> None:
-    code, said = call("forecast", "m", "--weeks", "4")
-    assert code == 0, said
-    assert "days were observed and 70 are needed to judge" in said
-    assert "None could be judged in hindsight." in said
-    assert "Nothing is optimised: 0 of " in said
-    code, said = call("forecast", "m", "--weeks", "1")
+    code, text = call("forecast", "m", "--weeks", "4")
+    assert code == 0, text
+    assert "days were observed and 70 are needed to judge" in text
+    assert "None could be judged in hindsight." in text
+    assert "Nothing is optimised: 0 of " in text
+    code, text = call("forecast", "m", "--weeks", "1")
     assert code == 1
-    assert "whole days of m have been seen, and a forecast takes 7 at least" in said
+    assert "whole days of m have been seen, and a forecast takes 7 at least" in text

@@ -308,9 +308,9 @@ def test_a_plan_that_places_nothing_leaves_the_one_before_it_to_be_accepted(
             await plan_again(settings, 2)
 
     run(scenario())
-    found = plans(settings)
-    assert sorted(row["status"] for row in found) == ["infeasible", "optimal"]
-    assert {row["state"] for row in found} == {"proposed"}
+    entries = plans(settings)
+    assert sorted(row["status"] for row in entries) == ["infeasible", "optimal"]
+    assert {row["state"] for row in entries} == {"proposed"}
     accepted = fleetpulse(settings, "plan", "accept", "m")
     assert accepted.returncode == 0, accepted.stderr
     assert "back-test: " in accepted.stdout
@@ -376,10 +376,10 @@ def test_a_plan_is_shown_with_what_one_decides_by(settings: Settings) -> None:
     assert "state proposed" in words
     parts = [*document["moves"], *document["lendings"]]
     assert parts
-    for one in parts:
-        assert " ".join(one["reason"].split()) in words
-    for one in (document["backtest_explanation"], document["explanation"]):
-        assert one in words
+    for part in parts:
+        assert " ".join(part["reason"].split()) in words
+    for entry in (document["backtest_explanation"], document["explanation"]):
+        assert entry in words
     saved_dkk = row["cost_before_dkk"] - row["objective_dkk"]
     assert f"promised saving {saved_dkk:,.0f} DKK in" in words
     assert f"nothing costs less than {row['bound_dkk']:,.0f} DKK, a gap of 0.0%" in words

@@ -74,7 +74,7 @@ def test_a_clock_1024_weeks_back_is_a_letter_and_the_timeline_begins_with_the_tr
 
     async def scenario(pool: Pool) -> None:
         await write(pool, message([report(ROLLED_OVER)]), message(true))
-        assert await fetch(pool, ROWS) == [(CAR, one.recorded_at) for one in true]
+        assert await fetch(pool, ROWS) == [(CAR, fix.recorded_at) for fix in true]
         ((reason, value),) = await fetch(pool, LETTERS)
         assert reason == "too-old"
         assert FixBatch.model_validate_json(value).fixes == (report(ROLLED_OVER),)
@@ -94,16 +94,16 @@ def test_history_is_taken_within_the_range_that_its_envelope_declares(
 
     async def scenario(pool: Pool) -> None:
         await write(pool, message([*within, beyond], history=HISTORY), message(within[:1]))
-        assert await fetch(pool, ROWS) == [(CAR, one.recorded_at) for one in within]
+        assert await fetch(pool, ROWS) == [(CAR, fix.recorded_at) for fix in within]
         letters = await fetch(pool, LETTERS)
         assert [reason for reason, _ in letters] == ["too-old", "too-old"]
         # A letter keeps its envelope: replayed, it is judged as it was.
-        told = {FixBatch.model_validate_json(value).history: value for _, value in letters}
-        assert told.keys() == {HISTORY, None}
+        document = {FixBatch.model_validate_json(value).history: value for _, value in letters}
+        assert document.keys() == {HISTORY, None}
         before = await derived(pool)
         await fetch(pool, "DELETE FROM dead_letter RETURNING 1")
         await empty_progress(pool)
-        await write(pool, *(value.encode() for value in told.values()))
+        await write(pool, *(value.encode() for value in document.values()))
         assert await derived(pool) == before
         assert await fetch(pool, LETTERS) == letters
 
@@ -118,10 +118,10 @@ def test_a_letter_about_a_fix_of_history_comes_in_again_however_old_it_is(
     database_url: str,
 ) -> None:
     """Which of two contradicting fixes loses may be one that was declared, and is stored."""
-    one, other = report(MAY), report(MAY, lat=56.4)
+    fix, other = report(MAY), report(MAY, lat=56.4)
 
     async def scenario(pool: Pool) -> None:
-        await write(pool, message([other], history=HISTORY), message([one], history=HISTORY))
+        await write(pool, message([other], history=HISTORY), message([fix], history=HISTORY))
         ((reason, value),) = await fetch(pool, LETTERS)
         assert reason == "conflicting-fix"
         await empty(pool)
@@ -150,11 +150,11 @@ def test_one_event_after_nineteen_years_writes_two_hours(
         await accounted_for(pool)
         expected = await derived(pool)
         await empty(pool)
-        await write(pool, *(message([one], history=history) for one in fixes))
+        await write(pool, *(message([fix], history=history) for fix in fixes))
         assert await derived(pool) == expected
         await empty(pool)  # and late
         late = [fixes[0], fixes[3], fixes[2], fixes[1]]
-        await write(pool, *(message([one], history=history) for one in late))
+        await write(pool, *(message([fix], history=history) for fix in late))
         assert await derived(pool) == expected
 
     run(database_url, scenario)

@@ -48,9 +48,9 @@ def test_a_declared_range_travels_in_the_envelope_and_is_not_mixed_with_live_fix
             )
         assert [live.status_code, spring.status_code, summer.status_code] == [202] * 3
         declared = {
-            (one.history, report.vehicle_id)
-            for one in await messages(installation)
-            for report in one.fixes
+            (message.history, report.vehicle_id)
+            for message in await messages(installation)
+            for report in message.fixes
         }
         june = HistoryRange(datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 6, 30, tzinfo=UTC))
         assert declared == {
@@ -102,7 +102,7 @@ def test_the_documentation_tells_of_the_header(installation: Settings) -> None:
     async def scenario() -> None:
         async with door(installation) as gateway:
             push = (await gateway.admin.get("/openapi.json")).json()["paths"]["/v1/events"]["post"]
-        assert HEADER in [one["name"] for one in push["parameters"]]
+        assert HEADER in [entry["name"] for entry in push["parameters"]]
         assert "403" in push["responses"]
 
     asyncio.run(scenario())
@@ -133,7 +133,7 @@ def test_recorded_files_declare_the_range_that_they_reach_back_to(
         async with door(installation, await new_key(installation, history=True)) as gateway:
             await push(gateway)
             await push(gateway, june)
-        assert [one.history for one in await messages(installation)] == [whole, june]
+        assert [message.history for message in await messages(installation)] == [whole, june]
 
     asyncio.run(scenario())
 

@@ -73,9 +73,9 @@ def entered(url: str, *several: MasterData) -> tuple[Home, ...]:
     async def main() -> tuple[Home, ...]:
         settings = Settings(database_url=SecretStr(url))
         async with make_pool(settings, max_size=1) as pool:
-            for one in several:
+            for master_data in several:
                 async with pool.connection() as connection:
-                    await import_master_data(connection, one)
+                    await import_master_data(connection, master_data)
             async with pool.connection() as connection:
                 return (await load_fleet(connection)).homes.get("odder/car", ())
 
@@ -218,8 +218,8 @@ def test_a_polygon_is_kept_and_can_be_taken_away(database_url: str, owner: Conne
                 pool.connection() as connection,
             ):
                 return {
-                    one.depot_id: one.polygon
-                    for one in (await load_fleet(connection)).depots["odder"]
+                    depot.depot_id: depot.polygon
+                    for depot in (await load_fleet(connection)).depots["odder"]
                 }
 
         return asyncio.run(main())
@@ -350,8 +350,11 @@ def test_parts_of_what_was_too_long_are_demand_of_the_home_then(
             await connection.set_autocommit(True)
             return await read_inputs(connection, "odder", 28)
 
-    found = asyncio.run(inputs()).round_trips
-    assert [(one.start_depot_id, one.end_depot_id) for one in found] == [(YARD, None), (HALL, YARD)]
+    round_trips = asyncio.run(inputs()).round_trips
+    assert [(round_trip.start_depot_id, round_trip.end_depot_id) for round_trip in round_trips] == [
+        (YARD, None),
+        (HALL, YARD),
+    ]
 
 
 @pytest.fixture

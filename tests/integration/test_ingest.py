@@ -54,17 +54,21 @@ def test_one_event_and_an_array_are_in_kafka_when_they_are_answered(
 
     async def scenario() -> None:
         async with door(installation) as gateway:
-            one = await gateway.push(event())
-            assert (one.status_code, one.json()) == (202, {"accepted": 1, "rejected": []})
+            response = await gateway.push(event())
+            assert (response.status_code, response.json()) == (202, {"accepted": 1, "rejected": []})
             assert await fixes_in_kafka(installation) == [fix(event())]
             two = await gateway.push(array)
             assert (two.status_code, two.json()) == (202, {"accepted": 2, "rejected": []})
-            found = await messages(installation)
-        fixes = [one for message in found for one in message.fixes]
+            fix_batchs = await messages(installation)
+        fixes = [entry for message in fix_batchs for entry in message.fixes]
         assert in_order(fixes) == in_order(fix(sent) for sent in (event(), *array))
-        assert {(one.municipality_id, one.vendor) for one in found} == {("syddjurs", "tracker-co")}
+        assert {(fix_batch.municipality_id, fix_batch.vendor) for fix_batch in fix_batchs} == {
+            ("syddjurs", "tracker-co")
+        }
         now = datetime.now(UTC)
-        assert all(now - timedelta(minutes=1) < one.received_at <= now for one in found)
+        assert all(
+            now - timedelta(minutes=1) < fix_batch.received_at <= now for fix_batch in fix_batchs
+        )
 
     asyncio.run(scenario())
 
@@ -105,9 +109,9 @@ def test_the_good_ones_of_an_array_are_accepted_and_each_bad_one_is_named(
     sent: list[object] = []
     good: list[Event] = []
     expected: list[tuple[int, str, str]] = []
-    for second, (one, faults) in enumerate(bad):
+    for second, (refused, faults) in enumerate(bad):
         good.append(event("car-1", second))
-        sent += [good[-1], one]
+        sent += [good[-1], refused]
         expected += [(2 * second + 1, field, reason) for field, reason in faults]
 
     async def scenario() -> None:
@@ -116,11 +120,11 @@ def test_the_good_ones_of_an_array_are_accepted_and_each_bad_one_is_named(
         assert answer.status_code == 202
         assert answer.json()["accepted"] == len(good)
         rejected = answer.json()["rejected"]
-        assert [(one["index"], one["field"]) for one in rejected] == [
+        assert [(entry["index"], entry["field"]) for entry in rejected] == [
             (index, field) for index, field, _ in expected
         ]
-        for one, (_, _, reason) in zip(rejected, expected, strict=True):
-            assert reason in one["reason"]
+        for entry, (_, _, reason) in zip(rejected, expected, strict=True):
+            assert reason in entry["reason"]
         assert await fixes_in_kafka(installation) == in_order(map(fix, good))
 
     asyncio.run(scenario())
@@ -129,12 +133,12 @@ def test_the_good_ones_of_an_array_are_accepted_and_each_bad_one_is_named(
 def test_a_request_without_a_good_event_is_refused_and_says_why(installation: Settings) -> None:
     async def scenario() -> None:
         async with door(installation) as gateway:
-            one = await gateway.push(event(lat=91))
+            response = await gateway.push(event(lat=91))
             two = await gateway.push([event(lat=91), event(lon=None)])
             nothing = await gateway.push([])
-        assert (one.status_code, two.status_code) == (422, 422)
-        assert (one.json()["accepted"], two.json()["accepted"]) == (0, 0)
-        assert [(at["index"], at["field"]) for at in one.json()["rejected"]] == [(0, "lat")]
+        assert (response.status_code, two.status_code) == (422, 422)
+        assert (response.json()["accepted"], two.json()["accepted"]) == (0, 0)
+        assert [(at["index"], at["field"]) for at in response.json()["rejected"]] == [(0, "lat")]
         assert [(at["index"], at["field"]) for at in two.json()["rejected"]] == [
             (0, "lat"),
             (1, "lon"),
@@ -209,17 +213,19 @@ def test_a_key_writes_for_its_own_municipality_only(installation: Settings) -> N
         async with door(installation) as gateway:
             answer = await gateway.push([event(vehicle_id) for vehicle_id in foreign])
             assert answer.status_code == 422
-            assert [(one["index"], one["field"]) for one in answer.json()["rejected"]] == [
+            assert [(entry["index"], entry["field"]) for entry in answer.json()["rejected"]] == [
                 (index, "vehicle_id") for index in range(len(foreign))
             ]
             answer = await gateway.push([event(municipality_id="roskilde")])
             assert answer.status_code == 422
-            assert [one["field"] for one in answer.json()["rejected"]] == ["municipality_id"]
+            assert [entry["field"] for entry in answer.json()["rejected"]] == ["municipality_id"]
             for key in (gateway.key, roskilde):
                 assert (await gateway.push(event(), key=key)).status_code == 202
-        found = await messages(installation)
+        fix_batchs = await messages(installation)
         assert {
-            (message.municipality_id, one.vehicle_id) for message in found for one in message.fixes
+            (message.municipality_id, entry.vehicle_id)
+            for message in fix_batchs
+            for entry in message.fixes
         } == {("syddjurs", "syddjurs/car-1"), ("roskilde", "roskilde/car-1")}
 
     asyncio.run(scenario())
@@ -269,7 +275,7 @@ def test_an_event_nested_beyond_reason_does_not_take_its_neighbours_with_it(
                 f'[{json.dumps(event())}, {nested}, {{"lat": {less}}}]'.encode()
             )
             assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
-            assert [one["index"] for one in answer.json()["rejected"]] == [1, 2]
+            assert [entry["index"] for entry in answer.json()["rejected"]] == [1, 2]
             assert (await gateway.send(nested.encode())).status_code == 422
         assert await fixes_in_kafka(installation) == [fix(event())]
 
@@ -285,19 +291,20 @@ def test_many_small_requests_share_messages_and_all_arrive_once(installation: Se
         async with door(patient) as gateway:
             pushing: list[asyncio.Task[httpx.Response]] = []
             async with asyncio.TaskGroup() as group:
-                for number, one in enumerate(sent):
+                for number, entry in enumerate(sent):
                     key = roskilde if number % 2 else gateway.key
-                    pushing.append(group.create_task(gateway.push(one, key=key)))
+                    pushing.append(group.create_task(gateway.push(entry, key=key)))
                     await asyncio.sleep(0.002)  # one after the other, not all in one go
-        assert {one.result().status_code for one in pushing} == {202}
-        found = await messages(installation)
-        assert len(found) < len(sent) / 2
-        fixes = [one for message in found for one in message.fixes]
+        assert {task.result().status_code for task in pushing} == {202}
+        fix_batchs = await messages(installation)
+        assert len(fix_batchs) < len(sent) / 2
+        fixes = [entry for message in fix_batchs for entry in message.fixes]
         assert in_order(fixes) == in_order(
-            fix(one, "roskilde" if number % 2 else "syddjurs") for number, one in enumerate(sent)
+            fix(entry, "roskilde" if number % 2 else "syddjurs")
+            for number, entry in enumerate(sent)
         )
-        for message in found:
-            assert {municipality_of(one.vehicle_id) for one in message.fixes} == {
+        for message in fix_batchs:
+            assert {municipality_of(entry.vehicle_id) for entry in message.fixes} == {
                 message.municipality_id
             }
 
@@ -334,7 +341,7 @@ def test_a_message_full_of_the_longest_events_is_not_too_long_for_kafka(
         async with door(installation, key) as gateway:
             assert (await gateway.push(events)).status_code == 202
         (message,) = await messages(installation)
-        assert list(message.fixes) == [fix(one, longest_m) for one in events]
+        assert list(message.fixes) == [fix(entry, longest_m) for entry in events]
 
     asyncio.run(scenario())
 
@@ -417,7 +424,7 @@ def _check_openapi(document: Mapping[str, Any]) -> None:
 
 def _models(schema: Mapping[str, Any]) -> list[str]:
     """Return the names of the models that a schema refers to."""
-    return [one["$ref"].rpartition("/")[2] for one in schema.get("anyOf", [schema])]
+    return [entry["$ref"].rpartition("/")[2] for entry in schema.get("anyOf", [schema])]
 
 
 def _event_like() -> st.SearchStrategy[object]:
@@ -462,18 +469,18 @@ def test_no_body_whatever_is_answered_with_an_error_of_ours(
             def push(body: bytes) -> None:
                 nonlocal accepted
                 answer = http.post("/v1/events", content=body)
-                told = answer.json()
+                entry = answer.json()
                 assert answer.status_code in {202, 422}, answer.text
-                if "detail" in told:
+                if "detail" in entry:
                     assert answer.status_code == 422
                     return
                 document = json.loads(body)
                 events = document if isinstance(document, list) else [document]
-                bad = {one["index"] for one in told["rejected"]}
-                assert told["accepted"] + len(bad) == len(events)
+                bad = {one["index"] for one in entry["rejected"]}
+                assert entry["accepted"] + len(bad) == len(events)
                 assert bad <= set(range(len(events)))
-                assert answer.status_code == (202 if told["accepted"] or not bad else 422)
-                accepted += told["accepted"]
+                assert answer.status_code == (202 if entry["accepted"] or not bad else 422)
+                accepted += entry["accepted"]
 
             push()
             assert http.get("/readyz").status_code == 200

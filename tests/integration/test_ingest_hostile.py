@@ -181,22 +181,25 @@ def test_invented_vehicles_are_limited_a_key_and_day_and_known_ones_never_refuse
                 answer = await gateway.push([event("a"), *invented(4, 8), event("a", 1)])
                 assert (answer.status_code, answer.json()["accepted"]) == (202, 8)
                 rejected = answer.json()["rejected"]
-                assert [one["index"] for one in rejected] == [7, 8]
-                assert {one["field"] for one in rejected} == {"vehicle_id"}
+                assert [entry["index"] for entry in rejected] == [7, 8]
+                assert {entry["field"] for entry in rejected} == {"vehicle_id"}
                 assert "brought 10 new ones today, the limit" in rejected[0]["reason"]
                 for start in range(1_000, 6_000, 1_000):
                     answer = await gateway.push(invented(start, 1_000))
                     assert answer.status_code == 422
                     assert (len(answer.json()["rejected"]), answer.json()["untold"]) == (100, 900)
-            (told,) = [one for one in logs if "new vehicles refused" in one["event"]]
-            assert (told["key_prefix"], told["limit"]) == (gateway.key[:9], 10)
+            (mutable_mapping,) = [log for log in logs if "new vehicles refused" in log["event"]]
+            assert (mutable_mapping["key_prefix"], mutable_mapping["limit"]) == (
+                gateway.key[:9],
+                10,
+            )
 
             # Entered, reported before, or of a key that has brought none: known or new, but taken.
             assert (await gateway.push(event("a", 2))).json()["accepted"] == 1
             assert (await gateway.push(invented(0, 10))).json()["accepted"] == 10
             answer = await gateway.push(invented(1_000, 3), key=other_key)
             assert answer.json()["accepted"] == 3
-        reported = {one.vehicle_id for one in await fixes_in_kafka(installation)}
+        reported = {fix.vehicle_id for fix in await fixes_in_kafka(installation)}
         assert len(reported) == 1 + 10 + 3
 
     asyncio.run(scenario())
@@ -326,7 +329,7 @@ def test_who_asks_again_and_again_whether_we_are_ready_asks_kafka_once_a_second(
             began = time.monotonic()
             for _ in range(5):
                 answers = await asyncio.gather(*(gateway.http.get("/readyz") for _ in range(20)))
-                assert {one.status_code for one in answers} == {200}
+                assert {answer.status_code for answer in answers} == {200}
             assert asked <= 1 + (time.monotonic() - began)
 
     asyncio.run(scenario())
@@ -351,9 +354,9 @@ def test_refusals_are_counted_and_logged_with_the_keys_prefix_and_never_the_key(
             assert line in metrics
         # What is not a valid key is no label: else anybody could make as many as there is memory.
         assert 'requests_refused_total{key="unknown",reason="key"}' in metrics
-        told = [(one["key_prefix"], one["reason"]) for one in logs if one["event"] == "refused"]
+        entries = [(log["key_prefix"], log["reason"]) for log in logs if log["event"] == "refused"]
         assert (
-            sorted(told)
+            sorted(entries)
             == sorted(  # each once in a while
                 [(unknown[:9], "key"), (prefix, "events"), (prefix, "unreadable")]
             )
@@ -389,7 +392,7 @@ def test_bodies_that_wait_are_limited_all_together(installation: Settings) -> No
 
             await until(is_full, "no more bodies are taken")
             go_on.set()
-            assert {one.status_code for one in await asyncio.gather(*waiting)} == {202}
+            assert {response.status_code for response in await asyncio.gather(*waiting)} == {202}
             assert not await is_full()
 
     asyncio.run(scenario())

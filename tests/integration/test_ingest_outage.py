@@ -60,8 +60,8 @@ def test_what_was_answered_202_is_in_kafka_though_the_gateway_is_killed(
             await until(many, "150 events accepted")
             service.kill()
             await pushing
-        found = {identity(one) for one in await fixes_in_kafka(installation)}
-        missing = {identity(fix(one)) for one in accepted} - found
+        entries = {identity(entry) for entry in await fixes_in_kafka(installation)}
+        missing = {identity(fix(entry)) for entry in accepted} - entries
         assert not missing
 
     key = asyncio.run(new_key(installation))
@@ -134,8 +134,8 @@ def test_a_producer_that_can_send_no_more_is_replaced(
             await until(accepts, "a new producer sends", limit_s=10)
             assert (await gateway.readiness())[0] == 200
         assert len(made) == 2
-        found = {identity(one) for one in await fixes_in_kafka(installation)}
-        assert {identity(fix(event())), identity(fix(event(second=2)))} <= found
+        entries = {identity(entry) for entry in await fixes_in_kafka(installation)}
+        assert {identity(fix(event())), identity(fix(event(second=2)))} <= entries
 
     asyncio.run(scenario())
 

@@ -179,21 +179,21 @@ def test_what_waits_in_the_database_is_told_with_few_labels(settings: Settings) 
             await metrics.read_database(pool)
 
     asyncio.run(scenario())
-    known = samples(metrics)
-    assert known["fleetpulse_outbox_messages", ()] == 2
-    oldest = known["fleetpulse_outbox_oldest_message_timestamp_seconds", ()]
+    document = samples(metrics)
+    assert document["fleetpulse_outbox_messages", ()] == 2
+    oldest = document["fleetpulse_outbox_oldest_message_timestamp_seconds", ()]
     assert oldest == (at + timedelta(seconds=1)).timestamp()
     letters = {
         labels: value
-        for (name, labels), value in known.items()
+        for (name, labels), value in document.items()
         if name == "fleetpulse_open_dead_letters" and value
     }
     assert letters["not-json", ""] == 2
     assert letters["not-json", OTHER_VENDORS] == 28 - 19
     assert len(letters) == 21
     assert sum(letters.values()) == 30
-    told = {labels[0] for name, labels in known if name == "fleetpulse_open_dead_letters"}
-    assert told == set(DeadLetterReason)
+    entries = {labels[0] for name, labels in document if name == "fleetpulse_open_dead_letters"}
+    assert entries == set(DeadLetterReason)
 
 
 def test_nothing_old_is_told_once_the_database_does_not_answer(settings: Settings) -> None:
@@ -237,17 +237,17 @@ def test_the_lag_is_left_out_while_the_broker_is_away_and_the_progress_is_not(
                     [topic],
                 )
             await metrics.read_partitions(pool, settings.kafka)
-            known = samples(metrics)
-            assert known["fleetpulse_partition_lag_records", ("0", topic)] == 2
-            assert 3590 < known["fleetpulse_partition_lag_seconds", ("0", topic)] < 3800
-            assert known["fleetpulse_partition_lag_seconds", ("3", topic)] == 0
-            assert not [labels for _, labels in known if "another" in labels]
+            document = samples(metrics)
+            assert document["fleetpulse_partition_lag_records", ("0", topic)] == 2
+            assert 3590 < document["fleetpulse_partition_lag_seconds", ("0", topic)] < 3800
+            assert document["fleetpulse_partition_lag_seconds", ("3", topic)] == 0
+            assert not [labels for _, labels in document if "another" in labels]
             away = settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
             with pytest.raises((KafkaError, OSError)):
                 await metrics.read_partitions(pool, away)
-            known = samples(metrics)
-            assert known["fleetpulse_partition_next_offset", ("0", topic)] == 1
-            assert not [name for name, _ in known if "lag" in name]
+            document = samples(metrics)
+            assert document["fleetpulse_partition_next_offset", ("0", topic)] == 1
+            assert not [name for name, _ in document if "lag" in name]
 
     asyncio.run(scenario())
 
@@ -277,7 +277,9 @@ def test_only_the_planner_that_leads_tells_of_the_installation(
             service.wait_ready()
 
         def told() -> list[Service]:
-            return [one for one in (first, second) if {name, lag} <= scraped(one).keys()]
+            return [
+                service for service in (first, second) if {name, lag} <= scraped(service).keys()
+            ]
 
         wait_for(lambda: len(told()) == 1, limit_s=30, what="one tells", who=(first, second))
         (leader,) = told()

@@ -160,9 +160,9 @@ def test_what_is_late_and_what_is_new_may_come_together(database_url: str) -> No
             expected = await derived(pool), await fetch(pool, CHECKPOINTS)
             await empty(pool)
             late = fixes.pop(PER_DAY // 4)
-            *known, second, first = fixes
+            *entries, second, first = fixes
             before = _folded_again()
-            await _write(pool, known, [first, late, second])
+            await _write(pool, entries, [first, late, second])
             assert 0 < _folded_again() - before <= PER_DAY / 2 + 2
             assert (await derived(pool), await fetch(pool, CHECKPOINTS)) == expected
 

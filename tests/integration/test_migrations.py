@@ -100,7 +100,7 @@ def test_a_migration_killed_halfway_leaves_nothing(empty_url: str, database_url:
             "SELECT pid FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock' "
             "AND query LIKE '%%CREATE SCHEMA reader%%' AND pid <> pg_backend_pid()"
         )
-        while not (found := watcher.execute(waiting, [name]).fetchone()):
+        while not (row := watcher.execute(waiting, [name]).fetchone()):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, "the migration never reached the last revision"
             time.sleep(0.02)
@@ -109,7 +109,7 @@ def test_a_migration_killed_halfway_leaves_nothing(empty_url: str, database_url:
         assert process.returncode == -signal.SIGKILL
     alive = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
     with psycopg.connect(empty_url, autocommit=True) as watcher:
-        while watcher.execute(alive, [found[0]]).fetchone():
+        while watcher.execute(alive, [row[0]]).fetchone():
             assert time.monotonic() < deadline, "the server kept the killed migration's session"
             time.sleep(0.02)
     assert structure(empty_url) == untouched

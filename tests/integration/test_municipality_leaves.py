@@ -39,30 +39,30 @@ def owner(database_url: str) -> Iterator[Owner]:
         yield connection
 
 
-def _fill_the_rest(connection: Owner, whose: str) -> None:
+def _fill_the_rest(connection: Owner, owner_id: str) -> None:
     """Put a row into each table that the sample fleet leaves empty."""
-    run, vehicle = connection.execute, f"{whose}/car-1"
+    run, vehicle = connection.execute, f"{owner_id}/car-1"
     run("INSERT INTO fix VALUES (%s, %s, %s, 56, 10)", [vehicle, START, START])
     run("INSERT INTO vehicle_checkpoint VALUES (%s, %s, '{}')", [vehicle, START])
     run("INSERT INTO vehicle_vendor VALUES (%s, 'vendor', 1)", [vehicle])
-    run("INSERT INTO calendar_kept VALUES (%s, %s)", [whose, "0" * 64])
-    run("INSERT INTO reader_access VALUES ('postgres', %s)", [whose])
+    run("INSERT INTO calendar_kept VALUES (%s, %s)", [owner_id, "0" * 64])
+    run("INSERT INTO reader_access VALUES ('postgres', %s)", [owner_id])
     run(
         "INSERT INTO api_key (key_hash, key_prefix, municipality_id, vendor) "
         "VALUES (%s, 'fp_abcdef', %s, 'vendor')",
-        [uuid.uuid4().bytes * 2, whose],
+        [uuid.uuid4().bytes * 2, owner_id],
     )
     run(
         "INSERT INTO plan_request (request_id, municipality_id, requested_by) "
         "VALUES (%s, %s, 'somebody')",
-        [uuid.uuid4(), whose],
+        [uuid.uuid4(), owner_id],
     )
     run(
         "INSERT INTO outbox (message_id, topic, key, payload) VALUES (%s, 't', %s, %s)",
-        [uuid.uuid4(), vehicle, Jsonb({"municipality_id": whose})],
+        [uuid.uuid4(), vehicle, Jsonb({"municipality_id": owner_id})],
     )
-    message = json.dumps({"municipality_id": whose}, separators=(",", ":")).encode() + b"\xff"
-    for named in ([whose, vehicle], [None, None]):
+    message = json.dumps({"municipality_id": owner_id}, separators=(",", ":")).encode() + b"\xff"
+    for named in ([owner_id, vehicle], [None, None]):
         run(
             "INSERT INTO dead_letter (dead_letter_id, reason, detail, topic, partition, "
             "record_offset, message_value, municipality_id, vehicle_id) "
@@ -97,15 +97,15 @@ def mentioning(owner: Owner, municipality_id: str) -> dict[str, list[str]]:
 def test_every_row_of_the_one_that_leaves_goes_and_no_other(
     owner: Owner, database_url: str
 ) -> None:
-    before = {whose: mentioning(owner, whose) for whose in (LEAVES, *STAYS)}
+    before = {owner_id: mentioning(owner, owner_id) for owner_id in (LEAVES, *STAYS)}
     assert before[LEAVES].keys() == set(tables(owner)) - SHARED, "no table is left untried"
     done = command(
         "municipality", "erase", LEAVES, "--confirm", LEAVES, FLEETPULSE_DATABASE_URL=database_url
     )
     assert done.returncode == 0, done.stderr
     assert mentioning(owner, LEAVES) == {}
-    for whose in STAYS:
-        assert mentioning(owner, whose) == before[whose]
+    for owner_id in STAYS:
+        assert mentioning(owner, owner_id) == before[owner_id]
     again = command(
         "municipality", "erase", LEAVES, "--confirm", LEAVES, FLEETPULSE_DATABASE_URL=database_url
     )
@@ -143,7 +143,7 @@ def test_the_export_has_every_row_of_one_municipality_and_no_key(
     assert {table: len(lines) for table, lines in rows.items()} == of_database
     assert "key_hash" not in rows["api_key"][0]
     text = json.dumps(rows)
-    assert not any(f"{whose}/" in text for whose in STAYS)
+    assert not any(f"{owner_id}/" in text for owner_id in STAYS)
     manifest = json.loads((to / "manifest.json").read_text())
     assert manifest["rows"] == of_database
     assert manifest["municipality_id"] == LEAVES

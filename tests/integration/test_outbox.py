@@ -98,7 +98,7 @@ async def records(settings: Settings, topic: str) -> list[Sent]:
         group_id=None, enable_auto_commit=False, **client_options(settings.kafka)
     )
     await consumer.start()
-    found: list[Sent] = []
+    sents: list[Sent] = []
     try:
         consumer.assign([place])
         await consumer.seek_to_beginning()
@@ -106,7 +106,7 @@ async def records(settings: Settings, topic: str) -> list[Sent]:
             for record in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
                 headers = dict(record.headers)
                 assert headers.keys() == {"event-id"}
-                found.append(
+                sents.append(
                     (
                         record.key.decode(),
                         json.loads(record.value),
@@ -115,7 +115,7 @@ async def records(settings: Settings, topic: str) -> list[Sent]:
                 )
     finally:
         await consumer.stop()
-    return found
+    return sents
 
 
 async def waiting(pool: Pool) -> int:
@@ -257,7 +257,7 @@ def test_a_dead_letter_too_long_for_a_message_holds_up_nothing(settings: Setting
                 DeadLetter.model_validate(payload)
                 for _, payload, _ in await records(settings, topics.dead_letters)
             ]
-            assert [(one.reason, one.offset) for one in letters] == [
+            assert [(letter.reason, letter.offset) for letter in letters] == [
                 ("not-json", 0),
                 ("not-json", 1),
             ]
@@ -290,7 +290,7 @@ def test_a_relay_waits_while_the_broker_is_away_and_goes_on(
                 async with relaying(pool, settings):
 
                     async def complained() -> bool:
-                        return any(one["event"] == "outbox waits" for one in logs)
+                        return any(log["event"] == "outbox waits" for log in logs)
 
                     await until(complained, "the relay finds no broker")
                     assert await waiting(pool) == 3
@@ -363,7 +363,7 @@ def test_a_relay_that_loses_its_database_waits_and_goes_on(settings: Settings) -
                         )
                     sent += await queue(other, topic, 3, first=3)
                     await until(published, "the relay goes on")
-            assert {one["event"] for one in logs} == {"outbox waits"}
+            assert {log["event"] for log in logs} == {"outbox waits"}
         assert await records(settings, topic) == sent
 
     asyncio.run(scenario())
@@ -438,7 +438,7 @@ async def tried_by_themselves(pool: Pool, ids: set[uuid.UUID]) -> None:
             "SELECT message_id FROM outbox WHERE published_at IS NULL AND attempts > 0 "
             "AND refusal <> '' AND retry_at > now()",
         )
-        return {one for (one,) in apart} == ids
+        return {entry for (entry,) in apart} == ids
 
     await until(told, "each was tried by itself", limit_s=40)
 
@@ -534,7 +534,7 @@ def test_what_is_too_long_for_its_topic_is_set_apart_alone(
                 pool, "SELECT message_id FROM outbox WHERE published_at IS NULL AND refusal <> ''"
             ) == [(bad,)]
             published = await records(settings, topics.trips)
-            assert {one[2] for one in published} == {one[2] for one in sent}
+            assert {entry[2] for entry in published} == {entry[2] for entry in sent}
             assert await records(settings, topics.plans) == others
 
     asyncio.run(scenario())

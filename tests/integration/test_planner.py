@@ -75,13 +75,15 @@ def test_enough_round_trips_are_drift_and_the_plan_is_queued_for_kafka(
     # Thirteen of its twenty days fitted, seven replayed: car 2 has been needed at the school.
     tested = read(settings, "SELECT * FROM plan_backtest ORDER BY place")
     columns = ("contender", "round_trips", "served_round_trips")
-    assert [tuple(row[one] for one in columns) for row in tested] == [
+    assert [tuple(row[column] for column in columns) for row in tested] == [
         ("as it was", 21, 14),
         ("greedy", 21, 21),
         ("plan", 21, 21),
     ]
     assert plan.backtest is not None
-    assert [row["cost_dkk"] for row in tested] == [one.cost_dkk for one in plan.backtest.contenders]
+    assert [row["cost_dkk"] for row in tested] == [
+        contender.cost_dkk for contender in plan.backtest.contenders
+    ]
     assert plan.backtest.cost_ratio == pytest.approx(
         tested[2]["cost_dkk"] / tested[0]["cost_dkk"], abs=1e-6
     )
@@ -126,7 +128,7 @@ def test_a_plan_on_request_answers_all_who_wait(settings: Settings) -> None:
     (row,) = plans(settings)
     assert (row["trigger"], row["trigger_reason"]) == ("on-request", "asked for by an operator")
     requests = read(settings, "SELECT * FROM plan_request")
-    assert [(one["plan_id"], one["outcome"]) for one in requests] == [
+    assert [(request["plan_id"], request["outcome"]) for request in requests] == [
         (row["plan_id"], "planned: optimal")
     ] * 2
 
@@ -139,8 +141,8 @@ def test_vehicles_that_nobody_has_entered_are_not_placed(settings: Settings) -> 
             connection.execute("UPDATE vehicle SET registered = false WHERE vehicle_id = 'm/2'")
         async with await connect(settings) as connection:
             inputs = await read_inputs(connection, "m", 84)
-        assert [one.vehicle_id for one in inputs.vehicles] == ["m/1", "m/3"]
-        assert {one.vehicle_id for one in inputs.round_trips} == {"m/1", "m/3"}
+        assert [vehicle.vehicle_id for vehicle in inputs.vehicles] == ["m/1", "m/3"]
+        assert {round_trip.vehicle_id for round_trip in inputs.round_trips} == {"m/1", "m/3"}
 
     run(scenario())
 
@@ -201,7 +203,7 @@ def test_a_forecast_is_made_if_the_settings_want_one_and_knows_days_off(
     inputs = asyncio.run(scenario())
     plan = PlacementPlan.model_validate(plans(settings)[0]["document"])
     assert "Demand is forecast for 1 of 2 depots and classes" in plan.explanation
-    started = {one.started_at.year for one in inputs.round_trips}
+    started = {round_trip.started_at.year for round_trip in inputs.round_trips}
     off = country_holidays("DK", years=[*started, max(started) + 1])
     assert plan.inputs_hash == inputs_hash(inputs.model_copy(update={"holidays": tuple(off)}))
     assert plan.inputs_hash != inputs_hash(inputs)

@@ -35,16 +35,16 @@ from tests.planner_harness import (
 pytestmark = [pytest.mark.long, pytest.mark.parametrize("kafka", ["tansu"], indirect=True)]
 
 
-def raise_alert(settings: Settings, kind: str, whose: str) -> None:
+def raise_alert(settings: Settings, kind: str, owner: str) -> None:
     column = "depot_id" if kind == "depot-short" else "vehicle_id"
     change(
         settings,
         f"INSERT INTO alert (alert_id, municipality_id, kind, {column}, raised_at, reason) "
         "VALUES (%s, split_part(%s, '/', 1), %s, %s, %s, 'because')",
         uuid.uuid4(),
-        whose,
+        owner,
         kind,
-        whose,
+        owner,
         MONDAY,
     )
 
@@ -61,13 +61,13 @@ def enter_town(settings: Settings, vehicles: int = 120, depots: int = 20) -> Non
                 "charger_count) VALUES (%s, 't', 'D', %s, %s, %s, %s)",
                 [
                     (
-                        one,
+                        depot_id,
                         draw.uniform(56.0, 56.4),
                         draw.uniform(10.0, 10.6),
                         vehicles // depots + 2,
                         draw.randint(0, 3),
                     )
-                    for one in depot_ids
+                    for depot_id in depot_ids
                 ],
             )
             cursor.executemany(
@@ -295,10 +295,10 @@ def test_what_is_entered_anew_cancels_even_a_plan_that_was_asked_for(
 
     run(scenario())
     (row,) = plans(large)
-    found = row["document"]
+    entry = row["document"]
     for name in part:
-        found = found[name]
-    assert found == 77
+        entry = entry[name]
+    assert entry == 77
     (request,) = read(large, "SELECT * FROM plan_request")
     assert request["plan_id"] == row["plan_id"]
 

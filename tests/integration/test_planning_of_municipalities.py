@@ -41,8 +41,8 @@ pytestmark = pytest.mark.parametrize("kafka", ["tansu"], indirect=True)
 
 def document(municipality_id: str, planning: dict[str, Any] | None) -> dict[str, Any]:
     """Return what a file holds about a municipality, with or without a section."""
-    one: dict[str, Any] = {"municipality_id": municipality_id, "name": municipality_id.upper()}
-    return {"municipalities": [one if planning is None else one | {"planning": planning}]}
+    entry: dict[str, Any] = {"municipality_id": municipality_id, "name": municipality_id.upper()}
+    return {"municipalities": [entry if planning is None else entry | {"planning": planning}]}
 
 
 def enter_planning(
@@ -84,7 +84,7 @@ def test_two_municipalities_have_plans_of_their_own_policy_from_one_planner(
         row["municipality_id"]: PlacementPlan.model_validate(row["document"])
         for row in plans(settings)
     }
-    assert {name: one.policy for name, one in made.items()} == {
+    assert {name: placement_plan.policy for name, placement_plan in made.items()} == {
         "a": PlacementPolicy(
             served_share=0.9, lending_within_min=60, fetching=Fetching.BY_BICYCLE, forecast=True
         ),

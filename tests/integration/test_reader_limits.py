@@ -96,18 +96,18 @@ def test_what_holds_or_fills_what_is_not_its_own_is_refused(reader: str, stateme
 def test_a_lock_excludes_and_ends_with_its_transaction(database_url: str) -> None:
     async def main() -> None:
         async with (
-            await AsyncSession.connect(database_url) as one,
+            await AsyncSession.connect(database_url) as connection,
             await AsyncSession.connect(database_url) as other,
         ):
-            await lock(one, Lock.CALENDARS)
+            await lock(connection, Lock.CALENDARS)
             assert not await try_lock(other, Lock.CALENDARS)
-            await one.rollback()
+            await connection.rollback()
             assert await try_lock(other, Lock.CALENDARS)
-            assert not await try_lock(one, Lock.CALENDARS)
-            assert await try_lock(one, Lock.ALERTS)
+            assert not await try_lock(connection, Lock.CALENDARS)
+            assert await try_lock(connection, Lock.ALERTS)
             await other.close()
-            await one.execute("SELECT pg_sleep(0)")
-            await lock(one, Lock.CALENDARS)
+            await connection.execute("SELECT pg_sleep(0)")
+            await lock(connection, Lock.CALENDARS)
 
     asyncio.run(main())
 

@@ -62,7 +62,8 @@ def postmaster(server_url: str) -> psutil.Process:
     port = int(str(conninfo_to_dict(server_url)["port"]))
     for process in psutil.Process().children():
         if any(
-            one.laddr.port == port and one.status == "LISTEN" for one in process.net_connections()
+            net_connection.laddr.port == port and net_connection.status == "LISTEN"
+            for net_connection in process.net_connections()
         ):
             return process
     raise AssertionError(f"nobody listens on {port}")

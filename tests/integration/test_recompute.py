@@ -87,7 +87,7 @@ async def execute(pool: Pool, statement: str, *values: Any) -> None:
 
 
 async def again(pool: Pool, **given: Any) -> list[Recomputed]:
-    return [one async for one in recompute(pool, TOPICS, "syddjurs", **given)]
+    return [recomputed async for recomputed in recompute(pool, TOPICS, "syddjurs", **given)]
 
 
 MOVE_DEPOT = "UPDATE depot SET lat = %s"
@@ -253,7 +253,7 @@ def test_what_is_not_there_is_named(url: str) -> None:
         with pytest.raises(NothingToRecomputeError, match="vehicle 'syddjurs/b' has sent no fix"):
             await again(pool, vehicle_id="syddjurs/b")
         with pytest.raises(NothingToRecomputeError, match="'odder' is not entered; remedy"):
-            [one async for one in recompute(pool, TOPICS, "odder")]
+            [recomputed async for recomputed in recompute(pool, TOPICS, "odder")]
 
     run(url, scenario)
 
@@ -270,11 +270,11 @@ def test_the_command_says_what_it_did_and_what_is_wrong(url: str) -> None:
         FLEETPULSE_DATABASE_URL=url,
     )
     assert (done.returncode, done.stdout) == (0, "recomputed 1 vehicles from 780 fixes\n")
-    for arguments, said in (
+    for arguments, text in (
         (("odder",), "is not entered; remedy: enter it first"),
         (("syddjurs", "--since", "yesterday"), "give date, time and offset"),
         (("syddjurs", "--since", "2026-02-02T08:00:00"), "give date, time and offset"),
     ):
         failed = command("recompute", *arguments, FLEETPULSE_DATABASE_URL=url)
         assert failed.returncode == 2
-        assert said in failed.stderr
+        assert text in failed.stderr

@@ -60,8 +60,8 @@ def fleetpulse(url: str, *words: str, stdin: str = "") -> subprocess.CompletedPr
 def today(connection: Connection) -> date:
     row = connection.execute("SELECT (now() AT TIME ZONE 'Europe/Copenhagen')::date").fetchone()
     assert row is not None
-    found: date = row[0]
-    return found
+    day: date = row[0]
+    return day
 
 
 def retire(connection: Connection, last_day: date | None, vehicle: str = "odder/car-1") -> None:
@@ -72,7 +72,7 @@ def retire(connection: Connection, last_day: date | None, vehicle: str = "odder/
 
 def supplies(connection: Connection) -> dict[str, int]:
     return {
-        one[0]: one[1] for one in connection.execute("SELECT depot_id, supply FROM depot_supply")
+        row[0]: row[1] for row in connection.execute("SELECT depot_id, supply FROM depot_supply")
     }
 
 
@@ -87,14 +87,14 @@ def test_a_vehicle_is_retired_listed_and_reinstated(database: Connection, towns_
     done = fleetpulse(towns_url, "fleet", "retire", "odder/car-1", "--on", str(LAST_DAY))
     assert f"until the end of 2026-03-15 (Europe/Copenhagen), no longer until {on}" in done.stdout
     listed = fleetpulse(towns_url, "fleet", "list", "odder").stdout
-    (line,) = [one for one in listed.splitlines() if "odder/car-1" in one]
+    (line,) = [name for name in listed.splitlines() if "odder/car-1" in name]
     assert "2026-03-15: retired, still reporting: take its" in line  # until the 29th
     assert listed.count("retired") == 1
     before = "SELECT count(*) FROM fix", "SELECT count(*) FROM trip", "SELECT * FROM vehicle_home"
-    kept = [database.execute(one).fetchall() for one in before]
+    kept = [database.execute(name).fetchall() for name in before]
     done = fleetpulse(towns_url, "fleet", "reinstate", "odder/car-1")
     assert "in service again; its last day 2026-03-15 is cancelled" in done.stdout
-    assert kept == [database.execute(one).fetchall() for one in before]
+    assert kept == [database.execute(name).fetchall() for name in before]
     assert "retired" not in fleetpulse(towns_url, "fleet", "list", "odder").stdout
 
 
@@ -118,9 +118,9 @@ def test_what_cannot_be_is_refused_with_value_limit_and_remedy(
 ) -> None:
     done = fleetpulse(towns_url, "fleet", *words)
     assert done.returncode == 2
-    told = " ".join(done.stderr.replace("│", " ").split())
-    for one in says:
-        assert one in told
+    text = " ".join(done.stderr.replace("│", " ").split())
+    for say in says:
+        assert say in text
     assert database.execute(
         "SELECT count(*) FROM vehicle WHERE in_service_until < '2099-12-31'"
     ).fetchone() == (0,)
@@ -138,7 +138,7 @@ def test_a_file_that_says_nothing_of_it_does_not_bring_it_back(database_url: str
     vehicle: dict[str, Any] = {"vehicle_id": "odder/c", "municipality_id": "odder", "name": "C"}
 
     async def main() -> list[date | None]:
-        found = []
+        entries = []
         async with open_pool(database_url) as pool:
             for more in (
                 {},
@@ -154,8 +154,8 @@ def test_a_file_that_says_nothing_of_it_does_not_bring_it_back(database_url: str
                 async with pool.connection() as connection:
                     await import_master_data(connection, MasterData.model_validate(given))
                 ((until,),) = await fetch(pool, "SELECT in_service_until FROM vehicle")
-                found.append(until)
-        return found
+                entries.append(until)
+        return entries
 
     assert asyncio.run(main()) == [None, LAST_DAY, LAST_DAY, date(2026, 4, 1), None]
 
@@ -187,7 +187,7 @@ def test_the_past_keeps_its_supply_and_time_is_available_until_the_last_day(
     occupancy += "FROM depot_occupancy_day ORDER BY 1, 2"
     use = "SELECT vehicle_id, local_day, available_s, used_s, distance_m FROM utilisation_day"
     before, used = database.execute(occupancy).fetchall(), database.execute(use).fetchall()
-    assert len({one[1] for one in used}) == DAYS + 1  # an hour of the last, for clocks changed
+    assert len({row[1] for row in used}) == DAYS + 1  # an hour of the last, for clocks changed
     retire(database, LAST_DAY)
     # The tracker was taken out three days later.
     database.execute(
@@ -203,14 +203,14 @@ def test_the_past_keeps_its_supply_and_time_is_available_until_the_last_day(
         for depot, on, supply, peak in before
     ]
     expected = {
-        one[:2]: (one[2] if one[0] != "odder/car-1" or one[1] <= LAST_DAY else 0, *one[3:])
-        for one in used
-        if one[0] != "odder/car-1" or one[1] <= LAST_DAY + timedelta(days=3)
+        row[:2]: (row[2] if row[0] != "odder/car-1" or row[1] <= LAST_DAY else 0, *row[3:])
+        for row in used
+        if row[0] != "odder/car-1" or row[1] <= LAST_DAY + timedelta(days=3)
     }
-    found = {one[:2]: one[2:] for one in database.execute(use).fetchall()}
-    assert found == expected
+    rows = {row[:2]: row[2:] for row in database.execute(use).fetchall()}
+    assert rows == expected
     # What it drove after its last day counts all the same.
-    assert found["odder/car-1", LAST_DAY + timedelta(days=2)][2] == 90_000
+    assert rows["odder/car-1", LAST_DAY + timedelta(days=2)][2] == 90_000
 
 
 def test_event_time_goes_on_though_nearly_all_vehicles_are_retired(database: Connection) -> None:
@@ -255,17 +255,23 @@ def test_the_planner_has_its_demand_and_not_the_vehicle_until_it_is_back(
 ) -> None:
     before, other = inputs_of(towns_url, "odder"), inputs_of(towns_url, "roskilde")
     fleets = digests(towns_url)
-    driven = [one for one in before.round_trips if one.vehicle_id == "odder/car-1"]
+    driven = [
+        round_trip for round_trip in before.round_trips if round_trip.vehicle_id == "odder/car-1"
+    ]
     assert driven
     retire(database, today(database))
-    assert "odder/car-1" in {one.vehicle_id for one in inputs_of(towns_url, "odder").vehicles}
+    assert "odder/car-1" in {
+        vehicle.vehicle_id for vehicle in inputs_of(towns_url, "odder").vehicles
+    }
     dated = digests(towns_url)
     retire(database, today(database) - timedelta(days=1))
     after = inputs_of(towns_url, "odder")
-    assert {one.vehicle_id for one in before.vehicles} - {
-        one.vehicle_id for one in after.vehicles
+    assert {vehicle.vehicle_id for vehicle in before.vehicles} - {
+        vehicle.vehicle_id for vehicle in after.vehicles
     } == {"odder/car-1"}
-    assert [one.vehicle_id for one in after.former_vehicles] == ["odder/car-1"]
+    assert [former_vehicle.vehicle_id for former_vehicle in after.former_vehicles] == [
+        "odder/car-1"
+    ]
     assert after.round_trips == before.round_trips
     assert inputs_of(towns_url, "roskilde") == other
     gone = digests(towns_url)
@@ -287,8 +293,8 @@ def test_a_plan_is_followed_up_with_who_was_in_service_that_week(
 ) -> None:
     retire(database, LAST_DAY)  # a Sunday
     week = inputs_of(towns_url, "odder", week=datetime.combine(monday, time(), ZONE))
-    assert ("odder/car-1" in {one.vehicle_id for one in week.vehicles}) is is_there
-    assert any(one.vehicle_id == "odder/car-1" for one in week.round_trips)
+    assert ("odder/car-1" in {vehicle.vehicle_id for vehicle in week.vehicles}) is is_there
+    assert any(round_trip.vehicle_id == "odder/car-1" for round_trip in week.round_trips)
 
 
 def looked(url: str, query: str = OPEN) -> list[tuple[Any, ...]]:
@@ -325,7 +331,7 @@ def test_its_alerts_are_over_once_none_is_raised_and_back_in_service_they_may_be
         ("odder/van-1",),
     ]
     left = looked(towns_url)
-    assert not {"odder/van-1", "odder/car-3"} & {one[0] for one in left}
+    assert not {"odder/van-1", "odder/car-3"} & {row[0] for row in left}
     assert {silent[1], underused[1]} <= set(left)
     for vehicle in ("odder/van-1", "odder/car-3"):
         retire(database, None, vehicle)
@@ -341,8 +347,8 @@ def test_a_vehicle_that_is_heard_of_after_its_last_day_is_told_of(
     database: Connection, towns_url: str
 ) -> None:
     retire(database, date(2026, 3, 26))
-    told = "SELECT reason, resolution FROM alert WHERE kind = 'reporting-after-retirement'"
-    ((reason, resolution),) = looked(towns_url, told)
+    text = "SELECT reason, resolution FROM alert WHERE kind = 'reporting-after-retirement'"
+    ((reason, resolution),) = looked(towns_url, text)
     # From the end of the 26th to that of the 29th; at noon of three days it drove 90 km.
     assert reason.startswith(
         "retired, in service until 2026-03-26, and reporting for 3.0 days since, limit 1.0; "
@@ -351,7 +357,7 @@ def test_a_vehicle_that_is_heard_of_after_its_last_day_is_told_of(
     assert resolution is None
     assert ("odder/car-1", "reporting-after-retirement") in looked(towns_url)
     retire(database, None)
-    assert looked(towns_url, told) == [(reason, "in service again")]
+    assert looked(towns_url, text) == [(reason, "in service again")]
 
 
 def test_its_silence_is_written_until_its_last_day_ends_and_an_open_trip_ends(

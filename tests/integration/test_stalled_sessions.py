@@ -76,14 +76,14 @@ def ended(
 
     async def main() -> list[EndedStalledSession]:
         sessions = StalledSessions(_SILENCE_S, iter(looks_at_s).__next__)
-        found: list[EndedStalledSession] = []
+        ended_stalled_sessions: list[EndedStalledSession] = []
         async with await psycopg.AsyncConnection.connect(
             database_url, autocommit=True
         ) as connection:
             for _ in looks_at_s:
-                found += await sessions.look(connection)
+                ended_stalled_sessions += await sessions.look(connection)
                 await asyncio.to_thread(between)
-        return found
+        return ended_stalled_sessions
 
     return asyncio.run(main())
 
@@ -113,7 +113,7 @@ def test_so_is_one_whose_rows_others_skip_and_one_that_leads(database_url: str) 
         leader.commit()
         for session in (stopped, leader):
             stop_within(database_url, session, LARGE)
-        pids = {one.pid for one in ended(database_url)}
+        pids = {ended_stalled_session.pid for ended_stalled_session in ended(database_url)}
         assert pids == {stopped.info.backend_pid, leader.info.backend_pid}
 
 

@@ -86,8 +86,8 @@ def test_workers_that_are_killed_many_times_in_a_row_leave_a_group_that_lets_the
     with Service("worker", installation, reaper, tmp_path) as survivor:
         wait_for_count(installation, len(wanted), survivor)
         wait_for(survivor.is_ready, limit_s=30, what="ready", who=[survivor])
-    found, undisturbed = rows_and_undisturbed_rows(installation, wanted)
-    assert found == undisturbed
+    entries, undisturbed = rows_and_undisturbed_rows(installation, wanted)
+    assert entries == undisturbed
 
 
 def test_a_worker_that_was_frozen_past_its_session_works_again(
@@ -105,8 +105,8 @@ def test_a_worker_that_was_frozen_past_its_session_works_again(
         finally:
             worker.child.process.send_signal(signal.SIGCONT)
         wait_for_count(installation, len(wanted), worker)
-    found, undisturbed = rows_and_undisturbed_rows(installation, wanted)
-    assert found == undisturbed
+    entries, undisturbed = rows_and_undisturbed_rows(installation, wanted)
+    assert entries == undisturbed
 
 
 def test_all_workers_follow_to_a_new_group_and_write_each_record_once(
@@ -147,5 +147,5 @@ def test_all_workers_follow_to_a_new_group_and_write_each_record_once(
             assert worker.child.process.poll() is None
     with psycopg.connect(installation.conninfo) as connection:
         assert connection.execute("SELECT generation FROM consumer_group").fetchall() == [(1,)]
-    found, undisturbed = rows_and_undisturbed_rows(installation, wanted)
-    assert found == undisturbed
+    entries, undisturbed = rows_and_undisturbed_rows(installation, wanted)
+    assert entries == undisturbed

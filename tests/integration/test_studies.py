@@ -52,9 +52,9 @@ async def live(pool: Pool) -> None:
     async with pool.connection() as connection:
         await import_master_data(connection, fleet.master_data)
     events = [
-        {**event, "vehicle_id": scoped(whose, event["vehicle_id"])}
+        {**event, "vehicle_id": scoped(owner, event["vehicle_id"])}
         for day in fleet.days()
-        for whose, event in day.fixes
+        for owner, event in day.fixes
     ]
     fixes = TypeAdapter(list[Fix]).validate_python(events)
     log, writer = Log(), Writer(pool, TOPICS)
@@ -83,24 +83,28 @@ def test_fixes_become_studies_and_the_same_rows_the_same_ones(database_url: str)
             await live(pool)
             first, again = await studied(pool), await studied(pool)
             async with pool.connection() as connection:
-                return first, again, [await read_study(connection, one.study_id) for one in first]
+                return (
+                    first,
+                    again,
+                    [await read_study(connection, study.study_id) for study in first],
+                )
 
     first, again, stored = asyncio.run(main())
     assert stored == first
-    assert [one.plan for one in again] == [one.plan for one in first]
-    assert [one.basis for one in again] == [one.basis for one in first]
-    assert len({one.study_id for one in first + again}) == 4
-    assignment, carpool = (one.plan for one in first)
+    assert [study.plan for study in again] == [study.plan for study in first]
+    assert [study.basis for study in again] == [study.basis for study in first]
+    assert len({study.study_id for study in first + again}) == 4
+    assignment, carpool = (study.plan for study in first)
     assert isinstance(assignment, AssignmentPlan)
     assert isinstance(carpool, CarpoolPlan)
     _check_against_the_rows(database_url, assignment)
     kept = rows(database_url, "SELECT * FROM study ORDER BY created_at")
     assert [row["kind"] for row in kept] == ["assignment", "carpool"] * 2
-    for row, one in zip(kept, first + again, strict=True):
-        assert (row["study_id"], row["requested_by"]) == (one.study_id, "a test")
-        assert row["inputs_hash"] == one.plan.inputs_hash
-        assert (row["objective_dkk"], row["bound_dkk"], row["gap"]) == figures_of(one.plan)
-        assert row["document"] == one.plan.model_dump(mode="json")
+    for row, study in zip(kept, first + again, strict=True):
+        assert (row["study_id"], row["requested_by"]) == (study.study_id, "a test")
+        assert row["inputs_hash"] == study.plan.inputs_hash
+        assert (row["objective_dkk"], row["bound_dkk"], row["gap"]) == figures_of(study.plan)
+        assert row["document"] == study.plan.model_dump(mode="json")
 
 
 def _check_against_the_rows(url: str, plan: AssignmentPlan) -> None:
@@ -115,17 +119,17 @@ def _check_against_the_rows(url: str, plan: AssignmentPlan) -> None:
     assert answered >= 0.7 * row["trips"]
     # As many vehicles as the fleet has did it all: no more are needed, and less own cars.
     assert 0 < plan.vehicles_used <= row["vehicles"]
-    out = {one.depot_id: one.peak_overlap for one in plan.depots}
-    assert set(out) <= {one["depot_id"] for one in rows(url, "SELECT depot_id FROM depot")}
+    out = {depot.depot_id: depot.peak_overlap for depot in plan.depots}
+    assert set(out) <= {row["depot_id"] for row in rows(url, "SELECT depot_id FROM depot")}
 
 
 def test_an_assignment_is_asked_for_listed_and_shown_again(town: str) -> None:
-    code, said = call("assignment", "m", "--time-limit", "5")
-    assert code == 0, said
+    code, text = call("assignment", "m", "--time-limit", "5")
+    assert code == 0, text
     # Ten days from 2 to 11 March: 547.57 DKK for a car; ten own cars for 40 km are 1,480 DKK.
-    assert "30 of 30 round trips have a vehicle; 3 of 3 vehicles are used." in said
-    assert "2026-03-02 to 2026-03-11 (10 days)" in said
-    assert "nothing costs less" in said
+    assert "30 of 30 round trips have a vehicle; 3 of 3 vehicles are used." in text
+    assert "2026-03-02 to 2026-03-11 (10 days)" in text
+    assert "nothing costs less" in text
     [row] = rows(town, "SELECT * FROM study")
     energy_dkk = 30 * 40 * 0.06 * (12.33 + 2.52 * 1.5)
     assert row["objective_dkk"] == pytest.approx(3 * 20_000 * 10 / 365.25 + energy_dkk, abs=0.2)
@@ -134,53 +138,53 @@ def test_an_assignment_is_asked_for_listed_and_shown_again(town: str) -> None:
     assert f"{row['study_id']}" in listed
     assert "assignment, optimal, gap 0.0%" in listed
     code, shown = call("show", str(row["study_id"]))
-    assert (code, shown) == (0, said)
+    assert (code, shown) == (0, text)
 
 
 @pytest.mark.usefixtures("town")
 def test_a_shorter_look_back_is_a_smaller_question() -> None:
-    code, said = call("assignment", "m", "--weeks", "1")
-    assert code == 0, said
+    code, text = call("assignment", "m", "--weeks", "1")
+    assert code == 0, text
     # The week before the newest end, on the eleventh: what left early on the fourth is out of it.
-    assert "21 of 21 round trips have a vehicle" in said
-    assert "2026-03-05 to 2026-03-11 (7 days)" in said
+    assert "21 of 21 round trips have a vehicle" in text
+    assert "2026-03-05 to 2026-03-11 (7 days)" in text
 
 
 def test_dear_vehicles_stand_unless_they_are_paid_for(town: str) -> None:
     with psycopg.connect(town) as connection:
         connection.execute("UPDATE vehicle SET yearly_cost_dkk = 90000")
-    code, said = call("assignment", "m")
-    assert code == 0, said
-    assert "0 of 30 round trips have a vehicle; 0 of 3 vehicles are used." in said
-    assert "was not found to cost less than the own cars that it saves" in said
-    code, said = call("assignment", "m", "--sunk-cost")
-    assert code == 0, said
-    assert "30 of 30 round trips have a vehicle; 3 of 3 vehicles are used." in said
+    code, text = call("assignment", "m")
+    assert code == 0, text
+    assert "0 of 30 round trips have a vehicle; 0 of 3 vehicles are used." in text
+    assert "was not found to cost less than the own cars that it saves" in text
+    code, text = call("assignment", "m", "--sunk-cost")
+    assert code == 0, text
+    assert "30 of 30 round trips have a vehicle; 3 of 3 vehicles are used." in text
 
 
 def test_carpooling_is_within_a_depot_until_depots_agree(town: str) -> None:
-    code, said = call("carpool", "m")
-    assert code == 0, said
-    assert "10 of 30 journeys ride along in 10 vehicles" in said
-    assert "No two of them have agreed to share." in said
-    assert "takes along" in said
-    code, said = call("carpool", "m", "--share-between", "school,hall")
-    assert code == 0, said
-    assert "20 of 30 journeys ride along in 10 vehicles" in said
-    assert "Agreed: hall with school." in said
-    code, said = call("carpool", "m", "--detour-km", "2", "--max-time-shift", "1")
-    assert code == 0, said
-    assert "At most 2 km of detour each way, and 1 min earlier or later." in said
-    code, said = call(
+    code, text = call("carpool", "m")
+    assert code == 0, text
+    assert "10 of 30 journeys ride along in 10 vehicles" in text
+    assert "No two of them have agreed to share." in text
+    assert "takes along" in text
+    code, text = call("carpool", "m", "--share-between", "school,hall")
+    assert code == 0, text
+    assert "20 of 30 journeys ride along in 10 vehicles" in text
+    assert "Agreed: hall with school." in text
+    code, text = call("carpool", "m", "--detour-km", "2", "--max-time-shift", "1")
+    assert code == 0, text
+    assert "At most 2 km of detour each way, and 1 min earlier or later." in text
+    code, text = call(
         "carpool", "m", "--share-between", "school,hall", "--freed-vehicle-value", "1000"
     )
-    assert code == 0, said
-    assert "At most 3 vehicles were out at once, depot by depot; shared, 1." in said
-    assert "A vehicle less at a depot's peak is worth 1000 DKK." in said
+    assert code == 0, text
+    assert "At most 3 vehicles were out at once, depot by depot; shared, 1." in text
+    assert "A vehicle less at a depot's peak is worth 1000 DKK." in text
     worths = [row["objective_dkk"] for row in rows(town, "SELECT * FROM study ORDER BY created_at")]
     assert worths[-1] == pytest.approx(worths[1] + 2000, abs=1)
     documents = [row["document"] for row in rows(town, "SELECT * FROM study ORDER BY created_at")]
-    assert [len(one["groups"]) for one in documents[:2]] == [10, 10]
+    assert [len(document["groups"]) for document in documents[:2]] == [10, 10]
 
 
 def test_routes_of_a_file_are_planned_and_kept(town: str, tmp_path: Path) -> None:
@@ -188,54 +192,54 @@ def test_routes_of_a_file_are_planned_and_kept(town: str, tmp_path: Path) -> Non
     assert code == 0
     path = tmp_path / "visits.json"
     path.write_text(example)
-    code, said = call("routes", str(path))
+    code, text = call("routes", str(path))
     assert code == 2
-    assert "municipality odder is not entered" in said
+    assert "municipality odder is not entered" in text
     path.write_text(example.replace("odder", "m"))
-    code, said = call("routes", str(path))
-    assert code == 0, said
-    assert "3 of 3 visits are made by" in said
+    code, text = call("routes", str(path))
+    assert code == 0, text
+    assert "3 of 3 visits are made by" in text
     [row] = rows(town, "SELECT * FROM study")
     assert (row["kind"], row["status"], row["seed"]) == ("routes", "optimal", 1)
     code, shown = call("show", str(row["study_id"]))
-    assert (code, shown) == (0, said)
+    assert (code, shown) == (0, text)
     code, piped = call("routes", "-", stdin=path.read_text())
     assert code == 0, piped
 
 
 def test_what_cannot_be_studied_is_said_with_a_remedy(town: str, tmp_path: Path) -> None:
     for arguments in (("assignment", "q"), ("carpool", "q"), ("list", "q")):
-        code, said = call(*arguments)
+        code, output = call(*arguments)
         assert code == 2
-        assert "municipality q is not entered; `fleetpulse fleet show` lists" in said
+        assert "municipality q is not entered; `fleetpulse fleet show` lists" in output
     for kind in ("assignment", "carpool"):
-        code, said = call(kind, "n")
+        code, output = call(kind, "n")
         assert code == 1
-        assert said.startswith("fleetpulse: no ")
-        assert "look further back with --weeks" in said
+        assert output.startswith("fleetpulse: no ")
+        assert "look further back with --weeks" in output
     for pair in ("hall", "hall,", "hall,school,yard"):
-        code, said = call("carpool", "m", "--share-between", pair)
+        code, output = call("carpool", "m", "--share-between", pair)
         assert code == 2
-        assert "give --share-between A,B" in said
-    code, said = call("carpool", "m", "--share-between", "hall,yard")
+        assert "give --share-between A,B" in output
+    code, output = call("carpool", "m", "--share-between", "hall,yard")
     assert code == 2
-    assert "m has no depot 'yard'" in said
-    code, said = call("show", str(UUID(int=0)))
+    assert "m has no depot 'yard'" in output
+    code, output = call("show", str(UUID(int=0)))
     assert code == 2
-    assert "no study 00000000-0000-0000-0000-000000000000" in said
-    code, said = call("routes", str(tmp_path / "missing.json"))
+    assert "no study 00000000-0000-0000-0000-000000000000" in output
+    code, output = call("routes", str(tmp_path / "missing.json"))
     assert code == 2
-    assert "No such file" in said
+    assert "No such file" in output
     for text, complaint in (
         ("no JSON", "Invalid JSON"),
         (json.dumps({"municipality_id": "m"}), "depots: Field required"),
     ):
         path = tmp_path / "wrong.json"
         path.write_text(text)
-        code, said = call("routes", str(path))
+        code, output = call("routes", str(path))
         assert code == 2
-        assert complaint in said
-        assert str(path) in said
+        assert complaint in output
+        assert str(path) in output
     assert rows(town, "SELECT * FROM study") == []
 
 
@@ -247,10 +251,10 @@ def test_ways_are_those_of_the_travel_service_and_never_others(
     monkeypatch.setenv("FLEETPULSE_TRAVEL_SERVICE", "osrm")
     with serving(osrm) as (url, asked):
         monkeypatch.setenv("FLEETPULSE_TRAVEL_URL", url)
-        code, said = call("carpool", "m", "--share-between", "hall,school")
-    assert code == 0, said
+        code, text = call("carpool", "m", "--share-between", "hall,school")
+    assert code == 0, text
     assert asked
-    assert "Ways as osrm has them." in said
+    assert "Ways as osrm has them." in text
     by_road, by_air = rows(town, "SELECT * FROM study ORDER BY created_at DESC")
     assert by_road["inputs_hash"] != by_air["inputs_hash"]
     # To 56.42 and back from the hall, by the metres of that service.
@@ -258,10 +262,10 @@ def test_ways_are_those_of_the_travel_service_and_never_others(
     there = metres((56.30, 10.5), (56.42, 10.5)), metres((56.42, 10.5), (56.30, 10.5))
     assert group["saved_m"] == pytest.approx(2 * sum(there), abs=4_000)
     # It is away now: the geodesic does not stand in for it.
-    code, said = call("carpool", "m")
+    code, text = call("carpool", "m")
     assert code == 1
-    assert f"no answer from {url}" in said
-    assert "FLEETPULSE_TRAVEL_SERVICE=geodesic" in said
+    assert f"no answer from {url}" in text
+    assert "FLEETPULSE_TRAVEL_SERVICE=geodesic" in text
     assert len(rows(town, "SELECT * FROM study")) == 2
 
 
@@ -276,8 +280,8 @@ def test_what_is_about_people_is_pruned_with_the_fixes(town: str) -> None:
 
 
 def test_readers_see_what_came_of_it_and_neither_who_was_out_nor_who_asked(town: str) -> None:
-    code, said = call("carpool", "m")
-    assert code == 0, said
+    code, text = call("carpool", "m")
+    assert code == 0, text
     [kept] = rows(town, "SELECT * FROM study")
     seen = {
         row["attname"]

@@ -160,9 +160,9 @@ def test_a_swap_that_is_told_weeks_later_moves_what_was_sent_since(url: str) -> 
         assert await fetch(pool, WHO) == [(CAR, None, 48 * 60)]
         done = await assign(pool, TOPICS, CAR, VAN, START + 30 * HOUR, at_once=100)
         assert done == Reassigned(CAR, 18 * 60, 0, 0, (CAR, VAN))
-        found = await everything(pool)
-        assert found[:3] == expected[:3]
-        assert found[4:] == expected[4:]
+        entries = await everything(pool)
+        assert entries[:3] == expected[:3]
+        assert entries[4:] == expected[4:]
         assert await fetch(pool, WHO) == [(CAR, None, 30 * 60), (VAN, CAR, 18 * 60)]
 
     run(url, told_late)
@@ -178,7 +178,7 @@ def test_a_vehicle_whose_fixes_are_all_anothers_has_no_timeline_any_more(url: st
                 [],  # nobody idled
             )
         assert await fetch(pool, "SELECT count(*) FROM trip") == [(12,)]
-        assert [one async for one in recompute(pool, TOPICS, "syddjurs")] != []
+        assert [recomputed async for recomputed in recompute(pool, TOPICS, "syddjurs")] != []
         # It never was: the assignment is taken back.
         assert (await release(pool, TOPICS, CAR, START - HOUR)).moved == 720
         assert await fetch(pool, WHO) == [(CAR, None, 720)]
@@ -356,7 +356,7 @@ def test_the_commands_say_what_they_did_and_what_is_wrong(url: str) -> None:
     for word in (TRACKER, CAR, "2026-02-02T07:00:00+00:00", "2026-02-02T08:00:00+00:00"):
         assert word in listed
     at = ("--since", "2026-02-02T07:30:00Z")
-    for arguments, said in (
+    for arguments, text in (
         (("list", "odder"), "municipality 'odder' is not entered"),
         (("assign", TRACKER, "van", *at), "which overlaps; give an instant from 2026-02-02T08"),
         (("assign", TRACKER, "a", "--since", "2026-02-02T08:00:00"), "give date, time and offset"),
@@ -364,4 +364,4 @@ def test_the_commands_say_what_they_did_and_what_is_wrong(url: str) -> None:
     ):
         failed = command("tracker", *arguments, FLEETPULSE_DATABASE_URL=url)
         assert failed.returncode == 2, failed.stdout
-        assert said in " ".join(failed.stderr.replace("│", " ").split()), failed.stderr
+        assert text in " ".join(failed.stderr.replace("│", " ").split()), failed.stderr

@@ -50,9 +50,9 @@ async def _events(settings: Settings) -> None:
     await producer.start()
     try:
         for _ in range(ROUNDS):
-            for one in MUNICIPALITIES:
+            for name in MUNICIPALITIES:
                 for car in (1, 2, 3):
-                    await producer.send(topic, ended(f"{one}/{car}"))
+                    await producer.send(topic, ended(f"{name}/{car}"))
             await asyncio.sleep(FLOOD_LASTS_S / ROUNDS)
         await producer.flush()
     finally:
@@ -62,28 +62,28 @@ async def _events(settings: Settings) -> None:
 def _fleets_and_alerts(settings: Settings) -> None:
     """Change places and classes and raise alerts, again and again; at last there are 50 places."""
     with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as connection:
-        for number, one in itertools.product(range(ROUNDS), MUNICIPALITIES):
+        for number, name in itertools.product(range(ROUNDS), MUNICIPALITIES):
             connection.execute(
                 "UPDATE depot SET capacity = %s WHERE depot_id = %s",
-                [5 + number % 7, f"{one}/hall"],
+                [5 + number % 7, f"{name}/hall"],
             )
             connection.execute(
                 "UPDATE vehicle SET vehicle_type = %s WHERE vehicle_id = %s",
-                ["van" if number % 2 else "car", f"{one}/3"],
+                ["van" if number % 2 else "car", f"{name}/3"],
             )
-            for kind, column, whose in (
-                ("underused", "vehicle_id", f"{one}/{1 + number % 3}"),
-                ("depot-short", "depot_id", f"{one}/hall"),
+            for kind, column, owner in (
+                ("underused", "vehicle_id", f"{name}/{1 + number % 3}"),
+                ("depot-short", "depot_id", f"{name}/hall"),
             ):
                 connection.execute(
                     f"UPDATE alert SET resolved_at = raised_at, resolution = 'over' "
                     f"WHERE {column} = %s AND resolved_at IS NULL",
-                    [whose],
+                    [owner],
                 )
                 connection.execute(
                     f"INSERT INTO alert (alert_id, municipality_id, kind, {column}, raised_at, "
                     "reason) VALUES (%s, %s, %s, %s, %s, 'because')",
-                    [uuid.uuid4(), one, kind, whose, MONDAY],
+                    [uuid.uuid4(), name, kind, owner, MONDAY],
                 )
         connection.execute("UPDATE depot SET capacity = 50")
 
@@ -111,9 +111,9 @@ def _newest(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def test_a_flood_of_triggers_makes_no_storm_of_plans(settings: Settings) -> None:
-    for one in MUNICIPALITIES:
-        enter_fleet(settings, one)
-        enter_round_trips(settings, one)
+    for name in MUNICIPALITIES:
+        enter_fleet(settings, name)
+        enter_round_trips(settings, name)
     bounded = with_planner(
         settings,
         cooldown_s=COOLDOWN_S,
@@ -140,8 +140,8 @@ def test_a_flood_of_triggers_makes_no_storm_of_plans(settings: Settings) -> None
             )
             await until(
                 lambda: all(
-                    row["document"]["fleet_profile"]["depots"][f"{one}/hall"]["capacity"] == 50
-                    for one, row in _newest(settings).items()
+                    row["document"]["fleet_profile"]["depots"][f"{name}/hall"]["capacity"] == 50
+                    for name, row in _newest(settings).items()
                 ),
                 "plans for the fleets as they are in the end",
             )
@@ -158,8 +158,8 @@ async def _nothing_is_lost(settings: Settings) -> None:
     newest = _newest(settings)
     assert set(newest) == set(MUNICIPALITIES)
     async with await connect(settings) as connection:
-        for one, row in newest.items():
-            inputs = await read_inputs(connection, one, 84)
+        for name, row in newest.items():
+            inputs = await read_inputs(connection, name, 84)
             assert row["document"]["fleet_profile"] == fleet_profile(inputs).model_dump(mode="json")
     published = read(settings, "SELECT payload ->> 'plan_id' AS plan_id FROM outbox")
     assert sorted(row["plan_id"] for row in published) == sorted(

@@ -192,15 +192,15 @@ def test_recomputing_keeps_the_vendors(database_url: str) -> None:
 
 def test_two_that_meet_a_vehicle_at_once_agree_on_its_first_vendor(database_url: str) -> None:
     async def scenario(pool: Pool) -> None:
-        async with pool.connection() as one, pool.connection() as other:
+        async with pool.connection() as connection, pool.connection() as other:
             ids = {f"syddjurs/v{number}": "a" for number in range(5)}
-            assert await store.register_first_vendors(one, ids) == dict.fromkeys(ids, ("a",))
+            assert await store.register_first_vendors(connection, ids) == dict.fromkeys(ids, ("a",))
             waiting = asyncio.create_task(
                 store.register_first_vendors(other, dict.fromkeys(reversed(ids), "b"))
             )
             await asyncio.sleep(0.1)
             assert not waiting.done()
-            await one.commit()
+            await connection.commit()
             assert await waiting == dict.fromkeys(ids, ("a",))
 
     run(database_url, scenario)

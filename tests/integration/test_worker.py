@@ -123,14 +123,14 @@ def rows_and_undisturbed_rows(
 
     async def main() -> tuple[list[object], list[object]]:
         async with open_pool(settings.database_url.get_secret_value()) as pool:
-            found = await derived(pool)
+            rows = await derived(pool)
             await empty(pool)
             log = Log(topics.fixes)
             for partition, value in messages:
                 log.append(value, partition=partition)
             writer = Writer(pool, topics)
             await writer.write(log.since(await log.assign(writer)))
-            return list(found), list(await derived(pool))
+            return list(rows), list(await derived(pool))
 
     return asyncio.run(main())
 
@@ -178,8 +178,8 @@ def test_a_killed_worker_starts_where_the_database_says(
     assert processed(installation) < len(messages), "nothing was left to do after the kills"
     with worker(installation, reaper, tmp_path) as service:
         wait_for_all(installation, messages, service)
-    found, undisturbed = rows_and_undisturbed_rows(installation, messages)
-    assert found == undisturbed
+    entries, undisturbed = rows_and_undisturbed_rows(installation, messages)
+    assert entries == undisturbed
 
 
 def test_a_zombie_and_its_successor_write_each_record_once(
@@ -204,8 +204,8 @@ def test_a_zombie_and_its_successor_write_each_record_once(
                 who=(zombie, successor),
             )
             assert zombie.child.process.poll() is None, zombie.child.tail()
-    found, undisturbed = rows_and_undisturbed_rows(installation, more)
-    assert found == undisturbed
+    entries, undisturbed = rows_and_undisturbed_rows(installation, more)
+    assert entries == undisturbed
 
 
 def test_a_worker_that_stopped_within_a_copy_holds_its_partitions_no_longer_than_a_session_lasts(
@@ -228,8 +228,8 @@ def test_a_worker_that_stopped_within_a_copy_holds_its_partitions_no_longer_than
         with worker(installation, reaper, tmp_path) as successor:
             wait_for_all(installation, messages, successor)
             assert "hung session ended" in successor.child.log.read_text()
-    found, undisturbed = rows_and_undisturbed_rows(installation, messages)
-    assert found == undisturbed
+    entries, undisturbed = rows_and_undisturbed_rows(installation, messages)
+    assert entries == undisturbed
 
 
 def test_without_its_database_the_worker_waits(
@@ -250,8 +250,8 @@ def test_without_its_database_the_worker_waits(
         _let_in(server, database, allowed=True)
         wait_for_all(installation, messages, service)
         wait_for(service.is_ready, limit_s=10, what="ready again")
-    found, undisturbed = rows_and_undisturbed_rows(installation, messages)
-    assert found == undisturbed
+    entries, undisturbed = rows_and_undisturbed_rows(installation, messages)
+    assert entries == undisturbed
 
 
 def _let_in(
@@ -387,10 +387,10 @@ def test_records_that_retention_took_away_end_the_worker(database_url: str) -> N
             assert hole is not None
 
             async def deleted(partitions: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
-                return {one: Watermarks(2, 3) for one in partitions}
+                return {partition: Watermarks(2, 3) for partition in partitions}
 
             async def kept(partitions: Sequence[Partition]) -> dict[tuple[str, int], Watermarks]:
-                return {one: Watermarks(0, 3) for one in partitions}
+                return {partition: Watermarks(0, 3) for partition in partitions}
 
             assert not await writer.is_benign_gap(hole, deleted)
             with pytest.raises(OffsetGapError):

@@ -100,15 +100,15 @@ def fits(trip: WantedRoundTrip, vehicle: AssignableVehicle) -> bool:
 def follow(trips: list[WantedRoundTrip]) -> bool:
     """Say whether no two overlap, changeovers included."""
     return all(
-        one.ended_at + CHANGEOVER <= other.started_at
-        or other.ended_at + CHANGEOVER <= one.started_at
-        for one, other in combinations(trips, 2)
+        wanted_round_trip.ended_at + CHANGEOVER <= other.started_at
+        or other.ended_at + CHANGEOVER <= wanted_round_trip.started_at
+        for wanted_round_trip, other in combinations(trips, 2)
     )
 
 
 def cost_dkk(inputs: AssignmentInputs, assignment: Mapping[str, str]) -> float:
-    vehicles = {one.vehicle_id: one for one in inputs.vehicles}
-    cost = sum(vehicles[one].cost_dkk for one in set(assignment.values()))
+    vehicles = {vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles}
+    cost = sum(vehicles[name].cost_dkk for name in set(assignment.values()))
     for trip in inputs.round_trips:
         km = trip.distance_m / 1000
         if trip.round_trip_id in assignment:
@@ -120,14 +120,17 @@ def cost_dkk(inputs: AssignmentInputs, assignment: Mapping[str, str]) -> float:
 
 def all_assignments(inputs: AssignmentInputs) -> Iterator[dict[str, str]]:
     """Yield every assignment that keeps the rules and the locks."""
-    trips, locks = inputs.round_trips, {one.round_trip_id: one.vehicle_id for one in inputs.locks}
+    trips, locks = (
+        inputs.round_trips,
+        {lock.round_trip_id: lock.vehicle_id for lock in inputs.locks},
+    )
 
     def extend(number: int, held: dict[str, list[WantedRoundTrip]]) -> Iterator[dict[str, str]]:
         if number == len(trips):
             yield {
-                one.round_trip_id: vehicle_id
+                wanted_round_trip.round_trip_id: vehicle_id
                 for vehicle_id, of_one in held.items()
-                for one in of_one
+                for wanted_round_trip in of_one
             }
             return
         trip = trips[number]
@@ -144,7 +147,7 @@ def all_assignments(inputs: AssignmentInputs) -> Iterator[dict[str, str]]:
 
 
 def assert_keeps_the_rules(inputs: AssignmentInputs, assignment: Mapping[str, str]) -> None:
-    vehicles = {one.vehicle_id: one for one in inputs.vehicles}
+    vehicles = {vehicle.vehicle_id: vehicle for vehicle in inputs.vehicles}
     held: dict[str, list[WantedRoundTrip]] = {}
     for trip in inputs.round_trips:
         if trip.round_trip_id in assignment:
@@ -161,7 +164,7 @@ def assert_keeps_the_rules(inputs: AssignmentInputs, assignment: Mapping[str, st
 def test_it_keeps_the_rules_and_its_bound_is_below_the_best_of_all(
     inputs: AssignmentInputs,
 ) -> None:
-    costs = [cost_dkk(inputs, one) for one in all_assignments(inputs)]
+    costs = [cost_dkk(inputs, assignment) for assignment in all_assignments(inputs)]
     plan = assign(inputs, SEARCH)
     if not costs:
         assert plan.status is SolverStatus.INFEASIBLE
@@ -176,8 +179,11 @@ def test_it_keeps_the_rules_and_its_bound_is_below_the_best_of_all(
     assert best <= plan.objective_dkk + 1e-6
     if plan.status is SolverStatus.OPTIMAL:
         assert abs(plan.objective_dkk - best) < 1e-6
-    served = {*plan.assignment, *(one.round_trip_id for one in plan.unserved)}
-    assert served == {one.round_trip_id for one in inputs.round_trips}
+    served = {
+        *plan.assignment,
+        *(unserved_round_trip.round_trip_id for unserved_round_trip in plan.unserved),
+    }
+    assert served == {round_trip.round_trip_id for round_trip in inputs.round_trips}
 
 
 @given(instances(alike=True))
@@ -185,7 +191,7 @@ def test_it_keeps_the_rules_and_its_bound_is_below_the_best_of_all(
 def test_vehicles_alike_that_are_always_there_are_assigned_to_proven_optimality(
     inputs: AssignmentInputs,
 ) -> None:
-    best = min(cost_dkk(inputs, one) for one in all_assignments(inputs))
+    best = min(cost_dkk(inputs, assignment) for assignment in all_assignments(inputs))
     plan = assign(inputs, SEARCH)
     assert plan.status is SolverStatus.OPTIMAL
     assert plan.gap == 0

@@ -23,13 +23,13 @@ def moved(draw: st.DrawFn, *, alike: bool) -> AssignmentInputs:
     length = draw(st.sampled_from([0, 10, 25, 60]))
     drives = [
         EmptyDrive(
-            from_depot_id=one,
+            from_depot_id=name,
             to_depot_id=other,
             duration_s=60 * (length if alike else draw(st.sampled_from([0, 5, 20, 45, 90]))),
         )
-        for one in DEPOTS
+        for name in DEPOTS
         for other in DEPOTS
-        if one != other and (alike or draw(st.integers(0, 3)))
+        if name != other and (alike or draw(st.integers(0, 3)))
     ]
     assume(drives)
     trips = []
@@ -57,15 +57,15 @@ def moved(draw: st.DrawFn, *, alike: bool) -> AssignmentInputs:
 
 def drive_min(inputs: AssignmentInputs) -> dict[tuple[str, str], float]:
     """Return the quickest empty drives, by way of the third depot where that is quicker."""
-    direct = {(one, one): 0.0 for one in DEPOTS}
-    for one in inputs.empty_drives:
-        direct[one.from_depot_id, one.to_depot_id] = one.duration_s / 60
+    direct = {(name, name): 0.0 for name in DEPOTS}
+    for empty_drive in inputs.empty_drives:
+        direct[empty_drive.from_depot_id, empty_drive.to_depot_id] = empty_drive.duration_s / 60
     never = float("inf")
     return {
-        (one, other): min(
-            direct.get((one, via), never) + direct.get((via, other), never) for via in DEPOTS
+        (name, other): min(
+            direct.get((name, via), never) + direct.get((via, other), never) for via in DEPOTS
         )
-        for one in DEPOTS
+        for name in DEPOTS
         for other in DEPOTS
     }
 
@@ -77,32 +77,32 @@ def fewest_by_augmenting(inputs: AssignmentInputs) -> int:
         [
             place
             for place, later in enumerate(trips)
-            if later.started_at - one.ended_at
-            >= timedelta(minutes=min(1e6, drives[one.depot_id, later.depot_id] + CHANGEOVER_MIN))
+            if later.started_at - trip.ended_at
+            >= timedelta(minutes=min(1e6, drives[trip.depot_id, later.depot_id] + CHANGEOVER_MIN))
         ]
-        for one in trips
+        for trip in trips
     ]
     before: dict[int, int] = {}
 
-    def matched(one: int, seen: set[int]) -> bool:
-        for later in after[one]:
+    def matched(number: int, seen: set[int]) -> bool:
+        for later in after[number]:
             if later not in seen:
                 seen.add(later)
                 if later not in before or matched(before[later], seen):
-                    before[later] = one
+                    before[later] = number
                     return True
         return False
 
-    return len(trips) - sum(matched(one, set()) for one in range(len(trips)))
+    return len(trips) - sum(matched(index, set()) for index in range(len(trips)))
 
 
 def assert_fewest(inputs: AssignmentInputs) -> None:
     plan = assign(inputs, Search(seed=1, time_limit_s=1))
-    (found,) = plan.repositioning
-    assert found.fewest_vehicles == fewest_by_augmenting(inputs)
-    assert found.fewest_vehicles <= found.peak_overlaps
-    assert found.peak_overlaps == sum(one.peak_overlap for one in plan.depots)
-    assert found.round_trips == len(inputs.round_trips)
+    (fewest_vehicles,) = plan.repositioning
+    assert fewest_vehicles.fewest_vehicles == fewest_by_augmenting(inputs)
+    assert fewest_vehicles.fewest_vehicles <= fewest_vehicles.peak_overlaps
+    assert fewest_vehicles.peak_overlaps == sum(depot.peak_overlap for depot in plan.depots)
+    assert fewest_vehicles.round_trips == len(inputs.round_trips)
 
 
 @given(moved(alike=True))

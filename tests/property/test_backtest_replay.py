@@ -50,11 +50,11 @@ def vehicles_of(count: int) -> list[Vehicle]:
 
 @st.composite
 def requests(draw: st.DrawFn, *, one_way: bool = True) -> list[Request]:
-    found = []
+    entries = []
     for _ in range(draw(st.integers(0, 14))):
         start = draw(minutes)
         depot_id = draw(st.sampled_from(DEPOTS))
-        found.append(
+        entries.append(
             Request(
                 depot_id,
                 draw(st.sampled_from([VehicleType.CAR, VehicleType.VAN])),
@@ -64,7 +64,7 @@ def requests(draw: st.DrawFn, *, one_way: bool = True) -> list[Request]:
                 draw(st.integers(1, 60)) * 1000.0,
             )
         )
-    return sorted(found, key=lambda one: one.started_at)
+    return sorted(entries, key=lambda request: request.started_at)
 
 
 placements = st.lists(st.sampled_from([*DEPOTS, None]), min_size=1, max_size=6)
@@ -81,7 +81,7 @@ def reckoned(
 
     Whoever was free at midnight has been fetched home by now.
     """
-    journeys: dict[str, list[Request]] = {one: [] for one in placement}
+    journeys: dict[str, list[Request]] = {name: [] for name in placement}
     taken: list[str | None] = []
     for request in asked:
         able = []
@@ -139,12 +139,12 @@ def test_the_greedy_rule_never_makes_its_own_weeks_dearer_nor_a_depot_overfull(
 ) -> None:
     yard = Yard(
         depots={
-            one: Depot(
-                depot_id=one, municipality_id="m", name=one, lat=56 + n / 20, lon=10, capacity=3
+            name: Depot(
+                depot_id=name, municipality_id="m", name=name, lat=56 + n / 20, lon=10, capacity=3
             )
-            for n, one in enumerate(DEPOTS)
+            for n, name in enumerate(DEPOTS)
         },
-        vehicles={one.vehicle_id: one for one in vehicles_of(len(stands))},
+        vehicles={vehicle.vehicle_id: vehicle for vehicle in vehicles_of(len(stands))},
         stood_at=placed(stands),
         zone=ZONE,
         days=7,
@@ -157,7 +157,7 @@ def test_the_greedy_rule_never_makes_its_own_weeks_dearer_nor_a_depot_overfull(
     assert greedy.cost_dkk <= was.cost_dkk
     assert (greedy.cost_dkk < was.cost_dkk) == (greedy.moves > 0)
     before, after = yard.motor_vehicles_at(yard.stood_at), yard.motor_vehicles_at(moved)
-    assert all(after[one] <= max(3, before[one]) for one in DEPOTS)
+    assert all(after[name] <= max(3, before[name]) for name in DEPOTS)
 
 
 @given(st.integers(0, 2**31 - 1), st.integers())
@@ -192,7 +192,9 @@ def test_no_round_trip_is_lost_or_counted_twice_on_the_way_to_a_request(seed: in
                 )
             )
             at = to or at
-    found = requests_of(trips, vehicles, COSTS)
-    assert sum(one.round_trips for one in found) == len(trips)
-    assert sum(one.distance_m for one in found) == sum(one.distance_m for one in trips)
-    assert [one.started_at for one in found] == sorted(one.started_at for one in found)
+    entries = requests_of(trips, vehicles, COSTS)
+    assert sum(request.round_trips for request in entries) == len(trips)
+    assert sum(request.distance_m for request in entries) == sum(trip.distance_m for trip in trips)
+    assert [request.started_at for request in entries] == sorted(
+        request.started_at for request in entries
+    )

@@ -52,10 +52,10 @@ def test_rows_are_what_psycopg_sends(rows: list[Row]) -> None:
     texts, instants, floats, flags = zip(*rows, strict=True)
     encoded = encode(
         [
-            text(np.array([(one or "").encode() for one in texts])),
+            text(np.array([(entry or "").encode() for entry in texts])),
             timestamptz(np.array([(at - _EPOCH) // timedelta(microseconds=1) for at in instants])),
             float8(np.array(floats, np.float64)),
-            boolean(np.array([{None: -1, False: 0, True: 1}[one] for one in flags], np.int8)),
+            boolean(np.array([{None: -1, False: 0, True: 1}[flag] for flag in flags], np.int8)),
         ]
     )
     assert encoded == b"".join(map(_by_psycopg, rows))

@@ -84,12 +84,14 @@ def ways(journey: Journey) -> list[tuple[Place, Place, datetime, datetime]]:
     return [*there, (destination, origin, journey.left_at, journey.returned_at)]
 
 
-def metres(one: Place, other: Place) -> float:
-    return Geodesic().matrix([one, other], VehicleType.CAR).distance_m[0][1]
+def metres(place: Place, other: Place) -> float:
+    return Geodesic().matrix([place, other], VehicleType.CAR).distance_m[0][1]
 
 
 def direct_m(journey: Journey) -> float:
-    return min(journey.distance_m, sum(metres(one, other) for one, other, _, _ in ways(journey)))
+    return min(
+        journey.distance_m, sum(metres(place, other) for place, other, _, _ in ways(journey))
+    )
 
 
 def dkk_and_kg(journey: Journey, length_m: float) -> tuple[float, float]:
@@ -101,40 +103,42 @@ def dkk_and_kg(journey: Journey, length_m: float) -> tuple[float, float]:
 def peaks(spans: Sequence[tuple[str | None, datetime, datetime]]) -> int:
     """Return the sum over depots of the most that are out at once."""
     total = 0
-    for depot_id in {one for one, _, _ in spans}:
-        mine = [(start, end) for one, start, end in spans if one == depot_id]
+    for depot_id in {entry for entry, _, _ in spans}:
+        mine = [(start, end) for entry, start, end in spans if entry == depot_id]
         total += max(sum(start <= at < end for start, end in mine) for at, _ in mine)
     return total
 
 
 def check_group(inputs: CarpoolInputs, group: CarpoolGroup) -> None:
-    journeys = {one.journey_id: one for one in inputs.journeys}
+    journeys = {journey.journey_id: journey for journey in inputs.journeys}
     rules = inputs.rules
-    members = [journeys[one.journey_id] for one in group.members]
+    members = [journeys[member.journey_id] for member in group.members]
     driver = members[0]
-    assert [one.drives for one in group.members] == [True] + [False] * (len(members) - 1)
+    assert [member.drives for member in group.members] == [True] + [False] * (len(members) - 1)
     assert group.vehicle_id == driver.vehicle_id
     assert 2 <= len(members) <= rules.max_journeys
-    assert group.seats_taken == sum(one.seats_taken for one in members) <= driver.seats
+    assert group.seats_taken == sum(member.seats_taken for member in members) <= driver.seats
     agreed = {frozenset(pair) for pair in inputs.agreements}
-    for one, other in combinations(members, 2):
-        assert one.department == other.department or {one.department, other.department} in agreed
-        assert one.vehicle_id != other.vehicle_id
+    for first, other in combinations(members, 2):
+        assert (
+            first.department == other.department or {first.department, other.department} in agreed
+        )
+        assert first.vehicle_id != other.vehicle_id
     for member, journey in zip(group.members, members, strict=True):
         assert abs(member.leaves_later_s) <= rules.max_shift_s + SLACK_S
         assert member.arrives_later_s <= rules.max_shift_s + SLACK_S
         assert (member.returns_later_s is None) == (journey.returned_at is None)
         assert (member.returns_later_s or 0) <= rules.max_shift_s + SLACK_S
     assert group.detour_m <= rules.max_detour_m * len(ways(driver)) + 1e-6
-    ridden = [dkk_and_kg(one, direct_m(one)) for one in members[1:]]
+    ridden = [dkk_and_kg(member, direct_m(member)) for member in members[1:]]
     detour = dkk_and_kg(driver, group.detour_m)
     assert group.saved_m == pytest.approx(sum(map(direct_m, members[1:])) - group.detour_m)
     assert group.saved_dkk == pytest.approx(sum(dkk for dkk, _ in ridden) - detour[0])
     assert group.saved_co2e_kg == pytest.approx(sum(kg for _, kg in ridden) - detour[1])
     assert f"{group.saved_m / 1000:.1f} km" in group.reason
-    for one in inputs.journeys:
-        if one.vehicle_id == group.vehicle_id and one is not driver:
-            assert one.ended_at <= group.out_from or one.started_at >= group.out_until
+    for first in inputs.journeys:
+        if first.vehicle_id == group.vehicle_id and first is not driver:
+            assert first.ended_at <= group.out_from or first.started_at >= group.out_until
 
 
 def check(inputs: CarpoolInputs, plan: CarpoolPlan) -> None:
@@ -142,21 +146,23 @@ def check(inputs: CarpoolInputs, plan: CarpoolPlan) -> None:
     assert len(shared) == len(set(shared))
     for group in plan.groups:
         check_group(inputs, group)
-    journeys = {one.journey_id: one for one in inputs.journeys}
-    alone = [(one.depot_id, one.started_at, one.ended_at) for one in inputs.journeys]
+    journeys = {journey.journey_id: journey for journey in inputs.journeys}
+    alone = [
+        (journey.depot_id, journey.started_at, journey.ended_at) for journey in inputs.journeys
+    ]
     together = [
-        (one.depot_id, one.started_at, one.ended_at)
-        for one in inputs.journeys
-        if one.journey_id not in shared
+        (journey.depot_id, journey.started_at, journey.ended_at)
+        for journey in inputs.journeys
+        if journey.journey_id not in shared
     ]
     together += [
-        (journeys[one.members[0].journey_id].depot_id, one.out_from, one.out_until)
-        for one in plan.groups
+        (journeys[group.members[0].journey_id].depot_id, group.out_from, group.out_until)
+        for group in plan.groups
     ]
     assert plan.vehicles_before == peaks(alone)
     assert plan.vehicles_after == peaks(together)
     for name in ("saved_m", "saved_dkk", "saved_co2e_kg"):
-        total = sum(getattr(one, name) for one in plan.groups)
+        total = sum(getattr(group, name) for group in plan.groups)
         assert getattr(plan, name) == pytest.approx(total)
     freed = plan.vehicles_before - plan.vehicles_after
     worth = plan.saved_dkk + plan.saved_co2e_kg * COSTS.co2_price_dkk_per_kg
@@ -184,10 +190,10 @@ def ends_at(
 ) -> datetime | None:
     """Return when a vehicle that starts then is done; None where it is late for somebody."""
     now = start
-    for (_, told, boards), step_s in zip(stops, (0.0, *steps_s), strict=True):
+    for (_, instant, boards), step_s in zip(stops, (0.0, *steps_s), strict=True):
         now += timedelta(seconds=step_s)
-        now = max(now, told - shift) if boards else now
-        if now > told + shift + timedelta(milliseconds=1):
+        now = max(now, instant - shift) if boards else now
+        if now > instant + shift + timedelta(milliseconds=1):
             return None
     return now
 
@@ -215,23 +221,23 @@ def best_way(
 ) -> tuple[float, datetime, datetime] | None:
     """Return the least detour of one way of a group by trying all orders, and when it is out."""
     shift = timedelta(seconds=inputs.rules.max_shift_s)
-    legs = [ways(one)[number] for one in members]
-    found: list[tuple[float, datetime, datetime]] = []
+    legs = [ways(member)[number] for member in members]
+    entries: list[tuple[float, datetime, datetime]] = []
     others = range(1, len(legs))
     for fetched, left in product(permutations(others), permutations(others)):
-        stops = [(legs[one][0], legs[one][2], True) for one in (0, *fetched)]
-        stops += [(legs[one][1], legs[one][3], False) for one in (*left, 0)]
-        matrix = Geodesic().matrix([one[0] for one in stops], VehicleType.CAR)
+        stops = [(legs[index][0], legs[index][2], True) for index in (0, *fetched)]
+        stops += [(legs[index][1], legs[index][3], False) for index in (*left, 0)]
+        matrix = Geodesic().matrix([stop[0] for stop in stops], VehicleType.CAR)
         between = range(len(stops) - 1)
-        length = sum(matrix.distance_m[one][one + 1] for one in between)
+        length = sum(matrix.distance_m[index][index + 1] for index in between)
         detour = max(0.0, length - metres(legs[0][0], legs[0][1]))
-        steps_s = [matrix.duration_s[one][one + 1] for one in between]
+        steps_s = [matrix.duration_s[index][index + 1] for index in between]
         start = latest_start(stops, steps_s, shift)
         if detour <= inputs.rules.max_detour_m and start is not None:
             ends = ends_at(stops, steps_s, shift, start)
             assert ends is not None
-            found.append((detour, start, ends))
-    return min(found, default=None)
+            entries.append((detour, start, ends))
+    return min(entries, default=None)
 
 
 def possible(inputs: CarpoolInputs) -> Iterator[tuple[frozenset[str], float]]:
@@ -240,28 +246,30 @@ def possible(inputs: CarpoolInputs) -> Iterator[tuple[frozenset[str], float]]:
     for size in range(2, inputs.rules.max_journeys + 1):
         for chosen in combinations(inputs.journeys, size):
             apart = any(
-                one.department != other.department
-                and frozenset((one.department, other.department)) not in agreed
-                for one, other in combinations(chosen, 2)
+                journey.department != other.department
+                and frozenset((journey.department, other.department)) not in agreed
+                for journey, other in combinations(chosen, 2)
             )
-            if apart or len({len(ways(one)) for one in chosen}) > 1:
+            if apart or len({len(ways(journey)) for journey in chosen}) > 1:
                 continue
             for driver in chosen:
-                members = [driver, *(one for one in chosen if one is not driver)]
-                if sum(one.seats_taken for one in members) > driver.seats:
+                members = [driver, *(journey for journey in chosen if journey is not driver)]
+                if sum(member.seats_taken for member in members) > driver.seats:
                     continue
-                told = [best_way(inputs, members, one) for one in range(len(ways(driver)))]
-                legs = [one for one in told if one is not None]
-                if len(legs) < len(told) or any(one[2] > other[1] for one, other in pairwise(legs)):
+                entries = [best_way(inputs, members, index) for index in range(len(ways(driver)))]
+                legs = [entry for entry in entries if entry is not None]
+                if len(legs) < len(entries) or any(
+                    entry[2] > other[1] for entry, other in pairwise(legs)
+                ):
                     continue
                 worth = 0.0
                 for journey, length in (
-                    *((one, direct_m(one)) for one in members[1:]),
-                    (driver, -sum(one[0] for one in legs)),
+                    *((member, direct_m(member)) for member in members[1:]),
+                    (driver, -sum(leg[0] for leg in legs)),
                 ):
                     dkk, kg = dkk_and_kg(journey, length)
                     worth += dkk + kg * COSTS.co2_price_dkk_per_kg
-                yield frozenset(one.journey_id for one in chosen), worth
+                yield frozenset(journey.journey_id for journey in chosen), worth
 
 
 def most_dkk(groups: Sequence[tuple[frozenset[str], float]], taken: frozenset[str]) -> float:
@@ -297,7 +305,7 @@ def test_the_same_journeys_in_another_order_give_the_same_plan(
     again = CarpoolInputs(
         municipality_id="m",
         journeys=tuple(turned),
-        agreements=tuple((other, one) for one, other in inputs.agreements),
+        agreements=tuple((other, name) for name, other in inputs.agreements),
         rules=inputs.rules,
     )
     first = plan_carpool(inputs, Search(seed, 5))

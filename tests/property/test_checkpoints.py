@@ -74,6 +74,7 @@ def test_no_fix_but_its_neighbours_decides_where_states_are_kept() -> None:
     fixes = [_START + timedelta(seconds=number) for number in range(5_000)]
     late = 2_345
     kept, without = (
-        {one[number] for number in _kept(one)} for one in (fixes, fixes[:late] + fixes[late + 1 :])
+        {instants[number] for number in _kept(instants)}
+        for instants in (fixes, fixes[:late] + fixes[late + 1 :])
     )
     assert kept ^ without <= {fixes[late], fixes[late + 1]}

@@ -41,21 +41,23 @@ class Uploads(NamedTuple):
     def accepted(self) -> list[Arrival]:
         """Return what is neither too far ahead of its receipt nor too old, unless as history."""
         return [
-            one
-            for one in self.arrivals
-            if one.fix.recorded_at - one.received_at <= _LIMIT
+            arrival
+            for arrival in self.arrivals
+            if arrival.fix.recorded_at - arrival.received_at <= _LIMIT
             and (
-                one.received_at - one.fix.recorded_at <= _OLDEST
-                or (self.history is not None and self.history.holds(one.fix.recorded_at))
+                arrival.received_at - arrival.fix.recorded_at <= _OLDEST
+                or (self.history is not None and self.history.holds(arrival.fix.recorded_at))
             )
         ]
 
     def log(self, arrivals: list[Arrival], partitions: list[int]) -> Log:
         """Return messages of neighbours with one receipt, on these partitions in turn."""
         log = Log()
-        runs = groupby(arrivals, key=lambda one: one.received_at)
+        runs = groupby(arrivals, key=lambda arrival: arrival.received_at)
         for number, (received_at, run) in enumerate(runs):
-            value = message([one.fix for one in run], received_at=received_at, history=self.history)
+            value = message(
+                [entry.fix for entry in run], received_at=received_at, history=self.history
+            )
             log.append(value, partition=partitions[number % len(partitions)])
         return log
 
@@ -86,12 +88,12 @@ def uploads(draw: st.DrawFn) -> Uploads:
 def in_order(accepted: list[Arrival]) -> list[Arrival]:
     """Return one arrival for each vehicle and instant, by device time: the plainest delivery."""
     best: dict[tuple[str, object], Arrival] = {}
-    for one in accepted:
-        place = (one.fix.vehicle_id, one.fix.recorded_at)
-        rank = (precedence(one.fix), one.received_at)
+    for arrival in accepted:
+        place = (arrival.fix.vehicle_id, arrival.fix.recorded_at)
+        rank = (precedence(arrival.fix), arrival.received_at)
         other = best.get(place)
         if other is None or rank < (precedence(other.fix), other.received_at):
-            best[place] = one
+            best[place] = arrival
     return [best[place] for place in sorted(best, key=str)]
 
 
@@ -116,7 +118,7 @@ def test_rows_depend_on_the_accepted_fixes_however_clocks_jump(database_url: str
                 await empty(pool)
                 await consume(pool, arriving.log(arriving.arrivals, partitions), batch)
                 assert await derived(pool) == expected
-                await equals_reference(pool, [one.fix for one in accepted])
+                await equals_reference(pool, [arrival.fix for arrival in accepted])
                 await accounted_for(pool)
                 # Law 3: what no row tells of is a dead letter, with a reason.
                 letters = "SELECT count(*) FROM dead_letter WHERE reason <> 'conflicting-fix'"

@@ -238,10 +238,10 @@ def _us(at: Any) -> int:
 def test_one_message_tells_the_lane_nothing_of_another(values: list[bytes]) -> None:
     records = [_record(value, offset) for offset, value in enumerate(values)]
     columns, others = columnar.decode(records)
-    alone = [one for one in records if columnar.decode([one])[0] is None]
-    assert sorted(one.offset for one in others) == [one.offset for one in alone]
+    alone = [record for record in records if columnar.decode([record])[0] is None]
+    assert sorted(other.offset for other in others) == [record.offset for record in alone]
     taken = [] if columns is None else [columns.item(index) for index in range(len(columns))]
-    expected = decode(one for one in records if one not in alone).items
+    expected = decode(record for record in records if record not in alone).items
     assert [_exactly(item) for item in taken] == [_exactly(item) for item in expected]
 
 
@@ -269,7 +269,7 @@ ODDITIES = ("island", "text", *ODD_INSTANTS)
 @st.composite
 def drives(draw: st.DrawFn) -> list[bytes]:
     """Return messages of two vehicles that mostly drive on, with all that may come between."""
-    found: list[bytes] = []
+    entries: list[bytes] = []
     at, lat = RECEIVED_AT.timestamp() - 40_000, 56.3
     for _ in range(draw(st.integers(2, 8))):
         batch = []
@@ -304,12 +304,12 @@ def drives(draw: st.DrawFn) -> list[bytes]:
                 ("history_since", '"2024-01-01T00:00:00Z"'),
                 ("history_until", '"2024-06-30T00:00:00Z"'),
             ]
-        found.append(_joined(envelope).replace("syddjurs/", _whose(envelope)).encode())
+        entries.append(_joined(envelope).replace("syddjurs/", _whose(envelope)).encode())
         if draw(st.integers(0, 5)) == 0:
-            found.append(found[-1])
+            entries.append(entries[-1])
         if draw(st.integers(0, 5)) == 0:
-            found.append(draw(values()))
-    return found
+            entries.append(draw(values()))
+    return entries
 
 
 def _whose(envelope: list[tuple[str, str]]) -> str:

@@ -164,10 +164,10 @@ def everything(
     for trip in inputs.round_trips:
         km = trip.distance_m / 1000
         ways = [(kind.kind_id, takes(trip, kind.kind_id)) for kind in KINDS]
-        found = [(kind, way) for kind, way in ways if way is not None]
+        entries = [(kind, way) for kind, way in ways if way is not None]
         if inputs.rules.own_cars:
-            found.append(("own", (0.0, max(50.0, km * 3.70), km * 0.06 * 2.52)))
-        options.append(found)
+            entries.append(("own", (0.0, max(50.0, km * 3.70), km * 0.06 * 2.52)))
+        options.append(entries)
     for picked in product(*options):
         held: dict[tuple[str, str], list[tuple[datetime, datetime]]] = {}
         for trip, (kind, (minutes, _, _)) in zip(inputs.round_trips, picked, strict=True):
@@ -180,25 +180,31 @@ def everything(
         }
         cost = year * sum(dkk for _, (_, dkk, _) in picked)
         cost += sum(
-            count * next(one.yearly_cost_dkk for one in KINDS if one.kind_id == kind)
+            count
+            * next(
+                vehicle_kind.yearly_cost_dkk
+                for vehicle_kind in KINDS
+                if vehicle_kind.kind_id == kind
+            )
             for (_, kind), count in needs.items()
         )
         if any(
-            needs.get((one.depot_id, "ev"), 0) + needs.get((one.depot_id, "van"), 0) > one.capacity
-            for one in inputs.depots
+            needs.get((depot.depot_id, "ev"), 0) + needs.get((depot.depot_id, "van"), 0)
+            > depot.capacity
+            for depot in inputs.depots
         ):
             continue
-        for one in inputs.depots:
-            cost += 3_500 * max(0, needs.get((one.depot_id, "ev"), 0) - one.charger_count)
+        for depot in inputs.depots:
+            cost += 3_500 * max(0, needs.get((depot.depot_id, "ev"), 0) - depot.charger_count)
         yield cost, year * sum(kg for _, (_, _, kg) in picked), needs
 
 
 def assert_front(
     plan: CompositionPlan, ways: list[tuple[float, float, dict[tuple[str, str], int]]]
 ) -> None:
-    for one, other in combinations(plan.points, 2):
-        assert one.cost_dkk < other.cost_dkk
-        assert one.co2e_kg > other.co2e_kg
+    for composition_point, other in combinations(plan.points, 2):
+        assert composition_point.cost_dkk < other.cost_dkk
+        assert composition_point.co2e_kg > other.co2e_kg
     for point in plan.points:
         counts = {
             (depot.depot_id, kind): count

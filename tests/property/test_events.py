@@ -138,7 +138,7 @@ def test_a_body_is_judged_as_a_whole_as_each_of_its_events_is(texts: list[bytes]
     parsed = parse(body)
     good = [index for index, text in enumerate(texts) if _by_pydantic(text) is not None]
     assert list(parsed.places) == good
-    assert {one.index for one in parsed.rejected} == set(range(len(texts))) - set(good)
+    assert {rejected.index for rejected in parsed.rejected} == set(range(len(texts))) - set(good)
     # Of instants since 1970, pydantic alone reads what msgspec leaves to it.
     left = len(good) < len(texts) or any(map(_since_1970, texts))
     assert (parse_good(body) is None) == left

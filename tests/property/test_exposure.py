@@ -81,9 +81,9 @@ def test_what_clients_ask_of_the_catalogue_is_answered(installations: Installati
             "WHERE c.relkind = 'v' AND n.nspname = 'reader' AND c.relname = 'trip'"
         )
         assert len(reader.execute(relation.encode()).fetchall()) == 1
-        found = TypeInfo.fetch(reader, "timestamptz")
-        assert found is not None
-        assert found.name == "timestamptz"
+        type_info = TypeInfo.fetch(reader, "timestamptz")
+        assert type_info is not None
+        assert type_info.name == "timestamptz"
         assert reader.execute(
             "SELECT extversion FROM pg_extension WHERE extname = 'btree_gist'"
         ).fetchone()
@@ -99,8 +99,8 @@ def ask_exposures(url: str) -> list[Exposure]:
 
 def test_nothing_that_can_be_closed_is_open(installations: Installations) -> None:
     open_ones = ask_exposures(installations.urls[1])
-    assert [one for one in open_ones if one.closable] == []
-    assert "database postgres" in " ".join(one.what for one in open_ones)
+    assert [open_one for open_one in open_ones if open_one.closable] == []
+    assert "database postgres" in " ".join(open_one.what for open_one in open_ones)
 
 
 def test_a_role_that_may_not_close_it_migrates_and_is_told_what_is_open(
@@ -129,8 +129,10 @@ def test_a_role_that_may_not_close_it_migrates_and_is_told_what_is_open(
             connection.execute("INSERT INTO reader_access VALUES (session_user, 'a')")
             rows = connection.execute("SELECT municipality_id FROM reader.municipality")
             assert rows.fetchall() == [("a",)]
-        left = [one for one in ask_exposures(owners_url) if one.closable]
-        assert "everybody may read pg_stat_activity" in {one.what for one in left}
-        for one in left:
-            superuser.execute(one.command.encode())
-        assert [one for one in ask_exposures(owners_url) if one.closable] == []
+        left = [ask_exposure for ask_exposure in ask_exposures(owners_url) if ask_exposure.closable]
+        assert "everybody may read pg_stat_activity" in {exposure.what for exposure in left}
+        for exposure in left:
+            superuser.execute(exposure.command.encode())
+        assert [
+            ask_exposure for ask_exposure in ask_exposures(owners_url) if ask_exposure.closable
+        ] == []

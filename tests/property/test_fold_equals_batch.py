@@ -118,23 +118,25 @@ class _Rows:
         self.hours: list[UsageHour] = []
         self.reasons: dict[datetime, str] = {}
         self._state: VehicleState | None = None
-        self._places = DepotIndex(_as_entered(one) for one in depots)
+        self._places = DepotIndex(_as_entered(depot) for depot in depots)
         self._rules = rules
 
     def take(self, fixes: list[Fix]) -> None:
         """Fold a batch in."""
         self._state, changes = advance(self._state, fixes, self._places, self._rules)
         since = changes.segments.since
-        self.segments = [one for one in self.segments if one.started_at < since]
+        self.segments = [segment for segment in self.segments if segment.started_at < since]
         self.segments += changes.segments.rows
         since = changes.trips.since
-        self.trips = [one for one in self.trips if one.started_at < since]
+        self.trips = [trip for trip in self.trips if trip.started_at < since]
         self.trips += changes.trips.rows
         since = changes.round_trips.since
-        self.round_trips = [one for one in self.round_trips if one.started_at < since]
+        self.round_trips = [
+            round_trip for round_trip in self.round_trips if round_trip.started_at < since
+        ]
         self.round_trips += changes.round_trips.rows
         since = changes.hours.since
-        self.hours = [one for one in self.hours if one.hour < since]
+        self.hours = [hour for hour in self.hours if hour.hour < since]
         self.hours += changes.hours.rows
         for at, reason in [*changes.revised.items(), *changes.refused.items()]:
             if reason is None:
@@ -176,28 +178,28 @@ def _folded(
 
 def _same(rows: _Rows, expected: Reference) -> None:
     assert [
-        (str(one.state), one.started_at, one.ended_at, one.moved, one.private)
-        for one in rows.segments
+        (str(segment.state), segment.started_at, segment.ended_at, segment.moved, segment.private)
+        for segment in rows.segments
     ] == [
-        (one.state, one.started_at, one.ended_at, one.moved, one.private)
-        for one in expected.segments
+        (segment.state, segment.started_at, segment.ended_at, segment.moved, segment.private)
+        for segment in expected.segments
     ]
-    assert [one.distance_m for one in rows.segments] == pytest.approx(
-        [one.distance_m for one in expected.segments]
+    assert [segment.distance_m for segment in rows.segments] == pytest.approx(
+        [segment.distance_m for segment in expected.segments]
     )
     assert [
-        (one.started_at, one.ended_at, one.driving, one.idling, one.is_open, one.motion_only)
-        for one in rows.trips
+        (trip.started_at, trip.ended_at, trip.driving, trip.idling, trip.is_open, trip.motion_only)
+        for trip in rows.trips
     ] == [
-        (one.started_at, one.ended_at, one.driving, one.idling, one.is_open, one.motion_only)
-        for one in expected.trips
+        (trip.started_at, trip.ended_at, trip.driving, trip.idling, trip.is_open, trip.motion_only)
+        for trip in expected.trips
     ]
-    assert [one.mileage.source for one in rows.trips] == [one.source for one in expected.trips]
+    assert [trip.mileage.source for trip in rows.trips] == [trip.source for trip in expected.trips]
     for trip, other in zip(rows.trips, expected.trips, strict=True):
         assert trip.mileage.gps_m == pytest.approx(other.gps_m)
         assert trip.mileage.odometer_m == pytest.approx(other.odometer_m)
-    assert [one.distance_m for one in rows.trips] == pytest.approx(
-        [one.distance_m for one in expected.trips]
+    assert [trip.distance_m for trip in rows.trips] == pytest.approx(
+        [trip.distance_m for trip in expected.trips]
     )
     assert rows.refused == expected.refused
 
@@ -209,7 +211,7 @@ def _same_round_trips(
     depots: Sequence[ReferenceDepot],
     rules: Rules,
 ) -> None:
-    told = round_trips(
+    reference_round_trips = round_trips(
         expected,
         fixes,
         depots,
@@ -218,31 +220,31 @@ def _same_round_trips(
     )
     assert [
         (
-            one.started_at,
-            one.ended_at,
-            str(one.kind),
-            one.start_depot_id,
-            one.end_depot_id,
-            one.trip_count,
-            one.is_open,
-            one.part,
+            round_trip.started_at,
+            round_trip.ended_at,
+            str(round_trip.kind),
+            round_trip.start_depot_id,
+            round_trip.end_depot_id,
+            round_trip.trip_count,
+            round_trip.is_open,
+            round_trip.part,
         )
-        for one in rows.round_trips
+        for round_trip in rows.round_trips
     ] == [
         (
-            one.started_at,
-            one.ended_at,
-            one.kind,
-            one.start_depot_id,
-            one.end_depot_id,
-            one.trip_count,
-            one.is_open,
-            one.part,
+            reference_round_trip.started_at,
+            reference_round_trip.ended_at,
+            reference_round_trip.kind,
+            reference_round_trip.start_depot_id,
+            reference_round_trip.end_depot_id,
+            reference_round_trip.trip_count,
+            reference_round_trip.is_open,
+            reference_round_trip.part,
         )
-        for one in told
+        for reference_round_trip in reference_round_trips
     ]
-    assert [one.distance_m for one in rows.round_trips] == pytest.approx(
-        [one.distance_m for one in told]
+    assert [round_trip.distance_m for round_trip in rows.round_trips] == pytest.approx(
+        [reference_round_trip.distance_m for reference_round_trip in reference_round_trips]
     )
 
 
@@ -252,18 +254,32 @@ def _same_hours(
     by_hour = hours(expected, fixes, depots)
     none = timedelta()
     assert {
-        one.hour: (one.driving, one.idling, one.parked, one.offline, one.away, one.trip_count)
-        for one in rows.hours
+        hour.hour: (
+            hour.driving,
+            hour.idling,
+            hour.parked,
+            hour.offline,
+            hour.away,
+            hour.trip_count,
+        )
+        for hour in rows.hours
     } == {
         hour: (
-            *(one.lengths.get(state, none) for state in ("driving", "idling", "parked", "offline")),
-            one.away,
-            one.trip_count,
+            *(
+                reference_hour.lengths.get(state, none)
+                for state in ("driving", "idling", "parked", "offline")
+            ),
+            reference_hour.away,
+            reference_hour.trip_count,
         )
-        for hour, one in by_hour.items()
+        for hour, reference_hour in by_hour.items()
     }
-    for one in rows.hours:
-        assert one.driving <= one.away <= one.driving + one.idling + one.parked + one.offline
+    for usage in rows.hours:
+        assert (
+            usage.driving
+            <= usage.away
+            <= usage.driving + usage.idling + usage.parked + usage.offline
+        )
 
 
 def _tiles(rows: _Rows, fixes: list[Fix]) -> None:
@@ -274,7 +290,7 @@ def _tiles(rows: _Rows, fixes: list[Fix]) -> None:
         return
     assert rows.segments[0].started_at == counted[0].recorded_at
     assert rows.segments[-1].ended_at == counted[-1].recorded_at
-    assert all(one.ended_at == other.started_at for one, other in pairwise(rows.segments))
+    assert all(segment.ended_at == other.started_at for segment, other in pairwise(rows.segments))
     by_hours = {
         SegmentState.DRIVING: sum((hour.driving for hour in rows.hours), timedelta()),
         SegmentState.IDLING: sum((hour.idling for hour in rows.hours), timedelta()),
@@ -282,24 +298,26 @@ def _tiles(rows: _Rows, fixes: list[Fix]) -> None:
         SegmentState.OFFLINE: sum((hour.offline for hour in rows.hours), timedelta()),
     }
     by_segments = dict.fromkeys(SegmentState, timedelta())
-    told = {one.hour for one in rows.hours}
-    for one in rows.segments:
-        by_segments[one.state] += one.ended_at - one.started_at
-        by_hours[one.state] += _HOUR * len(_untold(one, told, counted))
+    instants = {hour.hour for hour in rows.hours}
+    for segment in rows.segments:
+        by_segments[segment.state] += segment.ended_at - segment.started_at
+        by_hours[segment.state] += _HOUR * len(_untold(segment, instants, counted))
     assert by_hours == by_segments
     assert sum(hour.trip_count for hour in rows.hours) == len(rows.trips)
-    driven_m = sum(one.distance_m for one in rows.segments if one.state is SegmentState.DRIVING)
+    driven_m = sum(
+        segment.distance_m for segment in rows.segments if segment.state is SegmentState.DRIVING
+    )
     assert sum(hour.distance_m for hour in rows.hours) == pytest.approx(driven_m)
 
 
-def _untold(segment: Segment, told: Container[datetime], counted: list[Fix]) -> list[datetime]:
+def _untold(segment: Segment, container: Container[datetime], counted: list[Fix]) -> list[datetime]:
     """Return the hours within a segment that have no row: none but those of a long silence."""
     hour = segment.started_at.replace(minute=0, second=0, microsecond=0)
     if hour < segment.started_at:
         hour += _HOUR
     untold = []
     while hour + _HOUR <= segment.ended_at:
-        if hour not in told:
+        if hour not in container:
             untold.append(hour)
             before = max(fix.recorded_at for fix in counted if fix.recorded_at <= hour)
             after = min(fix.recorded_at for fix in counted if fix.recorded_at > hour)

@@ -35,43 +35,58 @@ def week_ore(
     """Return what a placement costs in the week, moving left out, simulated depot by depot."""
     cost = 0
     for depot in inputs.depots:
-        here = [one for one in inputs.vehicles if placement.get(one.vehicle_id) == depot.depot_id]
+        here = [
+            vehicle
+            for vehicle in inputs.vehicles
+            if placement.get(vehicle.vehicle_id) == depot.depot_id
+        ]
         electric = [
-            one
-            for one in here
-            if one.energy_source is EnergySource.ELECTRICITY
-            and one.vehicle_type is not VehicleType.BIKE
+            vehicle
+            for vehicle in here
+            if vehicle.energy_source is EnergySource.ELECTRICITY
+            and vehicle.vehicle_type is not VehicleType.BIKE
         ]
         missing = max(0, len(electric) - depot.charger_count)
         cost += missing * ore(COSTS.missing_charger_dkk_per_day * WEEK_DAYS)
-        for kind in {one.vehicle_type for one in inputs.vehicles}:
-            ids = {one.vehicle_id for one in inputs.vehicles if one.vehicle_type is kind}
+        for kind in {vehicle.vehicle_type for vehicle in inputs.vehicles}:
+            ids = {
+                vehicle.vehicle_id for vehicle in inputs.vehicles if vehicle.vehicle_type is kind
+            }
             wanted = [
-                one
-                for one in inputs.round_trips
-                if one.start_depot_id == depot.depot_id and one.vehicle_id in ids
+                round_trip
+                for round_trip in inputs.round_trips
+                if round_trip.start_depot_id == depot.depot_id and round_trip.vehicle_id in ids
             ]
             prices = sorted(
-                driving_ore_per_km(one, COSTS) for one in here if one.vehicle_type is kind
+                driving_ore_per_km(vehicle, COSTS)
+                for vehicle in here
+                if vehicle.vehicle_type is kind
             )
             cost += driving_ore(wanted, prices)
             if with_unserved:
                 lost = turned_away(wanted, len(prices))
-                cost += sum(unserved_ore(one.distance_m, COSTS) for one in lost)
+                cost += sum(
+                    unserved_ore(observed_round_trip.distance_m, COSTS)
+                    for observed_round_trip in lost
+                )
     return cost
 
 
-def place_of(inputs: PlacementInputs, one: ObservedRoundTrip) -> tuple[str, VehicleType]:
+def place_of(
+    inputs: PlacementInputs, observed_round_trip: ObservedRoundTrip
+) -> tuple[str, VehicleType]:
     """Return the depot that a round trip left, and the class that it took."""
     kinds = {vehicle.vehicle_id: vehicle.vehicle_type for vehicle in inputs.vehicles}
-    return one.start_depot_id, kinds[one.vehicle_id]
+    return observed_round_trip.start_depot_id, kinds[observed_round_trip.vehicle_id]
 
 
 def counts(
     inputs: PlacementInputs, placement: Mapping[str, str]
 ) -> Counter[tuple[str, VehicleType]]:
     """Return how many of a class a placement has at a depot."""
-    return Counter((placement[one.vehicle_id], one.vehicle_type) for one in inputs.vehicles)
+    return Counter(
+        (placement[vehicle.vehicle_id], vehicle.vehicle_type) for vehicle in inputs.vehicles
+    )
 
 
 @given(small_instances(), st.data())
@@ -79,40 +94,52 @@ def counts(
 def test_each_part_is_what_a_simulation_finds(inputs: PlacementInputs, data: st.DataObject) -> None:
     assume(inputs.round_trips)
     plan = make_plan(inputs, Search(1, 10), OCCASION)
-    depot_ids = [one.depot_id for one in inputs.depots]
+    depot_ids = [depot.depot_id for depot in inputs.depots]
     real = {
-        one.vehicle_id: data.draw(st.sampled_from(depot_ids), label=one.vehicle_id)
-        for one in inputs.vehicles
+        vehicle.vehicle_id: data.draw(st.sampled_from(depot_ids), label=vehicle.vehicle_id)
+        for vehicle in inputs.vehicles
     }
     assert plan.stood_at is not None
     if data.draw(st.booleans(), label="nothing carried out"):
         real |= plan.stood_at
     kept = data.draw(st.lists(st.sampled_from(inputs.round_trips), unique=True))
     week = inputs.model_copy(
-        update={"round_trips": tuple(one for one in inputs.round_trips if one in kept)}
+        update={
+            "round_trips": tuple(
+                round_trip for round_trip in inputs.round_trips if round_trip in kept
+            )
+        }
     )
     homes = {vehicle_id: [Home(depot_id, None, None)] for vehicle_id, depot_id in real.items()}
-    found = follow_up(plan, MONDAY.date(), week, homes)
+    plan_outcome = follow_up(plan, MONDAY.date(), week, homes)
     nothing_moved_ore = week_ore(week, real | plan.stood_at)
     planned_ore, real_ore = week_ore(week, real | plan.placement), week_ore(week, real)
-    others = [one for one in week.round_trips if one.start_depot_id != real[one.vehicle_id]]
+    others = [
+        round_trip
+        for round_trip in week.round_trips
+        if round_trip.start_depot_id != real[round_trip.vehicle_id]
+    ]
     # What is observed says something of the plan only where it is not as it was.
     then, now = counts(week, real | plan.stood_at), counts(week, real)
     changed = {place for place in then | now if then[place] != now[place]}
-    there = [one for one in week.round_trips if place_of(week, one) in changed]
-    observed_ore = sum(unserved_ore(one.distance_m, COSTS) for one in there if one in others)
+    there = [round_trip for round_trip in week.round_trips if place_of(week, round_trip) in changed]
+    observed_ore = sum(
+        unserved_ore(observed_round_trip.distance_m, COSTS)
+        for observed_round_trip in there
+        if observed_round_trip in others
+    )
     wanted = week.model_copy(update={"round_trips": tuple(there)})
     served_ore = week_ore(wanted, real, with_unserved=False)
     wrong_ore = observed_ore - (week_ore(wanted, real) - served_ore)
-    assert found.realised_ore == nothing_moved_ore - real_ore - wrong_ore
-    assert found.demand_changed_ore == promise_of(plan).saving_ore - (
+    assert plan_outcome.realised_ore == nothing_moved_ore - real_ore - wrong_ore
+    assert plan_outcome.demand_changed_ore == promise_of(plan).saving_ore - (
         nothing_moved_ore - planned_ore
     )
-    assert found.not_carried_out_ore == real_ore - planned_ore
-    assert found.model_wrong_ore == wrong_ore
+    assert plan_outcome.not_carried_out_ore == real_ore - planned_ore
+    assert plan_outcome.model_wrong_ore == wrong_ore
     if real == real | plan.stood_at:
-        assert found.realised_ore == 0
-    assert found.unserved_realised == len(others)
-    assert found.moves_carried_out == sum(
-        1 for one in plan.moves if real[one.vehicle_id] == one.to_depot_id
+        assert plan_outcome.realised_ore == 0
+    assert plan_outcome.unserved_realised == len(others)
+    assert plan_outcome.moves_carried_out == sum(
+        1 for move in plan.moves if real[move.vehicle_id] == move.to_depot_id
     )

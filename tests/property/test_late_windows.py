@@ -73,13 +73,13 @@ def test_rows_beyond_an_agreement_stay() -> None:
     def law(fixes: list[Fix], data: st.DataObject) -> None:
         nonlocal agreements
         late = data.draw(st.lists(st.integers(0, len(fixes) - 1), min_size=1, max_size=3))
-        known = [fix for index, fix in enumerate(fixes) if index not in late]
+        entries = [fix for index, fix in enumerate(fixes) if index not in late]
         first, last = min(late), max(late)
-        if not any(fix.recorded_at > fixes[last].recorded_at for fix in known):
+        if not any(fix.recorded_at > fixes[last].recorded_at for fix in entries):
             return
-        before = _states(known)
-        at_each = {fix.recorded_at: dump(state) for fix, state in zip(known, before, strict=True)}
-        _, old = advance(None, known, _PLACES, _RULES)
+        before = _states(entries)
+        at_each = {fix.recorded_at: dump(state) for fix, state in zip(entries, before, strict=True)}
+        _, old = advance(None, entries, _PLACES, _RULES)
         _, expected = advance(None, fixes, _PLACES, _RULES)
         folding = VehicleFoldState(before[first - 1] if first else None, _PLACES, _RULES)
         agreed = False
@@ -93,7 +93,7 @@ def test_rows_beyond_an_agreement_stay() -> None:
         _, new = folding.result(as_before=agreed)
         for was, becomes, should in zip(_rows(old), _rows(new), _rows(expected), strict=True):
             assert _spliced(was, becomes) == list(should.rows)
-        taken = {one.recorded_at for one in fixes[first : index + 1]} - {undecided}
+        taken = {fix.recorded_at for fix in fixes[first : index + 1]} - {undecided}
         reasons: dict[datetime, str | None] = {
             at: why for at, why in old.refused.items() if at not in taken
         }

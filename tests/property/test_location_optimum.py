@@ -35,10 +35,10 @@ def test_p_median_is_the_best_of_all(costs: Matrix, data: st.DataObject, seed: i
     count = len(costs[0])
     p = data.draw(st.integers(1, count))
     best = min(served(costs, chosen) for chosen in combinations(range(count), p))
-    found = p_median(costs, p, Search(seed=seed, time_limit_s=30))
-    assert found.status is SolverStatus.OPTIMAL
-    assert abs(found.objective - best) <= 1e-9 * max(1.0, best)
-    assert len(set(found.sites)) == p
+    location = p_median(costs, p, Search(seed=seed, time_limit_s=30))
+    assert location.status is SolverStatus.OPTIMAL
+    assert abs(location.objective - best) <= 1e-9 * max(1.0, best)
+    assert len(set(location.sites)) == p
 
 
 @given(matrices(), st.data(), st.integers(0, 99))
@@ -53,10 +53,10 @@ def test_p_median_counts_what_sites_cost_where_they_are_not_alike(
         served(costs, chosen) + sum(opening[site] for site in chosen)
         for chosen in combinations(range(count), p)
     )
-    found = p_median(costs, p, Search(seed=seed, time_limit_s=30), opening)
-    assert found.status is SolverStatus.OPTIMAL
-    assert abs(found.objective - best) <= 1e-9 * max(1.0, best)
-    assert len(set(found.sites)) == p
+    location = p_median(costs, p, Search(seed=seed, time_limit_s=30), opening)
+    assert location.status is SolverStatus.OPTIMAL
+    assert abs(location.objective - best) <= 1e-9 * max(1.0, best)
+    assert len(set(location.sites)) == p
 
 
 @given(matrices(), st.data(), st.integers(0, 99))
@@ -71,9 +71,9 @@ def test_facility_location_is_the_best_of_all(
         for size in range(1, count + 1)
         for chosen in combinations(range(count), size)
     )
-    found = facility_location(costs, opening, Search(seed=seed, time_limit_s=30))
-    assert found.status is SolverStatus.OPTIMAL
-    assert abs(found.objective - best) <= 1e-9 * max(1.0, best)
+    location = facility_location(costs, opening, Search(seed=seed, time_limit_s=30))
+    assert location.status is SolverStatus.OPTIMAL
+    assert abs(location.objective - best) <= 1e-9 * max(1.0, best)
 
 
 @given(matrices(), st.integers(0, 99))
@@ -83,6 +83,6 @@ def test_a_bound_is_never_above_the_optimum_however_early_it_ends(costs: Matrix,
     p = (count + 1) // 2
     best = min(served(costs, chosen) for chosen in combinations(range(count), p))
     for limit_s in (1e-9, 3e-4, 2e-3):
-        found = p_median(costs, p, Search(seed=seed, time_limit_s=limit_s))
-        assert found.bound <= best + 1e-9 * max(1.0, best)
-        assert found.objective >= best - 1e-9 * max(1.0, best)
+        location = p_median(costs, p, Search(seed=seed, time_limit_s=limit_s))
+        assert location.bound <= best + 1e-9 * max(1.0, best)
+        assert location.objective >= best - 1e-9 * max(1.0, best)

@@ -32,7 +32,7 @@ class Deal:
     """A rebalance: which worker each partition falls to, and which workers hear of it."""
 
     owners: tuple[int, ...]
-    told: frozenset[int]
+    informed: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ _some_workers = st.frozensets(st.integers(0, _WORKERS - 1), min_size=1)
 _deals = st.builds(
     Deal,
     owners=st.tuples(*[st.integers(0, _WORKERS - 1)] * _PARTITIONS),
-    told=_some_workers,
+    informed=_some_workers,
 )
 _turns = st.builds(Turn, workers=_some_workers, records=st.integers(1, 3))
 
@@ -98,9 +98,9 @@ async def play(pool: Pool, log: Log, steps: list[Deal | Turn]) -> None:
     workers = [Worker(pool, log) for _ in range(_WORKERS)]
     for step in steps:
         if isinstance(step, Turn):
-            await asyncio.gather(*(workers[one].write(step.records) for one in step.workers))
+            await asyncio.gather(*(workers[worker].write(step.records) for worker in step.workers))
             continue
-        for number in step.told:
+        for number in step.informed:
             await workers[number].own(
                 [partition for partition, owner in enumerate(step.owners) if owner == number]
             )

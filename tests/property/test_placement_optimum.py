@@ -128,14 +128,14 @@ def turned_away(round_trips: list[ObservedRoundTrip], vehicles: int) -> list[Obs
     """Simulate first come, first served: who finds all of a depot's vehicles out or just back."""
     away: list[datetime] = []
     lost: list[ObservedRoundTrip] = []
-    for one in sorted(
+    for round_trip in sorted(
         round_trips, key=lambda trip: (trip.started_at, -trip.distance_m, trip.ended_at)
     ):
-        away = [until for until in away if until > one.started_at]
+        away = [until for until in away if until > round_trip.started_at]
         if len(away) < vehicles:
-            away.append(one.ended_at + CHANGEOVER)
+            away.append(round_trip.ended_at + CHANGEOVER)
         else:
-            lost.append(one)
+            lost.append(round_trip)
     return lost
 
 
@@ -143,21 +143,25 @@ def driving_ore(round_trips: list[ObservedRoundTrip], prices: list[int]) -> int:
     """Simulate who drives what: the cheapest vehicle that is in; in øre, rounded by vehicle."""
     back = [datetime.min.replace(tzinfo=UTC)] * len(prices)
     driven_m = [0.0] * len(prices)
-    for one in sorted(
+    for round_trip in sorted(
         round_trips, key=lambda trip: (trip.started_at, -trip.distance_m, trip.ended_at)
     ):
-        free = [number for number, at in enumerate(back) if at <= one.started_at]
+        free = [number for number, at in enumerate(back) if at <= round_trip.started_at]
         if free:
             cheapest = min(free, key=lambda number: (prices[number], number))
-            back[cheapest] = one.ended_at + CHANGEOVER
-            driven_m[cheapest] += one.distance_m
+            back[cheapest] = round_trip.ended_at + CHANGEOVER
+            driven_m[cheapest] += round_trip.distance_m
     return sum(round(metres / 1000 * price) for metres, price in zip(driven_m, prices, strict=True))
 
 
 def taken_by(round_trips: list[ObservedRoundTrip], number: int) -> list[ObservedRoundTrip]:
     """Return what one vehicle more serves: what is lost with one less, and not with it."""
     lost = turned_away(round_trips, number)
-    return [one for one in turned_away(round_trips, number - 1) if one not in lost]
+    return [
+        observed_round_trip
+        for observed_round_trip in turned_away(round_trips, number - 1)
+        if observed_round_trip not in lost
+    ]
 
 
 def lent(
@@ -165,12 +169,12 @@ def lent(
 ) -> list[ObservedRoundTrip]:
     """Return what the lender's vehicle can do besides its own, where that is cheaper."""
     return [
-        one
-        for one in wanted
-        if unserved_ore(one.distance_m, COSTS) > price_ore
+        observed_round_trip
+        for observed_round_trip in wanted
+        if unserved_ore(observed_round_trip.distance_m, COSTS) > price_ore
         and all(
-            one.ended_at + CHANGEOVER <= other.started_at
-            or other.ended_at + CHANGEOVER <= one.started_at
+            observed_round_trip.ended_at + CHANGEOVER <= other.started_at
+            or other.ended_at + CHANGEOVER <= observed_round_trip.started_at
             for other in own
         )
     ]
@@ -210,8 +214,15 @@ def lendings(
                 continue
             price_ore = way_ore[borrower, lender]
             served = lent(wanted, own, price_ore)
-            saved = sum(unserved_ore(one.distance_m, COSTS) - price_ore for one in served)
-            saved -= round(sum(one.distance_m for one in served) / 1000 * ore_per_km)
+            saved = sum(
+                unserved_ore(observed_round_trip.distance_m, COSTS) - price_ore
+                for observed_round_trip in served
+            )
+            saved -= round(
+                sum(observed_round_trip.distance_m for observed_round_trip in served)
+                / 1000
+                * ore_per_km
+            )
             if saved > ore(COSTS.lending_dkk):
                 for more, trips in choose(first + 1, free - {number}):
                     yield saved - ore(COSTS.lending_dkk) + more, len(served) + trips
@@ -225,7 +236,9 @@ def stays(inputs: PlacementInputs, vehicle: Vehicle) -> bool:
         return False
     if not inputs.round_trips:
         return vehicle.locked_until is not None
-    today = max(one.ended_at for one in inputs.round_trips).astimezone(COPENHAGEN).date()
+    today = (
+        max(round_trip.ended_at for round_trip in inputs.round_trips).astimezone(COPENHAGEN).date()
+    )
     if vehicle.locked_until is not None and vehicle.locked_until >= today:
         return True
     ends_on = vehicle.lease_ends_on
@@ -234,71 +247,85 @@ def stays(inputs: PlacementInputs, vehicle: Vehicle) -> bool:
 
 def verdicts(inputs: PlacementInputs, placement: Mapping[str, str]) -> list[Verdict]:
     """Return what a placement can come to, by lending; nothing where it is not allowed."""
-    depots = {one.depot_id: one for one in inputs.depots}
+    depots = {depot.depot_id: depot for depot in inputs.depots}
     if any(
-        stays(inputs, one) and placement[one.vehicle_id] != one.home_depot_id
-        for one in inputs.vehicles
+        stays(inputs, vehicle) and placement[vehicle.vehicle_id] != vehicle.home_depot_id
+        for vehicle in inputs.vehicles
     ):
         return []
-    left = Counter((one.vehicle_id, one.start_depot_id) for one in inputs.round_trips)
+    left = Counter(
+        (round_trip.vehicle_id, round_trip.start_depot_id) for round_trip in inputs.round_trips
+    )
     cost = 0
     for depot_id, depot in depots.items():
-        here = [one for one in inputs.vehicles if placement[one.vehicle_id] == depot_id]
-        motor = [one for one in here if one.vehicle_type is not VehicleType.BIKE]
+        here = [vehicle for vehicle in inputs.vehicles if placement[vehicle.vehicle_id] == depot_id]
+        motor = [vehicle for vehicle in here if vehicle.vehicle_type is not VehicleType.BIKE]
         if len(motor) > depot.capacity:
             return []
-        electric = [one for one in motor if one.energy_source is EnergySource.ELECTRICITY]
+        electric = [
+            vehicle for vehicle in motor if vehicle.energy_source is EnergySource.ELECTRICITY
+        ]
         missing = max(0, len(electric) - depot.charger_count)
         cost += missing * ore(COSTS.missing_charger_dkk_per_day * HORIZON_DAYS)
     for vehicle in inputs.vehicles:
-        most = max(depots, key=lambda one: (left[vehicle.vehicle_id, one], [-ord(c) for c in one]))
+        most = max(
+            depots, key=lambda depot: (left[vehicle.vehicle_id, depot], [-ord(c) for c in depot])
+        )
         origin = vehicle.home_depot_id or (most if left[vehicle.vehicle_id, most] else None)
         if origin is not None:
             cost += relocation_ore(
                 vehicle, depots[origin], depots[placement[vehicle.vehicle_id]], COSTS
             )
-    found = [Verdict(cost, 0)]
-    for vehicle_class in {one.vehicle_type for one in inputs.vehicles}:
+    entries = [Verdict(cost, 0)]
+    for vehicle_class in {vehicle.vehicle_type for vehicle in inputs.vehicles}:
         of_class = set(class_verdicts(inputs, placement, vehicle_class))
-        found = [
+        entries = [
             Verdict(before.cost_ore + more.cost_ore, before.short + more.short)
-            for before in found
+            for before in entries
             for more in of_class
         ]
-    return found
+    return entries
 
 
 def class_verdicts(
     inputs: PlacementInputs, placement: Mapping[str, str], vehicle_class: VehicleType
 ) -> Iterator[Verdict]:
     """Yield what one class's unserved round trips can come to."""
-    depots = {one.depot_id: one for one in inputs.depots}
-    kind = {one.vehicle_id: one.vehicle_type for one in inputs.vehicles}
+    depots = {depot.depot_id: depot for depot in inputs.depots}
+    kind = {vehicle.vehicle_id: vehicle.vehicle_type for vehicle in inputs.vehicles}
     has = {
         depot_id: sum(
             1
-            for one, stands_at in placement.items()
-            if stands_at == depot_id and kind[one] is vehicle_class
+            for name, stands_at in placement.items()
+            if stands_at == depot_id and kind[name] is vehicle_class
         )
         for depot_id in depots
     }
     demand = {
         depot_id: [
-            one
-            for one in inputs.round_trips
-            if one.start_depot_id == depot_id and kind[one.vehicle_id] is vehicle_class
+            round_trip
+            for round_trip in inputs.round_trips
+            if round_trip.start_depot_id == depot_id
+            and kind[round_trip.vehicle_id] is vehicle_class
         ]
         for depot_id in depots
     }
-    lost = [one for depot_id in depots for one in turned_away(demand[depot_id], has[depot_id])]
-    lost_ore = sum(unserved_ore(one.distance_m, COSTS) for one in lost)
+    lost = [
+        observed_round_trip
+        for depot_id in depots
+        for observed_round_trip in turned_away(demand[depot_id], has[depot_id])
+    ]
+    lost_ore = sum(
+        unserved_ore(observed_round_trip.distance_m, COSTS) for observed_round_trip in lost
+    )
     lost_ore += sum(
         driving_ore(
             demand[depot_id],
             sorted(
-                driving_ore_per_km(one, COSTS)
-                for one in inputs.vehicles
-                if placement[one.vehicle_id] == depot_id and one.vehicle_type is vehicle_class
+                driving_ore_per_km(vehicle, COSTS)
+                for vehicle in inputs.vehicles
+                if placement[vehicle.vehicle_id] == depot_id
+                and vehicle.vehicle_type is vehicle_class
             ),
         )
         for depot_id in depots
@@ -307,9 +334,9 @@ def class_verdicts(
     share = inputs.policy.served_share
     may_lack = total if share is None else int(total * (1 - share) + 1e-6)
     dearest = max(
-        driving_ore_per_km(one, COSTS)
-        for one in inputs.vehicles
-        if one.vehicle_type is vehicle_class
+        driving_ore_per_km(vehicle, COSTS)
+        for vehicle in inputs.vehicles
+        if vehicle.vehicle_type is vehicle_class
     )
     for saved_ore, served in lendings(demand, has, ways(inputs), dearest):
         yield Verdict(lost_ore - saved_ore, max(0, len(lost) - served - may_lack))
@@ -318,11 +345,11 @@ def class_verdicts(
 def ways(inputs: PlacementInputs) -> dict[tuple[str, str], int]:
     """Return the price of fetching a vehicle, between depots that are near enough."""
     return {
-        (one.depot_id, other.depot_id): fetching_ore(way_min, COSTS)
-        for one in inputs.depots
+        (depot.depot_id, other.depot_id): fetching_ore(way_min, COSTS)
+        for depot in inputs.depots
         for other in inputs.depots
-        if one is not other
-        and (way_min := road_km(one, other, COSTS) / BICYCLE_KMH * 60)
+        if depot is not other
+        and (way_min := road_km(depot, other, COSTS) / BICYCLE_KMH * 60)
         <= inputs.policy.lending_within_min
     }
 
@@ -338,25 +365,32 @@ def test_the_optimum_is_the_cheapest_of_all_placements(
         for chosen in product([depot.depot_id for depot in inputs.depots], repeat=len(ids))
         for verdict in verdicts(inputs, dict(zip(ids, chosen, strict=True)))
     ]
-    costs = [one.cost_ore for one in possible if not one.short]
+    costs = [verdict.cost_ore for verdict in possible if not verdict.short]
     problem = problem_of(inputs)
-    found = solve(problem, Search(seed=1, time_limit_s=10), columns_at_most)
+    solution = solve(problem, Search(seed=1, time_limit_s=10), columns_at_most)
     if not costs:
-        assert found.status is SolverStatus.INFEASIBLE
+        assert solution.status is SolverStatus.INFEASIBLE
         if possible and columns_at_most == ALL_COLUMNS:
-            assert found.nearest is not None
-            reached = verdicts(inputs, found.nearest.placement)
-            assert min(one.short for one in reached) == min(one.short for one in possible)
+            assert solution.nearest is not None
+            reached = verdicts(inputs, solution.nearest.placement)
+            assert min(verdict.short for verdict in reached) == min(
+                verdict.short for verdict in possible
+            )
         return
-    assert found.bound_ore <= min(costs) <= found.objective_ore
+    assert solution.bound_ore <= min(costs) <= solution.objective_ore
     if columns_at_most == ALL_COLUMNS:
-        assert found.status is SolverStatus.OPTIMAL
-        assert found.gap == 0
-    assert (found.status is SolverStatus.OPTIMAL) == (found.bound_ore == found.objective_ore)
-    assert found.objective_ore in {
-        one.cost_ore for one in verdicts(inputs, found.placement) if not one.short
+        assert solution.status is SolverStatus.OPTIMAL
+        assert solution.gap == 0
+    assert (solution.status is SolverStatus.OPTIMAL) == (
+        solution.bound_ore == solution.objective_ore
+    )
+    assert solution.objective_ore in {
+        verdict.cost_ore for verdict in verdicts(inputs, solution.placement) if not verdict.short
     }
-    assert placement_cost(problem, found.placement, found.lendings).total_ore == found.objective_ore
+    assert (
+        placement_cost(problem, solution.placement, solution.lendings).total_ore
+        == solution.objective_ore
+    )
 
 
 @given(small_instances())
@@ -365,6 +399,6 @@ def test_lendings_of_whole_depots_are_those_of_one_outing_after_another(
     inputs: PlacementInputs,
 ) -> None:
     problem = problem_of(inputs)
-    for lending, found in problem.lendings.items():
+    for lending, lending_gain in problem.lendings.items():
         way_min = problem.ways_min[lending.borrower_id, lending.lender_id]
-        assert found == one_by_one(problem.levels, way_min, lending, COSTS)
+        assert lending_gain == one_by_one(problem.levels, way_min, lending, COSTS)

@@ -72,7 +72,7 @@ def test_a_range_gives_what_lies_in_it(installations: Installations) -> None:
         for (name,) in functions:
             function = sql.Identifier("reader", name)
             columns = {column.name for column in _described(reader, function)}
-            column = next(one for one in INSTANTS if one in columns)
+            column = next(text for text in INSTANTS if text in columns)
             for since_h, until_h in ((-48, 96), (0, 24), (12, 12), (23, 30), (-900, 24), (36, 36)):
                 since, until = start + timedelta(hours=since_h), start + timedelta(hours=until_h)
                 called = sql.SQL("SELECT t::text FROM {}(%s, %s) t ORDER BY 1").format(function)

@@ -107,7 +107,7 @@ def test_a_small_plan_keeps_all_rules_and_is_the_best_of_all(
     assert plan.objective_dkk == pytest.approx(least_cost_dkk(inputs, travel), abs=1e-6)
     assert plan.status is SolverStatus.OPTIMAL
     assert plan.bound_by == BY_ENUMERATION
-    assert all(one.reason for one in plan.unserved)
+    assert all(unserved_visit.reason for unserved_visit in plan.unserved)
 
 
 @given(small_inputs(), st.integers(0, 9), st.integers(0, 2**31))
@@ -116,11 +116,11 @@ def test_the_search_keeps_all_rules_and_nothing_undercuts_the_bound(
     inputs: RouteInputs, roads: int, seed: int
 ) -> None:
     posed = problem(inputs, roads)
-    (found,) = searched(RouteTask(posed, 0.1), seed, 1)
-    assert all(feasible(posed, vehicle, visits) for vehicle, visits in enumerate(found.routes))
+    (entry,) = searched(RouteTask(posed, 0.1), seed, 1)
+    assert all(feasible(posed, vehicle, visits) for vehicle, visits in enumerate(entry.routes))
     least = least_cost_dkk(inputs, WholeMinutes(roads))
-    assert found.cost_dkk == pytest.approx(total_dkk(posed, found.routes))
-    assert found.cost_dkk >= least - 1e-6
+    assert entry.cost_dkk == pytest.approx(total_dkk(posed, entry.routes))
+    assert entry.cost_dkk >= least - 1e-6
     assert assignment_bound_dkk(posed) <= least + 1e-6
 
 
@@ -171,8 +171,8 @@ def test_the_search_finds_what_listing_all_routes_proves(seed: int) -> None:
     assert everything is not None
     proof = choose(posed, everything, ((),) * posed.vehicles, Limit(1, 20))
     assert proof.proven
-    (found,) = searched(RouteTask(posed, 2.0), seed, 1)
-    assert found.cost_dkk == pytest.approx(total_dkk(posed, proof.routes), rel=1e-9)
+    (entry,) = searched(RouteTask(posed, 2.0), seed, 1)
+    assert entry.cost_dkk == pytest.approx(total_dkk(posed, proof.routes), rel=1e-9)
 
 
 def test_the_same_inputs_seed_and_limit_give_the_same_plan_on_one_core_or_two() -> None:

@@ -46,7 +46,7 @@ def towns(draw: st.DrawFn) -> SitesInputs:
         site(name, draw(AT), draw(dkk), stay=name in NAMES[:3] and not draw(st.integers(0, 3)))
         for name in names
     )
-    staying = sum(one.must_stay for one in sites)
+    staying = sum(entry.must_stay for entry in sites)
     return SitesInputs(
         municipality_id="m",
         observed_days=draw(st.integers(1, 30)),
@@ -59,12 +59,12 @@ def towns(draw: st.DrawFn) -> SitesInputs:
 def allowed(inputs: SitesInputs) -> list[tuple[CandidateSite, ...]]:
     """Return every choice of sites that the question allows."""
     sizes = range(1, len(inputs.sites) + 1) if inputs.count is None else (inputs.count,)
-    staying = {one.site_id for one in inputs.sites if one.must_stay}
+    staying = {entry.site_id for entry in inputs.sites if entry.must_stay}
     return [
         chosen
         for size in sizes
         for chosen in combinations(inputs.sites, size)
-        if staying <= {one.site_id for one in chosen}
+        if staying <= {candidate_site.site_id for candidate_site in chosen}
     ]
 
 
@@ -76,8 +76,8 @@ def test_the_proposal_is_the_best_of_all_subsets(inputs: SitesInputs, seed: int)
     assert plan.status is SolverStatus.OPTIMAL
     assert plan.objective_dkk == pytest.approx(best, rel=1e-8, abs=1e-6)
     assert plan.bound_dkk == plan.objective_dkk
-    opened = {one.site_id for one in plan.sites if one.is_open}
-    chosen = tuple(one for one in inputs.sites if one.site_id in opened)
+    opened = {entry.site_id for entry in plan.sites if entry.is_open}
+    chosen = tuple(entry for entry in inputs.sites if entry.site_id in opened)
     assert cost_dkk(inputs, chosen) == pytest.approx(plan.objective_dkk, rel=1e-9, abs=1e-6)
     assert chosen in allowed(inputs)
 
@@ -86,11 +86,14 @@ def test_the_proposal_is_the_best_of_all_subsets(inputs: SitesInputs, seed: int)
 @settings(max_examples=examples(100), deadline=None)
 def test_what_a_year_costs_now_is_told_beside_it(inputs: SitesInputs) -> None:
     plan = plan_sites(inputs, SEARCH)
-    depots = [one for one in inputs.sites if one.depot_id is not None]
-    of = {one.depot_id: one for one in depots}
-    ways_km = [way_km(one, of[one.depot_id]) for one in inputs.round_trips]
-    driven = sum(driving_dkk(inputs, one, of[one.depot_id]) for one in inputs.round_trips)
-    rent = sum(one.dkk_per_year for one in depots)
+    depots = [entry for entry in inputs.sites if entry.depot_id is not None]
+    of = {depot.depot_id: depot for depot in depots}
+    ways_km = [way_km(round_trip, of[round_trip.depot_id]) for round_trip in inputs.round_trips]
+    driven = sum(
+        driving_dkk(inputs, round_trip, of[round_trip.depot_id])
+        for round_trip in inputs.round_trips
+    )
+    rent = sum(depot.dkk_per_year for depot in depots)
     assert plan.as_driven.cost_dkk == pytest.approx(rent + driven)
     assert plan.as_driven.distance_m == pytest.approx(1000 * sum(ways_km) * a_year(inputs))
     assert plan.as_driven.co2e_kg == pytest.approx(0.15 * sum(ways_km) * a_year(inputs))
@@ -107,12 +110,16 @@ def test_what_a_year_costs_now_is_told_beside_it(inputs: SitesInputs) -> None:
 @settings(max_examples=examples(100), deadline=None)
 def test_each_reason_tells_what_this_one_change_would_do(inputs: SitesInputs) -> None:
     plan = plan_sites(inputs, SEARCH)
-    opened = {one.site_id for one in plan.sites if one.is_open}
-    assert sorted(one.site_id for one in plan.sites) == sorted(one.site_id for one in inputs.sites)
+    opened = {entry.site_id for entry in plan.sites if entry.is_open}
+    assert sorted(entry.site_id for entry in plan.sites) == sorted(
+        entry.site_id for entry in inputs.sites
+    )
     for finding in plan.sites:
-        of = next(one for one in inputs.sites if one.site_id == finding.site_id)
+        of = next(entry for entry in inputs.sites if entry.site_id == finding.site_id)
         others = [
-            one for one in inputs.sites if one.site_id in opened and one.site_id != of.site_id
+            entry
+            for entry in inputs.sites
+            if entry.site_id in opened and entry.site_id != of.site_id
         ]
         if others:
             _check_change(inputs, finding, of, others)
@@ -127,7 +134,8 @@ def _check_change(
     without, with_it = cost_dkk(inputs, others), cost_dkk(inputs, [*others, of])
     assert finding.driving_dkk == pytest.approx(without - with_it + of.dkk_per_year, abs=1e-4)
     further_km = [
-        min(way_km(one, other) for other in others) - way_km(one, of) for one in inputs.round_trips
+        min(way_km(round_trip, other) for other in others) - way_km(round_trip, of)
+        for round_trip in inputs.round_trips
     ]
     gained = [km for km in further_km if km > 1e-6]
     if not gained:

@@ -124,8 +124,8 @@ def stories(draw: st.DrawFn) -> Story:
     ]
     # What was said and then taken back, or said again, leaves most to be put in order.
     tellings += [
-        Telling(one.tracker_id, draw(st.sampled_from((None, CAR, VAN))), one.at)
-        for one in draw(st.lists(st.sampled_from(tellings), min_size=1, max_size=3))
+        Telling(telling.tracker_id, draw(st.sampled_from((None, CAR, VAN))), telling.at)
+        for telling in draw(st.lists(st.sampled_from(tellings), min_size=1, max_size=3))
     ]
     return Story(fixes, log, tellings)
 
@@ -150,7 +150,7 @@ async def play(pool: Pool, log: Log, steps: list[Step], tellings: list[Telling])
         for number, writer in enumerate(writers)
     ]
     ahead = [queue[:2] for queue in queues]
-    told = list(tellings)
+    entries = list(tellings)
 
     async def write(number: int, count: int) -> None:
         while count and queues[number]:
@@ -166,8 +166,8 @@ async def play(pool: Pool, log: Log, steps: list[Step], tellings: list[Telling])
             count -= 1
 
     async def tell(count: int) -> None:
-        while count and told:
-            await told.pop(0).tell(pool, at_once=3)
+        while count and entries:
+            await entries.pop(0).tell(pool, at_once=3)
             count -= 1
 
     for step in steps:
@@ -175,8 +175,8 @@ async def play(pool: Pool, log: Log, steps: list[Step], tellings: list[Telling])
         if step.at_once:
             await asyncio.gather(*work)
         else:
-            for one in work:
-                await one
+            for coroutine in work:
+                await coroutine
     await asyncio.gather(write(0, 1000), write(1, 1000))
     await tell(1000)
 

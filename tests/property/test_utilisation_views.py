@@ -77,19 +77,19 @@ class Story:
 
     def trips(self) -> list[Minutes]:
         """Return the trips, an open one last."""
-        ended = [part for one in self.outings for part in (one.out, one.back)]
+        ended = [part for outing in self.outings for part in (outing.out, outing.back)]
         return [*ended, (self.departs[1], self.last)] if self.departs else ended
 
     def away(self) -> list[tuple[str | None, Minutes]]:
         """Return from which depot the vehicle was away, and when."""
-        found = [(one.depot, one.whole) for one in self.outings]
+        entry = [(outing.depot, outing.whole) for outing in self.outings]
         unseen_return = self.departs is not None and self.departs[0] is not None
         if self.is_out and not unseen_return:
-            depot, (began, _) = found[-1]
-            found[-1] = (depot, (began, self.last))
+            depot, (began, _) = entry[-1]
+            entry[-1] = (depot, (began, self.last))
         if self.departs and (unseen_return or not self.is_out):
-            found.append((self.departs[0], (self.departs[1], self.last)))
-        return found
+            entry.append((self.departs[0], (self.departs[1], self.last)))
+        return entry
 
 
 @st.composite
@@ -145,14 +145,14 @@ def database(database_url: str) -> Iterator[Connection]:
         yield connection
 
 
-def tell(connection: Connection, start: datetime, told: dict[str, Story]) -> None:
+def tell(connection: Connection, start: datetime, document: dict[str, Story]) -> None:
     """Put rows in place of what an earlier example left."""
     connection.execute("TRUNCATE vehicle_state, trip, round_trip, usage_hour")
 
     def at(minute: int) -> datetime:
         return start + minute * MINUTE
 
-    for vehicle, story in told.items():
+    for vehicle, story in document.items():
         connection.execute(
             "INSERT INTO vehicle_state VALUES (%s, 1, %s, %s, '{}')",
             [vehicle, at(story.first), at(story.last)],
@@ -171,11 +171,11 @@ def tell(connection: Connection, start: datetime, told: dict[str, Story]) -> Non
                     is_open,
                 ],
             )
-        for number, one in enumerate(story.outings):
+        for number, outing in enumerate(story.outings):
             is_open = story.is_out and number == len(story.outings) - 1
             connection.execute(
                 "INSERT INTO round_trip VALUES (%s, %s, %s, 'open', %s, NULL, 0, 1, %s)",
-                [vehicle, at(one.whole[0]), at(one.whole[1]), one.depot, is_open],
+                [vehicle, at(outing.whole[0]), at(outing.whole[1]), outing.depot, is_open],
             )
         for hour in range(story.first // 60, story.last // 60 + 1):
             connection.execute(
@@ -218,20 +218,20 @@ def local_date(at: datetime) -> date:
     return at.astimezone(ZONE).date()
 
 
-def walls_of(start: datetime, told: Told) -> list[datetime]:
+def walls_of(start: datetime, document: Told) -> list[datetime]:
     """Return what the clock on the wall shows, minute by minute, until the last fix of all."""
-    until = max(story.last for story in told.values())
+    until = max(story.last for story in document.values())
     return [(start + minute * MINUTE).astimezone(ZONE) for minute in range(until)]
 
 
 @of_any_story
 def test_a_vehicles_day_is_what_counting_its_minutes_tells(
-    database: Connection, start: datetime, told: Told
+    database: Connection, start: datetime, document: Told
 ) -> None:
-    tell(database, start, told)
+    tell(database, start, document)
     expected: dict[tuple[str, date], Counter[str]] = {}
-    walls = walls_of(start, told)
-    for vehicle, story in told.items():
+    walls = walls_of(start, document)
+    for vehicle, story in document.items():
         trips, away = story.trips(), [part for _, part in story.away()]
         for minute in range(story.first, len(walls)):
             sums = expected.setdefault((vehicle, walls[minute].date()), Counter())
@@ -248,9 +248,9 @@ def test_a_vehicles_day_is_what_counting_its_minutes_tells(
             sums["idling_s"] += hour % 3
             sums["distance_m"] += 100 * hour
             sums["trip_count"] += hour % 2
-    found = rows(database, "SELECT * FROM utilisation_day")
-    assert {(row["vehicle_id"], row["local_day"]) for row in found} == set(expected)
-    for row in found:
+    entries = rows(database, "SELECT * FROM utilisation_day")
+    assert {(row["vehicle_id"], row["local_day"]) for row in entries} == set(expected)
+    for row in entries:
         sums = expected[row["vehicle_id"], row["local_day"]]
         assert {name: row[name] for name in sums} == sums
         assert row["is_used"] == (sums["trip_count"] > 0)
@@ -260,9 +260,9 @@ def test_a_vehicles_day_is_what_counting_its_minutes_tells(
 
 @of_any_story
 def test_weeks_and_months_are_the_sums_of_their_days(
-    database: Connection, start: datetime, told: Told
+    database: Connection, start: datetime, document: Told
 ) -> None:
-    tell(database, start, told)
+    tell(database, start, document)
     days = rows(database, "SELECT * FROM utilisation_day")
     names = [name for name in days[0] if name.endswith("_s")] + ["distance_m", "trip_count"]
     for bucket in ("week", "month"):
@@ -273,22 +273,24 @@ def test_weeks_and_months_are_the_sums_of_their_days(
             totals[day["vehicle_id"], first].update({name: day[name] for name in names})
             totals[day["vehicle_id"], first]["days_used"] += day["is_used"]
             totals[day["vehicle_id"], first]["days_available"] += day["available_s"] > 0
-        found = rows(database, f"SELECT * FROM utilisation_{bucket}")
+        entries = rows(database, f"SELECT * FROM utilisation_{bucket}")
         assert {
             (row["vehicle_id"], local_date(row[bucket])): {
                 name: row[name] for name in (*names, "days_used", "days_available")
             }
-            for row in found
+            for row in entries
         } == totals
 
 
-def out_by_minute(start: datetime, told: Told) -> dict[tuple[str, date], dict[int, int]]:
+def out_by_minute(start: datetime, document: Told) -> dict[tuple[str, date], dict[int, int]]:
     """Count the vehicles that are out of each depot, day by day and minute by minute."""
-    walls = walls_of(start, told)
-    since = min(story.first for story in told.values())
+    walls = walls_of(start, document)
+    since = min(story.first for story in document.values())
     counts: defaultdict[tuple[str, date], dict[int, int]] = defaultdict(dict)
     for depot in DEPOTS:
-        gone = [[part for left, part in story.away() if left == depot] for story in told.values()]
+        gone = [
+            [part for left, part in story.away() if left == depot] for story in document.values()
+        ]
         for minute in range(since, len(walls)):
             count = sum(within(minute, parts) for parts in gone)
             counts[depot, walls[minute].date()][minute] = count
@@ -296,9 +298,11 @@ def out_by_minute(start: datetime, told: Told) -> dict[tuple[str, date], dict[in
 
 
 @of_any_story
-def test_occupancy_holds_at_every_minute(database: Connection, start: datetime, told: Told) -> None:
-    tell(database, start, told)
-    since = min(story.first for story in told.values())
+def test_occupancy_holds_at_every_minute(
+    database: Connection, start: datetime, document: Told
+) -> None:
+    tell(database, start, document)
+    since = min(story.first for story in document.values())
     counted: defaultdict[tuple[str, date], dict[int, int]] = defaultdict(dict)
     for step in rows(database, "SELECT * FROM depot_occupancy"):
         minutes = counted[step["depot_id"], local_date(step["day"])]
@@ -308,18 +312,18 @@ def test_occupancy_holds_at_every_minute(database: Connection, start: datetime, 
     for minutes in counted.values():
         for minute in [minute for minute in minutes if minute < since]:
             assert minutes.pop(minute) == 0, "out before the first fix"
-    assert counted == out_by_minute(start, told)
+    assert counted == out_by_minute(start, document)
 
 
 @of_any_story
 def test_the_peak_of_a_day_is_the_most_that_were_out_and_when_first(
-    database: Connection, start: datetime, told: Told
+    database: Connection, start: datetime, document: Told
 ) -> None:
-    tell(database, start, told)
-    counts = out_by_minute(start, told)
-    found = rows(database, "SELECT * FROM depot_occupancy_day")
-    assert {(row["depot_id"], local_date(row["day"])) for row in found} == set(counts)
-    for row in found:
+    tell(database, start, document)
+    counts = out_by_minute(start, document)
+    entries = rows(database, "SELECT * FROM depot_occupancy_day")
+    assert {(row["depot_id"], local_date(row["day"])) for row in entries} == set(counts)
+    for row in entries:
         minutes = counts[row["depot_id"], local_date(row["day"])]
         peak = max(minutes.values())
         assert row["peak_out"] == peak

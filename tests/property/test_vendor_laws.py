@@ -98,7 +98,7 @@ def test_what_two_vendors_send_gives_the_same_in_any_order(database_url: str) ->
         async def main() -> None:
             async with open_pool(database_url) as pool:
                 await empty(pool)
-                in_order = sorted(everything, key=lambda one: (one[2].recorded_at, one[:2]))
+                in_order = sorted(everything, key=lambda entry: (entry[2].recorded_at, entry[:2]))
                 await write(pool, in_order, [1], 100)
                 expected = await derived(pool)
                 await empty(pool)

@@ -112,7 +112,7 @@ def _contradictions(draw: st.DrawFn, fix: Fix) -> dict[str, Any]:
 @st.composite
 def deliveries(draw: st.DrawFn) -> Delivery:
     """Return journeys, shuffled, with duplicates and contradictions, cut into messages."""
-    fixes = draw(journeys() | st.builds(add, *(outages(one, private=True) for one in _VEHICLES)))
+    fixes = draw(journeys() | st.builds(add, *(outages(name, private=True) for name in _VEHICLES)))
     twice = draw(st.lists(st.sampled_from(fixes), max_size=4))
     contradicting = [
         fix.model_copy(update=draw(_contradictions(fix)))
@@ -156,8 +156,8 @@ async def equals_reference(pool: Pool, fixes: list[Fix]) -> None:
             f"WHERE vehicle_id = '{vehicle_id}' ORDER BY started_at",
         )
         assert segments == [
-            (one.state, one.started_at, one.ended_at, one.moved, one.private)
-            for one in expected.segments
+            (segment.state, segment.started_at, segment.ended_at, segment.moved, segment.private)
+            for segment in expected.segments
         ]
         trips = await fetch(
             pool,
@@ -167,18 +167,18 @@ async def equals_reference(pool: Pool, fixes: list[Fix]) -> None:
         )
         assert trips == [
             (
-                one.started_at,
-                one.ended_at,
-                one.is_open,
-                Decimal(str(one.driving.total_seconds())),
-                Decimal(str(one.idling.total_seconds())),
-                one.motion_only,
-                pytest.approx(one.distance_m, abs=1),
-                pytest.approx(one.gps_m, abs=1),
-                one.odometer_m,
-                one.source,
+                trip.started_at,
+                trip.ended_at,
+                trip.is_open,
+                Decimal(str(trip.driving.total_seconds())),
+                Decimal(str(trip.idling.total_seconds())),
+                trip.motion_only,
+                pytest.approx(trip.distance_m, abs=1),
+                pytest.approx(trip.gps_m, abs=1),
+                trip.odometer_m,
+                trip.source,
             )
-            for one in expected.trips
+            for trip in expected.trips
         ]
         counted = [arrival.fix for arrival in counting.values()]
         strung = await fetch(
@@ -189,17 +189,17 @@ async def equals_reference(pool: Pool, fixes: list[Fix]) -> None:
         )
         assert strung == [
             (
-                one.started_at,
-                one.ended_at,
-                one.kind,
-                one.start_depot_id,
-                one.end_depot_id,
-                one.trip_count,
-                one.is_open,
-                one.part,
+                round_trip.started_at,
+                round_trip.ended_at,
+                round_trip.kind,
+                round_trip.start_depot_id,
+                round_trip.end_depot_id,
+                round_trip.trip_count,
+                round_trip.is_open,
+                round_trip.part,
                 _HOMES.get(vehicle_id),
             )
-            for one in round_trips(expected, counted, _DEPOTS)
+            for round_trip in round_trips(expected, counted, _DEPOTS)
         ]
         used = await fetch(
             pool,
@@ -211,13 +211,13 @@ async def equals_reference(pool: Pool, fixes: list[Fix]) -> None:
             (
                 hour,
                 *(
-                    Decimal(str(one.lengths.get(state, none).total_seconds()))
+                    Decimal(str(reference_hour.lengths.get(state, none).total_seconds()))
                     for state in ("driving", "idling", "parked", "offline")
                 ),
-                Decimal(str(one.away.total_seconds())),
-                one.trip_count,
+                Decimal(str(reference_hour.away.total_seconds())),
+                reference_hour.trip_count,
             )
-            for hour, one in sorted(hours(expected, counted, _DEPOTS).items())
+            for hour, reference_hour in sorted(hours(expected, counted, _DEPOTS).items())
         ]
 
 
@@ -337,8 +337,10 @@ def test_rules_depots_and_homes_of_today_hold_for_the_past_once_it_is_folded_aga
                 expected = await derived(pool)
                 await empty(pool)
                 async with pool.connection() as connection:
-                    for one in _DEPOTS:
-                        await connection.execute(depot, [one.lat + 9, None, one.depot_id])
+                    for reference_depot in _DEPOTS:
+                        await connection.execute(
+                            depot, [reference_depot.lat + 9, None, reference_depot.depot_id]
+                        )
                     await connection.execute(rules, [Jsonb({"max_speed_mps": 900.0})])
                     await connection.execute(home, [f"[{_START + timedelta(days=9)},)"])
                 # Batches for a worker that holds everything in its cache, and goes on after it.
@@ -347,9 +349,15 @@ def test_rules_depots_and_homes_of_today_hold_for_the_past_once_it_is_folded_aga
                 for record in records[:-1]:
                     await writer.write([record])
                 async with pool.connection() as connection:
-                    for one in _DEPOTS:
-                        polygon = None if one.polygon is None else Jsonb(one.polygon)
-                        await connection.execute(depot, [one.lat, polygon, one.depot_id])
+                    for reference_depot in _DEPOTS:
+                        polygon = (
+                            None
+                            if reference_depot.polygon is None
+                            else Jsonb(reference_depot.polygon)
+                        )
+                        await connection.execute(
+                            depot, [reference_depot.lat, polygon, reference_depot.depot_id]
+                        )
                     await connection.execute(rules, [Jsonb({})])
                     await connection.execute(home, ["(,)"])
                 async for _ in recompute(pool, TOPICS, "syddjurs", at_once=at_once):
@@ -406,7 +414,9 @@ def test_two_workers_on_one_partition_write_each_record_once(database_url: str) 
                 await empty(pool)
                 # A zombie and its successor both believe that they own everything.
                 writers = (Writer(pool, TOPICS), Writer(pool, TOPICS))
-                queues = [delivery.log.since(await delivery.log.assign(one)) for one in writers]
+                queues = [
+                    delivery.log.since(await delivery.log.assign(writer)) for writer in writers
+                ]
                 # What each of them folds ahead, the other one may overtake.
                 nexts = [queue[:2] for queue in queues]
                 for turn in [*turns, *[False, True] * 60]:

@@ -64,11 +64,11 @@ class ReferenceLeg:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stay or a trip: legs `first` to before `after`, told by the legs before `known`."""
+    """A stay or a trip: legs `first` to before `after`, decided by the legs before `decided_by`."""
 
     first: int
     after: int
-    known: int
+    decided_by: int
     is_trip: bool = False
     is_open: bool = False
 
@@ -112,14 +112,18 @@ class Reference:
     def total(self, state: str) -> timedelta:
         """Return the time in a state."""
         return sum(
-            (one.ended_at - one.started_at for one in self.segments if one.state == state),
+            (
+                segment.ended_at - segment.started_at
+                for segment in self.segments
+                if segment.state == state
+            ),
             timedelta(),
         )
 
     @property
     def driven_m(self) -> float:
         """Metres driven."""
-        return sum(one.distance_m for one in self.segments if one.state == "driving")
+        return sum(segment.distance_m for segment in self.segments if segment.state == "driving")
 
 
 def compute(fixes: Iterable[Fix]) -> Reference:
@@ -193,7 +197,7 @@ def _possible(ordered: Sequence[Fix], result: Reference) -> list[Fix]:
                 resume = first_true
                 result.refused.append(fix.recorded_at)
                 continue
-        seen = next((one for one in reversed(kept) if place_of(one)), None)
+        seen = next((fix for fix in reversed(kept) if place_of(fix)), None)
         place = place_of(fix)
         if place is None and seen is None:
             result.refused.append(fix.recorded_at)
@@ -217,9 +221,9 @@ def _outlawed_by(ordered: Sequence[Fix], repeat: int, before: Fix) -> int | None
     the vehicle was before the silence, and the second one from the first.
     """
     after = (ordered[index] for index in range(repeat + 1, len(ordered)))
-    beyond = list(takewhile(lambda one: _strays(ordered[repeat], one), after))
-    for index, (one, next_one) in enumerate(pairwise(beyond), start=repeat + 1):
-        if not _strays(before, one) and not _strays(one, next_one):
+    beyond = list(takewhile(lambda fix: _strays(ordered[repeat], fix), after))
+    for index, (fix, next_one) in enumerate(pairwise(beyond), start=repeat + 1):
+        if not _strays(before, fix) and not _strays(fix, next_one):
             return index
     return None
 
@@ -267,9 +271,9 @@ def _legs(kept: Sequence[Fix]) -> list[ReferenceLeg]:
 def _moves(metres: float, seconds: float, *speeds: float | None) -> bool:
     if metres > NOISE_M:
         return metres >= STANDSTILL_MPS * seconds
-    told = {speed >= STANDSTILL_MPS for speed in speeds if speed is not None}
-    if len(told) == 1:
-        return True in told
+    entries = {speed >= STANDSTILL_MPS for speed in speeds if speed is not None}
+    if len(entries) == 1:
+        return True in entries
     return metres >= NOISE_MPS * seconds  # not told, or it stopped or started on the way
 
 
@@ -284,8 +288,8 @@ def _settle_ignition(
     for phase in phases:
         settled: list[bool | None] = []
         at_start = current
-        known = range(phase.first, phase.known)
-        for ignition, group in groupby(known, key=lambda index: raw[index]):
+        values = range(phase.first, phase.decided_by)
+        for ignition, group in groupby(values, key=lambda index: raw[index]):
             run = list(group)
             lasts = stretch[run[-1]].ended_at - stretch[run[0]].started_at
             if ignition == current or current is None or lasts.total_seconds() >= IGNITION_NOISE_S:
@@ -302,10 +306,10 @@ def _find_phases(
     """Return stays and trips in turn, and the standstill at the end."""
     phases: list[Phase] = []
     end = len(stretch)
-    stay = free = known = 0
+    stay = free = number = 0
     while True:
         far, doubted = None, False
-        for index in range(known, end):
+        for index in range(number, end):
             if metres_between(anchor, stretch[index].end) > TRIP_START_M:
                 doubted = not doubted and stretch[index].doubtful
                 if doubted:
@@ -332,7 +336,7 @@ def _find_phases(
         stay = free = after
         if after <= confirmed:
             anchor, free = _look_on(stretch, confirmed, stay, anchor, free)
-        known = confirmed + 1
+        number = confirmed + 1
 
 
 def _look_on(
@@ -351,9 +355,9 @@ def _look_on(
         if rested.total_seconds() >= STOP_S:
             return leg.end, index + 1
     young = [
-        one
-        for one in range(index + 1)
-        if (leg.ended_at - stretch[one].started_at).total_seconds() <= OPEN_S
+        number
+        for number in range(index + 1)
+        if (leg.ended_at - stretch[number].started_at).total_seconds() <= OPEN_S
     ]
     oldest = young[0] if young else index + 1
     return anchor, max(_left(stretch, index, stay, anchor, free), oldest)
@@ -362,9 +366,9 @@ def _look_on(
 def _left(stretch: Sequence[ReferenceLeg], index: int, stay: int, anchor: Place, free: int) -> int:
     """Return the leg on which the vehicle left its place: the last one that begins there."""
     there = [
-        one
-        for one in range(stay, index + 1)
-        if metres_between(anchor, stretch[one].start) <= REST_M
+        number
+        for number in range(stay, index + 1)
+        if metres_between(anchor, stretch[number].start) <= REST_M
     ]
     leaving = there[-1] if there else stay
     while leaving > stay and stretch[leaving].moving and stretch[leaving - 1].moving:
@@ -436,7 +440,7 @@ def _counted(driven: Sequence[ReferenceLeg]) -> list[tuple[float, bool]]:
     for index, leg in enumerate(driven):
         mark = leg.readings[0] if mark is None else mark
         reading = leg.readings[1]
-        by_gps = sum(one.distance_m for one in driven[first : index + 1])
+        by_gps = sum(reference_leg.distance_m for reference_leg in driven[first : index + 1])
         before = sum(metres for metres, _ in counted[first:])
         if mark is None:
             counted.append((leg.distance_m, False))
@@ -444,10 +448,10 @@ def _counted(driven: Sequence[ReferenceLeg]) -> list[tuple[float, bool]]:
         elif reading is None:
             counted.append((max(0.0, by_gps - before), False))
         else:
-            said = reading - mark
-            low, high = sorted((said, by_gps))
+            value = reading - mark
+            low, high = sorted((value, by_gps))
             if low >= (1 - ODOMETER_TOLERANCE) * high - ODOMETER_SLACK_M:
-                counted.append((max(0.0, said - before), True))
+                counted.append((max(0.0, value - before), True))
             else:
                 counted.append((max(0.0, by_gps - before), False))
                 first, mark = index + 1, reading
@@ -482,14 +486,15 @@ def _trip(legs: Sequence[ReferenceLeg], *, is_open: bool) -> ReferenceTrip:
     driven = [leg for leg in legs if _drives(leg)]
     lengths = {
         state: sum(
-            (one.ended_at - one.started_at for one in pieces if one.state == state), timedelta()
+            (piece.ended_at - piece.started_at for piece in pieces if piece.state == state),
+            timedelta(),
         )
         for state in ("driving", "idling")
     }
     return ReferenceTrip(
         legs[0].started_at,
         legs[-1].ended_at,
-        sum(one.distance_m for one in pieces),
+        sum(piece.distance_m for piece in pieces),
         lengths["driving"],
         lengths["idling"],
         is_open,
@@ -502,17 +507,17 @@ def _trip(legs: Sequence[ReferenceLeg], *, is_open: bool) -> ReferenceTrip:
 
 def _difference(readings: Sequence[float | None]) -> float | None:
     """Return last minus first of start, end, start, end, ...; the last one is that of an end."""
-    known = [index for index, reading in enumerate(readings) if reading is not None]
-    ends = [index for index in known[1:] if index % 2]
+    entries = [index for index, reading in enumerate(readings) if reading is not None]
+    ends = [index for index in entries[1:] if index % 2]
     if not ends:
         return None
-    first, last = readings[known[0]], readings[ends[-1]]
+    first, last = readings[entries[0]], readings[ends[-1]]
     return None if first is None or last is None else last - first
 
 
 def _joined(pieces: Sequence[ReferenceSegment]) -> list[ReferenceSegment]:
     joined: list[ReferenceSegment] = []
-    for (state, private), group in groupby(pieces, key=lambda one: (one.state, one.private)):
+    for (state, private), group in groupby(pieces, key=lambda piece: (piece.state, piece.private)):
         alike = list(group)
         if state == "offline" and not private:
             joined += alike
@@ -522,8 +527,8 @@ def _joined(pieces: Sequence[ReferenceSegment]) -> list[ReferenceSegment]:
                 state,
                 alike[0].started_at,
                 alike[-1].ended_at,
-                sum(one.distance_m for one in alike),
-                any(one.moved for one in alike),
+                sum(reference_segment.distance_m for reference_segment in alike),
+                any(reference_segment.moved for reference_segment in alike),
                 private,
             )
         )
@@ -536,7 +541,7 @@ def place_of(fix: Fix) -> Place | None:
 
 
 @lru_cache(maxsize=200_000)
-def metres_between(one: Place, other: Place) -> float:
-    if one == other:
+def metres_between(place: Place, other: Place) -> float:
+    if place == other:
         return 0.0
-    return float(_WGS84.inv(one[1], one[0], other[1], other[0])[2])
+    return float(_WGS84.inv(place[1], place[0], other[1], other[0])[2])

@@ -90,9 +90,9 @@ class ReferenceHour:
 def where(place: Place, depots: Iterable[ReferenceDepot]) -> str | None:
     """Return the depot that holds a place: drawn ones first, then the nearest, then the id."""
     holding = [
-        (0 if one.polygon else 1, one.away_m(place), one.depot_id)
-        for one in depots
-        if one.holds(place)
+        (0 if depot.polygon else 1, depot.away_m(place), depot.depot_id)
+        for depot in depots
+        if depot.holds(place)
     ]
     return min(holding)[2] if holding else None
 
@@ -116,14 +116,18 @@ def round_trips(
         if not groups or here or at[groups[-1][-1].ended_at] is not None:
             groups.append([])
         groups[-1].append(trip)
-    found = []
+    reference_round_trips = []
     for number, group in enumerate(groups):
         came_to = at[group[-1].ended_at]
         is_last = number == len(groups) - 1
         if came_to is None and not is_last:
             came_to = at[groups[number + 1][0].started_at]
-        found += _told(group, at[group[0].started_at], came_to, longest, split_stop)
-    return [one for one in found if one.is_open or one.distance_m >= LEAST_M]
+        reference_round_trips += _told(group, at[group[0].started_at], came_to, longest, split_stop)
+    return [
+        reference_round_trip
+        for reference_round_trip in reference_round_trips
+        if reference_round_trip.is_open or reference_round_trip.distance_m >= LEAST_M
+    ]
 
 
 def _told(

@@ -101,10 +101,10 @@ def test_two_demos_side_by_side_both_close_the_loop_and_leave_nothing(base: Path
         # Asked for by nobody, scheduled for the night: the stream itself has triggered it.
         assert "why drift: " in text
         assert "why on-request: asked for by the demo" in text
-        found = re.search(r"([\d,]+) fixes of (?:28|16) vehicles", text)
-        assert found is not None
-        assert int(found[1].replace(",", "")) > 10_000
-        assert re.search(r"Pushed " + found[1] + " fixes", text), "every pushed fix is a row"
+        match = re.search(r"([\d,]+) fixes of (?:28|16) vehicles", text)
+        assert match is not None
+        assert int(match[1].replace(",", "")) > 10_000
+        assert re.search(r"Pushed " + match[1] + " fixes", text), "every pushed fix is a row"
     small, followed = texts
     # Six days are too few to keep a week back, and every plan says so.
     assert small.count("back-test No back-test: ") == small.count("Plan for ")

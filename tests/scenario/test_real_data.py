@@ -59,16 +59,23 @@ def cab_fixes() -> dict[str, list[Fix]]:
 
 def van_fixes() -> dict[str, list[Fix]]:
     """Read the van: what all events of one position say together, ignition from its own events."""
-    told: defaultdict[datetime, dict[str, Any]] = defaultdict(dict)
+    by_instant: defaultdict[datetime, dict[str, Any]] = defaultdict(dict)
     with gzip.open(VAN, "rt", encoding="utf-8") as lines:
         for line in lines:
             event = json.loads(line)
-            said = told[datetime.fromisoformat(event["pos_time"])]
-            said |= {"lat": event["lat"], "lon": event["lng"], "heading_deg": event["azimuth_deg"]}
-            said["speed_mps"] = event["speed_kmh"] / 3.6
+            document = by_instant[datetime.fromisoformat(event["pos_time"])]
+            document |= {
+                "lat": event["lat"],
+                "lon": event["lng"],
+                "heading_deg": event["azimuth_deg"],
+            }
+            document["speed_mps"] = event["speed_kmh"] / 3.6
             if event["type"].startswith("ign-"):
-                said["ignition"] = event["type"] == "ign-on"
-    fixes = [Fix(vehicle_id="recorded/van-1", recorded_at=at, **said) for at, said in told.items()]
+                document["ignition"] = event["type"] == "ign-on"
+    fixes = [
+        Fix(vehicle_id="recorded/van-1", recorded_at=at, **document)
+        for at, document in by_instant.items()
+    ]
     return {"recorded/van-1": fixes}
 
 
@@ -194,8 +201,8 @@ def test_a_recording_comes_out_as_the_batch_computation_has_it(
         Service("worker", settings, reaper, tmp_path) as worker,
     ):
         ingest.wait_ready()
-        said = replay(recording, ingest.url, key, settings)
-        assert "rejected 0" in said
+        text = replay(recording, ingest.url, key, settings)
+        assert "rejected 0" in text
         wait_for(
             lambda: stored(settings) == sum(map(len, fixes.values())),
             limit_s=90,
@@ -208,7 +215,7 @@ def test_a_recording_comes_out_as_the_batch_computation_has_it(
         print(f"{vehicle_id}\n  stream {ours}\n  batch  {theirs}")  # noqa: T201 - with -rP
         assert ours.about() == theirs.about()
         assert _segments(settings, vehicle_id) == [
-            (one.state, one.started_at, one.ended_at) for one in whole.segments
+            (segment.state, segment.started_at, segment.ended_at) for segment in whole.segments
         ]
 
 
@@ -264,7 +271,7 @@ def test_a_worker_killed_during_a_replay_leaves_no_trace(
 
 async def _rows(settings: Settings, *, then_empty: bool) -> list[tuple[Any, ...]]:
     async with open_pool(settings.database_url.get_secret_value()) as pool:
-        found = await derived(pool)
+        rows = await derived(pool)
         if then_empty:
             await empty(pool)
-        return found
+        return rows

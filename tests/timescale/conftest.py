@@ -85,8 +85,8 @@ def timescale_url(reaper: Reaper) -> Iterator[str]:
     ) as server:
         reaper.watch(server.pid)
         assert server.stdout is not None
-        said = server.stdout.readline()
-        assert said == b"listening\n", said + server.stdout.read()
+        text = server.stdout.readline()
+        assert text == b"listening\n", text + server.stdout.read()
         # It asks for a password and takes any.
         url = (
             f"postgresql://postgres:any@127.0.0.1:{port}/postgres"

@@ -233,7 +233,7 @@ def test_what_is_told_of_a_fix_opens_no_more_of_the_columnstore_than_where_it_is
         timescale.execute(
             sql.SQL("CALL convert_to_columnstore({}::regclass)").format(sql.Literal(chunk))
         )
-    recent = {(one, now): "stale-position" for one in ("a/1", "a/2")}
+    recent = {(name, now): "stale-position" for name in ("a/1", "a/2")}
     most_decompressed = "timescaledb.max_tuples_decompressed_per_dml_transaction"
     late = {("a/1", old[0]): "stale-position", ("a/1", old[1]): "stale-position"}
 
@@ -312,7 +312,7 @@ def test_utilisation_and_occupancy_are_told_here_too(timescale: Connection) -> N
     for vehicle_id, *sums in rows:
         used_s = 25 * 60 * used[vehicle_id]
         expected = [25 * 9 * 3600, used_s, used_s, used_s, 25_000 * km[vehicle_id], 25]
-        assert [float(one) for one in sums] == pytest.approx(expected), vehicle_id
+        assert [float(entry) for entry in sums] == pytest.approx(expected), vehicle_id
     assert timescale.execute(
         "SELECT depot_id, sum(days_used) FROM utilisation_month JOIN vehicle USING (vehicle_id) "
         "JOIN depot ON depot_id = home_depot_id GROUP BY 1 ORDER BY 1"

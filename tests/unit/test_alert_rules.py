@@ -82,10 +82,10 @@ def test_underused_is_below_all_limits_and_over_when_one_is_beyond_the_margin(
 
 def test_a_fleet_of_short_trips_is_not_underused_for_its_kilometres() -> None:
     """Cars in town: 3,000 km a year each, on the road for two hours a day."""
-    town = [replace(one, distance_km=230.0, engine_h=40.0) for one in fleet()]
-    found = evaluated(UNDERUSED, town)
-    assert [one.state for one in found] == [LimitState.WITHIN] * 4
-    assert found[0].reason == (
+    town = [replace(vehicle_stats, distance_km=230.0, engine_h=40.0) for vehicle_stats in fleet()]
+    evaluations = evaluated(UNDERUSED, town)
+    assert [evaluation.state for evaluation in evaluations] == [LimitState.WITHIN] * 4
+    assert evaluations[0].reason == (
         "230 km and 40 engine hours in 28 days, 20.0% of available time, used on 20 days: "
         "no longer below all limits"
     )
@@ -115,8 +115,8 @@ def test_a_vehicle_that_came_late_is_judged_by_its_pace() -> None:
 def test_idling_is_a_share_of_engine_hours(
     idling_h: float, engine_h: float, expected: LimitState | None
 ) -> None:
-    found = state("excess-idling", idling_h=idling_h, engine_h=engine_h)
-    assert found is expected
+    limit_state = state("excess-idling", idling_h=idling_h, engine_h=engine_h)
+    assert limit_state is expected
 
 
 def test_an_electric_vehicle_that_stands_switched_on_burns_nothing() -> None:
@@ -130,15 +130,18 @@ def test_a_vehicle_that_does_not_report_is_not_called_underused() -> None:
 
 
 def test_a_class_that_stands_still_as_a_whole_is_underused() -> None:
-    still = [replace(one, distance_km=0.0, engine_h=0.0, used_available_h=0.0) for one in fleet()]
-    found = evaluated(UNDERUSED, still)
-    assert [one.state for one in found] == [LimitState.BEYOND] * 4
-    assert "the average car is below the km too" in found[0].reason
+    still = [
+        replace(vehicle_stats, distance_km=0.0, engine_h=0.0, used_available_h=0.0)
+        for vehicle_stats in fleet()
+    ]
+    evaluations = evaluated(UNDERUSED, still)
+    assert [evaluation.state for evaluation in evaluations] == [LimitState.BEYOND] * 4
+    assert "the average car is below the km too" in evaluations[0].reason
 
 
 def test_an_open_alert_that_can_no_longer_be_judged_is_over() -> None:
     raised, resolved = decide([], {SUBJECT: AT}, {}, AT, RULES, alert_rules=ALERT_RULES)
-    assert (raised, [one.subject for one in resolved]) == ([], [SUBJECT])
+    assert (raised, [evaluation.subject for evaluation in resolved]) == ([], [SUBJECT])
 
 
 def test_silence_has_no_margin() -> None:
@@ -210,8 +213,8 @@ def test_decisions(
 def test_odometer_and_positions(
     odometer_km: float, gps_km: float, expected: LimitState | None
 ) -> None:
-    found = state("odometer-mismatch", odometer_km=odometer_km, odometer_gps_km=gps_km)
-    assert found is expected
+    limit_state = state("odometer-mismatch", odometer_km=odometer_km, odometer_gps_km=gps_km)
+    assert limit_state is expected
 
 
 @pytest.mark.parametrize(
@@ -225,8 +228,10 @@ def test_odometer_and_positions(
 )
 def test_depots_that_are_short(short_days: int, days: int, expected: LimitState | None) -> None:
     depot = DepotStats("syddjurs/hall", 3, days, short_days, 4)
-    found = evaluated("depot-short", [depot])
-    assert [one.state for one in found] == ([] if expected is None else [expected])
+    evaluations = evaluated("depot-short", [depot])
+    assert [evaluation.state for evaluation in evaluations] == (
+        [] if expected is None else [expected]
+    )
 
 
 @pytest.mark.parametrize(
@@ -238,5 +243,5 @@ def test_depots_that_are_short(short_days: int, days: int, expected: LimitState 
     ],
 )
 def test_a_depot_that_is_short_says_of_how_many(supply: int, words: str) -> None:
-    (found,) = evaluated("depot-short", [DepotStats("syddjurs/hall", supply, 20, 6, 4)])
-    assert words in found.reason
+    (evaluation,) = evaluated("depot-short", [DepotStats("syddjurs/hall", supply, 20, 6, 4)])
+    assert words in evaluation.reason

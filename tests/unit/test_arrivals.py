@@ -38,10 +38,10 @@ def fix(recorded_at: datetime = RECEIVED, lat: float = 56.3, lon: float = 10.4) 
     ],
 )
 def test_faults_are_named_with_value_and_remedy(wrong: Fix, reason: str) -> None:
-    found = fault(wrong, RECEIVED, Rules())
-    assert found is not None
-    assert found[0] == reason
-    assert any(word in found[1] for word in ("correct", "set the device's clock", "send none"))
+    entries = fault(wrong, RECEIVED, Rules())
+    assert entries is not None
+    assert entries[0] == reason
+    assert any(word in entries[1] for word in ("correct", "set the device's clock", "send none"))
 
 
 @pytest.mark.parametrize("at", [RECEIVED + timedelta(days=1), RECEIVED - timedelta(days=90)])
@@ -55,10 +55,10 @@ def test_history_is_taken_within_its_range_both_ends_included() -> None:
     assert fault(fix(since), RECEIVED, Rules(), history) is None
     assert fault(fix(until), RECEIVED, Rules(), history) is None
     for outside in (since - MICROSECOND, until + MICROSECOND):
-        found = fault(fix(outside), RECEIVED, Rules(), history)
-        assert found is not None
-        assert found[0] == "too-old"
-        assert str(history) in found[1]
+        entries = fault(fix(outside), RECEIVED, Rules(), history)
+        assert entries is not None
+        assert entries[0] == "too-old"
+        assert str(history) in entries[1]
     assert fault(fix(RECEIVED), RECEIVED, Rules(), history) is None  # live fixes beside it
     for never_set in (datetime(1980, 1, 6, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)):
         anything = HistoryRange(never_set, until)
@@ -73,10 +73,10 @@ def test_what_is_kept_is_said_alike_wherever_it_is_said() -> None:
 
 
 def test_of_two_contradicting_fixes_the_same_counts_in_either_order() -> None:
-    one, other = (Arrival(fix(lat=lat), RECEIVED) for lat in (56.3, 56.4))
-    assert resolve([one, other]) == resolve([other, one])
-    counting, lost = resolve([one, other, one])
-    assert (list(counting.values()), lost) == ([one], [other])
+    arrival, other = (Arrival(fix(lat=lat), RECEIVED) for lat in (56.3, 56.4))
+    assert resolve([arrival, other]) == resolve([other, arrival])
+    counting, lost = resolve([arrival, other, arrival])
+    assert (list(counting.values()), lost) == ([arrival], [other])
 
 
 @given(

@@ -76,7 +76,7 @@ def inputs(
         vehicles=tuple(vehicles),
         round_trips=tuple(trips),
         locks=tuple(
-            VehicleLock(round_trip_id=one, vehicle_id=f"m/{number}") for one, number in locks
+            VehicleLock(round_trip_id=name, vehicle_id=f"m/{number}") for name, number in locks
         ),
     )
 
@@ -95,68 +95,75 @@ def test_as_many_vehicles_are_used_as_are_out_at_once() -> None:
         for day in range(5)
         for hour in (8, 9, 10)
     ]
-    found = plan([car(number, cost=10) for number in range(6)], trips)
-    assert found.status is SolverStatus.OPTIMAL
-    assert found.unserved == ()
+    assignment_plan = plan([car(number, cost=10) for number in range(6)], trips)
+    assert assignment_plan.status is SolverStatus.OPTIMAL
+    assert assignment_plan.unserved == ()
     # From eight, nine and ten, two hours each: the first has its changeover when the third leaves.
-    assert found.vehicles_used == found.depots[0].peak_overlap == found.depots[0].used == 3
+    assert (
+        assignment_plan.vehicles_used
+        == assignment_plan.depots[0].peak_overlap
+        == assignment_plan.depots[0].used
+        == 3
+    )
 
 
 def test_a_changeover_lies_between_two_round_trips() -> None:
     five_min = 5 / 60
     assert plan([car(1)], [trip("a", 8, 9), trip("b", 9 + five_min, 10)]).unserved == ()
     close = plan([car(1)], [trip("a", 8, 9, km=50), trip("b", 9 + five_min - 0.01, 10)])
-    assert [one.round_trip_id for one in close.unserved] == ["b"]
+    assert [unserved_round_trip.round_trip_id for unserved_round_trip in close.unserved] == ["b"]
 
 
 def test_the_dearer_round_trip_gets_the_vehicle_and_the_other_an_own_car() -> None:
-    found = plan([car(1)], [trip("near", 8, 10), trip("far", 9, 11, km=100)])
-    assert found.assignment == {"far": "m/1"}
-    assert found.unserved[0].price_dkk == pytest.approx(20 * 3.70)
-    assert found.objective_dkk == pytest.approx(20 * 3.70 + 100 * 1.0)
-    assert found.status is SolverStatus.OPTIMAL
-    assert found.gap == 0
+    assignment_plan = plan([car(1)], [trip("near", 8, 10), trip("far", 9, 11, km=100)])
+    assert assignment_plan.assignment == {"far": "m/1"}
+    assert assignment_plan.unserved[0].price_dkk == pytest.approx(20 * 3.70)
+    assert assignment_plan.objective_dkk == pytest.approx(20 * 3.70 + 100 * 1.0)
+    assert assignment_plan.status is SolverStatus.OPTIMAL
+    assert assignment_plan.gap == 0
 
 
 def test_a_vehicle_that_costs_more_than_own_cars_is_left_standing() -> None:
-    found = plan([car(1, cost=500)], [trip("a", 8, 10)])
-    assert found.vehicles_used == 0
-    assert found.objective_dkk == pytest.approx(74.0)
-    assert "one more costs more than the 74.00 DKK of an own car" in found.unserved[0].reason
+    assignment_plan = plan([car(1, cost=500)], [trip("a", 8, 10)])
+    assert assignment_plan.vehicles_used == 0
+    assert assignment_plan.objective_dkk == pytest.approx(74.0)
+    assert (
+        "one more costs more than the 74.00 DKK of an own car" in assignment_plan.unserved[0].reason
+    )
 
 
 def test_seats_are_kept_for_those_who_need_them() -> None:
-    found = plan(
+    assignment_plan = plan(
         [car(1, seats=2), car(2, seats=7)],
         [trip("two", 8, 10), trip("six", 8.5, 10, seats=6), trip("one", 11, 12)],
     )
-    assert found.assignment["two"] == "m/1"
-    assert found.assignment["six"] == "m/2"
-    assert found.unserved == ()
-    assert found.status is SolverStatus.OPTIMAL
+    assert assignment_plan.assignment["two"] == "m/1"
+    assert assignment_plan.assignment["six"] == "m/2"
+    assert assignment_plan.unserved == ()
+    assert assignment_plan.status is SolverStatus.OPTIMAL
 
 
 def test_a_shift_and_a_lock_bind() -> None:
-    found = plan(
+    assignment_plan = plan(
         [car(1, away=[(9, 24)]), car(2)],
         [trip("late", 10, 12), trip("early", 7, 8.9), trip("locked", 6, 7)],
         [("locked", 2)],
     )
-    assert found.assignment["late"] == found.assignment["locked"] == "m/2"
-    assert found.unserved == ()
+    assert assignment_plan.assignment["late"] == assignment_plan.assignment["locked"] == "m/2"
+    assert assignment_plan.unserved == ()
     alone = plan([car(1, away=[(9, 24)])], [trip("late", 10, 12)])
     assert alone.assignment == {}
 
 
 def test_locks_that_contradict_are_named() -> None:
-    found = plan(
+    assignment_plan = plan(
         [car(1, seats=2, away=[(11, 12)])],
         [trip("a", 8, 10), trip("b", 9, 10.5), trip("c", 11.5, 13, seats=4, depot="m/school")],
         [("a", 1), ("b", 1), ("c", 1)],
     )
-    assert found.status is SolverStatus.INFEASIBLE
-    assert found.gap == 1
-    assert found.assignment == {}
+    assert assignment_plan.status is SolverStatus.INFEASIBLE
+    assert assignment_plan.gap == 1
+    assert assignment_plan.assignment == {}
     for words in (
         "Round trips a (until 2026-03-02T10:00:00+00:00) and b",
         "both locked to m/1",
@@ -165,16 +172,16 @@ def test_locks_that_contradict_are_named() -> None:
         "which cannot be had from 2026-03-02T11:00:00+00:00",
         "remedy: drop",
     ):
-        assert words in found.explanation
+        assert words in assignment_plan.explanation
 
 
 def test_what_is_missing_is_told_with_depot_hour_and_number() -> None:
     trips = [trip(str(k), 8 + k / 10, 10 + k / 10, km=90 if k == 0 else 20) for k in range(4)]
-    found = plan([car(1), car(2, away=[(7, 12)])], trips)
+    assignment_plan = plan([car(1), car(2, away=[(7, 12)])], trips)
     # The fourth leaves at 08:18 UTC, an hour later in Denmark.
     assert (
         "m/hall leaves 3 round trips without a car; worst at 2026-03-02 09:18 CET: 4 are out at "
-        "once, 1 of its 2 can be had, 3 are missing." in found.explanation
+        "once, 1 of its 2 can be had, 3 are missing." in assignment_plan.explanation
     )
 
 
@@ -206,30 +213,34 @@ def test_a_vehicle_that_stands_is_not_said_to_be_missing() -> None:
 def test_each_unserved_round_trip_says_why(
     vehicles: Sequence[AssignableVehicle], seats: int, words: str
 ) -> None:
-    found = plan(vehicles, [trip("a", 8, 9, seats=seats)])
-    assert words in found.unserved[0].reason
-    assert found.status is SolverStatus.OPTIMAL
+    assignment_plan = plan(vehicles, [trip("a", 8, 9, seats=seats)])
+    assert words in assignment_plan.unserved[0].reason
+    assert assignment_plan.status is SolverStatus.OPTIMAL
 
 
 def test_an_empty_drive_lets_one_vehicle_serve_two_depots() -> None:
     trips = [trip("a", 8, 9), trip("b", 9.5, 10, depot="m/school")]
     there = EmptyDrive(from_depot_id="m/hall", to_depot_id="m/school", duration_s=1_500)
     wanted = inputs([car(1)], trips).model_copy(update={"empty_drives": (there,)})
-    found = assign(wanted, Search(seed=1, time_limit_s=1))
+    assignment_plan = assign(wanted, Search(seed=1, time_limit_s=1))
     # Five minutes of changeover and twenty-five of driving: in time to the minute.
     assert (
         "If each car could drive empty between depots, 1 could serve all 2 round trips; without "
-        "that the depots' peaks add up to 2." in found.explanation
+        "that the depots' peaks add up to 2." in assignment_plan.explanation
     )
-    assert found.assignment == {"a": "m/1"}
+    assert assignment_plan.assignment == {"a": "m/1"}
     longer = there.model_copy(update={"duration_s": 1_501.0})
     late = wanted.model_copy(update={"empty_drives": (longer,)})
     assert assign(late, Search(seed=1, time_limit_s=1)).repositioning[0].fewest_vehicles == 2
 
 
 def test_nothing_wanted_is_a_plan_too() -> None:
-    found = plan([car(1)], [])
-    assert (found.status, found.objective_dkk, found.gap) == (SolverStatus.OPTIMAL, 0, 0)
+    assignment_plan = plan([car(1)], [])
+    assert (assignment_plan.status, assignment_plan.objective_dkk, assignment_plan.gap) == (
+        SolverStatus.OPTIMAL,
+        0,
+        0,
+    )
 
 
 def test_what_does_not_belong_together_is_refused_in_words() -> None:

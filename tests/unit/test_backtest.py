@@ -54,9 +54,9 @@ def misplaced(days: int) -> tuple[ObservedRoundTrip, ...]:
 
 
 def outcome(given: PlacementInputs) -> tuple[BackTest, str]:
-    found = back_test(given, SEARCH)
-    assert found.backtest is not None, found.explanation
-    return found.backtest, found.explanation
+    back_test_finding = back_test(given, SEARCH)
+    assert back_test_finding.backtest is not None, back_test_finding.explanation
+    return back_test_finding.backtest, back_test_finding.explanation
 
 
 def trip(
@@ -73,10 +73,10 @@ def trip(
 
 
 def test_twelve_weeks_are_fitted_on_eight_and_replayed_on_four_with_the_bill_by_hand() -> None:
-    found, words = outcome(inputs(misplaced(84)))
-    assert (found.weeks_fitted, found.weeks_replayed) == (8, 4)
-    assert found.fitted_to == datetime.combine(date(2026, 4, 27), datetime.min.time(), ZONE)
-    was, greedy, plan_ = found.contenders
+    entry, words = outcome(inputs(misplaced(84)))
+    assert (entry.weeks_fitted, entry.weeks_replayed) == (8, 4)
+    assert entry.fitted_to == datetime.combine(date(2026, 4, 27), datetime.min.time(), ZONE)
+    was, greedy, plan_ = entry.contenders
     km_served, litres_per_km = 28 * 30, 0.05
     energy_dkk, co2e_kg = litres_per_km * 12.33, litres_per_km * 2.52
 
@@ -88,18 +88,18 @@ def test_twelve_weeks_are_fitted_on_eight_and_replayed_on_four_with_the_bill_by_
     assert was.co2e_dkk == pytest.approx(was.co2e_kg * 1.5)
     assert was.relocation_dkk == was.charger_dkk == 0
     # With a car from the hall all find one; four of eight weeks pay half of the move.
-    for one in (greedy, plan_):
-        assert (one.moves, one.served_round_trips, one.served_share) == (1, 84, 1)
-        assert one.unserved_dkk == 0
-        assert one.co2e_kg == pytest.approx(3 * km_served * co2e_kg)
-        assert one.relocation_dkk == pytest.approx(
+    for contender in (greedy, plan_):
+        assert (contender.moves, contender.served_round_trips, contender.served_share) == (1, 84, 1)
+        assert contender.unserved_dkk == 0
+        assert contender.co2e_kg == pytest.approx(3 * km_served * co2e_kg)
+        assert contender.relocation_dkk == pytest.approx(
             relocation_ore(CARS[1], *DEPOTS, COSTS) / 100 / 2
         )
-        assert one.cost_dkk == pytest.approx(
-            one.energy_dkk + one.co2e_kg * 1.5 + one.relocation_dkk, abs=1e-4
+        assert contender.cost_dkk == pytest.approx(
+            contender.energy_dkk + contender.co2e_kg * 1.5 + contender.relocation_dkk, abs=1e-4
         )
-    assert found.cost_ratio == pytest.approx(plan_.cost_dkk / was.cost_dkk)
-    assert found.greedy_cost_ratio == found.cost_ratio
+    assert entry.cost_ratio == pytest.approx(plan_.cost_dkk / was.cost_dkk)
+    assert entry.greedy_cost_ratio == entry.cost_ratio
     assert f"serves 66.7% for {was.cost_dkk:,.0f} DKK" in words
     less = f"{1 - plan_.cost_dkk / was.cost_dkk:.1%} less"
     assert f"the plan costs {less}, the greedy rule {less}." in words
@@ -109,26 +109,26 @@ def test_twelve_weeks_are_fitted_on_eight_and_replayed_on_four_with_the_bill_by_
 def test_a_plan_of_weeks_that_do_not_come_again_is_found_out() -> None:
     early = misplaced(56)
     later = tuple(
-        one.model_copy(
+        morning.model_copy(
             update={
-                "started_at": one.started_at + timedelta(days=56),
-                "ended_at": one.ended_at + timedelta(days=56),
+                "started_at": morning.started_at + timedelta(days=56),
+                "ended_at": morning.ended_at + timedelta(days=56),
             }
         )
-        for one in mornings(1, HALL, 28) + mornings(2, HALL, 28) + mornings(3, SCHOOL, 28)
+        for morning in mornings(1, HALL, 28) + mornings(2, HALL, 28) + mornings(3, SCHOOL, 28)
     )
-    found, words = outcome(inputs(early + later))
-    was, _, plan_ = found.contenders
+    entry, words = outcome(inputs(early + later))
+    was, _, plan_ = entry.contenders
     assert (was.served_share, plan_.moves) == (1, 1)
     assert plan_.served_round_trips == 56
-    assert found.cost_ratio is not None
-    assert found.cost_ratio > 1.5
+    assert entry.cost_ratio is not None
+    assert entry.cost_ratio > 1.5
     assert re.search(r"the plan costs [\d.]+% more", words)
 
 
 def test_two_weeks_are_split_into_one_and_one_and_said_to_be_thin() -> None:
-    found, words = outcome(inputs(misplaced(14)))
-    assert (found.weeks_fitted, found.weeks_replayed) == (1, 1)
+    entry, words = outcome(inputs(misplaced(14)))
+    assert (entry.weeks_fitted, entry.weeks_replayed) == (1, 1)
     assert "One week of replay and 1.0 of fitting are thin evidence" in words
 
 
@@ -177,9 +177,9 @@ def test_without_a_placement_there_is_nothing_to_replay() -> None:
     crowded = inputs(misplaced(28)).model_copy(
         update={"depots": (depot(HALL, capacity=1), depot(SCHOOL, capacity=1))}
     )
-    found = back_test(crowded, SEARCH)
-    assert found.backtest is None
-    assert "the solver's answer is infeasible" in found.explanation
+    back_test_finding = back_test(crowded, SEARCH)
+    assert back_test_finding.backtest is None
+    assert "the solver's answer is infeasible" in back_test_finding.explanation
 
 
 def test_a_plan_carries_its_back_test() -> None:
@@ -232,9 +232,11 @@ def test_a_vehicle_left_elsewhere_is_driven_home_over_night_by_somebody() -> Non
 
 
 def test_who_goes_on_before_a_changeover_is_over_has_not_given_the_vehicle_back() -> None:
-    (one,) = requests_of([trip(1, 0, 60, HALL, SCHOOL), trip(1, 64, 90, SCHOOL, HALL)], CARS, COSTS)
-    assert (one.depot_id, one.to_depot_id, one.round_trips) == (HALL, HALL, 2)
-    assert one.distance_m == 20_000
+    (request,) = requests_of(
+        [trip(1, 0, 60, HALL, SCHOOL), trip(1, 64, 90, SCHOOL, HALL)], CARS, COSTS
+    )
+    assert (request.depot_id, request.to_depot_id, request.round_trips) == (HALL, HALL, 2)
+    assert request.distance_m == 20_000
     assert (
         len(requests_of([trip(1, 0, 60, HALL, HALL), trip(1, 65, 90, HALL, HALL)], CARS, COSTS))
         == 2
@@ -250,8 +252,8 @@ def test_electric_cars_beyond_their_chargers_cost_by_the_day() -> None:
         car(2, HALL, source=EnergySource.ELECTRICITY),
         car(3, SCHOOL),
     ]
-    found, _ = outcome(inputs(misplaced(21), vehicles=electric))
-    was: Contender = found.contenders[0]
+    entry, _ = outcome(inputs(misplaced(21), vehicles=electric))
+    was: Contender = entry.contenders[0]
     assert was.charger_dkk == 2 * 7 * 50
 
 
@@ -265,9 +267,9 @@ def test_a_greedy_rule_that_its_limit_stops_is_said_to_be_stopped() -> None:
     hurried = fit(parts, Search(seed=1, time_limit_s=1e-5))
     assert hurried.greedy_stopped
     assert hurried.placements[ContenderName.GREEDY] == homes(given)
-    found, _ = outcome(given)
-    assert "stopped by its time limit" in in_words(found, unproven=0.1, greedy_stopped=True)
-    assert "10.0% are open" in in_words(found, unproven=0.1, greedy_stopped=True)
+    entry, _ = outcome(given)
+    assert "stopped by its time limit" in in_words(entry, unproven=0.1, greedy_stopped=True)
+    assert "10.0% are open" in in_words(entry, unproven=0.1, greedy_stopped=True)
 
 
 def test_a_greedy_rule_that_is_cancelled_does_not_go_on() -> None:
@@ -282,4 +284,4 @@ def test_a_greedy_rule_that_is_cancelled_does_not_go_on() -> None:
 
 
 def homes(given: PlacementInputs) -> dict[str, str]:
-    return {one.vehicle_id: str(one.home_depot_id) for one in given.vehicles}
+    return {vehicle.vehicle_id: str(vehicle.home_depot_id) for vehicle in given.vehicles}

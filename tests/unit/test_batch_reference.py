@@ -47,7 +47,7 @@ def test_a_trip_is_back_dated_and_stamped_at_the_arrival() -> None:
     assert trip.distance_m == pytest.approx(1000, rel=0.002)
     assert trip.driving == timedelta(seconds=180)
     assert not trip.is_open
-    assert [(one.state, one.started_at) for one in result.segments] == [
+    assert [(segment.state, segment.started_at) for segment in result.segments] == [
         ("parked", _at(0)),
         ("driving", _at(600)),
         ("idling", _at(780)),
@@ -74,14 +74,14 @@ def test_standing_at_a_light_is_idling_within_the_trip() -> None:
 
 def test_without_ignition_a_trip_is_all_driving() -> None:
     result = compute(_fixes((0, 0, None), (60, 800, None), (120, 800, None), (180, 1600, None)))
-    assert [one.state for one in result.segments] == ["driving"]
+    assert [segment.state for segment in result.segments] == ["driving"]
 
 
 def test_short_ignition_is_noise_and_long_ignition_is_not() -> None:
     short = compute(_fixes((0, 0, False), (60, 0, True), (80, 0, False), (600, 0, False)))
-    assert [one.state for one in short.segments] == ["parked"]
+    assert [segment.state for segment in short.segments] == ["parked"]
     long = compute(_fixes((0, 0, False), (60, 0, True), (90, 0, False), (600, 0, False)))
-    assert [one.state for one in long.segments] == ["parked", "idling", "parked"]
+    assert [segment.state for segment in long.segments] == ["parked", "idling", "parked"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,9 @@ def test_a_gap_ends_a_trip_at_its_last_standstill() -> None:
 def test_what_no_vehicle_can_reach_is_left_out() -> None:
     result = compute(_fixes((0, 0, False), (60, 50_000, False), (120, 0, False)))
     assert result.refused == [_at(60)]
-    assert [(one.state, one.ended_at) for one in result.segments] == [("parked", _at(120))]
+    assert [(segment.state, segment.ended_at) for segment in result.segments] == [
+        ("parked", _at(120))
+    ]
 
 
 def test_duplicates_count_once_and_contradictions_are_refused() -> None:

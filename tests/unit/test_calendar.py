@@ -35,13 +35,13 @@ def hours_on(day: date, calendar: Calendar, vehicle_type: VehicleType = VehicleT
 
 def on_the_wall(day: date, calendar: Calendar) -> list[tuple[str, str]]:
     """Return what the calendar gives as the clock on the wall shows it."""
-    found = available(calendar, day, COPENHAGEN, days_off(calendar, [day.year - 1, day.year]))
+    entries = available(calendar, day, COPENHAGEN, days_off(calendar, [day.year - 1, day.year]))
     return [
         (
             part.started_at.astimezone(COPENHAGEN).strftime("%d %H:%M"),
             part.ended_at.astimezone(COPENHAGEN).strftime("%d %H:%M"),
         )
-        for part in found
+        for part in entries
     ]
 
 
@@ -187,7 +187,7 @@ def test_every_minute_is_available_that_a_shift_covers_and_no_other(
 ) -> None:
     """The clock is asked minute by minute, except in the hours that it skips or shows twice."""
     parts = available(working, day, COPENHAGEN, off)
-    assert all(one.ended_at < other.started_at for one, other in pairwise(parts))
+    assert all(interval.ended_at < other.started_at for interval, other in pairwise(parts))
     began, ended = day_bounds(day, COPENHAGEN)
     at = began
     while at < ended:
@@ -208,9 +208,13 @@ def _covers(working: WorkingTime, day: date, wall: time, off: set[date]) -> bool
         return hours.ends <= hours.starts
 
     return any(
-        (starts(one, day) and one.starts <= wall and (passes_midnight(one) or wall < one.ends))
-        or (starts(one, day - timedelta(days=1)) and passes_midnight(one) and wall < one.ends)
-        for one in working.shifts
+        (
+            starts(shift, day)
+            and shift.starts <= wall
+            and (passes_midnight(shift) or wall < shift.ends)
+        )
+        or (starts(shift, day - timedelta(days=1)) and passes_midnight(shift) and wall < shift.ends)
+        for shift in working.shifts
     )
 
 
@@ -222,7 +226,7 @@ def test_days_of_a_span_follow_each_other_without_a_hole() -> None:
     assert (first, last) == (date(2026, 1, 1), date(2027, 12, 31))
     days = list(calendar_days(USUAL, COPENHAGEN, first, last))
     assert len(days) == 730
-    assert all(one.ended_at == other.started_at for one, other in pairwise(days))
+    assert all(calendar_day.ended_at == other.started_at for calendar_day, other in pairwise(days))
     for day in days:
         assert set(day.available) == set(VehicleType)
         assert day.week.astimezone(COPENHAGEN).weekday() == 0
@@ -251,9 +255,9 @@ def test_days_of_a_span_follow_each_other_without_a_hole() -> None:
     ],
 )
 def test_a_calendar_that_cannot_be_is_refused_with_the_reason(
-    given: dict[str, Any], told: str
+    given: dict[str, Any], text: str
 ) -> None:
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=text):
         Calendar.model_validate(given)
 
 

@@ -37,18 +37,18 @@ def test_neither_relaxation_nor_search_begins_once_cancelled(columns_at_most: in
 
 def test_whoever_searches_is_told_to_stop_as_often_as_it_is_cancelled() -> None:
     cancellation = Cancellation()
-    told: list[str] = []
+    entries: list[str] = []
 
     def search() -> None:
-        with cancellation.stopping(lambda: told.append("stop")):
+        with cancellation.stopping(lambda: entries.append("stop")):
             cancellation.cancel()
             cancellation.cancel()
 
     with pytest.raises(SearchCancelledError):
         search()
-    assert told == ["stop", "stop"]
+    assert entries == ["stop", "stop"]
     cancellation.cancel()  # nobody searches any more
-    assert told == ["stop", "stop"]
+    assert entries == ["stop", "stop"]
 
 
 def test_a_search_that_fails_by_itself_says_so() -> None:
@@ -58,15 +58,15 @@ def test_a_search_that_fails_by_itself_says_so() -> None:
 
 
 def test_who_is_told_how_far_a_search_is_changes_no_plan() -> None:
-    told: list[tuple[float, str]] = []
-    search = Search(7, 10, tell=lambda share, at: told.append((share, at)))
+    entries: list[tuple[float, str]] = []
+    search = Search(7, 10, tell=lambda share, at: entries.append((share, at)))
     inputs = town(seed=2)
     assert make_plan(inputs, search, OCCASION) == make_plan(inputs, Search(7, 10), OCCASION)
-    shares = [share for share, _ in told]
+    shares = [share for share, _ in entries]
     assert shares[0] == 0.0
     assert {share for share in shares if share > 0} == {0.3, PLAN_SHARE}
-    assert any(at.startswith("answer 1, ") for _, at in told)
-    assert any(at.startswith("back-test; the plan is optimal") for _, at in told)
+    assert any(at.startswith("answer 1, ") for _, at in entries)
+    assert any(at.startswith("back-test; the plan is optimal") for _, at in entries)
 
 
 def test_a_way_to_cancel_that_is_not_used_changes_no_plan() -> None:

@@ -67,9 +67,9 @@ def test_traccar_4301_the_trip_of_a_tracker_that_fell_silent_has_an_end() -> Non
     state, changes = folded(fixes(TOWN[:6]))
     assert of_changes(changes).open_trips == 1
     until = START + timedelta(seconds=300 + 3601)
-    said = of_changes(silent(state, VEHICLE.vehicle_id, until, (), RULES))
-    assert (said.trips, said.open_trips) == ([(120, 300)], 0)
-    assert said.segments[-1] == ("offline", 300, 3901)
+    entry = of_changes(silent(state, VEHICLE.vehicle_id, until, (), RULES))
+    assert (entry.trips, entry.open_trips) == ([(120, 300)], 0)
+    assert entry.segments[-1] == ("offline", 300, 3901)
 
 
 @pytest.mark.parametrize(("back_m", "moved"), [(1800, [False]), (40_000, [True])])
@@ -145,8 +145,8 @@ def test_traccar_2871_a_position_far_away_that_something_confirms_makes_a_trip(
     away: list[tuple[float, bool, float]], trips: list[tuple[float, float]]
 ) -> None:
     back = 5 + len(away)
-    said = [*[(0, OFF, 0)] * 5, *away, *[(0, OFF, 0)] * (20 - back)]
-    result = told([Said(60 * n, *one) for n, one in enumerate(said)])
+    entries = [*[(0, OFF, 0)] * 5, *away, *[(0, OFF, 0)] * (20 - back)]
+    result = told([Said(60 * n, *entry) for n, entry in enumerate(entries)])
     assert result.trips == trips
 
 
@@ -185,7 +185,7 @@ def test_traccar_3572_the_offset_of_a_time_changes_nothing_but_how_it_is_written
         zone = datetime.fromisoformat(f"2026-01-01T00:00{offset}").tzinfo
         local = fix.recorded_at.astimezone(zone)
         written.append(fix.model_dump(mode="json") | {"recorded_at": local.isoformat()})
-    again = [Fix.model_validate(one) for one in written]
+    again = [Fix.model_validate(entry) for entry in written]
     assert of_fixes(again) == told(TOWN)
     assert all(fix.recorded_at.tzinfo is UTC for fix in again)
 
@@ -214,25 +214,25 @@ def test_traccar_3572_a_clock_change_on_the_way_makes_no_trip_longer(
 
 def test_traccar_4373_a_trip_needs_no_ignition() -> None:
     """The wire is loose: the engine is reported off all the way."""
-    loose = told([one._replace(ignition=OFF) for one in TOWN])
+    loose = told([entry._replace(ignition=OFF) for entry in TOWN])
     assert loose.trips == told(TOWN).trips
     assert loose.trip_m == pytest.approx(told(TOWN).trip_m)
     assert loose.driving_s == [180]
 
 
 def test_traccar_4373_a_trip_ends_though_the_ignition_stays_on() -> None:
-    stuck = told([one._replace(ignition=ON) for one in TOWN])
+    stuck = told([entry._replace(ignition=ON) for entry in TOWN])
     assert (stuck.trips, stuck.open_trips) == (told(TOWN).trips, 0)
 
 
 def test_traccar_4373_an_ignition_that_flickers_changes_nothing() -> None:
     flickering = []
-    for one in TOWN:
-        flickering.append(one)
-        if 120 <= one.at_s < 960:
+    for entry in TOWN:
+        flickering.append(entry)
+        if 120 <= entry.at_s < 960:
             flickering += [
-                one._replace(at_s=one.at_s + 1, ignition=OFF),
-                one._replace(at_s=one.at_s + 2, ignition=ON),
+                entry._replace(at_s=entry.at_s + 1, ignition=OFF),
+                entry._replace(at_s=entry.at_s + 2, ignition=ON),
             ]
     assert told(flickering).segments == [
         ("parked", 0, 60),
@@ -252,4 +252,4 @@ def test_duplicates_count_once_whoever_received_them_when() -> None:
     counting, lost = resolve(twice)
     assert not lost
     assert of_fixes([counting[at].fix for at in sorted(counting)]) == told(TOWN)
-    assert {one.received_at for one in counting.values()} == {START}
+    assert {arrival.received_at for arrival in counting.values()} == {START}

@@ -109,11 +109,11 @@ def test_what_must_last_is_on_named_volumes() -> None:
     assert "timescaledb-data" in mounted["timescaledb"]
     assert "kafka-data" in mounted["kafka"]
     assert "grafana-data" in mounted["grafana"]
-    named = {one for many in mounted.values() for one in many if not one.startswith(".")}
+    named = {entry for many in mounted.values() for entry in many if not entry.startswith(".")}
     assert named == set(COMPOSE["volumes"])
     for many in mounted.values():
-        for one in many:
-            assert not one.startswith(".") or (ROOT / one).is_dir(), one
+        for entry in many:
+            assert not entry.startswith(".") or (ROOT / entry).is_dir(), entry
 
 
 def test_ports_are_published_to_this_machine_only() -> None:
@@ -143,7 +143,9 @@ def test_every_variable_is_required_and_the_example_lists_exactly_those() -> Non
     example = (ROOT / ".env.example").read_text()
     lines = [line for line in example.splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"\w+=", line) for line in lines), "values belong in .env"
-    assert sorted(line.rstrip("=") for line in lines) == sorted({one[1] for one in references})
+    assert sorted(line.rstrip("=") for line in lines) == sorted(
+        {reference[1] for reference in references}
+    )
     ignored = (ROOT / ".gitignore").read_text().split()
     assert ".env" in ignored
 
@@ -159,19 +161,21 @@ def known_settings() -> set[str]:
 
 def option_variables(command: Any) -> set[str]:
     """Return the environment variables that a command's options, or its subcommands', read."""
-    found = {parameter.envvar for parameter in command.params if isinstance(parameter.envvar, str)}
+    entries = {
+        parameter.envvar for parameter in command.params if isinstance(parameter.envvar, str)
+    }
     for child in getattr(command, "commands", {}).values():
-        found |= option_variables(child)
-    return found
+        entries |= option_variables(child)
+    return entries
 
 
 def test_every_setting_exists() -> None:
-    known = known_settings()
+    entries = known_settings()
     for command in command_names().values():
-        known |= option_variables(command)
+        entries |= option_variables(command)
     for name, service in OURS.items():
         for key in service["environment"]:
-            assert key in known, f"{name}: {key}"
+            assert key in entries, f"{name}: {key}"
 
 
 def test_every_command_exists() -> None:
@@ -182,11 +186,11 @@ def test_every_command_exists() -> None:
             assert words[0] in commands, name
             assert len(words) == 1 or words[1] in commands[words[0]].commands, name
     texts = TEXT + (ROOT / ".env.example").read_text()
-    told = re.findall(r"docker compose run --rm (?:admin|owner) ([\w-]+) ?(\w*)", texts)
-    assert len(told) >= 3
-    for group, one in told:
+    entries = re.findall(r"docker compose run --rm (?:admin|owner) ([\w-]+) ?(\w*)", texts)
+    assert len(entries) >= 3
+    for group, entry in entries:
         children = getattr(commands[group], "commands", None)
-        assert children is None or one in children
+        assert children is None or entry in children
 
 
 def test_probes_ask_the_port_that_the_service_listens_on() -> None:

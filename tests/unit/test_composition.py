@@ -118,8 +118,16 @@ def test_charging_between_round_trips_needs_a_second_electric_car() -> None:
     only_ev = (EV,)
     must = CompositionRules(own_cars=False)
     # 110 km take 22 kWh, two hours at 11 kW: back at ten, ready at twelve.
-    late = [one for day in range(5) for one in (daily(day, 110), daily(day, 110, hour=12))]
-    soon = [one for day in range(5) for one in (daily(day, 110), daily(day, 110, hour=11.9))]
+    late = [
+        composition_round_trip
+        for day in range(5)
+        for composition_round_trip in (daily(day, 110), daily(day, 110, hour=12))
+    ]
+    soon = [
+        composition_round_trip
+        for day in range(5)
+        for composition_round_trip in (daily(day, 110), daily(day, 110, hour=11.9))
+    ]
     assert compose(inputs(late, kinds=only_ev, rules=must), SEARCH).points[0].depots[0].counts == {
         "ev": 1
     }
@@ -181,17 +189,17 @@ def test_what_is_missing_is_said_with_depot_hour_and_number() -> None:
 
 
 def test_the_least_limit_still_gives_a_fleet_and_a_bound() -> None:
-    told: list[CompositionProgress] = []
+    composition_progresses: list[CompositionProgress] = []
     trips = [daily(day, 60, hour=hour) for day in range(5) for hour in (8, 9, 10, 13)]
     little = Search(seed=1, time_limit_s=1e-6)
     vehicles = (("m/1", "petrol"), ("m/2", "petrol"))
-    plan = compose(inputs(trips, vehicles), little, told.append)
+    plan = compose(inputs(trips, vehicles), little, composition_progresses.append)
     best = compose(inputs(trips, vehicles), SEARCH)
     assert plan.points
     assert plan.present is not None
     assert plan.points[0].cost_dkk <= plan.present.cost_dkk
     assert plan.points[0].bound_dkk <= best.points[0].cost_dkk + 0.01
-    assert told[0].limit_s == 1e-6
+    assert composition_progresses[0].limit_s == 1e-6
 
 
 def test_bad_input_is_named() -> None:

@@ -173,7 +173,7 @@ def placed(costs: Costs, fetching: Fetching) -> tuple[Any, ...]:
 def replayed(costs: Costs) -> tuple[Any, ...]:
     """Return what the same weeks cost when they are replayed, fetching over night included."""
     inputs = placement_inputs(costs)
-    stands = {one.vehicle_id: one.home_depot_id or HALL for one in VEHICLES}
+    stands = {vehicle.vehicle_id: vehicle.home_depot_id or HALL for vehicle in VEHICLES}
     yard: Yard = yard_of(inputs, stands, 14)
     requests = requests_of(inputs.round_trips, VEHICLES, costs)
     nights = nights_of(requests, yard.zone)

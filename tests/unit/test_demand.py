@@ -61,52 +61,53 @@ def inputs(*round_trips: ObservedRoundTrip) -> PlacementInputs:
 
 
 def test_a_vehicle_of_unknown_type_is_demand_for_a_car_and_a_van_for_a_van() -> None:
-    found = trip_chains(inputs(*(trip(vehicle, at(8), at(9)) for vehicle in ("1", "2", "3"))))
-    assert [one.vehicle_class for one in found] == ["car", "car", "van"]
+    entries = trip_chains(inputs(*(trip(vehicle, at(8), at(9)) for vehicle in ("1", "2", "3"))))
+    assert [trip_chain.vehicle_class for trip_chain in entries] == ["car", "car", "van"]
 
 
 def test_leaving_again_within_a_changeover_needs_no_second_vehicle() -> None:
-    found = trip_chains(inputs(trip("1", at(8), at(9)), trip("1", at(9.05), at(10))))
-    assert [(one.started_at, one.ended_at, one.round_trips) for one in found] == [
-        (at(8), at(10), 2)
-    ]
-    assert len(levels(found, COPENHAGEN, COSTS)) == 1
+    entries = trip_chains(inputs(trip("1", at(8), at(9)), trip("1", at(9.05), at(10))))
+    assert [
+        (trip_chain.started_at, trip_chain.ended_at, trip_chain.round_trips)
+        for trip_chain in entries
+    ] == [(at(8), at(10), 2)]
+    assert len(levels(entries, COPENHAGEN, COSTS)) == 1
 
 
 def test_leaving_again_after_a_changeover_is_an_outing_of_its_own() -> None:
-    found = trip_chains(inputs(trip("1", at(8), at(9)), trip("1", at(9.1), at(10))))
-    assert len(found) == 2
-    assert len(levels(found, COPENHAGEN, COSTS)) == 1
+    entries = trip_chains(inputs(trip("1", at(8), at(9)), trip("1", at(9.1), at(10))))
+    assert len(entries) == 2
+    assert len(levels(entries, COPENHAGEN, COSTS)) == 1
 
 
 def test_a_day_at_another_depot_is_one_outing_of_the_first() -> None:
-    found = trip_chains(
+    entries = trip_chains(
         inputs(
             trip("1", at(8), at(8.5), "AB"),
             trip("1", at(11), at(11.5), "BC"),
             trip("1", at(15), at(16), "CA"),
         )
     )
-    assert [(one.depot_id, one.started_at, one.ended_at) for one in found] == [
-        ("m/A", at(8), at(16))
-    ]
-    assert found[0].distance_m == pytest.approx(60_000)
+    assert [
+        (trip_chain.depot_id, trip_chain.started_at, trip_chain.ended_at) for trip_chain in entries
+    ] == [("m/A", at(8), at(16))]
+    assert entries[0].distance_m == pytest.approx(60_000)
 
 
 def test_a_vehicle_that_comes_back_the_next_day_was_left_at_the_other_depot() -> None:
-    found = trip_chains(
+    entries = trip_chains(
         inputs(trip("1", at(8), at(8.5), "AB"), trip("1", at(8, day=1), at(9, day=1), "BA"))
     )
-    assert [one.depot_id for one in found] == ["m/A", "m/B"]
+    assert [trip_chain.depot_id for trip_chain in entries] == ["m/A", "m/B"]
 
 
 def test_a_vehicle_that_was_moved_unseen_is_not_chained() -> None:
-    found = trip_chains(inputs(trip("1", at(8), at(8.5), "AB"), trip("1", at(10), at(11), "CA")))
-    assert [one.depot_id for one in found] == ["m/A", "m/C"]
+    entries = trip_chains(inputs(trip("1", at(8), at(8.5), "AB"), trip("1", at(10), at(11), "CA")))
+    assert [trip_chain.depot_id for trip_chain in entries] == ["m/A", "m/C"]
 
 
 def test_levels_count_what_the_kth_vehicle_is_needed_for() -> None:
-    found = trip_chains(
+    entries = trip_chains(
         inputs(
             trip("1", at(7), at(9), km=10),
             trip("2", at(8), at(10), km=100),
@@ -114,7 +115,7 @@ def test_levels_count_what_the_kth_vehicle_is_needed_for() -> None:
             trip("1", at(7, day=1), at(9, day=1)),
         )
     )
-    first, second = levels(found, COPENHAGEN, COSTS)
+    first, second = levels(entries, COPENHAGEN, COSTS)
     assert (first.trip_chains, first.before_noon) == (3, 2)
     assert first.days == {date(2026, 3, 2), date(2026, 3, 3)}
     assert (second.trip_chains, second.days) == (1, frozenset({date(2026, 3, 2)}))
@@ -134,19 +135,21 @@ def test_a_short_round_trip_has_a_least_price() -> None:
 
 def test_the_profile_is_local_time_and_adds_up() -> None:
     # 05:30 to 06:30 in Copenhagen: half an hour in each quarter of the day.
-    found = profile(inputs(trip("1", at(4.5), at(5.5)), trip("1", at(10, day=5), at(11, day=5))))
-    assert found.share_of_hours == pytest.approx(
+    demand_profile = profile(
+        inputs(trip("1", at(4.5), at(5.5)), trip("1", at(10, day=5), at(11, day=5)))
+    )
+    assert demand_profile.share_of_hours == pytest.approx(
         {"m/A|car|workday|00": 0.25, "m/A|car|workday|06": 0.25, "m/A|car|weekend|06": 0.5}
     )
-    assert found.vehicle_hours_per_day * found.days == pytest.approx(2.0)
+    assert demand_profile.vehicle_hours_per_day * demand_profile.days == pytest.approx(2.0)
 
 
 def test_the_profile_forgets_what_is_older_than_two_weeks() -> None:
-    found = profile(
+    demand_profile = profile(
         inputs(trip("1", at(4), at(5), "BB"), trip("1", at(10, day=30), at(11, day=30)))
     )
-    assert found.days == 14
-    assert list(found.share_of_hours) == ["m/A|car|workday|12"]  # summer time has begun
+    assert demand_profile.days == 14
+    assert list(demand_profile.share_of_hours) == ["m/A|car|workday|12"]  # summer time has begun
 
 
 def test_a_profile_of_nothing_is_refused() -> None:

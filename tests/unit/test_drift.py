@@ -32,10 +32,10 @@ def test_the_same_demand_has_not_drifted() -> None:
 
 
 def test_shape_is_the_share_of_hours_that_moved() -> None:
-    found = shape_drift(demand(10, A=0.5, B=0.3, C=0.2), demand(10, A=0.2, B=0.5, C=0.3))
-    assert found.value == pytest.approx(0.3)
-    assert "30% of vehicle-hours out have moved" in found.reason
-    assert "m/A, car, workday from 06:00: -30.0%" in found.reason
+    entry = shape_drift(demand(10, A=0.5, B=0.3, C=0.2), demand(10, A=0.2, B=0.5, C=0.3))
+    assert entry.value == pytest.approx(0.3)
+    assert "30% of vehicle-hours out have moved" in entry.reason
+    assert "m/A, car, workday from 06:00: -30.0%" in entry.reason
 
 
 def test_demand_at_entirely_other_depots_has_drifted_as_far_as_can_be() -> None:
@@ -71,9 +71,9 @@ CAR, VAN = VehicleType.CAR, VehicleType.VAN
 
 def test_vehicles_that_came_went_or_changed_class_are_a_change_of_fleet() -> None:
     before = fleet({"m/a": CAR, "m/b": CAR, "m/c": CAR})
-    found = vehicle_change(before, fleet({"m/b": VAN, "m/c": CAR, "m/d": CAR}))
-    assert found.value == 0.75
-    assert found.reason == ("of 4 vehicles 1 came, 1 went and 1 changed class or what they run on")
+    entry = vehicle_change(before, fleet({"m/b": VAN, "m/c": CAR, "m/d": CAR}))
+    assert entry.value == 0.75
+    assert entry.reason == ("of 4 vehicles 1 came, 1 went and 1 changed class or what they run on")
     assert vehicle_change(fleet({}), fleet({})).value == 0
 
 
@@ -86,10 +86,10 @@ def test_a_vehicle_that_runs_on_something_else_has_changed() -> None:
 
 def test_places_that_came_or_went_are_a_change_of_fleet() -> None:
     before = fleet({}, A=(6, 0), B=(4, 2))
-    found = place_change(before, fleet({}, A=(3, 0), B=(4, 4), C=(2, 0)))
+    entry = place_change(before, fleet({}, A=(3, 0), B=(4, 4), C=(2, 0)))
     # 3 places went at A, 2 chargers came at B and 2 places with C, of 6 + 4 + 4 + 2.
-    assert found.value == pytest.approx(7 / 16)
-    assert found.reason == "of 16 parking places and chargers 4 came and 3 went; most at m/A: -3"
+    assert entry.value == pytest.approx(7 / 16)
+    assert entry.reason == "of 16 parking places and chargers 4 came and 3 went; most at m/A: -3"
     assert place_change(before, before).value == 0
     assert place_change(before, fleet({})).value == 1
     assert place_change(fleet({}), fleet({})) == Drift(

@@ -37,7 +37,7 @@ def printed(show: Callable[[Console], None]) -> str:
 
 
 def test_a_list_of_studies_has_ids_and_answers_that_can_be_read() -> None:
-    one = StudyLine(
+    study_line = StudyLine(
         study_id=uuid.uuid4(),
         created_at=AT,
         requested_by="a coordinator",
@@ -47,9 +47,9 @@ def test_a_list_of_studies_has_ids_and_answers_that_can_be_read() -> None:
         gap=0.012,
         explanation="108 of 273 round trips have a vehicle; 2 of 10 vehicles are used.",
     )
-    said = printed(lambda console: show_lines([one], console))
-    assert f"{one.study_id} assignment, feasible, gap 1.2%" in said
-    assert "2026-03-02 06:00 UTC by a coordinator: 108 of 273 round trips" in said
+    text = printed(lambda console: show_lines([study_line], console))
+    assert f"{study_line.study_id} assignment, feasible, gap 1.2%" in text
+    assert "2026-03-02 06:00 UTC by a coordinator: 108 of 273 round trips" in text
     assert "no study yet" in printed(lambda console: show_lines([], console))
 
 
@@ -69,11 +69,11 @@ def test_two_weeks_of_forecast_are_two_rows_of_seven_whole_numbers() -> None:
 def test_what_sites_cost_is_not_folded_within_a_number() -> None:
     plan = sites("syddjurs")
     costs = plan.as_driven.model_copy(update={"sites_dkk": 125_000.0, "staff_dkk": 1_270_596.0})
-    said = printed(
+    text = printed(
         lambda console: show_sites(plan.model_copy(update={"as_driven": costs}), console)
     )
-    assert "125,000" in said
-    assert "1,270,596" in said
+    assert "125,000" in text
+    assert "1,270,596" in text
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_sites_cost_is_not_folded_within_a_number() -> None:
 def test_a_plan_that_places_nothing_is_told_from_one_without_moves(
     status: SolverStatus, words: str | None
 ) -> None:
-    one = PlanLine(
+    plan_line = PlanLine(
         plan_id=uuid.uuid4(),
         created_at=AT,
         state=PlanState.PROPOSED,
@@ -99,9 +99,9 @@ def test_a_plan_that_places_nothing_is_told_from_one_without_moves(
         backtest_ratio=None,
         trigger_reason="asked for by a coordinator",
     )
-    said = printed(lambda console: show_list([one], [], console))
-    assert (words in said) if words else ("places" not in said)
-    assert "back-test" not in said
+    text = printed(lambda console: show_list([plan_line], [], console))
+    assert (words in text) if words else ("places" not in text)
+    assert "back-test" not in text
     assert "no plan yet" in printed(lambda console: show_list([], [], console))
 
 
@@ -112,7 +112,7 @@ def test_a_plan_that_places_nothing_is_told_from_one_without_moves(
 def test_what_the_weeks_kept_back_say_of_a_plan_stands_in_the_list(
     ratio: float, words: str
 ) -> None:
-    one = PlanLine(
+    plan_line = PlanLine(
         plan_id=uuid.uuid4(),
         created_at=AT,
         state=PlanState.PROPOSED,
@@ -124,7 +124,7 @@ def test_what_the_weeks_kept_back_say_of_a_plan_stands_in_the_list(
         backtest_ratio=ratio,
         trigger_reason="drift",
     )
-    assert words in printed(lambda console: show_list([one], [], console))
+    assert words in printed(lambda console: show_list([plan_line], [], console))
 
 
 def test_the_setting_that_refused_a_request_can_be_copied() -> None:
@@ -174,10 +174,10 @@ def test_what_a_vendor_calls_itself_steers_no_terminal() -> None:
     letter = a_letter(
         vendor="a\x1b[2Jb", detail="c\x9bd", message_value=b"\x1b[2J", message_key=None
     )
-    for show in (show_letter, lambda one, console: show_letters([one], console)):
-        said = printed(lambda console, show=show: show(letter, console))  # type: ignore[misc]
-        assert not {"\x1b", "\x9b"} & set(said)
-        assert "a\\x1b[2Jb" in said
+    for show in (show_letter, lambda entry, console: show_letters([entry], console)):
+        text = printed(lambda console, show=show: show(letter, console))  # type: ignore[misc]
+        assert not {"\x1b", "\x9b"} & set(text)
+        assert "a\\x1b[2Jb" in text
 
 
 def test_a_summary_of_dead_letters_keeps_reasons_and_numbers_whole() -> None:

@@ -30,9 +30,9 @@ def _classes() -> Iterator[type[BaseException]]:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.startswith("infra.migrations"):  # alembic's to import
                 continue
-            for _, found in inspect.getmembers(importlib.import_module(module.name)):
-                if inspect.isclass(found) and issubclass(found, BaseException):
-                    yield found
+            for _, entry in inspect.getmembers(importlib.import_module(module.name)):
+                if inspect.isclass(entry) and issubclass(entry, BaseException):
+                    yield entry
 
 
 def test_every_error_of_ours_is_of_one_branch() -> None:

@@ -60,8 +60,8 @@ def test_a_file_with_such_a_number_is_refused_with_place_limit_and_value(
     path.write_text(json.dumps(DEPOT | {"capacity": 10**9}))
     with path.open("rb") as file, pytest.raises(typer.Exit):
         read_json(file, Depot)
-    said = capsys.readouterr().err
-    assert said == (
+    text = capsys.readouterr().err
+    assert text == (
         f"{path}: capacity: Input should be less than or equal to 100000, not 1000000000\n"
     )
 

@@ -65,7 +65,7 @@ def rows(*vehicles: Vehicle, round_trips: tuple[ObservedRoundTrip, ...]) -> Plac
 
 
 def test_what_is_alike_is_one_kind_and_what_is_not_is_cut_where_it_differs_most() -> None:
-    found = present_kinds(
+    entry = present_kinds(
         [
             vehicle("a", yearly_cost_dkk=20_000, consumption_per_km=0.05),
             vehicle("b", yearly_cost_dkk=24_000, consumption_per_km=0.07),
@@ -75,21 +75,21 @@ def test_what_is_alike_is_one_kind_and_what_is_not_is_cut_where_it_differs_most(
         ],
         CATALOGUE,
     )
-    assert found.kind_of == {
+    assert entry.kind_of == {
         "m/a": "our-petrol-car",
         "m/b": "our-petrol-car",
         "m/d": "our-petrol-car",
         "m/c": "our-petrol-car-2",
         "m/e": "our-petrol-car-3",
     }
-    first = found.kinds[0]
+    first = entry.kinds[0]
     assert (first.yearly_cost_dkk, first.consumption_per_km) == pytest.approx((22_000, 0.06))
-    assert [one.seats for one in found.kinds] == [5, 5, 9]
-    assert found.lacked == {}
+    assert [kind.seats for kind in entry.kinds] == [5, 5, 9]
+    assert entry.lacked == {}
 
 
 def test_numbers_that_nobody_entered_are_those_of_the_nearest_kind_in_the_same_unit() -> None:
-    found = present_kinds(
+    entry = present_kinds(
         [
             vehicle("diesel", energy_source="diesel", consumption_per_km=0, yearly_cost_dkk=0),
             vehicle("ev", energy_source="electricity", consumption_per_km=0, yearly_cost_dkk=0),
@@ -97,14 +97,14 @@ def test_numbers_that_nobody_entered_are_those_of_the_nearest_kind_in_the_same_u
         ],
         CATALOGUE,
     )
-    by_id = {one.kind_id: one for one in found.kinds}
+    by_id = {kind.kind_id: kind for kind in entry.kinds}
     diesel, ev = by_id["our-diesel-car"], by_id["our-electric-car"]
     # Litres of the petrol car, for there is no diesel car to choose from; kWh of the electric one.
     assert (diesel.consumption_per_km, diesel.yearly_cost_dkk) == (0.055, 38_000)
     assert (ev.consumption_per_km, ev.yearly_cost_dkk, ev.range_km) == (0.16, 46_000, 330)
     assert ev.charging_kw == 11
     assert by_id["our-bike"].yearly_cost_dkk in {5_500, 6_500}
-    assert found.lacked == {"consumption": 2, "yearly cost": 3, "range": 1}
+    assert entry.lacked == {"consumption": 2, "yearly cost": 3, "range": 1}
 
 
 def test_the_order_of_vehicles_does_not_matter() -> None:
@@ -126,20 +126,26 @@ def test_a_composition_counts_the_planners_outings_with_who_drove_them() -> None
     )
     posed = composition_inputs(given, CompositionRules(own_cars=False))
     trips = posed.inputs.round_trips
-    assert [(one.vehicle_id, one.cargo) for one in trips] == [
+    assert [(trip.vehicle_id, trip.cargo) for trip in trips] == [
         ("m/car", Cargo.NONE),
         ("m/van", Cargo.LARGE),
         ("m/cargo", Cargo.SMALL),
     ]
     assert trips[0].distance_m == 40_000
     assert trips[0].round_trip_id == "hall car 2026-03-02 09:00"
-    assert [one.vehicle_id for one in trip_chains(given)] == [one.vehicle_id for one in trips]
+    assert [trip_chain.vehicle_id for trip_chain in trip_chains(given)] == [
+        trip.vehicle_id for trip in trips
+    ]
     assert posed.inputs.observed_days == 2
     assert (posed.inputs.depots[0].capacity, posed.inputs.depots[0].charger_count) == (9, 2)
     assert "Own cars may not" in posed.basis
     assert "Thin: 2 of the days of a week" in posed.basis
     loose = composition_inputs(given, vans_as_cars=True).inputs.round_trips
-    assert [one.cargo for one in loose] == [Cargo.NONE, Cargo.NONE, Cargo.SMALL]
+    assert [composition_round_trip.cargo for composition_round_trip in loose] == [
+        Cargo.NONE,
+        Cargo.NONE,
+        Cargo.SMALL,
+    ]
 
 
 def test_a_forecast_counts_whole_local_days_and_the_holidays_that_touch_it() -> None:

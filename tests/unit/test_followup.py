@@ -51,14 +51,14 @@ class Town:
             round_trip_max_s=36_000,
             depots=tuple(
                 Depot(
-                    depot_id=one,
+                    depot_id=entry,
                     municipality_id="m",
-                    name=one,
+                    name=entry,
                     lat=lat,
                     lon=10.5,
                     capacity=9,
                 )
-                for one, lat in ((HALL, 56.30), (SCHOOL, 56.35))
+                for entry, lat in ((HALL, 56.30), (SCHOOL, 56.35))
             ),
             vehicles=tuple(
                 Vehicle(
@@ -97,7 +97,7 @@ def plan() -> PlacementPlan:
         Search(1, 10),
         PlanMetadata(UUID(int=1), PlanTrigger.SCHEDULE, "test", MONDAY),
     )
-    assert [one.vehicle_id for one in made.moves] == ["m/2"]
+    assert [move.vehicle_id for move in made.moves] == ["m/2"]
     return made
 
 
@@ -123,82 +123,84 @@ def test_moving_is_no_part_of_what_a_week_is_promised_to_save(plan: PlacementPla
 
 
 def test_a_plan_carried_out_on_the_same_demand_saves_what_it_promised(plan: PlacementPlan) -> None:
-    found = outcome(plan, NEEDED, {**BEFORE, 2: SCHOOL})
-    assert found.realised_ore == 7 * ROUND_TRIP_ORE
-    assert (found.not_carried_out_ore, found.model_wrong_ore) == (0, 0)
-    assert found.demand_changed_ore == found.promised_ore - 7 * ROUND_TRIP_ORE
-    assert (found.moves_carried_out, found.moves) == (1, 1)
-    assert (found.unserved_modelled, found.unserved_realised) == (0, 0)
+    plan_outcome = outcome(plan, NEEDED, {**BEFORE, 2: SCHOOL})
+    assert plan_outcome.realised_ore == 7 * ROUND_TRIP_ORE
+    assert (plan_outcome.not_carried_out_ore, plan_outcome.model_wrong_ore) == (0, 0)
+    assert plan_outcome.demand_changed_ore == plan_outcome.promised_ore - 7 * ROUND_TRIP_ORE
+    assert (plan_outcome.moves_carried_out, plan_outcome.moves) == (1, 1)
+    assert (plan_outcome.unserved_modelled, plan_outcome.unserved_realised) == (0, 0)
 
 
 def test_a_move_that_was_not_carried_out_has_saved_nothing(plan: PlacementPlan) -> None:
-    found = outcome(plan, NEEDED, BEFORE)
-    assert found.realised_ore == 0
-    assert found.not_carried_out_ore == 7 * ROUND_TRIP_ORE
-    assert found.model_wrong_ore == 0  # car 2 took seven from the school, as the model says
-    assert (found.unserved_modelled, found.unserved_realised) == (7, 7)
-    assert found.moves_carried_out == 0
-    assert "0 of 1 moves were carried out, not those of m/2: 777 DKK less." in found.explanation
+    plan_outcome = outcome(plan, NEEDED, BEFORE)
+    assert plan_outcome.realised_ore == 0
+    assert plan_outcome.not_carried_out_ore == 7 * ROUND_TRIP_ORE
+    assert plan_outcome.model_wrong_ore == 0  # car 2 took seven from the school, as the model says
+    assert (plan_outcome.unserved_modelled, plan_outcome.unserved_realised) == (7, 7)
+    assert plan_outcome.moves_carried_out == 0
+    assert (
+        "0 of 1 moves were carried out, not those of m/2: 777 DKK less." in plan_outcome.explanation
+    )
 
 
 def test_less_demand_saves_less_than_promised(plan: PlacementPlan) -> None:
-    found = outcome(plan, NEEDED, {**BEFORE, 2: SCHOOL}, days=3)
-    assert found.realised_ore == 3 * ROUND_TRIP_ORE
-    assert found.demand_changed_ore == found.promised_ore - 3 * ROUND_TRIP_ORE
-    assert (found.not_carried_out_ore, found.model_wrong_ore) == (0, 0)
-    assert "would have saved 333 DKK" in found.explanation
+    plan_outcome = outcome(plan, NEEDED, {**BEFORE, 2: SCHOOL}, days=3)
+    assert plan_outcome.realised_ore == 3 * ROUND_TRIP_ORE
+    assert plan_outcome.demand_changed_ore == plan_outcome.promised_ore - 3 * ROUND_TRIP_ORE
+    assert (plan_outcome.not_carried_out_ore, plan_outcome.model_wrong_ore) == (0, 0)
+    assert "would have saved 333 DKK" in plan_outcome.explanation
 
 
 def test_demand_elsewhere_can_make_a_plan_cost(plan: PlacementPlan) -> None:
     # Now two are needed at the hall, and one of them is at the school.
-    found = outcome(plan, ((1, HALL), (2, HALL)), {**BEFORE, 2: SCHOOL})
-    assert found.realised_ore == -7 * ROUND_TRIP_ORE
-    assert found.demand_changed_ore == found.promised_ore + 7 * ROUND_TRIP_ORE
+    plan_outcome = outcome(plan, ((1, HALL), (2, HALL)), {**BEFORE, 2: SCHOOL})
+    assert plan_outcome.realised_ore == -7 * ROUND_TRIP_ORE
+    assert plan_outcome.demand_changed_ore == plan_outcome.promised_ore + 7 * ROUND_TRIP_ORE
 
 
 def test_others_that_drive_though_the_depots_own_stand_there_are_the_models_fault(
     plan: PlacementPlan,
 ) -> None:
     # Car 3 has moved back and forth: car 1 of the hall drives from the school, where 2 and 3 stand.
-    found = outcome(plan, ((1, SCHOOL), (2, SCHOOL)), {**BEFORE, 2: SCHOOL})
-    assert found.unserved_modelled == 0
-    assert found.unserved_realised == 7
-    assert found.model_wrong_ore == 7 * ROUND_TRIP_ORE
-    assert found.realised_ore == 0  # by the model the move saved seven, and seven were lost
-    assert "took 7 round trips, and the model expects 0: 777 DKK less" in found.explanation
+    plan_outcome = outcome(plan, ((1, SCHOOL), (2, SCHOOL)), {**BEFORE, 2: SCHOOL})
+    assert plan_outcome.unserved_modelled == 0
+    assert plan_outcome.unserved_realised == 7
+    assert plan_outcome.model_wrong_ore == 7 * ROUND_TRIP_ORE
+    assert plan_outcome.realised_ore == 0  # by the model the move saved seven, and seven were lost
+    assert "took 7 round trips, and the model expects 0: 777 DKK less" in plan_outcome.explanation
 
 
 def test_nothing_carried_out_has_saved_nothing_whatever_the_model_expects(
     plan: PlacementPlan,
 ) -> None:
     # Car 1 of the hall drives from the school though car 3 stands there, as it always has.
-    found = outcome(plan, ((1, SCHOOL), (2, HALL)), BEFORE)
-    assert found.unserved_realised == 7
-    assert found.unserved_modelled == 0
-    assert (found.realised_ore, found.model_wrong_ore) == (0, 0)
-    assert "the model" not in found.explanation
+    plan_outcome = outcome(plan, ((1, SCHOOL), (2, HALL)), BEFORE)
+    assert plan_outcome.unserved_realised == 7
+    assert plan_outcome.unserved_modelled == 0
+    assert (plan_outcome.realised_ore, plan_outcome.model_wrong_ore) == (0, 0)
+    assert "the model" not in plan_outcome.explanation
 
 
 def test_a_vehicle_that_came_later_changes_nothing_but_what_is_left_to_save(
     plan: PlacementPlan,
 ) -> None:
     # A fourth car at the school serves what the plan moved car 2 for.
-    found = outcome(plan, NEEDED, {**BEFORE, 2: SCHOOL, 4: SCHOOL})
-    assert found.realised_ore == 0
-    assert found.demand_changed_ore == found.promised_ore
+    plan_outcome = outcome(plan, NEEDED, {**BEFORE, 2: SCHOOL, 4: SCHOOL})
+    assert plan_outcome.realised_ore == 0
+    assert plan_outcome.demand_changed_ore == plan_outcome.promised_ore
 
 
 def test_a_vehicle_that_is_gone_serves_nobody(plan: PlacementPlan) -> None:
-    found = outcome(plan, ((1, HALL), (3, SCHOOL)), {1: HALL, 3: SCHOOL})
-    assert found.realised_ore == 0
-    assert found.moves_carried_out == 0
-    assert found.not_carried_out_ore == 0
+    plan_outcome = outcome(plan, ((1, HALL), (3, SCHOOL)), {1: HALL, 3: SCHOOL})
+    assert plan_outcome.realised_ore == 0
+    assert plan_outcome.moves_carried_out == 0
+    assert plan_outcome.not_carried_out_ore == 0
 
 
 def test_a_week_without_round_trips_saves_nothing(plan: PlacementPlan) -> None:
-    found = outcome(plan, (), {**BEFORE, 2: SCHOOL})
-    assert found.realised_ore == 0
-    assert found.demand_changed_ore == found.promised_ore
+    plan_outcome = outcome(plan, (), {**BEFORE, 2: SCHOOL})
+    assert plan_outcome.realised_ore == 0
+    assert plan_outcome.demand_changed_ore == plan_outcome.promised_ore
 
 
 def test_a_vehicle_is_at_home_where_it_was_for_most_of_the_week() -> None:
@@ -242,13 +244,15 @@ def test_a_vehicle_that_has_left_the_fleet_is_named_and_what_it_drove_still_coun
     town = Town().inputs(BEFORE, NEEDED)
     left = town.model_copy(
         update={
-            "vehicles": tuple(one for one in town.vehicles if one.vehicle_id != "m/2"),
-            "former_vehicles": tuple(one for one in town.vehicles if one.vehicle_id == "m/2"),
+            "vehicles": tuple(vehicle for vehicle in town.vehicles if vehicle.vehicle_id != "m/2"),
+            "former_vehicles": tuple(
+                vehicle for vehicle in town.vehicles if vehicle.vehicle_id == "m/2"
+            ),
         }
     )
-    found = follow_up(plan, WEEK, left, always(BEFORE))
-    assert found.explanation.endswith("Not in service any more: m/2.")
-    assert (found.moves_carried_out, found.moves) == (0, 1)
+    plan_outcome = follow_up(plan, WEEK, left, always(BEFORE))
+    assert plan_outcome.explanation.endswith("Not in service any more: m/2.")
+    assert (plan_outcome.moves_carried_out, plan_outcome.moves) == (0, 1)
     # The school's one car takes one of its two round trips a morning.
-    assert found.unserved_modelled == 7
+    assert plan_outcome.unserved_modelled == 7
     assert "Not in service" not in outcome(plan, NEEDED, BEFORE).explanation

@@ -51,8 +51,8 @@ def leaning() -> PlacementPlan:
     vehicles = [car(1, HALL, locked=locked), car(2, SCHOOL, locked=locked), car(3, SCHOOL)]
     trips = NOONS + daily(3, BEACH, 16, km=100)
     made = plan(inputs(vehicles, trips, ON_FOOT, DEPOTS))
-    assert [(one.vehicle_id, one.to_depot_id) for one in made.moves] == [("m/3", BEACH)]
-    assert [one.round_trips for one in made.lendings] == [20]
+    assert [(move.vehicle_id, move.to_depot_id) for move in made.moves] == [("m/3", BEACH)]
+    assert [lending.round_trips for lending in made.lendings] == [20]
     return made
 
 
@@ -60,13 +60,13 @@ def week(trips: tuple[ObservedRoundTrip, ...]) -> PlacementInputs:
     """Return the first week of these round trips."""
     until = MONDAY + timedelta(days=7)
     vehicles = [car(number, HOMES[f"m/{number}"]) for number in (1, 2, 3)]
-    held = [one for one in trips if one.started_at < until]
+    held = [trip for trip in trips if trip.started_at < until]
     of_it = inputs(vehicles, held, ON_FOOT, DEPOTS)
     return of_it.model_copy(update={"horizon_days": 7})
 
 
 def outcome(of_plan: PlacementPlan, trips: tuple[ObservedRoundTrip, ...]) -> PlanOutcome:
-    homes = {one: [Home(depot_id, None, None)] for one, depot_id in HOMES.items()}
+    homes = {name: [Home(depot_id, None, None)] for name, depot_id in HOMES.items()}
     return follow_up(of_plan, WEEK, week(trips), homes)
 
 
@@ -75,10 +75,10 @@ def to_be_lent(given: PlacementInputs) -> list[Lending]:
     problem = problem_of(given)
     there = vehicles_at(problem, HOMES)
     return [
-        one
-        for one in problem.lendings
-        if one.borrower_level > there.get((one.borrower_id, one.vehicle_class), 0)
-        and one.lender_level <= there.get((one.lender_id, one.vehicle_class), 0)
+        lending
+        for lending in problem.lendings
+        if lending.borrower_level > there.get((lending.borrower_id, lending.vehicle_class), 0)
+        and lending.lender_level <= there.get((lending.lender_id, lending.vehicle_class), 0)
     ]
 
 
@@ -96,8 +96,8 @@ def test_the_promise_is_told_by_moves_and_by_lending(leaning: PlacementPlan) -> 
 
 def test_who_accepts_is_told_what_no_follow_up_will_see(leaning: PlacementPlan) -> None:
     lent_dkk = leaning.lendings[0].saves_dkk
-    told = f"4.0 weeks, {lent_dkk:,.0f} DKK of it by lending (which no follow-up can see), "
-    assert told in promise(leaning)
+    text = f"4.0 weeks, {lent_dkk:,.0f} DKK of it by lending (which no follow-up can see), "
+    assert text in promise(leaning)
     assert "by lending" not in promise(leaning.model_copy(update={"lendings": ()}))
 
 
@@ -107,13 +107,13 @@ def test_an_outcome_says_with_numbers_what_is_not_comparable(
 ) -> None:
     promised = promise_of(leaning)
     words = outcome(leaning, trips).explanation
-    found = re.search(
+    match = re.search(
         r"Both are of moves alone. The plan promised ([\d,]+) DKK a week by its lending on top, "
         r"([\d,]+) DKK in all: whether that was realised cannot be seen, for a lent vehicle",
         words,
     )
-    assert found is not None, words
-    by_lending, in_all = (int(one.replace(",", "")) for one in found.groups())
+    assert match is not None, words
+    by_lending, in_all = (int(group.replace(",", "")) for group in match.groups())
     assert by_lending == pytest.approx(promised.lending_ore / 100, abs=0.5)
     assert in_all == pytest.approx((promised.saving_ore + promised.lending_ore) / 100, abs=0.5)
     plain = leaning.model_copy(update={"lendings": ()})
@@ -121,22 +121,22 @@ def test_an_outcome_says_with_numbers_what_is_not_comparable(
 
 
 def test_without_lending_moves_realise_what_they_promised(leaning: PlacementPlan) -> None:
-    found = outcome(leaning, NOT_LENT)
-    assert found.realised_ore == 7 * (BEACH_ORE - NOON_ORE)
-    assert found.realised_ore == pytest.approx(found.promised_ore, rel=0.05)
-    assert (found.not_carried_out_ore, found.model_wrong_ore) == (0, 0)
-    assert found.unserved_realised == 7
+    plan_outcome = outcome(leaning, NOT_LENT)
+    assert plan_outcome.realised_ore == 7 * (BEACH_ORE - NOON_ORE)
+    assert plan_outcome.realised_ore == pytest.approx(plan_outcome.promised_ore, rel=0.05)
+    assert (plan_outcome.not_carried_out_ore, plan_outcome.model_wrong_ore) == (0, 0)
+    assert plan_outcome.unserved_realised == 7
 
 
 def test_what_was_lent_counts_as_the_lender_s_demand(leaning: PlacementPlan) -> None:
-    found = outcome(leaning, LENT)
-    assert found.realised_ore == 7 * BEACH_ORE
-    assert found.demand_changed_ore == found.promised_ore - found.realised_ore
-    assert (found.not_carried_out_ore, found.model_wrong_ore) == (0, 0)
-    assert found.unserved_realised == 0
+    plan_outcome = outcome(leaning, LENT)
+    assert plan_outcome.realised_ore == 7 * BEACH_ORE
+    assert plan_outcome.demand_changed_ore == plan_outcome.promised_ore - plan_outcome.realised_ore
+    assert (plan_outcome.not_carried_out_ore, plan_outcome.model_wrong_ore) == (0, 0)
+    assert plan_outcome.unserved_realised == 0
 
 
 def test_pricing_a_week_with_lending_would_credit_just_what_was_not_lent() -> None:
     assert to_be_lent(week(LENT)) == []
-    (found,) = to_be_lent(week(NOT_LENT))
-    assert (found.borrower_id, found.lender_id) == (SCHOOL, HALL)
+    (lending,) = to_be_lent(week(NOT_LENT))
+    assert (lending.borrower_id, lending.lender_id) == (SCHOOL, HALL)

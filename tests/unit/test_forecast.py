@@ -66,55 +66,55 @@ def wandering_counts(seed: int) -> Floats:
 @pytest.mark.parametrize("seed", range(5))
 def test_seasons_with_holidays_beat_last_week(seed: int) -> None:
     plan = forecast(inputs_of(seasonal_counts(seed), EASTER), SEARCH)
-    (one,) = plan.series
-    assert one.used == "seasonal"
-    assert one.back_test is not None
-    assert one.back_test.seasonal_wape < 0.9 * one.back_test.naive_wape
-    assert f"{one.back_test.naive_wape:.1%}" in one.reason
+    (series_forecast,) = plan.series
+    assert series_forecast.used == "seasonal"
+    assert series_forecast.back_test is not None
+    assert series_forecast.back_test.seasonal_wape < 0.9 * series_forecast.back_test.naive_wape
+    assert f"{series_forecast.back_test.naive_wape:.1%}" in series_forecast.reason
     # The Saturday after the last week is one of the quiet days.
-    assert sum(one.hourly[5]) < 0.5 * sum(one.hourly[1])
+    assert sum(series_forecast.hourly[5]) < 0.5 * sum(series_forecast.hourly[1])
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_random_walk_is_left_to_last_week(seed: int) -> None:
     counts = wandering_counts(seed)
-    (one,) = forecast(inputs_of(counts), SEARCH).series
-    assert one.used == "same hour last week"
-    assert "it is not" in one.reason
-    assert np.array_equal(np.array(one.hourly), counts[-7:])
+    (series_forecast,) = forecast(inputs_of(counts), SEARCH).series
+    assert series_forecast.used == "same hour last week"
+    assert "it is not" in series_forecast.reason
+    assert np.array_equal(np.array(series_forecast.hourly), counts[-7:])
 
 
 def test_the_back_test_is_what_could_have_been_forecast_then() -> None:
     counts = seasonal_counts(9)
     inputs = inputs_of(counts, EASTER)
-    (one,) = forecast(inputs, SEARCH).series
-    assert one.back_test is not None
+    (series_forecast,) = forecast(inputs, SEARCH).series
+    assert series_forecast.back_test is not None
     errors = []
-    for number, fold in enumerate(one.back_test.folds):
-        origin = len(counts) - 7 * (len(one.back_test.folds) - number)
+    for number, fold in enumerate(series_forecast.back_test.folds):
+        origin = len(counts) - 7 * (len(series_forecast.back_test.folds) - number)
         assert fold.first_day == MONDAY + timedelta(days=origin)
         # Whoever stood there then had only these days.
         then = inputs_of(counts[:origin], EASTER)
-        known = daily_counts(then)["m/a", "car"]
+        values = daily_counts(then)["m/a", "car"]
         ours = np.abs(
-            seasonal(known, habits_of(then), WorkBudget(1e9)) - counts[origin : origin + 7]
+            seasonal(values, habits_of(then), WorkBudget(1e9)) - counts[origin : origin + 7]
         )
-        naive = np.abs(same_hour_last_week(known) - counts[origin : origin + 7])
+        naive = np.abs(same_hour_last_week(values) - counts[origin : origin + 7])
         assert fold.seasonal_mae == pytest.approx(ours.mean())
         assert fold.naive_mae == pytest.approx(naive.mean())
         errors.append((ours.sum(), naive.sum(), counts[origin : origin + 7].sum()))
     ours_sum, naive_sum, came = map(sum, zip(*errors, strict=True))
-    assert one.back_test.seasonal_wape == pytest.approx(ours_sum / came)
-    assert one.back_test.naive_wape == pytest.approx(naive_sum / came)
+    assert series_forecast.back_test.seasonal_wape == pytest.approx(ours_sum / came)
+    assert series_forecast.back_test.naive_wape == pytest.approx(naive_sum / came)
 
 
 def test_a_holiday_ahead_is_not_a_workday() -> None:
     counts = seasonal_counts(3)[:-21]  # ends on Sunday 5 April; Easter Monday is ahead
     plan = forecast(inputs_of(counts, EASTER), SEARCH)
     assert plan.first_day == date(2026, 4, 6)
-    (one,) = plan.series
-    assert one.used == "seasonal"
-    assert sum(one.hourly[0]) < 0.4 * sum(one.hourly[1])
+    (series_forecast,) = plan.series
+    assert series_forecast.used == "seasonal"
+    assert sum(series_forecast.hourly[0]) < 0.4 * sum(series_forecast.hourly[1])
 
 
 def test_hours_are_local_and_the_order_of_rows_is_lost() -> None:
@@ -138,15 +138,20 @@ def test_too_little_to_judge_and_too_little_time_are_said() -> None:
     both = twice.model_copy(
         update={
             "departures": twice.departures
-            + tuple(one.model_copy(update={"depot_id": "m/b"}) for one in twice.departures)
+            + tuple(
+                departure.model_copy(update={"depot_id": "m/b"}) for departure in twice.departures
+            )
         }
     )
-    told: list[ForecastProgress] = []
-    plan = forecast(both, Search(seed=1, time_limit_s=1e-6), told.append)
+    forecast_progresses: list[ForecastProgress] = []
+    plan = forecast(both, Search(seed=1, time_limit_s=1e-6), forecast_progresses.append)
     assert plan.status == "feasible"
-    assert [one.used for one in plan.series] == ["seasonal", "same hour last week"]
+    assert [series_forecast.used for series_forecast in plan.series] == [
+        "seasonal",
+        "same hour last week",
+    ]
     assert "time limit" in plan.series[1].reason
-    assert [one.done for one in told] == [1, 2]
+    assert [forecast_progress.done for forecast_progress in forecast_progresses] == [1, 2]
     with pytest.raises(ValidationError, match="6 days from 2026-01-05"):
         inputs_of(counts[:6])
     with pytest.raises(ValidationError, match="folds"):
@@ -156,9 +161,9 @@ def test_too_little_to_judge_and_too_little_time_are_said() -> None:
 def test_last_week_recurs_beyond_a_week_and_a_seasonal_week_alike() -> None:
     counts = seasonal_counts(1)
     longer = inputs_of(counts, EASTER).model_copy(update={"horizon_days": 17})
-    (one,) = forecast(longer, SEARCH).series
+    (series_forecast,) = forecast(longer, SEARCH).series
     (week,) = forecast(inputs_of(counts, EASTER), SEARCH).series
-    assert len(one.hourly) == 17
-    assert one.hourly[:7] == week.hourly
-    assert one.back_test == week.back_test
+    assert len(series_forecast.hourly) == 17
+    assert series_forecast.hourly[:7] == week.hourly
+    assert series_forecast.back_test == week.back_test
     assert np.array_equal(same_hour_last_week(counts, 17)[14:], counts[-7:-4])

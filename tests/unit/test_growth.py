@@ -55,8 +55,8 @@ def inputs(*, forecast: bool = True, days: int = 7 * WEEKS) -> PlacementInputs:
         policy=PlacementPolicy(forecast=forecast),
         holidays=tuple(MONDAY.date() + timedelta(days=day) for day in OFF),
         depots=tuple(
-            Depot(depot_id=one, municipality_id="m", name=one[2:], lat=56.3, lon=10.5, capacity=5)
-            for one in (HALL, SCHOOL)
+            Depot(depot_id=name, municipality_id="m", name=name[2:], lat=56.3, lon=10.5, capacity=5)
+            for name in (HALL, SCHOOL)
         ),
         vehicles=tuple(
             Vehicle(
@@ -69,10 +69,10 @@ def inputs(*, forecast: bool = True, days: int = 7 * WEEKS) -> PlacementInputs:
             for number, depot_id in ((1, HALL), (2, SCHOOL))
         ),
         round_trips=tuple(
-            one
+            departure
             for day in range(days)
             for number, depot_id in ((1, HALL), (2, SCHOOL))
-            for one in departures(depot_id, number, day)
+            for departure in departures(depot_id, number, day)
         ),
     )
 
@@ -100,7 +100,7 @@ def test_without_the_wish_or_with_few_days_demand_stays_what_it_was() -> None:
 
 
 def test_a_day_off_ahead_is_demand_that_does_not_come() -> None:
-    open_, last = inputs(), max(one.ended_at for one in inputs().round_trips).date()
+    open_, last = inputs(), max(round_trip.ended_at for round_trip in inputs().round_trips).date()
     ahead = tuple(last + timedelta(days=number) for number in range(7))
     closed = open_.model_copy(update={"holidays": (*open_.holidays, *ahead)})
     # A week of two is off. A holiday is like those seen, of which there was nothing, and a Sunday.

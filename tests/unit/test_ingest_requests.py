@@ -33,8 +33,8 @@ def body(*events: object) -> bytes:
 def test_ten_faults_of_an_event_are_told_and_how_many_more_there_are() -> None:
     parsed = parse(body(GOOD, {**GOOD, **{f"f{number}": 0 for number in range(25)}}))
     assert len(parsed.good) == 1
-    assert [one.index for one in parsed.rejected] == [1] * MAX_EVENT_FAULTS
-    assert {one.reason for one in parsed.rejected} == {
+    assert [rejected.index for rejected in parsed.rejected] == [1] * MAX_EVENT_FAULTS
+    assert {rejected.reason for rejected in parsed.rejected} == {
         "is not a field of this event; see /docs for those that are"
     }
     assert parsed.untold == 25 - MAX_EVENT_FAULTS
@@ -57,8 +57,8 @@ def test_an_event_that_is_long_and_not_good_is_not_looked_into() -> None:
         assert "bytes long, limit 4,096" in rejected.reason
     at_limit = {**GOOD, "x": ""}
     at_limit["x"] = "y" * (MAX_BAD_EVENT_BYTES - len(json.dumps(at_limit)))
-    assert [one.field for one in parse(body(at_limit)).rejected] == ["x"]
-    assert [one.field for one in parse(body({**at_limit, "z": 0})).rejected] == [""]
+    assert [rejected.field for rejected in parse(body(at_limit)).rejected] == ["x"]
+    assert [rejected.field for rejected in parse(body({**at_limit, "z": 0})).rejected] == [""]
 
 
 def test_little_is_repeated_of_what_was_sent() -> None:

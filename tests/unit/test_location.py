@@ -31,38 +31,38 @@ def plane(seed: int, clients: int, sites: int) -> np.ndarray:
     return np.asarray(np.rint(away * 1000))
 
 
-def assert_consistent(found: Location, costs: np.ndarray, opening: np.ndarray) -> None:
+def assert_consistent(location: Location, costs: np.ndarray, opening: np.ndarray) -> None:
     """Price the answer afresh: nearest open sites, and a bound that is one."""
-    nearest = [min(float(row[site]) for site in found.sites) for row in costs]
-    served = [float(row[site]) for row, site in zip(costs, found.serves, strict=True)]
-    price = sum(float(opening[site]) for site in found.sites)
+    nearest = [min(float(row[site]) for site in location.sites) for row in costs]
+    served = [float(row[site]) for row, site in zip(costs, location.serves, strict=True)]
+    price = sum(float(opening[site]) for site in location.sites)
     assert served == nearest
-    assert set(found.serves) <= set(found.sites)
-    assert found.objective == pytest.approx(sum(served) + price)
-    assert 0 <= found.bound <= found.objective
-    assert found.gap == pytest.approx((found.objective - found.bound) / found.objective)
+    assert set(location.serves) <= set(location.sites)
+    assert location.objective == pytest.approx(sum(served) + price)
+    assert 0 <= location.bound <= location.objective
+    assert location.gap == pytest.approx((location.objective - location.bound) / location.objective)
 
 
 @pytest.mark.skipif(not P_MEDIAN.exists(), reason=ABSENT)
 @pytest.mark.parametrize("file", p_median_files()[:4], ids=lambda file: file.stem)
 def test_p_median_proves_the_published_optimum(file: Path) -> None:
     costs, p = read_p_median(file)
-    found = p_median(costs, p, SEARCH)
-    assert found.status is SolverStatus.OPTIMAL
-    assert found.objective == found.bound == OPTIMA[file.stem]
-    assert len(set(found.sites)) == p
-    assert_consistent(found, costs, np.zeros(len(costs)))
+    location = p_median(costs, p, SEARCH)
+    assert location.status is SolverStatus.OPTIMAL
+    assert location.objective == location.bound == OPTIMA[file.stem]
+    assert len(set(location.sites)) == p
+    assert_consistent(location, costs, np.zeros(len(costs)))
 
 
 @pytest.mark.skipif(not FACILITY.exists(), reason=ABSENT)
 @pytest.mark.parametrize("file", facility_files(), ids=lambda file: file.stem)
 def test_facility_location_proves_the_published_optimum(file: Path) -> None:
     costs, opening = read_facility(file)
-    found = facility_location(costs, opening, SEARCH)
-    assert found.status is SolverStatus.OPTIMAL
-    assert found.objective == pytest.approx(OPTIMA[file.stem], rel=1e-9)
-    assert found.gap == 0
-    assert_consistent(found, costs, opening)
+    location = facility_location(costs, opening, SEARCH)
+    assert location.status is SolverStatus.OPTIMAL
+    assert location.objective == pytest.approx(OPTIMA[file.stem], rel=1e-9)
+    assert location.gap == 0
+    assert_consistent(location, costs, opening)
 
 
 def test_a_tiny_limit_still_gives_sites_and_an_honest_bound() -> None:
@@ -79,9 +79,11 @@ def test_a_tiny_limit_still_gives_sites_and_an_honest_bound() -> None:
 
 def test_more_time_never_gives_less() -> None:
     costs = plane(5, 150, 150)
-    found = [p_median(costs, 15, Search(seed=2, time_limit_s=limit)) for limit in (0.001, 0.05, 60)]
-    costs_found = [one.objective for one in found]
-    bounds = [one.bound for one in found]
+    locations = [
+        p_median(costs, 15, Search(seed=2, time_limit_s=limit)) for limit in (0.001, 0.05, 60)
+    ]
+    costs_found = [location.objective for location in locations]
+    bounds = [location.bound for location in locations]
     assert costs_found == sorted(costs_found, reverse=True)
     assert bounds == sorted(bounds)
 

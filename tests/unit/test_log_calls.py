@@ -33,13 +33,15 @@ def test_lines_have_a_fixed_text_and_say_nothing_of_whom_they_must_not() -> None
     calls = list(_calls())
     assert len(calls) > 20
     for place, call in calls:
-        assert [type(one) for one in call.args] == [ast.Constant], f"{place}: text is not fixed"
+        assert [type(arg) for arg in call.args] == [ast.Constant], f"{place}: text is not fixed"
         for keyword in call.keywords:
             if ast.unparse(keyword.value).startswith("len("):
                 continue  # how many, and nothing of what
-            names = {one.id for one in ast.walk(keyword.value) if isinstance(one, ast.Name)}
+            names = {name.id for name in ast.walk(keyword.value) if isinstance(name, ast.Name)}
             attributes = {
-                one.attr for one in ast.walk(keyword.value) if isinstance(one, ast.Attribute)
+                attribute.attr
+                for attribute in ast.walk(keyword.value)
+                if isinstance(attribute, ast.Attribute)
             } - {"value"}  # of an enum
-            told = {keyword.arg or ""} | attributes | (names if not attributes else set())
-            assert not told & _NEVER, f"{place}: {ast.unparse(keyword.value)}"
+            entries = {keyword.arg or ""} | attributes | (names if not attributes else set())
+            assert not entries & _NEVER, f"{place}: {ast.unparse(keyword.value)}"

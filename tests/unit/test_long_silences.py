@@ -34,8 +34,10 @@ def test_nineteen_years_are_one_segment_and_two_hours(
 ) -> None:
     back = AT + timedelta(days=19 * 365, minutes=25)
     segments, hours = folded(report(AT, ignition=engine), report(back, ignition=engine))
-    assert [(one.state, one.started_at, one.ended_at) for one in segments] == [(state, AT, back)]
-    spent = {one.hour: getattr(one, state.value) for one in hours}
+    assert [(segment.state, segment.started_at, segment.ended_at) for segment in segments] == [
+        (state, AT, back)
+    ]
+    spent = {hour.hour: getattr(hour, state.value) for hour in hours}
     assert spent == {
         AT.replace(minute=0): timedelta(minutes=40),
         back.replace(minute=0): timedelta(minutes=45),
@@ -45,7 +47,7 @@ def test_nineteen_years_are_one_segment_and_two_hours(
 def test_a_month_is_told_hour_by_hour_and_a_microsecond_more_is_not() -> None:
     month = AT + BY_HOUR_AT_MOST
     _, hours = folded(report(AT), report(month))
-    assert sum((one.offline for one in hours), timedelta()) == BY_HOUR_AT_MOST
+    assert sum((hour.offline for hour in hours), timedelta()) == BY_HOUR_AT_MOST
     _, hours = folded(report(AT), report(month + timedelta(microseconds=1)))
     assert len(hours) == 2
 
@@ -60,6 +62,6 @@ def test_hours_at_whose_bounds_a_long_silence_begins_and_ends_have_no_row() -> N
 def test_a_month_of_heartbeats_has_all_its_hours() -> None:
     fixes = [report(AT + number * HOUR, ignition=False) for number in range(24 * 40)]
     segments, hours = folded(*fixes)
-    assert [one.state for one in segments] == [SegmentState.PARKED]
+    assert [segment.state for segment in segments] == [SegmentState.PARKED]
     assert len(hours) == 24 * 40
-    assert sum((one.parked for one in hours), timedelta()) == 24 * 40 * HOUR - HOUR
+    assert sum((hour.parked for hour in hours), timedelta()) == 24 * 40 * HOUR - HOUR

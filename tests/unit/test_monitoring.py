@@ -108,10 +108,10 @@ def test_an_alert_names_metrics_and_labels_that_we_export(rule: dict[str, Any]) 
         for labels in re.findall(r"\b(?:by|on) \(([^)]*)\)", rule["expr"])
         for label in labels.split(",")
     }
-    known = {"job", "instance"}.union(*(names[name] for name, _ in named))
-    assert grouped <= known
-    told = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
-    assert told <= (grouped or known)
+    entries = {"job", "instance"}.union(*(names[name] for name, _ in named))
+    assert grouped <= entries
+    shown = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+    assert shown <= (grouped or entries)
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
@@ -119,7 +119,7 @@ def test_an_alert_has_a_runbook(rule: dict[str, Any]) -> None:
     path, _, anchor = rule["annotations"]["runbook"].partition("#")
     assert anchor == rule["alert"].lower()
     sections = re.split(r"^## ", (ROOT / path).read_text(), flags=re.MULTILINE)
-    (section,) = [one for one in sections if one.splitlines()[0].lower() == anchor]
+    (section,) = [section for section in sections if section.splitlines()[0].lower() == anchor]
     assert len(section.strip().splitlines()) >= 4
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"]["summary"]

@@ -103,14 +103,14 @@ def test_an_idle_car_goes_where_one_is_lacking_and_the_plan_says_why() -> None:
     hall, school = depot(HALL), depot(SCHOOL)
     vehicles = [car(1, HALL), car(2, HALL), car(3, SCHOOL)]
     # Car 2 has been left at the school: that is where it is needed.
-    found = plan(
+    placement_plan = plan(
         [hall, school], vehicles, mornings(1, HALL) + mornings(2, SCHOOL) + mornings(3, SCHOOL)
     )
-    assert found.status is SolverStatus.OPTIMAL
-    assert found.gap == 0
-    assert (found.unserved_before, found.unserved_after) == (20, 0)
-    assert found.placement == {"m/1": HALL, "m/2": SCHOOL, "m/3": SCHOOL}
-    (move,) = found.moves
+    assert placement_plan.status is SolverStatus.OPTIMAL
+    assert placement_plan.gap == 0
+    assert (placement_plan.unserved_before, placement_plan.unserved_after) == (20, 0)
+    assert placement_plan.placement == {"m/1": HALL, "m/2": SCHOOL, "m/3": SCHOOL}
+    (move,) = placement_plan.moves
     price_dkk = round(relocation_ore(vehicles[1], hall, school, COSTS) / 100)
     assert (move.vehicle_id, move.from_depot_id, move.to_depot_id) == ("m/2", HALL, SCHOOL)
     assert move.reason == (
@@ -118,38 +118,40 @@ def test_an_idle_car_goes_where_one_is_lacking_and_the_plan_says_why() -> None:
         "could serve; the plan has 2. Hall has needed no more than 1 of its 2. "
         f"The move costs {price_dkk} DKK."
     )
-    assert found.explanation.startswith("1 of 3 vehicles move. Of the round trips on 20 observed")
-    assert "Scaled from 19.1 observed days to 28 days, 1.47 times," in found.explanation
+    assert placement_plan.explanation.startswith(
+        "1 of 3 vehicles move. Of the round trips on 20 observed"
+    )
+    assert "Scaled from 19.1 observed days to 28 days, 1.47 times," in placement_plan.explanation
 
 
 def test_the_numbers_of_a_plan_are_the_cost_model_s() -> None:
     hall, school = depot(HALL), depot(SCHOOL)
     vehicles = [car(1, HALL), car(2, HALL), car(3, SCHOOL)]
     round_trips = mornings(1, HALL) + mornings(2, SCHOOL) + mornings(3, SCHOOL)
-    found = plan([hall, school], vehicles, round_trips)
+    placement_plan = plan([hall, school], vehicles, round_trips)
     scale = 28 / (19 + 2 / 24)
     trips_km = 20 * 30
     lacking_dkk = trips_km * 3.70 * scale
     driven_dkk = trips_km * DRIVING_DKK_PER_KM * scale
     moving_dkk = relocation_ore(vehicles[1], hall, school, COSTS) / 100
-    assert found.cost_before_dkk == pytest.approx(lacking_dkk + 2 * driven_dkk, abs=0.03)
-    assert found.objective_dkk == pytest.approx(moving_dkk + 3 * driven_dkk, abs=0.03)
-    assert found.bound_dkk == pytest.approx(found.objective_dkk)
-    assert found.horizon_weeks == 4
+    assert placement_plan.cost_before_dkk == pytest.approx(lacking_dkk + 2 * driven_dkk, abs=0.03)
+    assert placement_plan.objective_dkk == pytest.approx(moving_dkk + 3 * driven_dkk, abs=0.03)
+    assert placement_plan.bound_dkk == pytest.approx(placement_plan.objective_dkk)
+    assert placement_plan.horizon_weeks == 4
 
 
 def test_a_move_that_does_not_earn_its_price_is_not_made() -> None:
     vehicles = [car(1, HALL), car(2, HALL), car(3, SCHOOL)]
     rare = mornings(2, SCHOOL, days=2, km=10)
-    found = plan(
+    placement_plan = plan(
         [depot(HALL), depot(SCHOOL)],
         vehicles,
         mornings(1, HALL, days=28) + rare + mornings(3, SCHOOL, days=28),
     )
-    assert found.moves == ()
+    assert placement_plan.moves == ()
     driven_dkk = 2 * 28 * 30 * DRIVING_DKK_PER_KM * 28 / (27 + 2 / 24)
-    assert found.objective_dkk == found.cost_before_dkk
-    assert found.objective_dkk == pytest.approx(100 + driven_dkk, abs=5)
+    assert placement_plan.objective_dkk == placement_plan.cost_before_dkk
+    assert placement_plan.objective_dkk == pytest.approx(100 + driven_dkk, abs=5)
 
 
 def test_a_move_costs_the_fixed_price_and_the_drive() -> None:
@@ -164,12 +166,12 @@ def test_a_move_costs_the_fixed_price_and_the_drive() -> None:
 
 def test_a_van_is_not_wanted_where_a_car_is_lacking() -> None:
     vehicles = [car(1, HALL), car(2, HALL, VehicleType.VAN), car(3, SCHOOL)]
-    found = plan(
+    placement_plan = plan(
         [depot(HALL), depot(SCHOOL)],
         vehicles,
         mornings(1, HALL) + mornings(3, SCHOOL) + mornings(1, SCHOOL, days=0),
     )
-    assert found.moves == ()
+    assert placement_plan.moves == ()
     lacking = plan(
         [depot(HALL), depot(SCHOOL)], vehicles, mornings(1, SCHOOL) + mornings(3, SCHOOL)
     )
@@ -178,28 +180,30 @@ def test_a_van_is_not_wanted_where_a_car_is_lacking() -> None:
 
 def test_places_bind_and_the_plan_says_where_too_many_stand() -> None:
     vehicles = [car(number, HALL) for number in (1, 2, 3)]
-    found = plan([depot(HALL, 2), depot(SCHOOL, 5)], vehicles, mornings(1, HALL))
-    assert sorted(found.placement.values()) == [HALL, HALL, SCHOOL]
-    (move,) = found.moves
+    placement_plan = plan([depot(HALL, 2), depot(SCHOOL, 5)], vehicles, mornings(1, HALL))
+    assert sorted(placement_plan.placement.values()) == [HALL, HALL, SCHOOL]
+    (move,) = placement_plan.moves
     assert move.vehicle_id in {"m/2", "m/3"}  # the one that is used stays
     assert "Hall has 2 places for 3 vehicles." in move.reason
     assert "Hall has needed no more than 2 of its 3." in move.reason
-    assert "More stand there now than there are places: Hall (3 for 2)." in found.explanation
+    assert (
+        "More stand there now than there are places: Hall (3 for 2)." in placement_plan.explanation
+    )
 
 
 def test_bicycles_take_no_parking_place() -> None:
     vehicles = [car(1, HALL), car(2, HALL, VehicleType.CARGO_BIKE), car(3, HALL, VehicleType.BIKE)]
-    found = plan([depot(HALL, 1)], vehicles, mornings(1, HALL))
-    assert (found.status, found.moves) == (SolverStatus.OPTIMAL, ())
+    placement_plan = plan([depot(HALL, 1)], vehicles, mornings(1, HALL))
+    assert (placement_plan.status, placement_plan.moves) == (SolverStatus.OPTIMAL, ())
 
 
 def test_too_few_places_are_explained_and_nobody_is_moved() -> None:
     vehicles = [car(number, HALL) for number in range(1, 6)]
-    found = plan([depot(HALL, 2), depot(SCHOOL, 1)], vehicles, mornings(1, HALL))
-    assert found.status is SolverStatus.INFEASIBLE
-    assert (found.moves, found.gap, found.bound_dkk) == ((), 1.0, 0.0)
-    assert set(found.placement.values()) == {HALL}
-    assert found.explanation == (
+    placement_plan = plan([depot(HALL, 2), depot(SCHOOL, 1)], vehicles, mornings(1, HALL))
+    assert placement_plan.status is SolverStatus.INFEASIBLE
+    assert (placement_plan.moves, placement_plan.gap, placement_plan.bound_dkk) == ((), 1.0, 0.0)
+    assert set(placement_plan.placement.values()) == {HALL}
+    assert placement_plan.explanation == (
         "2 parking places are missing: the depots have Hall 2, School 1. More stand there now "
         "than there are places: Hall (5 for 2). Remedy: enter more places or fewer vehicles. "
         "Every vehicle is left where it stands."
@@ -222,31 +226,35 @@ def test_a_missing_charger_is_priced_and_an_electric_car_goes_to_a_free_one() ->
 
 def test_a_vehicle_without_a_home_gets_the_depot_it_leaves_most() -> None:
     vehicles = [car(1, None), car(2, HALL)]
-    found = plan([depot(HALL), depot(SCHOOL)], vehicles, mornings(1, SCHOOL) + mornings(2, HALL))
-    (move,) = found.moves
+    placement_plan = plan(
+        [depot(HALL), depot(SCHOOL)], vehicles, mornings(1, SCHOOL) + mornings(2, HALL)
+    )
+    (move,) = placement_plan.moves
     assert (move.from_depot_id, move.to_depot_id) == (None, SCHOOL)
     assert move.reason == ("It has no home depot; it left School most, 20 times. It stays there.")
-    assert found.explanation.startswith(
+    assert placement_plan.explanation.startswith(
         "0 of 2 vehicles move. 1 vehicle without a home depot gets one, 0 of them another than "
         "left most. Of the"
     )
     # What the terminal and the demo say of the same plan.
-    assert moves_in_words(found) == "0 moves and 1 new home"
+    assert moves_in_words(placement_plan) == "0 moves and 1 new home"
     text = io.StringIO()
-    Console(file=text, width=200).print(plan_panel(found))
+    Console(file=text, width=200).print(plan_panel(placement_plan))
     assert "Plan for m: 0 moves and 1 new home" in text.getvalue()
     assert "40 round trips from 2026-03-02 08:00 to 2026-03-21 10:00 UTC" in text.getvalue()
 
 
 def test_a_vehicle_that_stands_nowhere_goes_where_it_is_needed_for_free() -> None:
     vehicles = [car(1, HALL), car(2, HALL), car(3, None)]
-    found = plan([depot(HALL), depot(SCHOOL)], vehicles, mornings(1, HALL) + mornings(2, SCHOOL))
-    (move,) = found.moves
+    placement_plan = plan(
+        [depot(HALL), depot(SCHOOL)], vehicles, mornings(1, HALL) + mornings(2, SCHOOL)
+    )
+    (move,) = placement_plan.moves
     assert (move.vehicle_id, move.to_depot_id) == ("m/3", SCHOOL)
     assert move.reason.startswith("It has no home depot and has left none. 20 round trips")
     driven_dkk = 2 * 20 * 30 * DRIVING_DKK_PER_KM * 28 / (19 + 2 / 24)
-    assert found.objective_dkk == pytest.approx(driven_dkk, abs=0.02)
-    assert found.gap == 0
+    assert placement_plan.objective_dkk == pytest.approx(driven_dkk, abs=0.02)
+    assert placement_plan.gap == 0
 
 
 def test_the_thirsty_car_goes_and_the_thrifty_one_stays_where_more_is_driven() -> None:
@@ -258,21 +266,23 @@ def test_the_thirsty_car_goes_and_the_thrifty_one_stays_where_more_is_driven() -
         depot(SCHOOL),
         COSTS,
     )
-    found = plan(
+    placement_plan = plan(
         [depot(HALL, chargers=2), depot(SCHOOL, chargers=2)],
         vehicles,
         mornings(2, HALL, km=80) + mornings(1, SCHOOL, km=15) + mornings(3, SCHOOL, km=15),
     )
-    assert [(move.vehicle_id, move.to_depot_id) for move in found.moves] == [("m/1", SCHOOL)]
+    assert [(move.vehicle_id, move.to_depot_id) for move in placement_plan.moves] == [
+        ("m/1", SCHOOL)
+    ]
 
 
 def test_less_than_a_week_is_not_multiplied_as_if_it_were_a_day() -> None:
     vehicles = [car(1, HALL), car(2, HALL)]
     one_day = mornings(1, SCHOOL, days=1, km=30)
-    found = plan([depot(HALL), depot(SCHOOL)], vehicles, one_day)
-    assert found.cost_before_dkk == pytest.approx(30 * 3.70 * 28 / 7)
+    placement_plan = plan([depot(HALL), depot(SCHOOL)], vehicles, one_day)
+    assert placement_plan.cost_before_dkk == pytest.approx(30 * 3.70 * 28 / 7)
     assert "Scaled from a week of 7 days, the least that counts as observed, to 28 days, 4.00 " in (
-        found.explanation
+        placement_plan.explanation
     )
 
 
@@ -282,6 +292,6 @@ def test_no_demand_is_no_plan() -> None:
 
 
 def test_no_depot_is_said() -> None:
-    found = plan([], [car(1, None)], mornings(1, HALL, days=1))
-    assert found.status is SolverStatus.INFEASIBLE
-    assert found.explanation == "No depot is entered for 1 vehicles; remedy: enter depots."
+    placement_plan = plan([], [car(1, None)], mornings(1, HALL, days=1))
+    assert placement_plan.status is SolverStatus.INFEASIBLE
+    assert placement_plan.explanation == "No depot is entered for 1 vehicles; remedy: enter depots."

@@ -101,22 +101,22 @@ def test_a_vehicle_whose_lock_is_over_moves_in_place_of_one_that_is_locked(
     locked: date | None,
 ) -> None:
     vehicles = [car(1, HALL, locked=date(2027, 1, 1)), car(2, HALL, locked=locked), car(3, SCHOOL)]
-    found = plan(inputs(vehicles, NEEDED_AT_SCHOOL))
-    (move,) = found.moves
+    placement_plan = plan(inputs(vehicles, NEEDED_AT_SCHOOL))
+    (move,) = placement_plan.moves
     assert move.vehicle_id == "m/2"
     assert "1 other car there is locked and cannot go instead." in move.reason
     assert "1 vehicle may not move: Car 1 is locked to its depot until 2027-01-01." in (
-        found.explanation
+        placement_plan.explanation
     )
 
 
 @pytest.mark.parametrize("locked", [END, date(2027, 1, 1)])
 def test_a_locked_vehicle_stays_through_the_day_of_its_lock(locked: date) -> None:
     vehicles = [car(1, HALL, locked=date(2027, 1, 1)), car(2, HALL, locked=locked), car(3, SCHOOL)]
-    found = plan(inputs(vehicles, NEEDED_AT_SCHOOL))
-    assert found.moves == ()
-    assert f"Car 2 is locked to its depot until {locked}" in found.explanation
-    assert "2 vehicles may not move" in found.explanation
+    placement_plan = plan(inputs(vehicles, NEEDED_AT_SCHOOL))
+    assert placement_plan.moves == ()
+    assert f"Car 2 is locked to its depot until {locked}" in placement_plan.explanation
+    assert "2 vehicles may not move" in placement_plan.explanation
 
 
 def test_a_lease_that_ends_within_the_horizon_is_not_worth_a_move() -> None:
@@ -137,14 +137,14 @@ def test_a_lock_needs_a_depot() -> None:
 
 def test_more_locked_vehicles_than_places_are_named_with_their_depot() -> None:
     locked = [car(number, HALL, locked=date(2027, 1, 1)) for number in (1, 2, 3)]
-    found = plan(inputs(locked, daily(1, HALL), depots=(depot(HALL, 2), depot(SCHOOL))))
-    assert found.status is SolverStatus.INFEASIBLE
-    assert found.moves == ()
-    assert found.explanation.startswith(
+    placement_plan = plan(inputs(locked, daily(1, HALL), depots=(depot(HALL, 2), depot(SCHOOL))))
+    assert placement_plan.status is SolverStatus.INFEASIBLE
+    assert placement_plan.moves == ()
+    assert placement_plan.explanation.startswith(
         "1 parking place missing at Hall: it has 2 for 3 vehicles that may not leave it (Car 1 is "
         "locked to its depot until 2027-01-01; Car 2 is"
     )
-    assert found.explanation.endswith("Every vehicle is left where it stands.")
+    assert placement_plan.explanation.endswith("Every vehicle is left where it stands.")
 
 
 # The school's second car is out at noon, when the hall's only one is in; 111 DKK unserved each.
@@ -155,9 +155,9 @@ def test_a_neighbour_lends_while_its_own_car_is_in_and_the_plan_says_so() -> Non
     vehicles = [car(1, HALL), car(2, SCHOOL, locked=date(2027, 1, 1)), car(3, BEACH)]
     depots = (depot(HALL), depot(SCHOOL), depot(BEACH))
     far = daily(3, BEACH, 12, km=100)
-    found = plan(inputs(vehicles, NOONS + far, ON_FOOT, depots))
-    assert found.moves == ()
-    (lending,) = found.lendings
+    placement_plan = plan(inputs(vehicles, NOONS + far, ON_FOOT, depots))
+    assert placement_plan.moves == ()
+    (lending,) = placement_plan.lendings
     assert (lending.borrower_depot_id, lending.lender_depot_id) == (SCHOOL, HALL)
     assert lending.vehicles == 1
     assert lending.round_trips == 20
@@ -171,9 +171,11 @@ def test_a_neighbour_lends_while_its_own_car_is_in_and_the_plan_says_so() -> Non
         "one of the 1 at Hall was in, 5 minutes on foot. Fetching it saves "
         f"{lending.saves_dkk:,.0f} DKK."
     )
-    assert (found.unserved_before, found.unserved_after) == (20, 0)
-    assert found.cost_before_dkk - found.objective_dkk == pytest.approx(lending.saves_dkk)
-    assert "Neighbouring depots lend for 20 round trips more." in found.explanation
+    assert (placement_plan.unserved_before, placement_plan.unserved_after) == (20, 0)
+    assert placement_plan.cost_before_dkk - placement_plan.objective_dkk == pytest.approx(
+        lending.saves_dkk
+    )
+    assert "Neighbouring depots lend for 20 round trips more." in placement_plan.explanation
 
 
 @pytest.mark.parametrize(
@@ -192,9 +194,9 @@ def test_nothing_is_lent(policy: PlacementPolicy, own_hour: int) -> None:
     vehicles = [*locked, car(3, BEACH)]
     depots = (depot(HALL), depot(SCHOOL), depot(BEACH))
     more = daily(3, SCHOOL, 12, days=3)
-    found = plan(inputs(vehicles, trips[:-3] + more, policy, depots))
-    assert found.lendings == ()
-    assert found.unserved_after == 3
+    placement_plan = plan(inputs(vehicles, trips[:-3] + more, policy, depots))
+    assert placement_plan.lendings == ()
+    assert placement_plan.unserved_after == 3
 
 
 def test_by_bicycle_three_times_as_far_is_near_enough() -> None:
@@ -214,8 +216,8 @@ def test_who_moves_away_leaves_its_depot_to_borrow_and_the_reason_says_of_whom()
     ]
     depots = (depot(HALL), depot(SCHOOL), depot(BEACH))
     beach = daily(3, BEACH, 16, km=100)
-    found = plan(inputs(vehicles, NOONS + beach, ON_FOOT, depots))
-    (move,) = found.moves
+    placement_plan = plan(inputs(vehicles, NOONS + beach, ON_FOOT, depots))
+    (move,) = placement_plan.moves
     assert (move.vehicle_id, move.to_depot_id) == ("m/3", BEACH)
     assert "For 20 round trips it fetches a car of Hall (20; 5 minutes on foot)." in move.reason
 
@@ -246,12 +248,12 @@ def test_a_share_to_be_served_has_a_move_made_that_does_not_pay() -> None:
     assert plan(inputs(vehicles, rare)).moves == ()
     enough = plan(inputs(vehicles, rare, served(40 / 42)))
     assert (enough.moves, enough.unserved_after) == ((), 2)
-    found = plan(inputs(vehicles, rare, served(0.96)))
-    assert found.status is SolverStatus.OPTIMAL
-    assert [move.vehicle_id for move in found.moves] == ["m/2"]
-    assert found.unserved_after == 0
+    placement_plan = plan(inputs(vehicles, rare, served(0.96)))
+    assert placement_plan.status is SolverStatus.OPTIMAL
+    assert [move.vehicle_id for move in placement_plan.moves] == ["m/2"]
+    assert placement_plan.unserved_after == 0
     assert "At least 96.0% of each class's round trips are served, as was asked." in (
-        found.explanation
+        placement_plan.explanation
     )
 
 
@@ -260,21 +262,21 @@ def test_a_share_out_of_reach_says_where_when_and_how_many_lack() -> None:
     trips = daily(1, HALL, 7) + daily(2, SCHOOL, 12)
     # Two more were at the school once, and are gone: their demand is still there.
     gone = [
-        one.model_copy(update={"vehicle_id": f"m/{number}"})
+        observed_round_trip.model_copy(update={"vehicle_id": f"m/{number}"})
         for number in (3, 4)
-        for one in daily(2, SCHOOL, 12)
+        for observed_round_trip in daily(2, SCHOOL, 12)
     ]
     away = [car(number, None) for number in (3, 4)]
     depots = (depot(HALL, 1), depot(SCHOOL, 1), depot(BEACH, 2))
     locked = [
-        one.model_copy(update={"home_depot_id": BEACH, "locked_until": date(2027, 1, 1)})
-        for one in away
+        vehicle.model_copy(update={"home_depot_id": BEACH, "locked_until": date(2027, 1, 1)})
+        for vehicle in away
     ]
-    found = plan(inputs([*vehicles, *locked], [*trips, *gone], served(0.75), depots))
-    assert found.status is SolverStatus.INFEASIBLE
-    assert found.moves == ()
-    assert found.placement == {"m/1": HALL, "m/2": SCHOOL, "m/3": BEACH, "m/4": BEACH}
-    assert found.explanation == (
+    placement_plan = plan(inputs([*vehicles, *locked], [*trips, *gone], served(0.75), depots))
+    assert placement_plan.status is SolverStatus.INFEASIBLE
+    assert placement_plan.moves == ()
+    assert placement_plan.placement == {"m/1": HALL, "m/2": SCHOOL, "m/3": BEACH, "m/4": BEACH}
+    assert placement_plan.explanation == (
         "75.0% of each class's round trips cannot be served. Of 80 round trips by car 40 find no "
         "vehicle in the best placement found, 20 may. 1 car missing: 1 at School (most at 13:00 to "
         "14:00, 20 of 20 departures, on 20 of 20 days). Remedy: more vehicles there, longer ways "
@@ -287,7 +289,13 @@ def test_a_share_out_of_reach_says_where_when_and_how_many_lack() -> None:
 
 def test_lending_counts_towards_the_share() -> None:
     vehicles = [car(1, HALL), car(2, SCHOOL)]
-    trips = [*NOONS[:40], *(one.model_copy(update={"vehicle_id": "m/1"}) for one in NOONS[40:])]
+    trips = [
+        *NOONS[:40],
+        *(
+            observed_round_trip.model_copy(update={"vehicle_id": "m/1"})
+            for observed_round_trip in NOONS[40:]
+        ),
+    ]
     alone = plan(inputs(vehicles, trips, served(0.9)))
     assert alone.status is SolverStatus.INFEASIBLE
     policy = PlacementPolicy(served_share=0.9, lending_within_min=10)
@@ -299,9 +307,11 @@ def test_lending_counts_towards_the_share() -> None:
 
 def test_with_hardly_any_time_the_plan_is_never_worse_than_as_it_stands() -> None:
     vehicles = [car(1, HALL), car(2, HALL), car(3, SCHOOL)]
-    found = plan(inputs(vehicles, NEEDED_AT_SCHOOL), time_limit_s=1e-9)
-    assert found.status in {SolverStatus.FEASIBLE, SolverStatus.OPTIMAL}
-    assert found.bound_dkk <= found.objective_dkk <= found.cost_before_dkk
+    placement_plan = plan(inputs(vehicles, NEEDED_AT_SCHOOL), time_limit_s=1e-9)
+    assert placement_plan.status in {SolverStatus.FEASIBLE, SolverStatus.OPTIMAL}
+    assert (
+        placement_plan.bound_dkk <= placement_plan.objective_dkk <= placement_plan.cost_before_dkk
+    )
 
 
 def test_the_policy_comes_from_the_settings_and_is_part_of_the_hash() -> None:

@@ -51,8 +51,8 @@ def test_a_circle_holds_what_is_within_its_radius_wherever_on_earth(
     east, north, _ = _WGS84.fwd(lon, lat, bearing_deg, radius_m * share)
     point = Point(north, east)
     within = distance_m(Point(lat, lon), point) <= radius_m
-    found = DepotIndex([_depot("one", lat, lon, radius_m=radius_m)]).at(point)
-    assert found == ("odder/one" if within else None)
+    entry = DepotIndex([_depot("one", lat, lon, radius_m=radius_m)]).at(point)
+    assert entry == ("odder/one" if within else None)
 
 
 def test_a_polygon_holds_what_it_encloses_and_its_radius_does_not_count() -> None:
@@ -118,9 +118,9 @@ def test_depots_as_places_are_still_the_depots() -> None:
     ],
 )
 def test_what_is_no_polygon_is_refused_with_value_and_remedy(
-    polygon: list[tuple[float, float]], said: str
+    polygon: list[tuple[float, float]], text: str
 ) -> None:
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ValidationError, match=text):
         _depot("yard", 55.97, 10.15, polygon=polygon)
 
 

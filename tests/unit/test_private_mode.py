@@ -38,8 +38,8 @@ def test_a_private_drive_is_offline_from_where_it_was_seen_to_where_it_is_seen_a
     fixes += [_fix(10, 9), _fix(20, 9)]
     _, changes = advance(None, fixes, (), Rules())
     segments = [
-        (one.state, _minute(one.started_at), _minute(one.ended_at), one.private, one.moved)
-        for one in changes.segments.rows
+        (row.state, _minute(row.started_at), _minute(row.ended_at), row.private, row.moved)
+        for row in changes.segments.rows
     ]
     assert segments == [
         (SegmentState.DRIVING, 0, 2, False, False),
@@ -47,7 +47,7 @@ def test_a_private_drive_is_offline_from_where_it_was_seen_to_where_it_is_seen_a
         (SegmentState.DRIVING, 9, 10, False, False),
         (SegmentState.PARKED, 10, 20, False, False),
     ]
-    assert [(_minute(one.started_at), _minute(one.ended_at)) for one in changes.trips.rows] == [
+    assert [(_minute(row.started_at), _minute(row.ended_at)) for row in changes.trips.rows] == [
         (0, 2),
         (9, 10),
     ]
@@ -62,13 +62,13 @@ def test_before_a_vehicle_was_seen_at_all_there_is_no_timeline() -> None:
     state, changes = advance(state, [_fix(2, None), _fix(3, 0), _fix(4, 0)], (), Rules())
     assert state.timeline is not None
     assert [_minute(at) for at in changes.refused] == [2]
-    assert [_minute(one.started_at) for one in changes.segments.rows] == [3]
+    assert [_minute(row.started_at) for row in changes.segments.rows] == [3]
 
 
 def test_what_was_made_of_a_position_gives_way_when_that_turns_out_to_be_private() -> None:
     """Two reports of one instant: the private one wins, and the timeline begins after it."""
     _, before = advance(None, [_fix(0, 0), _fix(70, 0)], (), Rules())
-    assert [_minute(one.started_at) for one in before.segments.rows] == [0]
+    assert [_minute(row.started_at) for row in before.segments.rows] == [0]
     for later in ([], [_fix(70, 0), _fix(71, 0)]):
         _, after = advance(None, [_fix(0, None), *later], (), Rules())
         for replaced in (after.segments, after.trips, after.round_trips, after.hours):
@@ -117,13 +117,13 @@ def test_a_missing_position_is_refused_unless_the_mode_is_private() -> None:
 
 def test_a_late_private_fix_from_before_the_vehicle_was_seen_takes_no_later_row() -> None:
     """Folded again up to the next fix, after which the state is what it was: nothing known yet."""
-    late, known, seen = _fix(0, None), _fix(5, None), _fix(10, 0.0)
-    _, old = advance(None, [known, seen, _fix(20, 0.0)], (), Rules())
+    late, fix, seen = _fix(0, None), _fix(5, None), _fix(10, 0.0)
+    _, old = advance(None, [fix, seen, _fix(20, 0.0)], (), Rules())
     folding = VehicleFoldState(None, (), Rules())
-    folding.take([late, known])
+    folding.take([late, fix])
     state, new = folding.result(as_before=True)
     assert state.timeline is None
-    assert set(new.refused) == {late.recorded_at, known.recorded_at}
+    assert set(new.refused) == {late.recorded_at, fix.recorded_at}
     for stays, replaced in (
         (old.segments.rows[0].started_at, new.segments),
         (old.hours.rows[0].hour, new.hours),

@@ -61,12 +61,12 @@ def test_it_is_stale_wherever_the_fixes_are_cut(cut: int) -> None:
 
 def test_it_is_stale_when_each_fix_comes_alone_and_counts_until_then() -> None:
     reports = fixes(STORY)
-    until, said = _reasons(reports[:4], [1, 2, 3])
-    assert (until, said.trips, said.open_trips) == ({}, [(0, 120)], 0)
-    until, said = _reasons(reports[:5], [1, 2, 3, 4])
-    assert (until, said.trips) == ({1303: "impossible-leg"}, [(0, 120)])
-    reasons, said = _reasons(reports, range(1, len(reports)))
-    assert (reasons, said.trips) == ({1284: "stale-position"}, [(0, 1480)])
+    until, entry = _reasons(reports[:4], [1, 2, 3])
+    assert (until, entry.trips, entry.open_trips) == ({}, [(0, 120)], 0)
+    until, entry = _reasons(reports[:5], [1, 2, 3, 4])
+    assert (until, entry.trips) == ({1303: "impossible-leg"}, [(0, 120)])
+    reasons, entry = _reasons(reports, range(1, len(reports)))
+    assert (reasons, entry.trips) == ({1284: "stale-position"}, [(0, 1480)])
 
 
 def test_a_step_says_what_it_has_told_of_fixes_before_it() -> None:
@@ -126,7 +126,7 @@ def test_it_counts_after_a_silence_shorter_than_a_stop() -> None:
     stale = Said(120 + silent_for_s, 1800)
     after = [Said(stale.at_s + 1, 3000), Said(stale.at_s + 2, 3010), Said(stale.at_s + 60, 4000)]
     assert [at for at, _ in told([*BEFORE, stale, *after]).refused] == [after[0][0], after[1][0]]
-    later = [one._replace(at_s=one.at_s + 1) for one in (stale, *after)]
+    later = [entry._replace(at_s=entry.at_s + 1) for entry in (stale, *after)]
     assert told([*BEFORE, *later]).refused == [(later[0].at_s, "stale-position")]
 
 
@@ -148,13 +148,13 @@ def test_of_two_in_a_row_the_first_one_counts(
     second_at_s: float, refused: list[tuple[float, str]]
 ) -> None:
     again = STALE._replace(at_s=second_at_s)
-    later = [one._replace(at_s=one.at_s + second_at_s - 1284) for one in AFTER]
+    later = [entry._replace(at_s=entry.at_s + second_at_s - 1284) for entry in AFTER]
     assert told([*BEFORE, STALE, again, *later]).refused == refused
 
 
 def test_after_hours_of_silence_the_vehicle_was_elsewhere() -> None:
     hours = 7200
-    later = [one._replace(at_s=one.at_s + hours) for one in (STALE, *AFTER, END)]
+    later = [entry._replace(at_s=entry.at_s + hours) for entry in (STALE, *AFTER, END)]
     result = told([*BEFORE, *later])
     assert result.refused == [(1284 + hours, "stale-position")]
     assert result.segments[1] == ("offline", 120, 1303 + hours)

@@ -296,7 +296,7 @@ def test_files_are_pushed_and_counted(tmp_path: Path, speed: float) -> None:
             for minute in range(60)
         ),
     )
-    told: list[tuple[int, int]] = []
+    entries: list[tuple[int, int]] = []
     counts = ReadCounts()
 
     async def main() -> list[dict[str, Any]]:
@@ -307,7 +307,7 @@ def test_files_are_pushed_and_counted(tmp_path: Path, speed: float) -> None:
                 client,
                 speed=speed,
                 counts=counts,
-                progress=lambda total, read: told.append((total.accepted, read.events)),
+                progress=lambda total, read: entries.append((total.accepted, read.events)),
             )
             assert (result.accepted, result.rejected) == (120, 60)
             assert "lat" in result.reasons[0]
@@ -315,10 +315,12 @@ def test_files_are_pushed_and_counted(tmp_path: Path, speed: float) -> None:
 
     taken = asyncio.run(main())
     assert (counts.rows, counts.events, counts.bytes_read) == (180, 180, path.stat().st_size)
-    assert told[-1] == (120, 180)
+    assert entries[-1] == (120, 180)
     if speed:
         times = [event["recorded_at"] for event in taken]
-        assert len(told) > 2, "a minute of the file a tenth of a second apart is several portions"
+        assert len(entries) > 2, (
+            "a minute of the file a tenth of a second apart is several portions"
+        )
         assert times.index("2026-03-02T08:59:00+00:00") > len(times) / 2
 
 

@@ -68,7 +68,7 @@ def inputs(vehicles: Sequence[Vehicle], former: Sequence[Vehicle] = ()) -> Place
         former_vehicles=tuple(former),
         round_trips=tuple(
             ObservedRoundTrip(
-                vehicle_id=one.vehicle_id,
+                vehicle_id=entry.vehicle_id,
                 started_at=MONDAY + timedelta(days=day),
                 ended_at=MONDAY + timedelta(days=day, hours=2),
                 start_depot_id="m/hall",
@@ -76,7 +76,7 @@ def inputs(vehicles: Sequence[Vehicle], former: Sequence[Vehicle] = ()) -> Place
                 distance_m=20_000,
             )
             for day in range(DAYS)
-            for one in (CAR, OTHER, VAN)
+            for entry in (CAR, OTHER, VAN)
         ),
     )
 
@@ -111,16 +111,16 @@ def test_retiring_is_a_change_of_fleet_by_those_who_went() -> None:
 
 def test_studies_and_back_tests_have_its_outings_and_not_the_vehicle() -> None:
     assigned = assignment_inputs(RETIRED).inputs
-    assert [one.vehicle_id for one in assigned.vehicles] == ["m/car"]
+    assert [entry.vehicle_id for entry in assigned.vehicles] == ["m/car"]
     assert len(assigned.round_trips) == 3 * DAYS
     composed = composition_inputs(RETIRED).inputs
-    assert [one.vehicle_id for one in composed.vehicles] == ["m/car"]
+    assert [entry.vehicle_id for entry in composed.vehicles] == ["m/car"]
     assert len(composed.round_trips) == 3 * DAYS
     backtest = back_test(RETIRED, SEARCH).backtest
     assert backtest is not None
     # Of three a day that are replayed the car makes one.
-    for one in backtest.contenders:
-        assert one.served_share == pytest.approx(1 / 3)
+    for contender in backtest.contenders:
+        assert contender.served_share == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -166,13 +166,15 @@ def reporting(for_h: float, silent_h: float = 0.0) -> RetiredVehicleStats:
 def test_a_vehicle_that_reports_for_a_day_after_its_last_is_told_until_it_stops(
     reporting_h: float, silent_h: float, expected: LimitState | None
 ) -> None:
-    found = evaluate(AFTER_RETIREMENT, [reporting(reporting_h, silent_h)], RULES)
-    assert [one.state for one in found] == ([] if expected is None else [expected])
+    evaluations = evaluate(AFTER_RETIREMENT, [reporting(reporting_h, silent_h)], RULES)
+    assert [evaluation.state for evaluation in evaluations] == (
+        [] if expected is None else [expected]
+    )
 
 
 def test_the_reason_has_the_numbers_and_what_to_do() -> None:
-    (found,) = evaluate(AFTER_RETIREMENT, [reporting(60.0)], RULES)
-    assert found.reason == (
+    (evaluation,) = evaluate(AFTER_RETIREMENT, [reporting(60.0)], RULES)
+    assert evaluation.reason == (
         "retired, in service until 2026-03-20, and reporting for 2.5 days since, limit 1.0; "
         "12 km driven; take its tracker out, or: fleetpulse fleet reinstate m/car"
     )

@@ -35,15 +35,15 @@ class Street:
         km = [
             [
                 float("inf")
-                if (one.lat > 57) != (other.lat > 57)
-                else abs(one.lon - other.lon) * 100
+                if (place.lat > 57) != (other.lat > 57)
+                else abs(place.lon - other.lon) * 100
                 for other in places
             ]
-            for one in places
+            for place in places
         ]
         return TravelMatrix(
-            [[1000 * one for one in row] for row in km],
-            [[120 * slow * one for one in row] for row in km],
+            [[1000 * value for value in row] for row in km],
+            [[120 * slow * value for value in row] for row in km],
         )
 
 
@@ -97,13 +97,13 @@ def planned(vehicles: Sequence[RouteVehicle], visits: Sequence[Visit]) -> Routes
 
 
 def stops(plan: RoutesPlan) -> dict[str, list[str]]:
-    return {one.vehicle_id: [stop.visit_id for stop in one.stops] for one in plan.routes}
+    return {route.vehicle_id: [stop.visit_id for stop in route.stops] for route in plan.routes}
 
 
 def reason(vehicles: Sequence[RouteVehicle], *visits: Visit) -> str:
     """Return why the first of the visits is not made, which must be the only one."""
     plan = planned(vehicles, visits)
-    assert [one.visit_id for one in plan.unserved] == [visits[0].visit_id]
+    assert [unserved_visit.visit_id for unserved_visit in plan.unserved] == [visits[0].visit_id]
     return plan.unserved[0].reason
 
 
@@ -113,7 +113,7 @@ def test_a_route_goes_out_and_back_and_tells_its_times() -> None:
     (route,) = plan.routes
     # It leaves as late as it can to be back at the earliest: the far visit opens at 60.
     assert route.departs_at == at(60 - 10 - 10 - 10)
-    assert [one.begins_at for one in route.stops] == [at(40), at(60)]
+    assert [stop.begins_at for stop in route.stops] == [at(40), at(60)]
     assert route.returns_at == at(60 + 10 + 20)
     assert (route.distance_m, route.driving_s) == pytest.approx((20_000, 2400))
     assert (route.service_s, route.waiting_s) == pytest.approx((1200, 0), abs=1e-3)
@@ -135,37 +135,37 @@ def test_the_cheaper_vehicle_goes_and_the_dear_one_only_where_it_must() -> None:
 
 
 def test_nobody_has_the_competence() -> None:
-    said = reason([car("one", competences=["lift"])], visit("a", 1, competences=["nurse"]))
-    assert "No vehicle has the competence nurse" in said
+    text = reason([car("one", competences=["lift"])], visit("a", 1, competences=["nurse"]))
+    assert "No vehicle has the competence nurse" in text
 
 
 def test_nobody_has_all_competences_together() -> None:
     vehicles = [car("one", competences=["lift"]), car("two", competences=["nurse"])]
-    said = reason(vehicles, visit("a", 1, competences=["nurse", "lift"]))
-    assert "No single vehicle has all of lift, nurse" in said
+    text = reason(vehicles, visit("a", 1, competences=["nurse", "lift"]))
+    assert "No single vehicle has all of lift, nurse" in text
 
 
 def test_no_vehicle_is_large_enough() -> None:
-    said = reason([car("one", capacity=3)], visit("a", 1, demand=4))
-    assert said.startswith(
+    text = reason([car("one", capacity=3)], visit("a", 1, demand=4))
+    assert text.startswith(
         "It needs 4 of capacity; the largest vehicle with its competences has 3."
     )
 
 
 def test_the_window_closes_too_early() -> None:
-    said = reason([car("one"), car("bike", vehicle_type="bike")], visit("a", 30, (0, 45)))
-    assert "Its window closes at 2026-03-02 09:45 CET before it can be reached from any" in said
-    assert "m/one is there first, at 2026-03-02 10:00 CET" in said
+    text = reason([car("one"), car("bike", vehicle_type="bike")], visit("a", 30, (0, 45)))
+    assert "Its window closes at 2026-03-02 09:45 CET before it can be reached from any" in text
+    assert "m/one is there first, at 2026-03-02 10:00 CET" in text
 
 
 def test_the_shift_ends_too_early() -> None:
-    said = reason([car("one", shift_to=at(60))], visit("a", 25, (0, 55)))
-    assert "m/one would return at 2026-03-02 10:50 CET, its shift ends at 2026-03-02 10:00" in said
+    text = reason([car("one", shift_to=at(60))], visit("a", 25, (0, 55)))
+    assert "m/one would return at 2026-03-02 10:50 CET, its shift ends at 2026-03-02 10:00" in text
 
 
 def test_the_way_there_and_back_is_too_long() -> None:
-    said = reason([car("one", max_duration_s=3600)], visit("a", 15))
-    assert "take 70 min on m/one, which may be out for 60 min" in said
+    text = reason([car("one", max_duration_s=3600)], visit("a", 15))
+    assert "take 70 min on m/one, which may be out for 60 min" in text
 
 
 def test_there_is_no_way() -> None:
@@ -177,17 +177,17 @@ def test_there_is_no_vehicle() -> None:
 
 
 def test_all_who_could_are_busy() -> None:
-    said = reason(
+    text = reason(
         [car("one", shift_to=at(60))],
         visit("a", 10, (20, 20)),
         visit("b", 12, (20, 32), unserved_dkk=20_000),
     )
-    assert said.startswith("1 of 1 vehicles could make it alone (m/one), but 1 of them are full")
+    assert text.startswith("1 of 1 vehicles could make it alone (m/one), but 1 of them are full")
 
 
 def test_a_visit_that_costs_more_than_its_price_is_left_out() -> None:
-    said = reason([car("one")], visit("a", 40, unserved_dkk=100), visit("b", 1))
-    assert said.startswith("Making it costs more than its price of 100 DKK")
+    text = reason([car("one")], visit("a", 40, unserved_dkk=100), visit("b", 1))
+    assert text.startswith("Making it costs more than its price of 100 DKK")
 
 
 def many(count: int) -> RouteInputs:
@@ -198,12 +198,16 @@ def many(count: int) -> RouteInputs:
 
 
 def test_progress_is_told_from_nothing_to_all() -> None:
-    told: list[RouteProgress] = []
-    plan = plan_routes(many(30), RouteSearch(time_limit_s=0.5), Street(), progress=told.append)
-    assert len(told) > 5
-    assert [one.share for one in told] == sorted(one.share for one in told)
-    assert told[-1].share == 1.0
-    best = [one.best_dkk for one in told]
+    route_progresses: list[RouteProgress] = []
+    plan = plan_routes(
+        many(30), RouteSearch(time_limit_s=0.5), Street(), progress=route_progresses.append
+    )
+    assert len(route_progresses) > 5
+    assert [route_progress.share for route_progress in route_progresses] == sorted(
+        route_progress.share for route_progress in route_progresses
+    )
+    assert route_progresses[-1].share == 1.0
+    best = [route_progress.best_dkk for route_progress in route_progresses]
     assert best == sorted(best, reverse=True)
     assert plan.objective_dkk <= best[-1] + 1e-6
     assert not plan.cut_short
@@ -242,10 +246,10 @@ def test_no_visits_are_a_plan_too() -> None:
         ),
     ],
 )
-def test_inputs_that_cannot_be_meant_are_refused(changes: dict[str, Any], said: str) -> None:
+def test_inputs_that_cannot_be_meant_are_refused(changes: dict[str, Any], text: str) -> None:
     given = inputs([car("one")], [visit("a", 1)])
     values = {name: getattr(given, name) for name in RouteInputs.model_fields}
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ValidationError, match=text):
         RouteInputs(**values | changes)
 
 

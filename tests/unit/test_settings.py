@@ -59,10 +59,10 @@ def test_every_kafka_setting_comes_from_its_variable(monkeypatch: pytest.MonkeyP
         REBALANCE_TIMEOUT_S="30",
         FETCH_MAX_WAIT_MS="100",
     )
-    told = Settings().kafka.model_dump()
-    password = told.pop("sasl_password")
+    document = Settings().kafka.model_dump()
+    password = document.pop("sasl_password")
     assert password.get_secret_value() == SECRET
-    assert told == {
+    assert document == {
         "bootstrap_servers": "kafka-1.example.dk:9093,kafka-2.example.dk:9093",
         "security_protocol": "SASL_SSL",
         "sasl_mechanism": "SCRAM-SHA-256",
@@ -169,12 +169,12 @@ def test_another_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch
     set_kafka(monkeypatch, IDEMPOTENCE="false", SSL_CAFILE="/etc/kafka/authority.pem")
     monkeypatch.setenv("FLEETPULSE_DATABASE_URL", f"postgresql://fleetpulse:{SECRET}@db/fleetpulse")
     monkeypatch.setenv("FLEETPULSE_PLANNER_SCHEDULE", "0 4 * * 1")
-    told = Settings(ingest_port=0, log_json=True)
+    settings = Settings(ingest_port=0, log_json=True)
     for name in [name for name in os.environ if name.startswith("FLEETPULSE_")]:
         monkeypatch.delenv(name)
-    for name, value in as_environment(told).items():
+    for name, value in as_environment(settings).items():
         monkeypatch.setenv(name, value)
-    assert Settings() == told
+    assert Settings() == settings
 
 
 def test_lending_of_the_planner_has_the_limit_of_a_municipality_s_own() -> None:

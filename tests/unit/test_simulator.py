@@ -43,12 +43,12 @@ class _Lived:
         """Return each vehicle's fixes in order of device time."""
         events: defaultdict[str, list[dict[str, object]]] = defaultdict(list)
         for day in self.days:
-            for whose, event in day.fixes:
-                vehicle_id = scoped(whose, event["vehicle_id"])
+            for owner, event in day.fixes:
+                vehicle_id = scoped(owner, event["vehicle_id"])
                 events[vehicle_id].append({**event, "vehicle_id": vehicle_id})
         return {
-            one: sorted(_FIXES.validate_python(reports), key=lambda fix: fix.recorded_at)
-            for one, reports in events.items()
+            name: sorted(_FIXES.validate_python(reports), key=lambda fix: fix.recorded_at)
+            for name, reports in events.items()
         }
 
 
@@ -74,12 +74,12 @@ def lived() -> _Lived:
 
 
 def test_the_same_seed_gives_the_same_days_and_another_one_others() -> None:
-    one, same = _lived(days=2, gap_share=0.2), _lived(days=2, gap_share=0.2)
+    entry, same = _lived(days=2, gap_share=0.2), _lived(days=2, gap_share=0.2)
     other = _lived(days=2, gap_share=0.2, seed=8)
-    assert one.fleet.vehicles == same.fleet.vehicles
-    assert [day.fixes for day in one.days] == [day.fixes for day in same.days]
-    assert [day.truth for day in one.days] == [day.truth for day in same.days]
-    assert one.days[0].fixes != other.days[0].fixes
+    assert entry.fleet.vehicles == same.fleet.vehicles
+    assert [day.fixes for day in entry.days] == [day.fixes for day in same.days]
+    assert [day.truth for day in entry.days] == [day.truth for day in same.days]
+    assert entry.days[0].fixes != other.days[0].fixes
 
 
 def test_days_can_be_had_again(lived: _Lived) -> None:
@@ -94,18 +94,18 @@ def test_every_fix_is_a_valid_native_event_in_order_of_device_time(lived: _Lived
 
 
 def test_no_vehicle_is_faster_than_it_can_be(lived: _Lived) -> None:
-    kinds = {one.vehicle_id: one.vehicle_type for one in lived.fleet.vehicles}
+    kinds = {vehicle.vehicle_id: vehicle.vehicle_type for vehicle in lived.fleet.vehicles}
     for vehicle_id, fixes in lived.fixes().items():
         fastest = max(fix.speed_mps or 0.0 for fix in fixes)
         assert fastest < (9.0 if kinds[vehicle_id] in _CYCLES else 30.0)
 
 
 def test_the_fleet_is_what_a_municipality_has(lived: _Lived) -> None:
-    for one in lived.fleet.municipalities:
+    for municipality in lived.fleet.municipalities:
         mine = [
             vehicle
             for vehicle in lived.fleet.vehicles
-            if vehicle.municipality_id == one.municipality_id
+            if vehicle.municipality_id == municipality.municipality_id
         ]
         assert len(mine) == 15
         assert {VehicleType.CAR, VehicleType.VAN} < {vehicle.vehicle_type for vehicle in mine}
@@ -130,8 +130,12 @@ def test_some_vehicles_hardly_drive_and_parked_engines_run(lived: _Lived) -> Non
     for day in lived.days:
         for trip in day.truth.trips:
             driven[trip.vehicle_id] += trip.distance_m
-    cars = [one.vehicle_id for one in lived.fleet.vehicles if one.vehicle_type is VehicleType.CAR]
-    distances = sorted(driven[one] for one in cars)
+    cars = [
+        vehicle.vehicle_id
+        for vehicle in lived.fleet.vehicles
+        if vehicle.vehicle_type is VehicleType.CAR
+    ]
+    distances = sorted(driven[car] for car in cars)
     assert distances[0] < 0.25 * sum(distances) / len(distances)
     assert any(idle.duration_s > 200 for day in lived.days for idle in day.truth.idles)
 
@@ -155,8 +159,8 @@ def test_true_trips_of_a_vehicle_are_apart_by_a_real_stop(lived: _Lived) -> None
         for trip in day.truth.trips:
             by_vehicle[trip.vehicle_id].append(trip)
         for trips in by_vehicle.values():
-            for one, following in pairwise(trips):
-                assert (following.started_at - one.ended_at).total_seconds() >= 180
+            for true_trip, following in pairwise(trips):
+                assert (following.started_at - true_trip.ended_at).total_seconds() >= 180
 
 
 def test_sixty_vehicles_and_five_days_take_seconds() -> None:
@@ -173,7 +177,7 @@ def test_the_fold_finds_what_truly_happened(lived: _Lived) -> None:
     of the trips is stamped a light's minute off.
     """
     close, idling = _scores(lived, tolerance_s=30)
-    assert close.found == close.true
+    assert close.detected == close.true
     assert close.recall > 0.93
     assert abs(close.error) < 0.02
     within_a_light, _ = _scores(lived, tolerance_s=120)
@@ -219,7 +223,7 @@ def _folded(fixes: Sequence[Fix]) -> Changes:
 
 
 def _idling(segments: Sequence[Segment]) -> list[Segment]:
-    return [one for one in segments if one.state is SegmentState.IDLING]
+    return [segment for segment in segments if segment.state is SegmentState.IDLING]
 
 
 def test_the_fleet_can_be_entered_and_entered_again(database_url: str) -> None:
@@ -254,7 +258,7 @@ def test_scores_count_each_trip_once() -> None:
         [trip(2, 601), trip(2000, 2600)],
         tolerance_s=30,
     )
-    assert (score.matched, score.found, score.true) == (1, 3, 2)
+    assert (score.matched, score.detected, score.true) == (1, 3, 2)
     assert score.precision == pytest.approx(1 / 3)
     assert score.recall == 0.5
     assert score.error == 0.5

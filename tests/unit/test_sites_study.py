@@ -69,8 +69,8 @@ def driven(
 
 
 def rows(*round_trips: DrivenRoundTrip, vehicles: tuple[Vehicle, ...] = ()) -> JourneyRows:
-    given = {one.vehicle_id: one for one in vehicles}
-    used = sorted({one.vehicle_id for one in round_trips})
+    given = {entry.vehicle_id: entry for entry in vehicles}
+    used = sorted({round_trip.vehicle_id for round_trip in round_trips})
     return JourneyRows(
         municipality_id="m",
         timezone="UTC",
@@ -81,7 +81,7 @@ def rows(*round_trips: DrivenRoundTrip, vehicles: tuple[Vehicle, ...] = ()) -> J
             )
             for name, (lat, lon) in (("school", SCHOOL), ("hall", HALL))
         ),
-        vehicles=tuple(given.get(one) or vehicle(one[2:]) for one in used),
+        vehicles=tuple(given.get(text) or vehicle(text[2:]) for text in used),
         round_trips=round_trips,
     )
 
@@ -102,7 +102,7 @@ def answer(given: JourneyRows, **wishes: Any) -> SitesPlan:
 
 
 def finding(plan: SitesPlan, name: str) -> SiteFinding:
-    return next(one for one in plan.sites if one.site_id == name)
+    return next(entry for entry in plan.sites if entry.site_id == name)
 
 
 def test_a_cell_is_half_a_kilometre_wherever_it_is() -> None:
@@ -120,11 +120,11 @@ def test_a_cluster_is_the_mean_of_its_stops_in_any_order_and_knows_no_single_add
     stops = [
         Stop(56.3001234 + step / 1e5, 10.5007 + step / 1e5, f"m/{step % 4}") for step in range(40)
     ]
-    found = clusters_of(stops, STOP_CELL_M)
+    document = clusters_of(stops, STOP_CELL_M)
     Random(3).shuffle(stops)
-    assert clusters_of(stops, STOP_CELL_M) == found
-    assert sum(one.stops for one in found.values()) == 40
-    assert {one.vehicles for one in found.values()} == {4}
+    assert clusters_of(stops, STOP_CELL_M) == document
+    assert sum(cluster.stops for cluster in document.values()) == 40
+    assert {cluster.vehicles for cluster in document.values()} == {4}
     [alone] = clusters_of([Stop(56.3001234, 10.5007891, "m/1")], STOP_CELL_M).values()
     assert alone.place == (56.3, 10.501)
 
@@ -143,14 +143,14 @@ def test_a_place_is_a_candidate_where_three_vehicles_stopped_away_from_depots() 
         *(driven(str(car), near, day=9) for car in (1, 2, 3)),
     )
     posed = sites_inputs(given)
-    assert [one.site_id for one in posed.inputs.sites] == ["hall", "school", "place 1"]
+    assert [entry.site_id for entry in posed.inputs.sites] == ["hall", "school", "place 1"]
     assert posed.inputs.sites[2].lat == pytest.approx(FAR[0], abs=1e-9)
     assert "To choose from: 2 depots and 1 places" in posed.basis
     assert "No places: 1 within 1 km of a depot." in posed.basis
     assert "Nor 1 where fewer than 3 vehicles stopped: they may be homes." in posed.basis
     assert "19 of 19 complete round trips of 2026-03-02 to 2026-03-11 (10 days)" in posed.basis
     none = sites_inputs(given, SitesWishes(places=0))
-    assert [one.site_id for one in none.inputs.sites] == ["hall", "school"]
+    assert [entry.site_id for entry in none.inputs.sites] == ["hall", "school"]
 
 
 def test_places_are_in_the_order_of_their_stops_and_only_so_many() -> None:
@@ -179,11 +179,15 @@ def test_what_a_kilometre_costs_is_energy_co2e_and_time() -> None:
     assert car.co2e_kg_per_km == pytest.approx(0.06 * 2.52)
     assert (car.staff_dkk_per_km, bike.staff_dkk_per_km) == (300 / 50, 300 / 20)
     assert (bike.energy_dkk_per_km, bike.co2e_kg_per_km) == (0, 0)
-    assert [one.takes_place for one in (car, bike, what)] == [True, False, True]
+    assert [site_round_trip.takes_place for site_round_trip in (car, bike, what)] == [
+        True,
+        False,
+        True,
+    ]
     assert "1 round trips are of vehicles without a consumption entered" in posed.basis
     assert "the time of who drives at 300 DKK an hour" in posed.basis
     off = sites_inputs(given, SitesWishes(staff_time=False))
-    assert {one.staff_dkk_per_km for one in off.inputs.round_trips} == {0.0}
+    assert {round_trip.staff_dkk_per_km for round_trip in off.inputs.round_trips} == {0.0}
     assert "and not the time of who drives" in off.basis
 
 
@@ -232,7 +236,7 @@ def test_what_must_stay_stays_and_its_own_cost_is_counted() -> None:
 def test_exactly_so_many_sites_are_proposed_also_where_fewer_would_do() -> None:
     for count, words in ((1, "1 site"), (2, "2 sites"), (3, "3 sites")):
         plan = answer(fleet(FAR), count=count)
-        assert plan.proposed.sites == count == sum(one.is_open for one in plan.sites)
+        assert plan.proposed.sites == count == sum(entry.is_open for entry in plan.sites)
         assert f"With exactly {words}, as asked." in plan.explanation
 
 
@@ -310,8 +314,8 @@ def test_a_tiny_limit_still_gives_sites_and_an_honest_bound() -> None:
     assert cut.bound_dkk <= best.objective_dkk * (1 + 1e-9)
     assert best.objective_dkk <= cut.objective_dkk * (1 + 1e-9)
     assert 0 < cut.gap < 1
-    opened = {one.site_id for one in cut.sites if one.is_open}
-    chosen = [one for one in inputs.sites if one.site_id in opened]
+    opened = {entry.site_id for entry in cut.sites if entry.is_open}
+    chosen = [entry for entry in inputs.sites if entry.site_id in opened]
     assert cut.objective_dkk == pytest.approx(cost_dkk(inputs, chosen))
     assert plan_sites(inputs, Search(1, 1e-9)) == cut
 
@@ -321,6 +325,8 @@ def test_what_sites_cost_is_part_of_the_inputs() -> None:
     plain, dear = answer(fleet(FAR)), answer(fleet(FAR), site_dkk=26_000)
     assert plain.inputs_hash != dear.inputs_hash
     assert plain == answer(fleet(FAR))
-    told: list[tuple[float, str]] = []
-    plan_sites(sites_inputs(fleet(FAR)).inputs, SEARCH, lambda share, at: told.append((share, at)))
-    assert told == [(0.0, "3 sites for 1 ways"), (1.0, f"{plain.objective_dkk:,.0f} DKK a year")]
+    entries: list[tuple[float, str]] = []
+    plan_sites(
+        sites_inputs(fleet(FAR)).inputs, SEARCH, lambda share, at: entries.append((share, at))
+    )
+    assert entries == [(0.0, "3 sites for 1 ways"), (1.0, f"{plain.objective_dkk:,.0f} DKK a year")]

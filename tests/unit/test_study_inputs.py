@@ -23,8 +23,8 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 HALL, SCHOOL = "m/hall", "m/school"
 DEPOTS = tuple(
-    Depot(depot_id=one, municipality_id="m", name=one, lat=lat, lon=10.5, capacity=9)
-    for one, lat in ((HALL, 56.30), (SCHOOL, 56.31))
+    Depot(depot_id=name, municipality_id="m", name=name, lat=lat, lon=10.5, capacity=9)
+    for name, lat in ((HALL, 56.30), (SCHOOL, 56.31))
 )
 SEARCH = Search(1, 5.0)
 
@@ -71,9 +71,9 @@ def placement(
 def test_vehicles_cost_the_days_that_were_seen_and_the_energy_they_burn() -> None:
     # From Monday to the Sunday of the week after: 14 local days.
     rows = placement((vehicle("1"),), (observed("1", 0), observed("1", 13 * 24)))
-    [one] = assignment_inputs(rows).inputs.vehicles
-    assert one.cost_dkk == pytest.approx(14 * 100)
-    assert one.cost_dkk_per_km == pytest.approx(0.06 * (12.33 + 2.52 * 1.5))
+    [assignable_vehicle] = assignment_inputs(rows).inputs.vehicles
+    assert assignable_vehicle.cost_dkk == pytest.approx(14 * 100)
+    assert assignable_vehicle.cost_dkk_per_km == pytest.approx(0.06 * (12.33 + 2.52 * 1.5))
     assert "2026-03-02 to 2026-03-15 (14 days)" in assignment_inputs(rows).basis
     assert "Thin" not in assignment_inputs(rows).basis
     short = assignment_inputs(placement((vehicle("1"),), (observed("1", 0),)))
@@ -115,31 +115,33 @@ def test_outings_are_the_planners_and_their_names_differ() -> None:
         ),
     )
     inputs = assignment_inputs(rows).inputs
-    assert [one.round_trip_id for one in inputs.round_trips] == [
+    assert [round_trip.round_trip_id for round_trip in inputs.round_trips] == [
         "hall car 2026-03-02 09:00 #2",
         "hall car 2026-03-02 09:00 #3",
         "hall car 2026-03-02 09:00",
         "hall car 2026-03-02 12:00",
     ]
-    merged = next(one for one in inputs.round_trips if one.distance_m == 40_000)
+    merged = next(
+        round_trip for round_trip in inputs.round_trips if round_trip.distance_m == 40_000
+    )
     assert (merged.started_at, merged.ended_at) == (MONDAY, MONDAY + 1.01 * HOUR)
 
 
 def test_what_is_driven_outside_shifts_is_served() -> None:
     night = observed("1", 14, 1)  # 23:00 in Copenhagen
-    told: list[tuple[float, str]] = []
+    entries: list[tuple[float, str]] = []
     inputs = assignment_inputs(placement((vehicle("1", yearly_cost_dkk=0),), (night,))).inputs
-    plan = assign(inputs, SEARCH, lambda share, at: told.append((share, at)))
+    plan = assign(inputs, SEARCH, lambda share, at: entries.append((share, at)))
     assert list(plan.assignment.values()) == ["m/1"]
-    assert (told[0][0], told[-1][0]) == (0.0, 1.0)
-    assert told[-1][1] == f"{plan.objective_dkk:,.2f} DKK at best"
+    assert (entries[0][0], entries[-1][0]) == (0.0, 1.0)
+    assert entries[-1][1] == f"{plan.objective_dkk:,.2f} DKK at best"
 
 
 def test_a_vehicle_that_stands_nowhere_is_left_out_and_one_of_unknown_type_is_a_car() -> None:
     strays = (vehicle("1", None), vehicle("2", None), vehicle("3", vehicle_type="unknown"))
     posed = assignment_inputs(placement(strays, (observed("1", 0), observed("3", 0))))
-    assert [one.vehicle_id for one in posed.inputs.vehicles] == ["m/1", "m/3"]
-    assert {one.vehicle_class for one in posed.inputs.vehicles} == {VehicleType.CAR}
+    assert [entry.vehicle_id for entry in posed.inputs.vehicles] == ["m/1", "m/3"]
+    assert {entry.vehicle_class for entry in posed.inputs.vehicles} == {VehicleType.CAR}
     assert "Left out: 1 vehicles without a home depot" in posed.basis
 
 
@@ -190,20 +192,20 @@ def rides(vehicles: tuple[Vehicle, ...], *round_trips: DrivenRoundTrip) -> Journ
 
 def test_a_journey_goes_to_the_longest_stay_and_back() -> None:
     rows = rides((vehicle("1", SCHOOL, seats=4),), driven("1", 0, (20, 60, 40)))
-    [one] = carpool_inputs(rows).inputs.journeys
-    assert (one.started_at, one.arrived_at) == (MONDAY, MONDAY + 40 * MINUTE)
-    assert (one.left_at, one.returned_at) == (MONDAY + 100 * MINUTE, MONDAY + 160 * MINUTE)
-    assert (one.origin_lat, one.origin_lon) == (56.30, 10.5)
+    [journey] = carpool_inputs(rows).inputs.journeys
+    assert (journey.started_at, journey.arrived_at) == (MONDAY, MONDAY + 40 * MINUTE)
+    assert (journey.left_at, journey.returned_at) == (MONDAY + 100 * MINUTE, MONDAY + 160 * MINUTE)
+    assert (journey.origin_lat, journey.origin_lon) == (56.30, 10.5)
     # To a hundred metres: 56.3004 and two minutes of arc.
-    assert (one.destination_lat, one.destination_lon) == (56.334, 10.5)
-    assert (one.department, one.depot_id, one.seats) == ("hall", HALL, 4)
+    assert (journey.destination_lat, journey.destination_lon) == (56.334, 10.5)
+    assert (journey.department, journey.depot_id, journey.seats) == ("hall", HALL, 4)
 
 
 def test_the_department_is_the_home_then_and_without_one_the_depot_left() -> None:
     for home, department in ((SCHOOL, "school"), (None, "hall")):
         rows = rides((vehicle("1"),), driven("1", 0, (60,), home_depot_id=home))
-        [one] = carpool_inputs(rows).inputs.journeys
-        assert one.department == department
+        [journey] = carpool_inputs(rows).inputs.journeys
+        assert journey.department == department
 
 
 def test_tours_bicycles_and_ways_without_a_stop_are_left_out_and_counted() -> None:
@@ -235,23 +237,23 @@ def test_depots_share_once_they_have_agreed() -> None:
         driven("1", 0, (60,)),
         driven("2", 5, (60,), depot_id=SCHOOL, home_depot_id=SCHOOL),
     )
-    told: list[tuple[float, str]] = []
+    entries: list[tuple[float, str]] = []
     alone = plan_carpool(
-        carpool_inputs(rows).inputs, SEARCH, progress=lambda *now: told.append(now)
+        carpool_inputs(rows).inputs, SEARCH, progress=lambda *now: entries.append(now)
     )
     assert alone.groups == ()
-    assert [what for _, what in told] == [
+    assert [what for _, what in entries] == [
         "ways between the places of 2 journeys",
         "groups that fit, of 2 journeys",
         "the best of 0 groups",
     ]
-    assert [share for share, _ in told] == pytest.approx([0, 1 / 3, 2 / 3])
+    assert [share for share, _ in entries] == pytest.approx([0, 1 / 3, 2 / 3])
     for pair in (("school", "hall"), (HALL, "school")):
         posed = carpool_inputs(rows, [pair])
         assert posed.inputs.agreements == (("hall", "school"),)
         assert "Agreed: hall with school." in posed.basis
         [group] = plan_carpool(posed.inputs, SEARCH).groups
-        assert {one.department for one in group.members} == {"hall", "school"}
+        assert {member.department for member in group.members} == {"hall", "school"}
     with pytest.raises(UnknownDepotError, match=r"m has no depot 'yard' .*; it has hall, school"):
         carpool_inputs(rows, [("hall", "yard")])
 
@@ -266,5 +268,5 @@ def test_groups_are_made_by_the_rules_that_were_asked_for() -> None:
 
 def test_the_longest_ids_still_make_a_journey() -> None:
     name = "x" * 80
-    [one] = carpool_inputs(rides((vehicle(name),), driven(name, 0, (60,)))).inputs.journeys
-    assert one.journey_id == f"m/{'x' * 63}:20260302T080000Z"
+    [journey] = carpool_inputs(rides((vehicle(name),), driven(name, 0, (60,)))).inputs.journeys
+    assert journey.journey_id == f"m/{'x' * 63}:20260302T080000Z"

@@ -268,8 +268,8 @@ def test_a_class_of_three_is_compared_and_one_of_two_is_not(
         )
         for number in range(cars)
     ]
-    found = underused(fleet, window_days=DAYS_A_YEAR, rules=Rules())
-    assert [use.vehicle_id for use in found] == (["m/0"] if judged_alone else [])
+    entries = underused(fleet, window_days=DAYS_A_YEAR, rules=Rules())
+    assert [use.vehicle_id for use in entries] == (["m/0"] if judged_alone else [])
 
 
 def evaluations_of(row: VehicleStats | DepotStats, *kinds: str) -> list[Evaluation]:

@@ -38,7 +38,7 @@ def test_on_a_trip_one_km_per_hour_tells_idling_from_driving(kmh: float, state: 
         Said(120, 700, ON, kmh),
         Said(180, 1400, ON, 40),
     ]
-    minute = [one for one, begin, end in told(story).segments if begin <= 60 and end >= 120]
+    minute = [name for name, begin, end in told(story).segments if begin <= 60 and end >= 120]
     assert minute == [state]
 
 
@@ -53,7 +53,7 @@ def test_beyond_the_noise_of_positions_the_displacement_is_the_speed(
         Said(160, 700 + metres, ON, 0),
         Said(220, 1400, ON, 40),
     ]
-    leg = [one for one, begin, end in told(story).segments if begin <= 60 and end >= 160]
+    leg = [name for name, begin, end in told(story).segments if begin <= 60 and end >= 160]
     assert leg == [state]
 
 
@@ -310,5 +310,5 @@ def test_an_engine_first_heard_of_counts_at_once() -> None:
 
 
 def _reason(fix: Fix) -> str | None:
-    found = fault(fix, START, RULES)
-    return None if found is None else found[0]
+    entries = fault(fix, START, RULES)
+    return None if entries is None else entries[0]

@@ -70,23 +70,27 @@ def test_what_is_sent_from_no_vehicle_is_said_with_tracker_instant_and_remedy() 
 def test_many_instants_at_once_say_the_same(
     marks: list[tuple[int, str | None]], instants: list[int]
 ) -> None:
-    told: tuple[Assignment, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
     for hour, vehicle_id in marks:
         at = EPOCH + timedelta(hours=hour, microseconds=1)
         try:
             if vehicle_id is None:
-                told = released(ID, told, at)
+                assignments = released(ID, assignments, at)
             else:
-                told = assigned(ID, told, vehicle_id, at)
+                assignments = assigned(ID, assignments, vehicle_id, at)
         except TrackerRefusedError:
             continue
-    tracker = Tracker(ID, told)
+    tracker = Tracker(ID, assignments)
     moments = [EPOCH + timedelta(hours=hour, microseconds=hour % 3) for hour in instants]
     us = np.array([(at - EPOCH) // MICROSECOND for at in moments], np.int64)
     assert [tracker.vehicles[place] for place in tracker.places_at(us).tolist()] == [
         next(
-            (one.vehicle_id for one in told if one.since <= at < (one.until or day(30))),
-            ID if not told or at < told[0].since else None,
+            (
+                assignment.vehicle_id
+                for assignment in assignments
+                if assignment.since <= at < (assignment.until or day(30))
+            ),
+            ID if not assignments or at < assignments[0].since else None,
         )
         for at in moments
     ]
@@ -106,10 +110,10 @@ def test_only_where_a_tracker_was_elsewhere_something_changes() -> None:
 
 
 def test_being_assigned_ends_the_assignment_that_is_open() -> None:
-    told = assigned(ID, (), CAR, day(3))
-    assert told == (Assignment(CAR, day(3), None),)
-    assert assigned(ID, told, VAN, day(8)) == (Assignment(CAR, day(3), day(8)), IN_VAN)
-    assert assigned(ID, told, VAN, day(3)) == (Assignment(VAN, day(3), None),)  # it was the van
+    entries = assigned(ID, (), CAR, day(3))
+    assert entries == (Assignment(CAR, day(3), None),)
+    assert assigned(ID, entries, VAN, day(8)) == (Assignment(CAR, day(3), day(8)), IN_VAN)
+    assert assigned(ID, entries, VAN, day(3)) == (Assignment(VAN, day(3), None),)  # it was the van
     assert assigned(ID, (IN_CAR,), VAN, day(8)) == (IN_CAR, IN_VAN)
     assert assigned(ID, (IN_CAR,), VAN, day(5)) == (IN_CAR, Assignment(VAN, day(5), None))
 
@@ -124,10 +128,10 @@ def test_being_assigned_ends_the_assignment_that_is_open() -> None:
     ],
 )
 def test_what_cannot_be_assigned_is_refused_in_words(
-    known: tuple[Assignment, ...], vehicle_id: str, since: datetime, says: str
+    assignments: tuple[Assignment, ...], vehicle_id: str, since: datetime, says: str
 ) -> None:
     with pytest.raises(TrackerRefusedError, match=says):
-        assigned(ID, known, vehicle_id, since)
+        assigned(ID, assignments, vehicle_id, since)
 
 
 def test_being_released_ends_the_last_assignment_or_takes_it_back() -> None:
@@ -150,10 +154,10 @@ def test_being_released_ends_the_last_assignment_or_takes_it_back() -> None:
     ],
 )
 def test_what_cannot_be_released_is_refused_in_words(
-    known: tuple[Assignment, ...], until: datetime, says: str
+    assignments: tuple[Assignment, ...], until: datetime, says: str
 ) -> None:
     with pytest.raises(TrackerRefusedError, match=says):
-        released(ID, known, until)
+        released(ID, assignments, until)
 
 
 def test_of_two_trackers_that_say_the_same_the_smaller_id_counts_in_any_order() -> None:
@@ -167,4 +171,4 @@ def test_of_two_trackers_that_say_the_same_the_smaller_id_counts_in_any_order() 
     for three in ((first, second, other), (other, second, first), (second, other, first)):
         counting, lost = resolve(three)
         assert counting == {day(3): other}  # what is said comes before who says it
-        assert sorted(one.fix.vehicle_id for one in lost) == ["a/1", "a/2"]
+        assert sorted(arrival.fix.vehicle_id for arrival in lost) == ["a/1", "a/2"]

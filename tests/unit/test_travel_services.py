@@ -32,10 +32,10 @@ def expected(speed_mps: int) -> TravelMatrix:
     far = math.inf
     rows = [
         [
-            far if ISLAND in (one, other) and one != other else float(metres(one, other))
+            far if ISLAND in (place, other) and place != other else float(metres(place, other))
             for other in PLACES
         ]
-        for one in PLACES
+        for place in PLACES
     ]
     return TravelMatrix(rows, [[value / speed_mps for value in row] for row in rows])
 
@@ -51,12 +51,12 @@ def test_ways_come_in_blocks_and_in_metres_and_seconds(  # noqa: PLR0913, PLR091
 ) -> None:  # fmt: skip
     with serving(answer) as (url, asked):
         settings = service(name, url + prefix, places_per_request=at_once)
-        told = travel_of(settings, Geodesic()).matrix(PLACES, kind)
+        travel_matrix = travel_of(settings, Geodesic()).matrix(PLACES, kind)
     want = expected(speed_mps)
-    for one, other in zip(told.distance_m, want.distance_m, strict=True):
-        assert one == pytest.approx(other)
-    for one, other in zip(told.duration_s, want.duration_s, strict=True):
-        assert one == pytest.approx(other)
+    for entry, other in zip(travel_matrix.distance_m, want.distance_m, strict=True):
+        assert entry == pytest.approx(other)
+    for entry, other in zip(travel_matrix.duration_s, want.duration_s, strict=True):
+        assert entry == pytest.approx(other)
     assert len(asked) == requests
 
 
@@ -88,9 +88,9 @@ def test_a_refusal_says_what_to_change(name: str, answer: Answer) -> None:
         },
     ],
 )
-def test_an_answer_that_is_none_is_refused(name: str, told: Any) -> None:
+def test_an_answer_that_is_none_is_refused(name: str, entry: Any) -> None:
     with (
-        serving(lambda _path, _body: (200, told)) as (url, _),
+        serving(lambda _path, _body: (200, entry)) as (url, _),
         pytest.raises(TravelError, match=r"answered|rows of"),
     ):
         travel_of(service(name, url), Geodesic()).matrix(PLACES, VehicleType.CAR)
@@ -127,6 +127,6 @@ def test_the_geodesic_is_road_metres_at_the_speed_of_the_type() -> None:
     ("rows", "said"),
     [([[0.0, 1.0]], "give 1 rows of 1"), ([[-1.0]], "from 0"), ([[math.nan]], "from 0")],
 )
-def test_a_matrix_that_is_none_is_refused(rows: list[list[float]], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_matrix_that_is_none_is_refused(rows: list[list[float]], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
         TravelMatrix(rows, rows)

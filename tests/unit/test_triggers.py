@@ -44,9 +44,9 @@ def test_what_is_furthest_beyond_its_threshold_speaks_and_names_the_others() -> 
         update={
             "vehicles": INPUTS.vehicles[:36],
             "round_trips": tuple(
-                one
-                for one in INPUTS.round_trips
-                if one.vehicle_id in {vehicle.vehicle_id for vehicle in INPUTS.vehicles[:36]}
+                round_trip
+                for round_trip in INPUTS.round_trips
+                if round_trip.vehicle_id in {vehicle.vehicle_id for vehicle in INPUTS.vehicles[:36]}
             ),
         }
     )

@@ -27,29 +27,29 @@ def test_an_odometer_knows_of_a_drive_that_nobody_saw(
     driven_m: float, north_m: float, state: str, moved: list[bool], distance_m: float
 ) -> None:
     before, after = fixes([(0, 0, OFF, 0), (10_000, north_m, OFF, 0)])
-    said = [
+    entries = [
         before.model_copy(update={"odometer_m": 12_345_000.0}),
         after.model_copy(update={"odometer_m": 12_345_000.0 + driven_m}),
     ]
-    result = of_fixes(said)
+    result = of_fixes(entries)
     assert result.segments == [(state, 0, 10_000)]
     assert result.offline_moved == moved
     assert result.trips == []
-    _, changes = folded(said)
+    _, changes = folded(entries)
     assert changes.segments.rows[0].distance_m == pytest.approx(distance_m, abs=1)
-    (reference,) = compute(said).segments
+    (reference,) = compute(entries).segments
     assert (reference.state, reference.moved) == (state, bool(moved))
     assert reference.distance_m == pytest.approx(distance_m, abs=1)
 
 
 def test_what_an_odometer_says_of_private_mode_is_not_told() -> None:
     before, private, after = fixes([(0, 0, OFF, 0), (600, 0, OFF, 0), (10_000, 0, OFF, 0)])
-    said = [
+    entries = [
         before.model_copy(update={"odometer_m": 1000.0}),
         private.model_copy(update={"private_mode": True, "lat": None, "lon": None}),
         after.model_copy(update={"odometer_m": 47_000.0}),
     ]
-    _, changes = folded(said)
-    assert [(one.private, one.moved, one.distance_m) for one in changes.segments.rows] == [
+    _, changes = folded(entries)
+    assert [(row.private, row.moved, row.distance_m) for row in changes.segments.rows] == [
         (True, False, 0.0)
     ]

@@ -60,7 +60,7 @@ class Gateway:
             for name in ("lat", "lon")
             if abs(event["lat"]) > 90
         ]
-        good = len(events) - len({one["index"] for one in rejected})
+        good = len(events) - len({entry["index"] for entry in rejected})
         if good:
             self.bodies.append(events)
         return JSONResponse({"accepted": good, "rejected": rejected}, 202 if good else 422)
