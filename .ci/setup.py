@@ -51,14 +51,14 @@ def usable() -> bool:
     moved = found().get("project", str(ROOT)) != str(ROOT)
     if moved or not PYTHON.exists():
         return False
-    told = subprocess.run(  # noqa: S603 - our own interpreter
+    result = subprocess.run(  # noqa: S603 - our own interpreter
         [str(PYTHON), "-c", "import pip, sys; print(sys.base_prefix, sys.version)"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         check=False,
     )
-    return told.stdout.rstrip("\n") == f"{sys.base_prefix} {sys.version}"
+    return result.stdout.rstrip("\n") == f"{sys.base_prefix} {sys.version}"
 
 
 def run(*command: str, **env: str) -> None:

@@ -476,7 +476,7 @@ def test_no_body_whatever_is_answered_with_an_error_of_ours(
                     return
                 document = json.loads(body)
                 events = document if isinstance(document, list) else [document]
-                bad = {one["index"] for one in entry["rejected"]}
+                bad = {rejected["index"] for rejected in entry["rejected"]}
                 assert entry["accepted"] + len(bad) == len(events)
                 assert bad <= set(range(len(events)))
                 assert answer.status_code == (202 if entry["accepted"] or not bad else 422)
