@@ -56,11 +56,11 @@ class _Cell(BaseModel):
     time: _Value | None
 
 
-class _Valhalla(BaseModel):
+class _ValhallaAnswer(BaseModel):
     sources_to_targets: list[list[_Cell]]
 
 
-class _Osrm(BaseModel):
+class _OsrmAnswer(BaseModel):
     code: str
     distances: list[list[_Value | None]]
     durations: list[list[_Value | None]]
@@ -123,7 +123,7 @@ class Valhalla(_Service):
             "units": "kilometers",
         }
         valhalla_rows = _told(
-            client, _Valhalla, lambda: client.post("sources_to_targets", json=asked)
+            client, _ValhallaAnswer, lambda: client.post("sources_to_targets", json=asked)
         ).sources_to_targets
         return [
             [
@@ -154,7 +154,7 @@ class Osrm(_Service):
         }
         osrm = _told(
             client,
-            _Osrm,
+            _OsrmAnswer,
             lambda: client.get(f"table/v1/{PROFILE[vehicle_type]}/{coordinates}", params=query),
         )
         shape = [len(row) for row in osrm.distances], [len(row) for row in osrm.durations]

@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 
 from optimizer.assignment.flow import Concave, flow_s, most_valuable
-from optimizer.assignment.greedy import Answer, first_come_first_served, round_to_vehicles
-from optimizer.assignment.subproblem import Machine, Pool, Subproblem
+from optimizer.assignment.greedy import SubproblemAnswer, first_come_first_served, round_to_vehicles
+from optimizer.assignment.subproblem import Machine, Subproblem, VehiclePool
 from optimizer.assignment.time_duals import Shares, TimeDuals
 from optimizer.work_budget import Ints, WorkBudget
 
@@ -31,14 +31,14 @@ _CLOSE: Final = 1e-4
 _HALF: Final = 0.5
 _NOBODY: Final = -1
 
-Better = Callable[[Answer], None]
+ImprovementCallback = Callable[[SubproblemAnswer], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Bounded:
     """An answer and what can be saved at most, in øre."""
 
-    answer: Answer
+    answer: SubproblemAnswer
     limit_ore: int
 
 
@@ -49,7 +49,9 @@ def first_answer(subproblem: Subproblem) -> Bounded:
     return Bounded(first_come_first_served(subproblem), limit)
 
 
-def choose(subproblem: Subproblem, bounded: Bounded, effort: WorkBudget, better: Better) -> Bounded:
+def choose(
+    subproblem: Subproblem, bounded: Bounded, effort: WorkBudget, better: ImprovementCallback
+) -> Bounded:
     """Return the best answer that the effort allows, and the least limit.
 
     `better` is told of each answer that is better than the one before.
@@ -84,7 +86,7 @@ def _affords_exact(subproblem: Subproblem, effort: WorkBudget) -> bool:
     return flows * flow_s(len(subproblem.trips)) <= effort.limit_s - effort.spent_s
 
 
-def _exact(subproblem: Subproblem, pool: Pool, effort: WorkBudget) -> Bounded:
+def _exact(subproblem: Subproblem, pool: VehiclePool, effort: WorkBudget) -> Bounded:
     """Return the best answer of all, for vehicles alike that are always there."""
     alone = Concave(subproblem.demand, pool.values_ore, pool.prices_ore, effort)
     chosen = alone.best()
@@ -94,7 +96,9 @@ def _exact(subproblem: Subproblem, pool: Pool, effort: WorkBudget) -> Bounded:
     return Bounded(answer, chosen.value_ore)
 
 
-def _rounded(subproblem: Subproblem, shares: Shares, limit_ore: int, effort: WorkBudget) -> Answer:
+def _rounded(
+    subproblem: Subproblem, shares: Shares, limit_ore: int, effort: WorkBudget
+) -> SubproblemAnswer:
     """Return an answer near to shares: the vehicles that are used by half or more, and flows."""
     chosen = [
         [

@@ -27,14 +27,14 @@ _INSERTION_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SubproblemAnswer:
     """The vehicle of each round trip of a subproblem, None for nobody, and what that saves."""
 
     vehicles: tuple[str | None, ...]
     value_ore: int
 
 
-def first_come_first_served(subproblem: Subproblem) -> Answer:
+def first_come_first_served(subproblem: Subproblem) -> SubproblemAnswer:
     """Give each round trip to a free vehicle, those with the fewest seats first.
 
     No search: a step for each round trip and pool. Vehicles that earn less than they cost stay.
@@ -55,7 +55,7 @@ def round_to_vehicles(
     chosen: Sequence[Sequence[Machine]],
     limit_ore: int,
     effort: WorkBudget,
-) -> Answer:
+) -> SubproblemAnswer:
     """Give each round trip to a vehicle of the pool that owns it.
 
     `owner` has the number of a pool for each round trip, or a negative one for nobody; `chosen` are
@@ -93,7 +93,7 @@ def _leave_standing(subproblem: Subproblem) -> None:
                 machine.trips.clear()
 
 
-def _answer(subproblem: Subproblem) -> Answer:
+def _answer(subproblem: Subproblem) -> SubproblemAnswer:
     vehicles: list[str | None] = [None] * len(subproblem.trips)
     value_ore = 0
     for pool in subproblem.pools:
@@ -102,7 +102,7 @@ def _answer(subproblem: Subproblem) -> Answer:
                 value_ore += int(pool.values_ore[machine.trips].sum()) - machine.price_ore
             for trip in machine.trips:
                 vehicles[trip] = machine.vehicle.vehicle_id
-    return Answer(tuple(vehicles), value_ore)
+    return SubproblemAnswer(tuple(vehicles), value_ore)
 
 
 def _best_fit(subproblem: Subproblem, machines: Sequence[Machine], trips: Ints) -> None:

@@ -31,7 +31,7 @@ _NO_WAY = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class EmptyMoves:
     """Round trips by start, their depots by number, and how long empty drives take (microseconds).
 
     `drives_us` is from depot (row) to depot (column), 0 within one.
@@ -42,9 +42,9 @@ class Moves:
     depots: Ints
     drives_us: Ints
 
-    def only(self, which: Ints | Bools) -> Moves:
+    def only(self, which: Ints | Bools) -> EmptyMoves:
         """Return some of the round trips."""
-        return Moves(
+        return EmptyMoves(
             self.starts_us[which], self.frees_us[which], self.depots[which], self.drives_us
         )
 
@@ -85,7 +85,7 @@ def in_words(counts: Sequence[FewestVehicles]) -> str:
     )
 
 
-def _moves(inputs: AssignmentInputs, trips: Sequence[WantedRoundTrip]) -> Moves:
+def _moves(inputs: AssignmentInputs, trips: Sequence[WantedRoundTrip]) -> EmptyMoves:
     names = sorted(
         {round_trip.depot_id for round_trip in inputs.round_trips}
         | {
@@ -108,10 +108,10 @@ def _moves(inputs: AssignmentInputs, trips: Sequence[WantedRoundTrip]) -> Moves:
     starts = np.array([microseconds(trip.started_at) for trip in trips], dtype=np.int64)
     frees = np.array([microseconds(trip.ended_at) for trip in trips], dtype=np.int64)
     changeover_us = round(inputs.changeover_s * 1_000_000)
-    return Moves(starts, frees + changeover_us, own, drives[np.ix_(there, there)])
+    return EmptyMoves(starts, frees + changeover_us, own, drives[np.ix_(there, there)])
 
 
-def fewest(moves: Moves) -> int:
+def fewest(moves: EmptyMoves) -> int:
     """Return the fewest vehicles for all round trips."""
     apart = ~np.eye(len(moves.drives_us), dtype=np.bool_)
     lengths = moves.drives_us[apart]
@@ -129,14 +129,14 @@ def fewest(moves: Moves) -> int:
     return count
 
 
-def _blocks(moves: Moves, longest_us: int) -> list[Ints]:
+def _blocks(moves: EmptyMoves, longest_us: int) -> list[Ints]:
     """Split where all who were out can be anywhere before the next start."""
     ready = np.maximum.accumulate(moves.frees_us)[:-1] + longest_us
     cuts = np.flatnonzero(ready <= moves.starts_us[1:]) + 1
     return np.split(np.arange(len(moves.starts_us)), cuts)
 
 
-def _swept(moves: Moves, drive_us: int) -> int:
+def _swept(moves: EmptyMoves, drive_us: int) -> int:
     """Return the fewest where each empty drive takes so long.
 
     A vehicle that is free at its depot but could not be elsewhere yet serves only there: of those
@@ -166,7 +166,7 @@ def _swept(moves: Moves, drive_us: int) -> int:
     return used
 
 
-def _flowed(moves: Moves, most: int) -> int:
+def _flowed(moves: EmptyMoves, most: int) -> int:
     """Return the fewest by a largest flow from round trips to those after them, `most` at most.
 
     At each depot the starts are a chain: who is in time for one is in time for all after it.

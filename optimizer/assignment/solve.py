@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from optimizer.assignment.anytime import Bounded, choose, first_answer
 from optimizer.assignment.explanation import explanation, lock_conflicts, reason
-from optimizer.assignment.greedy import Answer
+from optimizer.assignment.greedy import SubproblemAnswer
 from optimizer.assignment.repositioning import fewest_vehicles, in_words
 from optimizer.assignment.subproblem import Subproblem, subproblems_of
 from optimizer.costs import ORE_PER_DKK
@@ -100,7 +100,7 @@ class _Progress:
             f"{best_dkk:,.2f} DKK at best",
         )
 
-    def better(self, answer: Answer) -> None:
+    def better(self, answer: SubproblemAnswer) -> None:
         self._values_ore[self._through] = answer.value_ore
         self.tell()
 

@@ -81,7 +81,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class VehiclePool:
     """Vehicles that serve the same round trips at the same price a kilometre, cheapest first."""
 
     machines: tuple[Machine, ...]
@@ -103,9 +103,9 @@ class Pool:
         return supply_of([window for machine in machines for window in machine.windows])
 
 
-def pooled(machines: Iterable[Machine], values_ore: Ints) -> Pool:
+def pooled(machines: Iterable[Machine], values_ore: Ints) -> VehiclePool:
     """Return a pool of machines: of those at one price the ones that can be had longest first."""
-    return Pool(
+    return VehiclePool(
         tuple(
             sorted(
                 machines,
@@ -129,7 +129,7 @@ class Subproblem:
     demand: Demand
     prices_ore: Ints
     """What an own car costs for each."""
-    pools: tuple[Pool, ...]
+    pools: tuple[VehiclePool, ...]
     locked_ore: int
     """Cost of the locked round trips and of using their vehicles."""
     locks: Mapping[str, str]
@@ -228,7 +228,7 @@ def _windows(
 
 def _pools(
     machines: Iterable[Machine], trips: Sequence[WantedRoundTrip], prices: Ints
-) -> tuple[Pool, ...]:
+) -> tuple[VehiclePool, ...]:
     seats = np.array([trip.seats for trip in trips], dtype=np.int64)
     wanted = np.unique(seats)
     km = np.array([trip.distance_m / 1000 for trip in trips])
@@ -238,7 +238,7 @@ def _pools(
         served = int(np.searchsorted(wanted, machine.vehicle.seats, side="right"))
         if served and machine.windows:
             alike[served, machine.vehicle.cost_dkk_per_km].append(machine)
-    pools: list[Pool] = []
+    pools: list[VehiclePool] = []
     for (served, cost_dkk_per_km), members in sorted(alike.items()):
         drive = np.rint(km * cost_dkk_per_km * ORE_PER_DKK).astype(np.int64)
         values = np.where(seats <= wanted[served - 1], np.maximum(prices - drive, 0), 0)

@@ -43,7 +43,7 @@ class PresentKinds:
 
 
 @dataclass(frozen=True, slots=True)
-class _VehicleTraits:
+class _EnteredVehicle:
     """A vehicle with all numbers that a kind needs."""
 
     vehicle_id: str
@@ -64,7 +64,7 @@ def present_kinds(vehicles: Sequence[Vehicle], catalogue: Sequence[VehicleKind])
     `NothingToStudyError` where there is none.
     """
     lacked: Counter[str] = Counter()
-    groups: defaultdict[tuple[VehicleType, EnergySource, int], list[_VehicleTraits]] = defaultdict(
+    groups: defaultdict[tuple[VehicleType, EnergySource, int], list[_EnteredVehicle]] = defaultdict(
         list
     )
     for vehicle in sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id):
@@ -87,7 +87,7 @@ def present_kinds(vehicles: Sequence[Vehicle], catalogue: Sequence[VehicleKind])
 
 def _known(
     vehicle: Vehicle, catalogue: Sequence[VehicleKind], lacked: Counter[str]
-) -> _VehicleTraits:
+) -> _EnteredVehicle:
     vehicle_type, source = class_of(vehicle), assumed(vehicle.energy_source)
     on_charger = vehicle_type in MOTOR and source is EnergySource.ELECTRICITY
 
@@ -117,7 +117,7 @@ def _known(
         return vehicle_kind.consumption_per_km if same else None
 
     burns = source is not EnergySource.MUSCLE
-    return _VehicleTraits(
+    return _EnteredVehicle(
         vehicle.vehicle_id,
         vehicle_type,
         source,
@@ -157,7 +157,7 @@ def _nearest(
     return min(able, key=distance, default=None)
 
 
-def _alike(vehicles: Sequence[_VehicleTraits]) -> list[list[_VehicleTraits]]:
+def _alike(vehicles: Sequence[_EnteredVehicle]) -> list[list[_EnteredVehicle]]:
     """Return groups within which cost and consumption are alike, cut where they differ most."""
     for number_of in (_cost, _consumption):
         ordered = sorted(vehicles, key=lambda vehicle: (number_of(vehicle), vehicle.vehicle_id))
@@ -173,15 +173,15 @@ def _alike(vehicles: Sequence[_VehicleTraits]) -> list[list[_VehicleTraits]]:
     return [sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id)]
 
 
-def _cost(vehicle: _VehicleTraits) -> float:
+def _cost(vehicle: _EnteredVehicle) -> float:
     return vehicle.yearly_cost_dkk
 
 
-def _consumption(vehicle: _VehicleTraits) -> float:
+def _consumption(vehicle: _EnteredVehicle) -> float:
     return vehicle.consumption_per_km
 
 
-def _name(vehicle: _VehicleTraits) -> str:
+def _name(vehicle: _EnteredVehicle) -> str:
     vehicle_type = vehicle.vehicle_type.value.replace("_", "-")
     if vehicle.vehicle_type not in MOTOR:
         return f"{OUR}{vehicle_type}"
@@ -189,7 +189,7 @@ def _name(vehicle: _VehicleTraits) -> str:
     return f"{OUR}{'electric' if electric else vehicle.energy_source.value}-{vehicle_type}"
 
 
-def _kind(name: str, alike: Sequence[_VehicleTraits]) -> VehicleKind:
+def _kind(name: str, alike: Sequence[_EnteredVehicle]) -> VehicleKind:
     vehicle = alike[0]
     on_charger = vehicle.vehicle_type in MOTOR and vehicle.energy_source is EnergySource.ELECTRICITY
     ranges = [

@@ -128,8 +128,8 @@ def _cargo(vehicle_class: VehicleType, *, vans_as_cars: bool) -> Cargo:
 def _needs(*, vans_as_cars: bool) -> str:
     van = "no more than a car" if vans_as_cars else "a van"
     return (
-        f"Nobody records people or cargo: a round trip needs one seat, what a van drove {van}, "
-        "what a cargo bike drove needs its box, and the rest carries nothing."
+        f"Nobody records people or cargo: a round trip needs one seat, what a van drove "
+        f"needs {van}, what a cargo bike drove needs its box, and the rest carries nothing."
     )
 
 

@@ -48,7 +48,7 @@ _LONGEST_S: Final = 62 * 86_400
 _MOMENT_S: Final = 0.1
 _STEPS_TOLD: Final = 100
 
-ProgressCallback = Callable[[float, int, float, int], None]
+RouteCallback = Callable[[float, int, float, int], None]
 """Share done, iterations, best cost, visits unserved."""
 
 
@@ -96,7 +96,7 @@ class RouteTask:
 
 
 def searched(
-    task: RouteTask, seed: int, starts: int, tell: ProgressCallback | None = None
+    task: RouteTask, seed: int, starts: int, tell: RouteCallback | None = None
 ) -> list[Found]:
     """Return what so many searches found, in the order of their seeds, the first's own before.
 
@@ -110,7 +110,7 @@ def searched(
         return list(threads.map(_search, repeat(task), seeds, [tell, *repeat(None, starts - 1)]))
 
 
-def _search(task: RouteTask, seed: int, tell: ProgressCallback | None) -> Found:
+def _search(task: RouteTask, seed: int, tell: RouteCallback | None) -> Found:
     data = problem_data(task.problem)
     generator = pyvrp.RandomNumberGenerator(seed=seed % 2**32)
     local = LocalSearch(data, generator, compute_neighbours(data), PerturbationManager())
@@ -132,7 +132,7 @@ def _search(task: RouteTask, seed: int, tell: ProgressCallback | None) -> Found:
 class _Watch(pyvrp.IteratedLocalSearchCallbacks):
     """Ends a search, tells of it, and keeps its feasible routes."""
 
-    def __init__(self, task: RouteTask, tell: ProgressCallback | None) -> None:
+    def __init__(self, task: RouteTask, tell: RouteCallback | None) -> None:
         self._task, self._tell = task, tell
         self._kinds = sorted(set(task.problem.kind))
         self._iterations = 0

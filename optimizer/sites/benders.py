@@ -32,7 +32,7 @@ _OPEN: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Relaxed:
+class RelaxedLocation:
     """What the solver says: a lower bound, the shares of the sites and what using one more costs.
 
     `is_tight` says that no cut is violated: the bound is that of the whole problem.
@@ -75,7 +75,7 @@ class Master:
         self._cut(np.full(sites, (count or 1) / sites))
         self._relaxation = mathopt.IncrementalSolver(self._model, mathopt.SolverType.GLOP)
 
-    def relaxed(self) -> Relaxed | None:
+    def relaxed(self) -> RelaxedLocation | None:
         """Return the optimum of the linear relaxation so far; None where fixing left nothing.
 
         Raises `RuntimeError` when the solver gives up.
@@ -90,7 +90,7 @@ class Master:
         shares = np.array(result.variable_values(self._open))
         is_tight = not self._cut(shares, np.array(result.variable_values(self._served)))
         reduced = np.array(result.reduced_costs(self._open))
-        return Relaxed(result.objective_value(), shares, reduced, is_tight)
+        return RelaxedLocation(result.objective_value(), shares, reduced, is_tight)
 
     def fix(self, opened: Ints, closed: Ints) -> None:
         """Fix sites that are in, or out, of all that is still looked for."""

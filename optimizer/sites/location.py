@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from optimizer.search import Search
-from optimizer.sites.benders import Master, Relaxed
+from optimizer.sites.benders import Master, RelaxedLocation
 from optimizer.work_budget import Floats, Ints, WorkBudget
 from schemas.plans.plan import SolverStatus
 
@@ -174,7 +174,7 @@ class _Search:
     def _over(self) -> bool:
         return self.effort.over or self._proves(self.bound)
 
-    def _fix_by_reduced_cost(self, master: Master, relaxed: Relaxed) -> None:
+    def _fix_by_reduced_cost(self, master: Master, relaxed: RelaxedLocation) -> None:
         """Fix each site without which, or with which, nothing is cheaper than the best."""
         there, absent = relaxed.shares > 1 - _SURE, relaxed.shares < _SURE
         lifted = np.array([self._proves(relaxed.bound + abs(value)) for value in relaxed.reduced])

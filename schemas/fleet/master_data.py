@@ -23,9 +23,9 @@ __all__ = [
     "Depot",
     "EnergySource",
     "EnteredVehicle",
+    "FleetFile",
     "Home",
     "LastDay",
-    "MasterData",
     "Municipality",
     "Vehicle",
     "VehicleType",
@@ -181,7 +181,7 @@ class Assignment(NamedTuple):
     until: datetime | None
 
 
-class MasterData(_Row):
+class FleetFile(_Row):
     """Master data to enter together, as a file holds them. Ids are `<municipality>/<own id>`.
 
     Raises `pydantic.ValidationError` for an id that is not its municipality's own, for one that

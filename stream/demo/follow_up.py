@@ -14,7 +14,7 @@ from infra.database.fleet.master_data_import import import_master_data
 from infra.database.plans import plan_decisions, plan_queries
 from infra.database.plans.plan_queue import connect
 from infra.settings import Settings
-from schemas.fleet.master_data import EnteredVehicle, MasterData
+from schemas.fleet.master_data import EnteredVehicle, FleetFile
 from schemas.plans.plan import PlacementPlan
 from stream.calendars import CalendarKeeper
 from stream.cli.plans.plan_view import promise, show_outcomes
@@ -50,7 +50,7 @@ async def carry_out(
     ]
     async with pool.connection() as connection:
         await plan_decisions.accept(connection, plan.municipality_id, plan.plan_id, BY, since)
-        await import_master_data(connection, MasterData(vehicles=tuple(moved)))
+        await import_master_data(connection, FleetFile(vehicles=tuple(moved)))
         await CalendarKeeper().keep(connection)
     for vehicle_id, depot_id in to.items():
         simulation.rehome(vehicle_id, depot_id)

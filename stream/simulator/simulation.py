@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from schemas.fleet.energy import idle_fuel_l_per_h
-from schemas.fleet.master_data import Depot, EnteredVehicle, MasterData, Municipality, Vehicle
+from schemas.fleet.master_data import Depot, EnteredVehicle, FleetFile, Municipality, Vehicle
 from stream.simulator.config import SimulationConfig
 from stream.simulator.day import Dispatcher
 from stream.simulator.drive import Driver, Motion, moved
@@ -70,9 +70,9 @@ class SimulatedFleet:
         return tuple(member.vehicle for roster in self.rosters for member in roster.members)
 
     @property
-    def master_data(self) -> MasterData:
+    def master_data(self) -> FleetFile:
         """All of them, to be entered as a coordinator would."""
-        return MasterData(
+        return FleetFile(
             # Rules that are entered already stay: a simulation has none of its own.
             municipalities=self.municipalities,
             depots=self.depots,

@@ -13,7 +13,7 @@ import pytest
 from infra.database.connection.pool import Pool
 from infra.database.fleet.master_data_import import import_master_data
 from processors.usage.calendar import available, days_off
-from schemas.fleet.master_data import MasterData, VehicleType
+from schemas.fleet.master_data import FleetFile, VehicleType
 from stream.calendars import CalendarKeeper
 from tests.stream_harness import faults, fetch, open_pool
 
@@ -27,8 +27,8 @@ SPAN = "SELECT municipality_id, min(local_day), max(local_day) FROM local_day GR
 WRITTEN = "SELECT DISTINCT xmin::text FROM local_day WHERE municipality_id = '{}'"
 
 
-def fleet(*municipalities: dict[str, Any]) -> MasterData:
-    return MasterData.model_validate(
+def fleet(*municipalities: dict[str, Any]) -> FleetFile:
+    return FleetFile.model_validate(
         {"municipalities": [{"name": "M", **municipality} for municipality in municipalities]}
     )
 

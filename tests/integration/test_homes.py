@@ -21,7 +21,7 @@ from infra.database.fleet.master_data_import import HomeInFutureError, import_ma
 from infra.database.plans.recorded_demand import read_inputs
 from infra.settings import Settings
 from processors.usage.round_trips import home_at
-from schemas.fleet.master_data import Home, MasterData
+from schemas.fleet.master_data import FleetFile, Home
 from schemas.fleet.rules import Rules
 from tests.databases import Databases
 from tests.sample_fleet import Connection
@@ -33,7 +33,7 @@ HALL, YARD = "odder/hall", "odder/yard"
 YARD_CORNERS = ((55.966, 10.163), (55.966, 10.167), (55.964, 10.167), (55.964, 10.163))
 
 
-def fleet(home: str | None, since: datetime | None = None, **depot: Any) -> MasterData:
+def fleet(home: str | None, since: datetime | None = None, **depot: Any) -> FleetFile:
     """Return two depots and a car with its home."""
     vehicle: dict[str, Any] = {
         "vehicle_id": "odder/car",
@@ -47,7 +47,7 @@ def fleet(home: str | None, since: datetime | None = None, **depot: Any) -> Mast
         (HALL, 55.973, 10.153, {}),
         (YARD, 55.965, 10.165, {"polygon": YARD_CORNERS, **depot}),
     ]
-    return MasterData.model_validate(
+    return FleetFile.model_validate(
         {
             "municipalities": [{"municipality_id": "odder", "name": "Odder"}],
             "depots": [
@@ -67,7 +67,7 @@ def fleet(home: str | None, since: datetime | None = None, **depot: Any) -> Mast
     )
 
 
-def entered(url: str, *several: MasterData) -> tuple[Home, ...]:
+def entered(url: str, *several: FleetFile) -> tuple[Home, ...]:
     """Enter one after the other, each in a transaction; return the car's homes."""
 
     async def main() -> tuple[Home, ...]:
@@ -166,7 +166,7 @@ def test_a_home_of_the_future_is_refused_and_nothing_changes(database_url: str) 
 
 def test_since_without_a_home_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"has home_since .* and no home_depot_id; say where"):
-        MasterData.model_validate(
+        FleetFile.model_validate(
             {
                 "vehicles": [
                     {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from infra.database.fleet.master_data_import import UnknownReferenceError, import_master_data
-from schemas.fleet.master_data import Depot, EnteredVehicle, MasterData, Municipality
+from schemas.fleet.master_data import Depot, EnteredVehicle, FleetFile, Municipality
 from tests.stream_harness import fetch, open_pool
 
 ODDER = Municipality(municipality_id="odder", name="Odder")
@@ -26,7 +26,7 @@ def car(number: int, home: str | None = None, municipality: str = "odder") -> En
     )
 
 
-def entered(url: str, *files: MasterData) -> Sequence[object]:
+def entered(url: str, *files: FleetFile) -> Sequence[object]:
     """Enter files, one after the other, and return the ids of what is there."""
 
     async def main() -> Sequence[object]:
@@ -47,21 +47,21 @@ def entered(url: str, *files: MasterData) -> Sequence[object]:
     ("file", "says"),
     [
         (
-            MasterData(depots=(YARD,)),
+            FleetFile(depots=(YARD,)),
             "depot odder/yard is of municipality odder, which is not entered",
         ),
         (
-            MasterData(municipalities=(ODDER,), vehicles=(car(1, "odder/yard"), car(2))),
+            FleetFile(municipalities=(ODDER,), vehicles=(car(1, "odder/yard"), car(2))),
             "vehicle odder/car-1 is at home at depot odder/yard, which is not entered",
         ),
         (
-            MasterData(vehicles=tuple(car(number, municipality="nix") for number in range(7))),
+            FleetFile(vehicles=tuple(car(number, municipality="nix") for number in range(7))),
             "vehicle nix/car-4 is of municipality nix, which is not entered; and 2 more",
         ),
     ],
     ids=["municipality-of-depot", "depot-of-vehicle", "many"],
 )
-def test_what_is_not_entered_is_named(database_url: str, file: MasterData, says: str) -> None:
+def test_what_is_not_entered_is_named(database_url: str, file: FleetFile, says: str) -> None:
     with pytest.raises(UnknownReferenceError) as caught:
         entered(database_url, file)
     assert str(caught.value).endswith(f"{says}: enter it too, in this file or before")
@@ -69,10 +69,10 @@ def test_what_is_not_entered_is_named(database_url: str, file: MasterData, says:
 
 
 def test_it_may_have_been_entered_before_or_come_in_the_same_file(database_url: str) -> None:
-    before = MasterData(municipalities=(ODDER,), depots=(YARD,))
-    assert len(entered(database_url, before, MasterData(vehicles=(car(1, "odder/yard"),)))) == 3
+    before = FleetFile(municipalities=(ODDER,), depots=(YARD,))
+    assert len(entered(database_url, before, FleetFile(vehicles=(car(1, "odder/yard"),)))) == 3
 
 
 def test_both_in_one_file(database_url: str) -> None:
-    file = MasterData(municipalities=(ODDER,), depots=(YARD,), vehicles=(car(1, "odder/yard"),))
+    file = FleetFile(municipalities=(ODDER,), depots=(YARD,), vehicles=(car(1, "odder/yard"),))
     assert len(entered(database_url, file)) == 3

@@ -17,7 +17,7 @@ from infra.database.plans.recorded_demand import read_inputs
 from infra.kafka.client import Topics, create_topics
 from infra.settings import PlannerSettings, Settings
 from optimizer.placement.problem import inputs_hash
-from schemas.fleet.master_data import MasterData
+from schemas.fleet.master_data import FleetFile
 from schemas.plans.demand import PlacementInputs
 from schemas.plans.plan import PlacementPlan
 from stream.planner.run import run_planner
@@ -153,7 +153,7 @@ def test_a_lock_that_is_entered_and_the_policy_of_the_settings_reach_the_plan(
     enter_fleet(settings)
     enter_round_trips(settings)
     locked = {"municipality_id": "m", "vehicle_type": "car", "home_depot_id": HALL}
-    master_data = MasterData.model_validate(
+    master_data = FleetFile.model_validate(
         {
             "vehicles": [
                 {**locked, "vehicle_id": f"m/{car}", "name": f"Car {car}", "locked_until": end}

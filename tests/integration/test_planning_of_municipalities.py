@@ -18,7 +18,7 @@ from infra.database.plans.recorded_demand import read_inputs, read_journeys
 from infra.database.plans.replan_signals import read_fleet_digests
 from infra.settings import Settings
 from schemas.fleet.costs import Costs
-from schemas.fleet.master_data import MasterData
+from schemas.fleet.master_data import FleetFile
 from schemas.fleet.policy import Fetching, PlacementPolicy
 from schemas.plans.plan import PlacementPlan
 from tests.planner_harness import (
@@ -51,7 +51,7 @@ def enter_planning(
     """Enter a municipality and return what is kept as its planning."""
 
     async def work() -> PlacementPolicy:
-        given = MasterData.model_validate(document(municipality_id, planning))
+        given = FleetFile.model_validate(document(municipality_id, planning))
         async with await connect(settings) as connection:
             await import_master_data(connection, given)
             return (await load_municipalities(connection))[municipality_id].planning
@@ -141,7 +141,7 @@ def test_costs_are_those_of_the_municipality_and_of_the_defaults_for_the_rest(
         municipality: dict[str, Any] = {"municipality_id": "m", "name": "M"}
         if costs is not None:
             municipality["costs"] = costs
-        file = MasterData.model_validate({"municipalities": [municipality]})
+        file = FleetFile.model_validate({"municipalities": [municipality]})
         async with await connect(settings) as connection:
             await import_master_data(connection, file)
             placement = await read_inputs(connection, "m", 84)

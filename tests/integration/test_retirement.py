@@ -16,7 +16,7 @@ from infra.database.fleet.master_data_import import import_master_data
 from infra.database.plans.recorded_demand import read_inputs, read_week
 from infra.database.plans.replan_signals import read_fleet_digests
 from infra.database.timeline.vehicle_states import find_silent
-from schemas.fleet.master_data import MasterData
+from schemas.fleet.master_data import FleetFile
 from schemas.plans.demand import PlacementInputs
 from stream.worker.housekeeping.alerts import look
 from tests.databases import Databases
@@ -152,7 +152,7 @@ def test_a_file_that_says_nothing_of_it_does_not_bring_it_back(database_url: str
                     "vehicles": [vehicle | more],
                 }
                 async with pool.connection() as connection:
-                    await import_master_data(connection, MasterData.model_validate(given))
+                    await import_master_data(connection, FleetFile.model_validate(given))
                 ((until,),) = await fetch(pool, "SELECT in_service_until FROM vehicle")
                 entries.append(until)
         return entries

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 
 from infra.database.fleet.master_data_import import import_master_data
-from schemas.fleet.master_data import EnteredVehicle, MasterData
+from schemas.fleet.master_data import EnteredVehicle, FleetFile
 from stream.calendars import CalendarKeeper
 from tests.sample_fleet import fill
 
@@ -35,7 +35,7 @@ async def _move(url: str, depot_id: str, since: datetime) -> None:
         home_since=since,
     )
     async with await psycopg.AsyncConnection.connect(url) as connection:
-        await import_master_data(connection, MasterData(vehicles=(car,)))
+        await import_master_data(connection, FleetFile(vehicles=(car,)))
         await CalendarKeeper().keep(connection)
 
 

@@ -67,13 +67,13 @@ SOLVE = """
 import sys, uuid
 from datetime import UTC, datetime
 from optimizer.search import Search
-from optimizer.plan import Occasion, make_plan
+from optimizer.plan import PlanMetadata, make_plan
 from schemas.plans.demand import PlacementInputs
 from schemas.plans.plan import PlanTrigger
 
 inputs = PlacementInputs.model_validate_json(sys.stdin.read())
 monday = datetime(2026, 3, 2, tzinfo=UTC)
-occasion = Occasion(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", monday)
+occasion = PlanMetadata(uuid.UUID(int=1), PlanTrigger.SCHEDULE, "test", monday)
 print(make_plan(inputs, Search(7, 10), occasion).model_dump_json())
 """
 

@@ -145,14 +145,14 @@ def database(database_url: str) -> Iterator[Connection]:
         yield connection
 
 
-def tell(connection: Connection, start: datetime, document: dict[str, Story]) -> None:
+def tell(connection: Connection, start: datetime, story_of: dict[str, Story]) -> None:
     """Put rows in place of what an earlier example left."""
     connection.execute("TRUNCATE vehicle_state, trip, round_trip, usage_hour")
 
     def at(minute: int) -> datetime:
         return start + minute * MINUTE
 
-    for vehicle, story in document.items():
+    for vehicle, story in story_of.items():
         connection.execute(
             "INSERT INTO vehicle_state VALUES (%s, 1, %s, %s, '{}')",
             [vehicle, at(story.first), at(story.last)],
@@ -199,15 +199,15 @@ def within(minute: int, parts: list[Minutes]) -> bool:
     return any(began <= minute < ended for began, ended in parts)
 
 
-Told = dict[str, Story]
-Promise = Callable[[Connection, datetime, Told], None]
+StoryOf = dict[str, Story]
+Promise = Callable[[Connection, datetime, StoryOf], None]
 
 
 def of_any_story(promise: Promise) -> Promise:
     """Try a promise on stories that Hypothesis thinks of."""
     tried = given(
         start=st.sampled_from(STARTS),
-        told=st.fixed_dictionaries(dict.fromkeys(VEHICLES, stories())),
+        story_of=st.fixed_dictionaries(dict.fromkeys(VEHICLES, stories())),
     )(promise)
     return hypothesis_settings(
         max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -218,20 +218,20 @@ def local_date(at: datetime) -> date:
     return at.astimezone(ZONE).date()
 
 
-def walls_of(start: datetime, document: Told) -> list[datetime]:
+def walls_of(start: datetime, story_of: StoryOf) -> list[datetime]:
     """Return what the clock on the wall shows, minute by minute, until the last fix of all."""
-    until = max(story.last for story in document.values())
+    until = max(story.last for story in story_of.values())
     return [(start + minute * MINUTE).astimezone(ZONE) for minute in range(until)]
 
 
 @of_any_story
 def test_a_vehicles_day_is_what_counting_its_minutes_tells(
-    database: Connection, start: datetime, document: Told
+    database: Connection, start: datetime, story_of: StoryOf
 ) -> None:
-    tell(database, start, document)
+    tell(database, start, story_of)
     expected: dict[tuple[str, date], Counter[str]] = {}
-    walls = walls_of(start, document)
-    for vehicle, story in document.items():
+    walls = walls_of(start, story_of)
+    for vehicle, story in story_of.items():
         trips, away = story.trips(), [part for _, part in story.away()]
         for minute in range(story.first, len(walls)):
             sums = expected.setdefault((vehicle, walls[minute].date()), Counter())
@@ -260,9 +260,9 @@ def test_a_vehicles_day_is_what_counting_its_minutes_tells(
 
 @of_any_story
 def test_weeks_and_months_are_the_sums_of_their_days(
-    database: Connection, start: datetime, document: Told
+    database: Connection, start: datetime, story_of: StoryOf
 ) -> None:
-    tell(database, start, document)
+    tell(database, start, story_of)
     days = rows(database, "SELECT * FROM utilisation_day")
     names = [name for name in days[0] if name.endswith("_s")] + ["distance_m", "trip_count"]
     for bucket in ("week", "month"):
@@ -282,14 +282,14 @@ def test_weeks_and_months_are_the_sums_of_their_days(
         } == totals
 
 
-def out_by_minute(start: datetime, document: Told) -> dict[tuple[str, date], dict[int, int]]:
+def out_by_minute(start: datetime, story_of: StoryOf) -> dict[tuple[str, date], dict[int, int]]:
     """Count the vehicles that are out of each depot, day by day and minute by minute."""
-    walls = walls_of(start, document)
-    since = min(story.first for story in document.values())
+    walls = walls_of(start, story_of)
+    since = min(story.first for story in story_of.values())
     counts: defaultdict[tuple[str, date], dict[int, int]] = defaultdict(dict)
     for depot in DEPOTS:
         gone = [
-            [part for left, part in story.away() if left == depot] for story in document.values()
+            [part for left, part in story.away() if left == depot] for story in story_of.values()
         ]
         for minute in range(since, len(walls)):
             count = sum(within(minute, parts) for parts in gone)
@@ -299,10 +299,10 @@ def out_by_minute(start: datetime, document: Told) -> dict[tuple[str, date], dic
 
 @of_any_story
 def test_occupancy_holds_at_every_minute(
-    database: Connection, start: datetime, document: Told
+    database: Connection, start: datetime, story_of: StoryOf
 ) -> None:
-    tell(database, start, document)
-    since = min(story.first for story in document.values())
+    tell(database, start, story_of)
+    since = min(story.first for story in story_of.values())
     counted: defaultdict[tuple[str, date], dict[int, int]] = defaultdict(dict)
     for step in rows(database, "SELECT * FROM depot_occupancy"):
         minutes = counted[step["depot_id"], local_date(step["day"])]
@@ -312,15 +312,15 @@ def test_occupancy_holds_at_every_minute(
     for minutes in counted.values():
         for minute in [minute for minute in minutes if minute < since]:
             assert minutes.pop(minute) == 0, "out before the first fix"
-    assert counted == out_by_minute(start, document)
+    assert counted == out_by_minute(start, story_of)
 
 
 @of_any_story
 def test_the_peak_of_a_day_is_the_most_that_were_out_and_when_first(
-    database: Connection, start: datetime, document: Told
+    database: Connection, start: datetime, story_of: StoryOf
 ) -> None:
-    tell(database, start, document)
-    counts = out_by_minute(start, document)
+    tell(database, start, story_of)
+    counts = out_by_minute(start, story_of)
     entries = rows(database, "SELECT * FROM depot_occupancy_day")
     assert {(row["depot_id"], local_date(row["day"])) for row in entries} == set(counts)
     for row in entries:

@@ -235,7 +235,7 @@ def test_days_of_a_span_follow_each_other_without_a_hole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "text"),
     [
         ({"country": "XX"}, "no public holidays are known for country 'XX'"),
         ({"shifts": [{"starts": "07:00+01:00", "ends": "16:00"}]}, "has an offset"),

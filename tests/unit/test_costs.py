@@ -24,7 +24,7 @@ from optimizer.search import Search
 from optimizer.sites.inputs import sites_inputs
 from optimizer.sites.solve import inputs_hash as sites_hash
 from schemas.fleet.costs import Costs
-from schemas.fleet.master_data import Depot, EnergySource, MasterData, Vehicle, VehicleType
+from schemas.fleet.master_data import Depot, EnergySource, FleetFile, Vehicle, VehicleType
 from schemas.fleet.policy import Fetching, PlacementPolicy
 from schemas.plans.composition import CompositionRules
 from schemas.plans.demand import ObservedRoundTrip, PlacementInputs
@@ -232,4 +232,4 @@ def test_each_constant_says_where_it_is_from() -> None:
 def test_costs_that_cannot_be_meant_are_refused(given: dict[str, Any], fault: str) -> None:
     file = {"municipalities": [{"municipality_id": "m", "name": "M", "costs": given}]}
     with pytest.raises(ValidationError, match=fault):
-        MasterData.model_validate({**file, "depots": [], "vehicles": []})
+        FleetFile.model_validate({**file, "depots": [], "vehicles": []})

@@ -11,7 +11,7 @@ import pytest
 import typer
 from pydantic import ValidationError
 
-from schemas.fleet.master_data import Depot, EnteredVehicle, MasterData, Municipality, Vehicle
+from schemas.fleet.master_data import Depot, EnteredVehicle, FleetFile, Municipality, Vehicle
 from schemas.plans.demand import ObservedRoundTrip
 from stream.cli.files import read_json
 
@@ -77,9 +77,9 @@ def test_a_file_with_such_a_number_is_refused_with_place_limit_and_value(
 def test_a_name_that_no_table_can_show_is_refused(name: str, says: str) -> None:
     named = Municipality(municipality_id="odder", name=name)
     with pytest.raises(ValidationError, match=says):
-        MasterData(municipalities=(named,))
+        FleetFile(municipalities=(named,))
     vehicle = EnteredVehicle(vehicle_id="odder/1", municipality_id="odder", name=name)
     with pytest.raises(ValidationError, match=says):
-        MasterData(vehicles=(vehicle,))
+        FleetFile(vehicles=(vehicle,))
     long = Municipality(municipality_id="odder", name="Århus Ø, 2." * 18)
-    assert MasterData(municipalities=(long,)).municipalities == (long,)
+    assert FleetFile(municipalities=(long,)).municipalities == (long,)

@@ -101,7 +101,7 @@ def test_depots_as_places_are_still_the_depots() -> None:
 
 
 @pytest.mark.parametrize(
-    ("polygon", "said"),
+    ("polygon", "text"),
     [
         ([(55.97, 10.15), (55.971, 10.15), (55.97, 10.15)], "has 2 different corners; give"),
         (

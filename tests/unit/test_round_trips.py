@@ -132,7 +132,7 @@ def test_a_part_shorter_than_a_round_trip_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("then_h", "now_h", "since_h", "said"),
+    ("then_h", "now_h", "since_h", "entries"),
     [
         # Longest allowed, before and after; all of it had been open, or its last part only.
         (10, 4, 0, [(0, 1, "over-long", "A", None, 1, 1), (5, 6, "over-long", None, "A", 2, 2)]),

@@ -235,7 +235,7 @@ def test_no_visits_are_a_plan_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "text"),
     [
         ({"vehicles": (car("one"), car("one"))}, "m/one comes 2 times"),
         ({"vehicles": (car("one", start_depot_id="m/town"),)}, "m/town, which is not among the 2"),

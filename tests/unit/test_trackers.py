@@ -119,7 +119,7 @@ def test_being_assigned_ends_the_assignment_that_is_open() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "vehicle_id", "since", "says"),
+    ("assignments", "vehicle_id", "since", "says"),
     [
         ((), "favrskov/car", day(3), "are of different municipalities"),
         ((IN_VAN,), CAR, day(7), r"is in syddjurs/van since 2026-03-08.* which overlaps; give an"),
@@ -142,7 +142,7 @@ def test_being_released_ends_the_last_assignment_or_takes_it_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "until", "says"),
+    ("assignments", "until", "says"),
     [
         ((), day(3), "was never assigned: its id means the vehicle of that id"),
         (

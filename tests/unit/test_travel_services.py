@@ -75,7 +75,7 @@ def test_a_refusal_says_what_to_change(name: str, answer: Answer) -> None:
 
 @pytest.mark.parametrize("name", ["valhalla", "osrm"])
 @pytest.mark.parametrize(
-    "told",
+    "entry",
     [
         b"<html>a login page</html>",
         {"code": "Ok", "distances": [[1.0]], "durations": [[1.0]], "sources_to_targets": [[]]},
@@ -124,7 +124,7 @@ def test_the_geodesic_is_road_metres_at_the_speed_of_the_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "text"),
     [([[0.0, 1.0]], "give 1 rows of 1"), ([[-1.0]], "from 0"), ([[math.nan]], "from 0")],
 )
 def test_a_matrix_that_is_none_is_refused(rows: list[list[float]], text: str) -> None:

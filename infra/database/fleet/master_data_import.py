@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
 from schemas.errors import UserError
-from schemas.fleet.master_data import Depot, EnteredVehicle, MasterData, Municipality
+from schemas.fleet.master_data import Depot, EnteredVehicle, FleetFile, Municipality
 
 _MUNICIPALITY: Final = """
 INSERT INTO municipality (municipality_id, name, timezone, rules, calendar, planning, costs)
@@ -97,9 +97,7 @@ class UnknownReferenceError(UserError):
     """A depot or vehicle is of a municipality, or at home at a depot, that nobody has entered."""
 
 
-async def import_master_data(
-    connection: AsyncConnection[TupleRow], master_data: MasterData
-) -> None:
+async def import_master_data(connection: AsyncConnection[TupleRow], master_data: FleetFile) -> None:
     """Enter municipalities, depots and vehicles; those that are there are updated.
 
     A municipality's rules, calendar, planning and costs, and until when a vehicle is in service,
@@ -133,7 +131,7 @@ async def import_master_data(
             await connection.execute(statement, given)
 
 
-async def _check_references(connection: AsyncConnection[TupleRow], master_data: MasterData) -> None:
+async def _check_references(connection: AsyncConnection[TupleRow], master_data: FleetFile) -> None:
     entered = await connection.execute(
         "SELECT municipality_id FROM municipality UNION ALL SELECT depot_id FROM depot"
     )

@@ -17,7 +17,7 @@ from infra.database.connection.pool import Connection
 from infra.database.fleet import decommissioning, master_data_import
 from infra.database.fleet.decommissioning import ListedVehicle, Retired
 from infra.database.fleet.master_data import load_fleet, load_municipalities
-from schemas.fleet.master_data import SERVICE_FROM, SERVICE_TO, LastDay, MasterData
+from schemas.fleet.master_data import SERVICE_FROM, SERVICE_TO, FleetFile, LastDay
 from schemas.ids import local_part
 from stream.calendars import CalendarKeeper
 from stream.cli.database import with_connection
@@ -85,7 +85,7 @@ def apply(
     `fleetpulse recompute` to apply new rules, depots or home depots to the past. Goals that
     `planning` leaves out are taken from the planner's settings, and `costs` have defaults.
     """
-    master_data = read_json(file, MasterData)
+    master_data = read_json(file, FleetFile)
 
     async def work(connection: Connection) -> None:
         await master_data_import.import_master_data(connection, master_data)

@@ -33,14 +33,14 @@ plan = typer.Typer(
     "`plan MUNICIPALITY` requests one.",
 )
 _REQUESTS_SHOWN: Final = 5
-Municipality = Annotated[str, typer.Argument(help="Id of the municipality.")]
+MunicipalityArgument = Annotated[str, typer.Argument(help="Id of the municipality.")]
 Which = Annotated[UUID | None, typer.Argument(help="Plan id (default: the newest).")]
 By = Annotated[str, typer.Option(help="Who decides (default: your user name).")]
 
 
 @plan.command("request")
 def request(
-    municipality: Municipality,
+    municipality: MunicipalityArgument,
     wait: Annotated[  # noqa: FBT002 - typer makes a flag of it
         bool, typer.Option("--wait", help="Wait for the answer and show the plan.")
     ] = False,
@@ -71,7 +71,7 @@ def request(
 
 @plan.command("accept")
 def accept(
-    municipality: Municipality,
+    municipality: MunicipalityArgument,
     plan_id: Which = None,
     by: By = "",
     since: Annotated[
@@ -99,7 +99,7 @@ def accept(
 
 
 @plan.command("reject")
-def reject(municipality: Municipality, plan_id: Which = None, by: By = "") -> None:
+def reject(municipality: MunicipalityArgument, plan_id: Which = None, by: By = "") -> None:
     """Reject a plan. If it was accepted, its savings are no longer calculated."""
     from infra.database.plans import plan_decisions
 
@@ -113,7 +113,7 @@ def reject(municipality: Municipality, plan_id: Which = None, by: By = "") -> No
 
 
 @plan.command("list")
-def list_(municipality: Municipality) -> None:
+def list_(municipality: MunicipalityArgument) -> None:
     """List plans and unanswered requests, newest first."""
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_list
@@ -130,7 +130,7 @@ def list_(municipality: Municipality) -> None:
 
 
 @plan.command("show")
-def show(municipality: Municipality, plan_id: Which = None) -> None:
+def show(municipality: MunicipalityArgument, plan_id: Which = None) -> None:
     """Show a plan: what it saves, what is proven, and the reason for each move."""
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_plan
@@ -142,7 +142,7 @@ def show(municipality: Municipality, plan_id: Which = None) -> None:
 
 
 @plan.command("results")
-def results(municipality: Municipality, plan_id: Which = None) -> None:
+def results(municipality: MunicipalityArgument, plan_id: Which = None) -> None:
     """Show what accepted plans saved each week, and why it differs from their promise."""
     from infra.database.plans import plan_queries
     from stream.cli.plans.plan_view import show_outcomes

@@ -10,7 +10,7 @@ import typer
 
 from stream.cli.database import with_pool
 from stream.cli.studies.common import (
-    Municipality,
+    MunicipalityArgument,
     Seed,
     TimeLimit,
     Weeks,
@@ -22,7 +22,7 @@ _MAX_DKK = 1e9
 
 
 def depot_location(  # noqa: PLR0913, PLR0917 - typer makes options of them
-    municipality: Municipality,
+    municipality: MunicipalityArgument,
     count: Annotated[
         int | None,
         typer.Option(

@@ -9,7 +9,7 @@ import typer
 from stream.cli.database import with_pool
 from stream.cli.files import read_json
 from stream.cli.studies.common import (
-    Municipality,
+    MunicipalityArgument,
     Seed,
     TimeLimit,
     Weeks,
@@ -19,7 +19,7 @@ from stream.cli.studies.common import (
 
 
 def fleet_mix(  # noqa: PLR0913, PLR0917 - typer makes options of them
-    municipality: Municipality,
+    municipality: MunicipalityArgument,
     weeks: Weeks = 8,
     points: Annotated[
         int,
@@ -71,7 +71,7 @@ def fleet_mix_kinds() -> None:
 
 
 def forecast(
-    municipality: Municipality,
+    municipality: MunicipalityArgument,
     weeks: Weeks = 12,
     horizon_days: Annotated[
         int, typer.Option(min=1, max=28, help="Number of days to forecast.")

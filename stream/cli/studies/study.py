@@ -15,7 +15,7 @@ from infra.settings import Settings
 from stream.cli.database import with_connection, with_pool
 from stream.cli.files import read_json
 from stream.cli.studies.common import (
-    Municipality,
+    MunicipalityArgument,
     Seed,
     TimeLimit,
     Weeks,
@@ -38,7 +38,7 @@ study.command("depot-location")(depot_location)
 
 @study.command("assignment")
 def assignment(
-    municipality: Municipality,
+    municipality: MunicipalityArgument,
     sunk_cost: Annotated[  # noqa: FBT002 - typer makes a flag of it
         bool,
         typer.Option(
@@ -65,7 +65,7 @@ def assignment(
 
 @study.command("carpool")
 def carpool(  # noqa: PLR0913, PLR0917 - typer makes options of them
-    municipality: Municipality,
+    municipality: MunicipalityArgument,
     share_between: Annotated[
         list[str] | None,
         typer.Option(metavar="A,B", help="Two depots whose staff may share cars. Repeatable."),
@@ -141,7 +141,7 @@ def routes_example() -> None:
 
 @study.command("list")
 def list_(
-    municipality: Municipality,
+    municipality: MunicipalityArgument,
     limit: Annotated[int, typer.Option(min=1, help="Number of studies to list.")] = 20,
 ) -> None:
     """List the studies of a municipality, newest first."""

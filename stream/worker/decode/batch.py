@@ -19,7 +19,7 @@ from stream.worker.decode.records import decode as decode_items
 from stream.worker.master_data import MasterData
 from stream.worker.unit_of_work import UnitOfWork
 
-Moves = Mapping[Partition, tuple[int, int]]
+ProgressMoves = Mapping[Partition, tuple[int, int]]
 """From where to where the progress of each partition goes."""
 
 
@@ -41,7 +41,7 @@ class Batch:
     """
 
     records: Sequence[Record]
-    moves: Moves
+    moves: ProgressMoves
     ranks: Mapping[RecordPlace, int]
     """Where each record comes in the batch."""
     columns: FixColumns | None
@@ -84,7 +84,7 @@ class Batch:
 
 
 def decode_batch(
-    records: Sequence[Record], moves: Moves, poison: Mapping[RecordPlace, Exception]
+    records: Sequence[Record], moves: ProgressMoves, poison: Mapping[RecordPlace, Exception]
 ) -> Batch:
     """Return the fixes of records; a poison record becomes the letter of its error."""
     usable = [record for record in records if record.place not in poison]

@@ -73,7 +73,7 @@ _decoder: Final = msgspec.json.Decoder(_Envelope)
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class PlainMessage:
     """What the reports of one message have in common."""
 
     record: Record
@@ -97,7 +97,7 @@ class FixColumns:
     `messages`; `number` is the position of a fix within its message.
     """
 
-    messages: list[Message]
+    messages: list[PlainMessage]
     vehicle_ids: list[str]
     reports: NDArray[np.object_]
     message: NDArray[np.int64]
@@ -161,7 +161,7 @@ class FixColumns:
         """Return when some of the fixes were received, and from whom."""
         return [self.messages[index].receipt for index in self.message[which].tolist()]
 
-    def senders(self) -> Iterator[tuple[str, Message]]:
+    def senders(self) -> Iterator[tuple[str, PlainMessage]]:
         """Yield each id that is sent with each message that sends it. Call it before `carried`."""
         pairs = np.unique(self.message * len(self.vehicle_ids) + self.vehicle)
         for message, vehicle in zip(*np.divmod(pairs, len(self.vehicle_ids)), strict=True):
@@ -206,7 +206,7 @@ class FixColumns:
 
 def decode(records: Sequence[Record]) -> tuple[FixColumns | None, list[Record]]:
     """Return the fixes of all messages that are plain, and the records that are not."""
-    messages: list[Message] = []
+    messages: list[PlainMessage] = []
     reports: list[PlainFix] = []
     instants: list[list[str]] = []
     counts: list[int] = []
@@ -233,7 +233,7 @@ def decode(records: Sequence[Record]) -> tuple[FixColumns | None, list[Record]]:
     return columns, others
 
 
-def _plain(record: Record) -> tuple[Message, list[PlainFix], list[str]] | None:
+def _plain(record: Record) -> tuple[PlainMessage, list[PlainFix], list[str]] | None:
     """Return what a message says, if its form is plain, and its instants as they are written.
 
     Values are judged later, of all messages at once.
@@ -262,7 +262,7 @@ def _plain(record: Record) -> tuple[Message, list[PlainFix], list[str]] | None:
         and (history is None or history.since <= history.until)
     ):
         return None
-    message = Message(record, batch.municipality_id, batch.vendor, received_at, history)
+    message = PlainMessage(record, batch.municipality_id, batch.vendor, received_at, history)
     return message, fixes, written
 
 
@@ -273,7 +273,7 @@ def _are_plain(instants: list[str]) -> bool:
 
 
 def _columns(
-    messages: list[Message],
+    messages: list[PlainMessage],
     reports: list[PlainFix],
     instants: list[list[str]],
     counts: NDArray[np.int64],

@@ -29,7 +29,7 @@ _BATCH_BYTES: Final = 2_000_000
 _log: Final = structlog.get_logger(__name__)
 
 
-class Health(Protocol):
+class HealthReport(Protocol):
     """Where it is said that we wait, and that we end."""
 
     problem: str | None
@@ -48,7 +48,7 @@ class Committer:
     """
 
     def __init__(
-        self, writer: Writer, health: Health, fetch_offsets: FetchOffsets, reread: Reread
+        self, writer: Writer, health: HealthReport, fetch_offsets: FetchOffsets, reread: Reread
     ) -> None:
         self._writer = writer
         self._health = health
@@ -144,7 +144,7 @@ class Committer:
         try:
             await self._writer.probe(records)
         except Exception as error:  # noqa: BLE001 - whatever it is, others fare no better than we
-            _log.warning("the database takes no other work either", reason=repr(error))
+            _log.warning("the database takes no other writes either", reason=repr(error))
             return False
         return True
 

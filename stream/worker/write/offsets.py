@@ -8,7 +8,7 @@ from typing import NamedTuple
 from infra.database.stream.progress import Partition
 from infra.kafka.client import Watermarks
 from schemas.errors import UserError
-from stream.worker.decode.batch import Moves
+from stream.worker.decode.batch import ProgressMoves
 from stream.worker.decode.records import Record
 
 FetchOffsets = Callable[[Sequence[Partition]], Awaitable[Mapping[tuple[str, int], Watermarks]]]
@@ -49,7 +49,7 @@ def new_records(
     records: Sequence[Record],
     positions: Mapping[Partition, int],
     benign_gaps: Collection[OffsetGap],
-) -> tuple[Moves, list[Record]]:
+) -> tuple[ProgressMoves, list[Record]]:
     """Return how the progress moves, and the records that are not yet processed.
 
     `positions` is the next offset of each partition. Raises `OffsetGapError`.
