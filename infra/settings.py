@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.fleet.policy import LENDING_AT_MOST_MIN, Fetching, PlacementPolicy
+from schemas.fleet.policy import MAX_LENDING_MIN, Fetching, PlacementPolicy
 
 _UNLESS: Final = "Unless the municipality's own `planning` says otherwise"
 
@@ -121,7 +121,7 @@ class PlannerSettings(BaseSettings):
     lending_within_min: float = Field(
         default=0.0,
         ge=0,
-        le=LENDING_AT_MOST_MIN,
+        le=MAX_LENDING_MIN,
         description=f"Depots this near lend each other vehicles; 0: none do. {_UNLESS}",
     )
     fetching: Fetching = Field(

@@ -18,7 +18,7 @@ class Point(NamedTuple):
     lon: float
 
 
-_LEAST_M_PER_DEG: Final = 110_500.0
+_MIN_M_PER_DEG: Final = 110_500.0
 _MOST_M_PER_DEG: Final = 111_700.0
 """A degree of latitude is never shorter or longer, and one of longitude never longer."""
 
@@ -30,7 +30,7 @@ def is_within(start: Point, end: Point, limit_m: float) -> bool:
     and no longer than the way north and then east.
     """
     north, east = abs(start[0] - end[0]), abs(start[1] - end[1])
-    if north * _LEAST_M_PER_DEG > limit_m:
+    if north * _MIN_M_PER_DEG > limit_m:
         return False
     if (north + east) * _MOST_M_PER_DEG <= limit_m:
         return True

@@ -34,7 +34,7 @@ from infra.settings import KafkaSettings
 from stream.process.background import count_fault, pause
 from stream.process.outages import Fault, judge
 
-_AT_ONCE: Final = 500
+_PAGE_SIZE: Final = 500
 _POLL_S: Final = 0.2
 _RETRY_S: Final = 2.0
 _ACK_LIMIT_S: Final = 10.0
@@ -152,7 +152,7 @@ async def publish_once(pool: Pool, producer: AIOKafkaProducer, *, patient: bool 
     `TimeoutError` where it was late with all of them, if `patient`: it may have been away just now.
     """
     async with pool.connection() as connection, connection.transaction():
-        messages = await take_unpublished(connection, _AT_ONCE)
+        messages = await take_unpublished(connection, _PAGE_SIZE)
         if not messages:
             return 0
         failures = await _send(producer, messages)

@@ -15,10 +15,10 @@ _WEEKEND_DAYS: Final = 2
 _PARTS: Final = 3
 """One of so many parts is replayed."""
 
-LEAST_FITTED_DAYS: Final = 5
+MIN_FITTED_DAYS: Final = 5
 """A working week: from less, nobody would plan (ours)."""
 
-LEAST_ROUND_TRIPS: Final = 20
+MIN_ROUND_TRIPS: Final = 20
 """Of each part: with fewer, one of them is more than 5 % of what is served (ours)."""
 
 
@@ -49,8 +49,8 @@ def split(inputs: PlacementInputs) -> Split:
     Weeks are counted back from the last day that a round trip started on. Of 12 weeks that is 8
     and 4, of 8 it is 6 and 2, of 2 it is 1 and 1. One without its weekend is a week: many fleets
     stand then, and twelve weeks of theirs are seen from a Monday to a Friday.
-    Raises `TooLittleDataError` for less than `LEAST_FITTED_DAYS` and a week, and for fewer than
-    `LEAST_ROUND_TRIPS` in one of the parts.
+    Raises `TooLittleDataError` for less than `MIN_FITTED_DAYS` and a week, and for fewer than
+    `MIN_ROUND_TRIPS` in one of the parts.
     """
     if not inputs.round_trips:
         raise TooLittleDataError("No round trip was observed.")
@@ -60,9 +60,9 @@ def split(inputs: PlacementInputs) -> Split:
     days = (end - first).days
     weeks = max(1, (days + _WEEKEND_DAYS) // _WEEK_DAYS // _PARTS)
     fitted_days = days - weeks * _WEEK_DAYS
-    if fitted_days < LEAST_FITTED_DAYS:
+    if fitted_days < MIN_FITTED_DAYS:
         raise TooLittleDataError(
-            f"{days} days were observed; {LEAST_FITTED_DAYS} to fit a plan and {_WEEK_DAYS} to "
+            f"{days} days were observed; {MIN_FITTED_DAYS} to fit a plan and {_WEEK_DAYS} to "
             "replay it are needed."
         )
     cut_at = _midnight(end - timedelta(days=weeks * _WEEK_DAYS), zone)
@@ -72,10 +72,10 @@ def split(inputs: PlacementInputs) -> Split:
     later = tuple(
         round_trip for round_trip in inputs.round_trips if round_trip.started_at >= cut_at
     )
-    if min(len(earlier), len(later)) < LEAST_ROUND_TRIPS:
+    if min(len(earlier), len(later)) < MIN_ROUND_TRIPS:
         raise TooLittleDataError(
             f"{len(earlier)} round trips in {fitted_days} days to fit a plan and {len(later)} in "
-            f"{weeks * _WEEK_DAYS} days to replay it; {LEAST_ROUND_TRIPS} are needed in each."
+            f"{weeks * _WEEK_DAYS} days to replay it; {MIN_ROUND_TRIPS} are needed in each."
         )
     return Split(
         fitted=inputs.model_copy(update={"round_trips": earlier}),

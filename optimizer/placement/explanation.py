@@ -19,7 +19,7 @@ from schemas.fleet.vehicle_type import MOTOR
 from schemas.plans.outcome import WEEK_DAYS
 from schemas.plans.plan import PlanLending, PlanMove, SolverStatus
 
-_NAMED_AT_MOST: Final = 5
+_MAX_NAMED: Final = 5
 _ROUNDING: Final = 1e-6
 _MEANS: Final = {Fetching.ON_FOOT: "on foot", Fetching.BY_BICYCLE: "by bicycle"}
 
@@ -279,7 +279,7 @@ def _observed(problem: PlacementProblem) -> str:
 def _who_stays(problem: PlacementProblem) -> str:
     named = [
         f"{problem.vehicles[vehicle_id].name} {why}"
-        for vehicle_id, why in sorted(problem.locked.items())[:_NAMED_AT_MOST]
+        for vehicle_id, why in sorted(problem.locked.items())[:_MAX_NAMED]
     ]
     more = len(problem.locked) - len(named)
     also = f"; and {more} more" if more else ""

@@ -13,7 +13,7 @@ from optimizer.placement.solve import Nearest, Solution, locked_beyond, missing_
 from schemas.fleet.master_data import VehicleType
 from schemas.fleet.vehicle_type import MOTOR
 
-_NAMED_AT_MOST: Final = 5
+_MAX_NAMED: Final = 5
 
 
 def word(vehicle_class: VehicleType) -> str:
@@ -71,11 +71,11 @@ def _too_many_locked(problem: PlacementProblem) -> str:
             if problem.stands_at[vehicle_id] == depot_id
             and class_of(problem.vehicles[vehicle_id]) in MOTOR
         ]
-        more = f"; and {count - _NAMED_AT_MOST} more" if count > _NAMED_AT_MOST else ""
+        more = f"; and {count - _MAX_NAMED} more" if count > _MAX_NAMED else ""
         sentences.append(
             f"{plural(count - depot.capacity, 'parking place')} missing at {depot.name}: it has "
             f"{depot.capacity} for {count} vehicles that may not leave it "
-            f"({'; '.join(who[:_NAMED_AT_MOST])}{more})."
+            f"({'; '.join(who[:_MAX_NAMED])}{more})."
         )
     sentences.append(
         "Remedy: enter more places, or end a lock. Every vehicle is left where it stands."
@@ -156,9 +156,9 @@ def _where(problem: PlacementProblem, added: dict[str, list[MarginalVehicle]]) -
     most_first = sorted(added, key=lambda depot_id: (-len(added[depot_id]), depot_id))
     named = [
         f"{len(added[depot_id])} at {_name(problem, depot_id)} ({_hour(problem, added[depot_id])})"
-        for depot_id in most_first[:_NAMED_AT_MOST]
+        for depot_id in most_first[:_MAX_NAMED]
     ]
-    rest = most_first[_NAMED_AT_MOST:]
+    rest = most_first[_MAX_NAMED:]
     if rest:
         count = sum(len(added[depot_id]) for depot_id in rest)
         named.append(f"{count} at {plural(len(rest), 'other depot')}")

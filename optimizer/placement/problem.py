@@ -26,7 +26,7 @@ from schemas.fleet.policy import PlacementPolicy
 from schemas.fleet.vehicle_type import MOTOR
 from schemas.plans.demand import PlacementInputs
 
-_LEAST_OBSERVED_DAYS: Final = 7.0
+_MIN_OBSERVED_DAYS: Final = 7.0
 _DAY: Final = timedelta(days=1)
 _NOISE: Final = 1e-6
 
@@ -162,10 +162,10 @@ def observed_days(inputs: PlacementInputs) -> float:
     Less than a week tells nothing about weekends and is not multiplied further than that.
     """
     if not inputs.round_trips:
-        return _LEAST_OBSERVED_DAYS
+        return _MIN_OBSERVED_DAYS
     started_at = min(round_trip.started_at for round_trip in inputs.round_trips)
     ended_at = max(round_trip.ended_at for round_trip in inputs.round_trips)
-    return max(_LEAST_OBSERVED_DAYS, (ended_at - started_at) / _DAY)
+    return max(_MIN_OBSERVED_DAYS, (ended_at - started_at) / _DAY)
 
 
 def problem_of(inputs: PlacementInputs) -> PlacementProblem:

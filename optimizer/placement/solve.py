@@ -19,7 +19,7 @@ from optimizer.placement.cost_breakdown import placement_cost
 from optimizer.placement.lending import Lending
 from optimizer.placement.model import PlacementModel
 from optimizer.placement.problem import PlacementProblem
-from optimizer.placement.solver import COLUMNS_AT_MOST, minimise
+from optimizer.placement.solver import MAX_COLUMNS, minimise
 from optimizer.search import Search
 from schemas.fleet.vehicle_type import MOTOR
 from schemas.plans.plan import SolverStatus
@@ -79,7 +79,7 @@ def locked_beyond(problem: PlacementProblem) -> dict[str, int]:
 
 
 def solve(
-    problem: PlacementProblem, search: Search, columns_at_most: int = COLUMNS_AT_MOST
+    problem: PlacementProblem, search: Search, columns_at_most: int = MAX_COLUMNS
 ) -> Solution:
     """Return the cheapest placement found, the present one if it is that.
 

@@ -23,7 +23,7 @@ from optimizer.search import ProgressCallback, Search
 from optimizer.work_budget import Floats
 from schemas.plans.plan import SolverStatus
 
-COLUMNS_AT_MOST: Final = 10_000
+MAX_COLUMNS: Final = 10_000
 """Columns that CP-SAT is given at first; a program with no more is not relaxed before (ours)."""
 
 _STATUS: Final[Mapping[cp_model.CpSolverStatus, SolverStatus]] = {
@@ -33,7 +33,7 @@ _STATUS: Final[Mapping[cp_model.CpSolverStatus, SolverStatus]] = {
     cp_model.UNKNOWN: SolverStatus.UNKNOWN,
 }
 _RELAXATION_SHARE: Final = 0.5
-_LEAST_LIMIT_S: Final = 1e-3
+_MIN_LIMIT_S: Final = 1e-3
 _MOST_TIMES: Final = 2
 """Once there is an answer, CP-SAT is not given more columns than so many times the first (ours:
 a gap is proven by then, and memory grows with columns)."""
@@ -52,7 +52,7 @@ class ProgramAnswer:
 
 
 def minimise(
-    program: Program, start: Sequence[int], search: Search, columns_at_most: int = COLUMNS_AT_MOST
+    program: Program, start: Sequence[int], search: Search, columns_at_most: int = MAX_COLUMNS
 ) -> ProgramAnswer:
     """Return the best values found within the deterministic limit, never worse than `start`.
 
@@ -84,7 +84,7 @@ def minimise(
             best, proven = answer.values, max(proven, answer.bound)
         left_s -= spent_s
         done = solution.status in {SolverStatus.OPTIMAL, SolverStatus.INFEASIBLE}
-        if not (done and fixed) or left_s < _LEAST_LIMIT_S or answer.status is SolverStatus.OPTIMAL:
+        if not (done and fixed) or left_s < _MIN_LIMIT_S or answer.status is SolverStatus.OPTIMAL:
             return answer
         kept = int(np.searchsorted(sizes, beyond, side="right"))
         if best is not None and kept >= _MOST_TIMES * columns_at_most:

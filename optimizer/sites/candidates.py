@@ -18,7 +18,7 @@ from schemas.plans.travel import Place
 PLACES: Final = 20
 """Of the busiest, as many as are looked at (ours)."""
 
-LEAST_VEHICLES: Final = 3
+MIN_VEHICLES: Final = 3
 """That stop at a place before it is looked at: one of fewer may be somebody's home (ours)."""
 
 
@@ -95,7 +95,7 @@ def candidates(
         for (_, cluster), length_m in zip(ranked, away_m, strict=True)
         if length_m > NEAR_M * rows.costs.road_factor
     ]
-    many = [cluster for cluster in apart if cluster.vehicles >= LEAST_VEHICLES]
+    many = [cluster for cluster in apart if cluster.vehicles >= MIN_VEHICLES]
     sites += [
         CandidateSite(
             site_id=f"place {number}",

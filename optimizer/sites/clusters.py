@@ -26,7 +26,7 @@ STOP_DECIMALS: Final = 3
 """About 100 m, as carpooling has it: the same address is one stop."""
 
 _M_PER_DEG: Final = 111_200.0
-_LEAST_COS: Final = 0.01
+_MIN_COS: Final = 0.01
 
 
 class GridCell(NamedTuple):
@@ -62,7 +62,7 @@ def cell_of(lat: float, lon: float, cell_m: float) -> GridCell:
     height_deg = cell_m / _M_PER_DEG
     row = floor(lat / height_deg)
     # At the poles a column is a hundred times as wide rather than endless.
-    width_deg = height_deg / max(_LEAST_COS, cos(radians((row + 0.5) * height_deg)))
+    width_deg = height_deg / max(_MIN_COS, cos(radians((row + 0.5) * height_deg)))
     return GridCell(row, floor(lon / width_deg))
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from optimizer.demand import class_of
 from optimizer.sites.candidates import (
-    LEAST_VEHICLES,
+    MIN_VEHICLES,
     NEAR_M,
     Candidates,
     SitesWishes,
@@ -165,7 +165,7 @@ def _located(clusters: Mapping[GridCell, Cluster], located: Candidates, costs: C
         parts.append(f"No places: {located.at_depots} within {NEAR_M / 1000:g} km of a depot.")
     if located.of_few:
         parts.append(
-            f"Nor {located.of_few} where fewer than {LEAST_VEHICLES} vehicles stopped: they may be "
+            f"Nor {located.of_few} where fewer than {MIN_VEHICLES} vehicles stopped: they may be "
             "homes."
         )
     return " ".join(parts)

@@ -5,7 +5,7 @@ offline unless it was in the same depot before and after and has not moved meanw
 what lies between two fixes, so that the time away does not depend on batches either.
 
 An event costs what it says, not how long its vehicle was silent: of a silence of more than
-`BY_HOUR_AT_MOST` between two fixes, the hours that lie wholly within it are none of these rows. The
+`MAX_HOURLY_SILENCE` between two fixes, the hours that lie wholly within it are none of these rows. The
 segment around an hour without a row says what it was. See ADR 0024.
 """
 
@@ -22,7 +22,7 @@ from processors.depot_index import DepotIndex
 from processors.geodesy import Point
 from processors.timeline.segments import SegmentPiece, SegmentState
 
-BY_HOUR_AT_MOST: Final = timedelta(days=31)
+MAX_HOURLY_SILENCE: Final = timedelta(days=31)
 """The longest silence that is told hour by hour: holidays are, a year off the road is not."""
 _HOUR: Final = timedelta(hours=1)
 _NONE: Final = timedelta()
@@ -104,7 +104,7 @@ class UsageHours:
     def _add_standing(
         self, state: SegmentState, instants: Sequence[datetime], starts: Sequence[Point]
     ) -> None:
-        if len(starts) > 1 and instants[-1] - instants[0] > BY_HOUR_AT_MOST:
+        if len(starts) > 1 and instants[-1] - instants[0] > MAX_HOURLY_SILENCE:
             for start, end, place in zip(instants, instants[1:], starts, strict=False):
                 self._add_standing(state, (start, end), (place,))
             return
@@ -122,7 +122,7 @@ class UsageHours:
     def _share(
         self, state: SegmentState, start: datetime, end: datetime, driven_m: float, *, away: bool
     ) -> None:
-        if end - start > BY_HOUR_AT_MOST and state is not SegmentState.DRIVING:
+        if end - start > MAX_HOURLY_SILENCE and state is not SegmentState.DRIVING:
             self._share_silence(state, start, end, away=away)
             return
         usage = self._at(start)

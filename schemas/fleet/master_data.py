@@ -34,10 +34,10 @@ __all__ = [
 CORNERS_WITHIN_KM: Final = 10.0
 """A depot's polygon lies so near its point: what does not has lat and lon swapped."""
 
-NAME_AT_MOST: Final = 200
+MAX_NAME_LENGTH: Final = 200
 """Characters of a name: it stands in tables and panels (ours)."""
 
-PLACES_AT_MOST: Final = 100_000
+MAX_PLACES: Final = 100_000
 """Parking places or chargers of a depot; a figure beyond that is a slip of the keyboard (ours)."""
 
 SERVICE_FROM: Final = date(2000, 1, 1)
@@ -48,7 +48,7 @@ LastDay = Annotated[date, Field(ge=SERVICE_FROM, le=SERVICE_TO)]
 """The last local day on which a vehicle is of the fleet."""
 
 _KM_PER_DEG: Final = 111.2
-_LEAST_CORNERS: Final = 3
+_MIN_CORNERS: Final = 3
 
 Corner = tuple[
     Annotated[float, Field(ge=-90, le=90)],
@@ -95,8 +95,8 @@ class Depot(_Row):
     polygon: tuple[Corner, ...] | None = Field(
         default=None, description="Corners as (lat, lon); the last is joined to the first"
     )
-    capacity: int = Field(ge=0, le=PLACES_AT_MOST, description="Parking places for our vehicles")
-    charger_count: int = Field(default=0, ge=0, le=PLACES_AT_MOST)
+    capacity: int = Field(ge=0, le=MAX_PLACES, description="Parking places for our vehicles")
+    charger_count: int = Field(default=0, ge=0, le=MAX_PLACES)
 
     @model_validator(mode="after")
     def _polygon_is_one_place(self) -> Self:
@@ -219,9 +219,9 @@ class FleetFile(_Row):
                     f"name {name!r} has a character that cannot be shown, such as a tab or a line "
                     "break; leave it out"
                 )
-            if len(name) > NAME_AT_MOST:
+            if len(name) > MAX_NAME_LENGTH:
                 raise ValueError(
-                    f"name {name[:40]!r}... has {len(name)} characters; the limit is {NAME_AT_MOST}"
+                    f"name {name[:40]!r}... has {len(name)} characters; the limit is {MAX_NAME_LENGTH}"
                 )
         return self
 
@@ -231,10 +231,10 @@ def _check_polygon(depot_id: str, polygon: tuple[Corner, ...], point: tuple[floa
     from shapely import Polygon, is_valid_reason  # noqa: PLC0415
 
     corners = set(polygon)
-    if len(corners) < _LEAST_CORNERS:
+    if len(corners) < _MIN_CORNERS:
         raise ValueError(
             f"polygon of {depot_id} has {len(corners)} different corners; give at least "
-            f"{_LEAST_CORNERS}"
+            f"{_MIN_CORNERS}"
         )
     for lat, lon in polygon:
         north_km = (lat - point[0]) * _KM_PER_DEG

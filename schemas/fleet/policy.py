@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-LENDING_AT_MOST_MIN: Final = 240.0
+MAX_LENDING_MIN: Final = 240.0
 """Longest way to a neighbour's vehicle; beyond half a working day it is a slip (ours)."""
 
 
@@ -52,9 +52,9 @@ class PlacementPolicy(BaseModel):
     @field_validator("lending_within_min")
     @classmethod
     def _way_is_short(cls, given: float) -> float:
-        if not 0 <= given <= LENDING_AT_MOST_MIN:
+        if not 0 <= given <= MAX_LENDING_MIN:
             raise ValueError(
-                f"lending_within_min {given:g} is not from 0 to {LENDING_AT_MOST_MIN:g} minutes; "
+                f"lending_within_min {given:g} is not from 0 to {MAX_LENDING_MIN:g} minutes; "
                 "give 0 for no lending, or leave it out for the planner's "
                 "FLEETPULSE_PLANNER_LENDING_WITHIN_MIN"
             )

@@ -49,7 +49,7 @@ PLANS_CANCELLED: Final = Counter(
 
 TICK_S: Final = 1.0
 """Longest wait until requests, the schedule and our leadership are looked at again."""
-_LEAST_TICK_S: Final = 0.1
+_MIN_TICK_S: Final = 0.1
 """Shortest one, however much news comes in."""
 _FAILURE_REST_S: Final = 60.0
 """Rest of a municipality whose plan could not be made."""
@@ -114,9 +114,9 @@ class Leader:
             await evaluate_plans(self._connection, now, self._rules.follow_up_weeks)
 
     async def _wait(self, seconds: float) -> None:
-        await asyncio.sleep(min(_LEAST_TICK_S, seconds))
+        await asyncio.sleep(min(_MIN_TICK_S, seconds))
         try:
-            async with asyncio.timeout(max(0.0, seconds - _LEAST_TICK_S)):
+            async with asyncio.timeout(max(0.0, seconds - _MIN_TICK_S)):
                 await self._news.arrived.wait()
         except TimeoutError:
             return

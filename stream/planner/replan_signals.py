@@ -17,11 +17,11 @@ from infra.database.plans.replan_signals import (
 )
 from stream.planner.round_trip_consumer import RoundTripSignals
 
-_LOOK_S: Final = 5.0
+_POLL_INTERVAL_S: Final = 5.0
 """How often fleets and alerts are looked at."""
 _POLL_S: Final = 60.0
 """Longest wait until a municipality is measured without having been told of anything."""
-_LEAST_REST_S: Final = 1.0
+_MIN_REST_S: Final = 1.0
 _MEASURE_DUTY: Final = 20
 """Measuring takes at most one of so many seconds."""
 
@@ -53,7 +53,7 @@ class ReplanSignals:
         self._news.municipalities.clear()
         if self._clock() < self._look_at:
             return
-        self._look_at = self._clock() + _LOOK_S
+        self._look_at = self._clock() + _POLL_INTERVAL_S
         fleets = await read_fleet_digests(self._connection)
         self._unmeasured |= {
             municipality_id
@@ -88,7 +88,7 @@ class ReplanSignals:
 
     def measured(self, municipality_id: str, took_s: float) -> None:
         """Have a municipality rest after measuring, the longer the longer it took."""
-        rest_s = max(_LEAST_REST_S, took_s * _MEASURE_DUTY)
+        rest_s = max(_MIN_REST_S, took_s * _MEASURE_DUTY)
         self._rests_until[municipality_id] = self._clock() + rest_s
 
     def planned(self) -> None:

@@ -29,7 +29,7 @@ SOLVE_SECONDS: Final = Histogram(
 SOLVING: Final = Gauge("fleetpulse_planner_solving", "1 while a plan is in the making, else 0")
 _WATCH_S: Final = 0.5
 """How often it is looked whether a plan in the making is still wanted."""
-_TELL_S: Final = 5.0
+_LOG_INTERVAL_S: Final = 5.0
 """How often the log tells how far a long search is."""
 _log: Final = structlog.get_logger(__name__)
 _CANCEL_S: Final = 0.05
@@ -80,7 +80,7 @@ def make(
     def tell(share: float, at: str) -> None:
         """Log how far it is, now and then: most plans are made before the first time."""
         nonlocal told_at
-        if time.monotonic() - told_at >= _TELL_S:
+        if time.monotonic() - told_at >= _LOG_INTERVAL_S:
             told_at = time.monotonic()
             _log.info("planning", municipality_id=inputs.municipality_id, share=share, at=at)
 

@@ -23,7 +23,7 @@ _MOVING_SPEED_NOISE_MPS: Final = 0.15
 _STANDING_SPEED_NOISE_MPS: Final = 0.05
 _NOTICES_S: Final = (0.3, 2.5)
 """How long a tracker takes to notice that it moves, stands, or has turned a corner."""
-_LEAST_APART_S: Final = 1.0
+_MIN_APART_S: Final = 1.0
 _GAP_FROM_H: Final = (7.0, 15.0)
 _GAP_MIN: Final = (20.0, 150.0)
 _LATE_FROM_H: Final = (7.0, 14.0)
@@ -113,7 +113,7 @@ def _moments(config: SimulationConfig, tracked: Tracked, rng: np.random.Generato
         np.where(running, config.idling_interval_s, config.parked_interval_s),
     )
     until_s = np.append(happened[1:], length_s)
-    counts = np.maximum(1, np.ceil((until_s - happened - _LEAST_APART_S) / intervals_s))
+    counts = np.maximum(1, np.ceil((until_s - happened - _MIN_APART_S) / intervals_s))
     index = np.repeat(np.arange(len(happened)), counts.astype(np.int64))
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     moments = happened[index] + (np.arange(len(index)) - first[index]) * intervals_s[index]

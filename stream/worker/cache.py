@@ -25,7 +25,7 @@ from stream.worker.decode.records import Record
 from stream.worker.fold.cached_state import CachedState
 from stream.worker.master_data import MasterData
 
-_MASTER_DATA_KEPT_S: Final = 30.0
+_MASTER_DATA_TTL_S: Final = 30.0
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -56,8 +56,7 @@ class Cache:
     def has_fresh_master_data(self) -> bool:
         """Return whether master data are there, and read not too long ago."""
         return (
-            self.master_data is not None
-            and time.monotonic() - self._loaded_at < _MASTER_DATA_KEPT_S
+            self.master_data is not None and time.monotonic() - self._loaded_at < _MASTER_DATA_TTL_S
         )
 
     async def read_positions(

@@ -49,7 +49,7 @@ _FORBIDDEN: Final = (
     "INSERT INTO public.reader_access VALUES ('grafana_hostile', 'favrskov')",
 )
 """What the database must refuse."""
-_HELD_AT_MOST: Final = 6
+_MAX_HELD: Final = 6
 _HOLDING: Final = (
     "SELECT pg_advisory_xact_lock(7301120012), count(*) FROM reader.trip",
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM reader.usage_hour",
@@ -111,7 +111,7 @@ class HostileReader(threading.Thread):
 
     def _hold(self) -> None:
         """Open a transaction and leave it open, for as long as nobody ends it."""
-        if len(self._held) >= _HELD_AT_MOST:
+        if len(self._held) >= _MAX_HELD:
             self._let_go()
         connection = self._connect()
         self._held.append(connection)

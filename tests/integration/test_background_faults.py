@@ -36,7 +36,7 @@ from tests.stream_harness import (
 )
 
 START = datetime(2026, 2, 2, 6, tzinfo=UTC)
-AT_ONCE = timedelta(0)
+PAGE_SIZE = timedelta(0)
 OPEN_TRIPS = "SELECT vehicle_id FROM trip WHERE is_open ORDER BY 1"
 REFUSED_ROWS = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -151,7 +151,7 @@ def test_a_broken_vehicle_leaves_the_trips_of_the_others_to_end(
                 await connection.execute(harm)
             before = faults("silence")
             with capture_logs() as logs:
-                assert await settle_silent(pool, TOPICS, unwritten_for=AT_ONCE) == 5
+                assert await settle_silent(pool, TOPICS, unwritten_for=PAGE_SIZE) == 5
             assert await fetch(pool, OPEN_TRIPS) == [("syddjurs/a",)]
             assert await fetch(pool, ENDED_TRIPS) == [(vehicle,) for vehicle in vehicles[1:]]
             assert faults("silence") == before + 1
@@ -176,7 +176,7 @@ def test_a_municipality_that_cannot_be_read_stops_no_other(database_url: str) ->
                     [Jsonb({"gap_s": "soon"})],
                 )
             before = faults("master-data")
-            assert await settle_silent(pool, TOPICS, unwritten_for=AT_ONCE) == 1
+            assert await settle_silent(pool, TOPICS, unwritten_for=PAGE_SIZE) == 1
             assert faults("master-data") == before + 1
             assert await fetch(pool, OPEN_TRIPS) == [("favrskov/a",)]
             assert await CalendarKeeper().look(pool) == 1

@@ -12,7 +12,7 @@ import pytest
 
 from infra.database.connection.migrate import migrate
 from infra.database.connection.pool import Pool
-from processors.usage.hours import BY_HOUR_AT_MOST
+from processors.usage.hours import MAX_HOURLY_SILENCE
 from schemas.events.fix import Fix, FixBatch
 from schemas.events.history import HistoryRange
 from stream.worker.decode import columnar
@@ -161,7 +161,7 @@ def test_one_event_after_nineteen_years_writes_two_hours(
 
 
 def test_a_late_fix_within_a_long_silence_gives_its_hours_back(database_url: str) -> None:
-    since = NOW - BY_HOUR_AT_MOST - timedelta(days=3, minutes=20)
+    since = NOW - MAX_HOURLY_SILENCE - timedelta(days=3, minutes=20)
     fixes = [report(since), report(since + timedelta(days=5)), report(NOW)]
 
     async def hours(pool: Pool) -> Sequence[tuple[Any, ...]]:
@@ -171,7 +171,7 @@ def test_a_late_fix_within_a_long_silence_gives_its_hours_back(database_url: str
     async def scenario(pool: Pool) -> None:
         await write(pool, message(fixes))
         whole = await derived(pool)
-        assert len(await hours(pool)) == (BY_HOUR_AT_MOST.days + 3) * 24 + 1
+        assert len(await hours(pool)) == (MAX_HOURLY_SILENCE.days + 3) * 24 + 1
         await empty(pool)
         await write(pool, message([fixes[0], fixes[2]]))
         assert len(await hours(pool)) == 1  # the silence ends with an hour

@@ -12,7 +12,7 @@ import pytest
 
 from infra.database.connection.pool import Pool
 from schemas.events.fix import Fix
-from stream.worker.housekeeping.inactivity import SILENT_AT_MOST, settle_silent
+from stream.worker.housekeeping.inactivity import MAX_SILENT, settle_silent
 from stream.worker.write.writer import Writer
 from tests.stream_harness import (
     TOPICS,
@@ -26,7 +26,7 @@ from tests.stream_harness import (
 )
 
 START = datetime(2026, 2, 2, 6, tzinfo=UTC)
-AT_ONCE = timedelta(0)
+PAGE_SIZE = timedelta(0)
 LAST = START + timedelta(minutes=20)
 SEGMENTS = (
     "SELECT state, started_at, ended_at, is_open FROM segment WHERE vehicle_id = 'syddjurs/a' "
@@ -91,7 +91,7 @@ class Stream:
             self.begun = True
         await self.writer.write(self.log.records[0][-1:])
 
-    async def settle(self, *, unwritten_for: timedelta = AT_ONCE) -> int:
+    async def settle(self, *, unwritten_for: timedelta = PAGE_SIZE) -> int:
         """Have the timer fire."""
         return await settle_silent(self.pool, TOPICS, unwritten_for=unwritten_for)
 
@@ -161,7 +161,7 @@ def test_its_rows_are_written_on_each_hour_for_a_week_and_no_longer(url: str) ->
         assert await stream.settle() == 1
         assert await fetch(stream.pool, ENDED) == [(1,)]
         for days_more in (0, 1, 30):
-            await stream.send(others(SILENT_AT_MOST.total_seconds() / 3600 + 1 + 24 * days_more))
+            await stream.send(others(MAX_SILENT.total_seconds() / 3600 + 1 + 24 * days_more))
             assert await stream.settle() == (1 if days_more == 0 else 0)
 
     run(url, scenario)
@@ -216,6 +216,6 @@ def test_a_jump_of_weeks_in_event_time_still_ends_the_trip(url: str) -> None:
         assert [await stream.settle(), await stream.settle()] == [1, 0]
         assert await fetch(stream.pool, TRIPS) == [(LAST, False)]
         *_, last = await fetch(stream.pool, SEGMENTS)
-        assert last == ("offline", LAST, LAST + SILENT_AT_MOST, True)
+        assert last == ("offline", LAST, LAST + MAX_SILENT, True)
 
     run(url, scenario)

@@ -64,7 +64,7 @@ def test_while_a_hostile_request_is_looked_into_the_others_are_answered(
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have slow connections closed sooner than they are."""
-    for limit in ("HEAD_LIMIT_S", "BODY_LIMIT_S", "IDLE_LIMIT_S", "LOOK_S"):
+    for limit in ("HEAD_LIMIT_S", "BODY_LIMIT_S", "IDLE_LIMIT_S", "POLL_INTERVAL_S"):
         monkeypatch.setattr(connections, limit, 0.2)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from infra.database.connection.pool import Pool
-from processors.usage.hours import BY_HOUR_AT_MOST
+from processors.usage.hours import MAX_HOURLY_SILENCE
 from tests.stream_harness import fetch
 
 _TILES: Final = """
@@ -22,7 +22,7 @@ _UNTOLD: Final = f"""
         date_trunc('hour', g.started_at + INTERVAL '1 hour' - INTERVAL '1 microsecond'),
         g.ended_at - INTERVAL '1 hour', '1 hour') AS h (hour)
     LEFT JOIN usage_hour u ON u.vehicle_id = g.vehicle_id AND u.hour = h.hour
-    WHERE g.ended_at - g.started_at > INTERVAL '{BY_HOUR_AT_MOST.days} days'
+    WHERE g.ended_at - g.started_at > INTERVAL '{MAX_HOURLY_SILENCE.days} days'
         AND g.state IN ('parked', 'offline') AND u.hour IS NULL"""
 """Hours without a row, wholly within a long segment: that alone says what they were."""
 
@@ -34,7 +34,7 @@ _LOST: Final = f"""
             count(*) FILTER (WHERE recorded_at > hour
                 AND recorded_at < hour + INTERVAL '1 hour') AS within
         FROM fix WHERE fix.vehicle_id = untold.vehicle_id AND quarantine IS NULL) around
-    WHERE within > 0 OR after - before <= INTERVAL '{BY_HOUR_AT_MOST.days} days'"""
+    WHERE within > 0 OR after - before <= INTERVAL '{MAX_HOURLY_SILENCE.days} days'"""
 
 _SUMS: Final = f"""
     SELECT vehicle_id, state, segments.s, hours.s FROM (

@@ -23,7 +23,7 @@ from processors.depot_index import DepotIndex
 from processors.timeline.segments import Segment, SegmentState
 from processors.timeline.trips import Trip
 from processors.timeline.vehicle_fold import VehicleState, advance
-from processors.usage.hours import BY_HOUR_AT_MOST, UsageHour
+from processors.usage.hours import MAX_HOURLY_SILENCE, UsageHour
 from processors.usage.round_trips import RoundTrip
 from schemas.events.fix import Fix
 from schemas.fleet.master_data import Depot
@@ -322,7 +322,7 @@ def _untold(segment: Segment, container: Container[datetime], counted: list[Fix]
             before = max(fix.recorded_at for fix in counted if fix.recorded_at <= hour)
             after = min(fix.recorded_at for fix in counted if fix.recorded_at > hour)
             assert hour + _HOUR <= after
-            assert after - before > BY_HOUR_AT_MOST
+            assert after - before > MAX_HOURLY_SILENCE
             assert segment.state in {SegmentState.PARKED, SegmentState.OFFLINE}
         hour += _HOUR
     return untold

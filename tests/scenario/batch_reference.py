@@ -30,7 +30,7 @@ GAP_S: Final = 3600.0
 MAX_MPS: Final = 200 / 3.6
 ODOMETER_TOLERANCE: Final = 0.3
 ODOMETER_SLACK_M: Final = 50.0
-UNSEEN_LEAST_M: Final = 2000.0
+MIN_UNSEEN_M: Final = 2000.0
 
 Place = tuple[float, float]
 _WGS84: Final = Geod(ellps="WGS84")
@@ -474,7 +474,7 @@ def _across(gap: ReferenceLeg) -> ReferenceSegment:
     left, back = gap.readings
     if left is not None and back is not None:
         driven = back - left
-        if driven >= UNSEEN_LEAST_M and metres <= driven <= MAX_MPS * gap.lasts_s:
+        if driven >= MIN_UNSEEN_M and metres <= driven <= MAX_MPS * gap.lasts_s:
             return ReferenceSegment("offline", gap.started_at, gap.ended_at, driven, moved=True)
     if gap.engine is False and not elsewhere:
         return ReferenceSegment("parked", gap.started_at, gap.ended_at, 0.0)

@@ -24,7 +24,7 @@ from tests.scenario.batch_reference import (
     place_of,
 )
 
-LEAST_M: Final = 100.0
+MIN_M: Final = 100.0
 LONGEST: Final = timedelta(hours=10)
 SPLIT_STOP: Final = timedelta(minutes=45)
 HOUR: Final = timedelta(hours=1)
@@ -126,7 +126,7 @@ def round_trips(
     return [
         reference_round_trip
         for reference_round_trip in reference_round_trips
-        if reference_round_trip.is_open or reference_round_trip.distance_m >= LEAST_M
+        if reference_round_trip.is_open or reference_round_trip.distance_m >= MIN_M
     ]
 
 

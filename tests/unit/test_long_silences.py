@@ -8,7 +8,7 @@ import pytest
 
 from processors.timeline.segments import Segment, SegmentState
 from processors.timeline.vehicle_fold import advance
-from processors.usage.hours import BY_HOUR_AT_MOST, UsageHour
+from processors.usage.hours import MAX_HOURLY_SILENCE, UsageHour
 from schemas.events.fix import Fix
 from schemas.fleet.rules import Rules
 
@@ -45,16 +45,16 @@ def test_nineteen_years_are_one_segment_and_two_hours(
 
 
 def test_a_month_is_told_hour_by_hour_and_a_microsecond_more_is_not() -> None:
-    month = AT + BY_HOUR_AT_MOST
+    month = AT + MAX_HOURLY_SILENCE
     _, hours = folded(report(AT), report(month))
-    assert sum((hour.offline for hour in hours), timedelta()) == BY_HOUR_AT_MOST
+    assert sum((hour.offline for hour in hours), timedelta()) == MAX_HOURLY_SILENCE
     _, hours = folded(report(AT), report(month + timedelta(microseconds=1)))
     assert len(hours) == 2
 
 
 def test_hours_at_whose_bounds_a_long_silence_begins_and_ends_have_no_row() -> None:
     start = AT.replace(minute=0)
-    segments, hours = folded(report(start), report(start + 2 * BY_HOUR_AT_MOST))
+    segments, hours = folded(report(start), report(start + 2 * MAX_HOURLY_SILENCE))
     assert len(segments) == 1
     assert hours == ()
 

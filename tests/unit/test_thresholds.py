@@ -12,8 +12,8 @@ from infra.database.plans.replan_signals import OpenAlertCount
 from infra.settings import PlannerSettings
 from optimizer.backtest.replay import requests_of
 from optimizer.backtest.split import (
-    LEAST_FITTED_DAYS,
-    LEAST_ROUND_TRIPS,
+    MIN_FITTED_DAYS,
+    MIN_ROUND_TRIPS,
     TooLittleDataError,
     split,
 )
@@ -164,9 +164,9 @@ def on_days(days: int, a_day: int = 20) -> tuple[ObservedRoundTrip, ...]:
 
 
 def test_the_fewest_days_that_are_cut_are_those_of_a_fit_and_a_week() -> None:
-    least = LEAST_FITTED_DAYS + 7
+    least = MIN_FITTED_DAYS + 7
     parts = split(back.inputs(on_days(least)))
-    assert (parts.fitted_days, parts.weeks_replayed) == (LEAST_FITTED_DAYS, 1)
+    assert (parts.fitted_days, parts.weeks_replayed) == (MIN_FITTED_DAYS, 1)
     with pytest.raises(TooLittleDataError, match=f"^{least - 1} days were observed"):
         split(back.inputs(on_days(least - 1)))
 
@@ -185,9 +185,9 @@ def test_each_part_needs_its_round_trips(part: str) -> None:
         kept = [in_part[0], in_part[-1], *in_part[1 : count - 1]]
         return tuple(sorted([*others, *kept], key=lambda trip: trip.started_at))
 
-    split(back.inputs(given(LEAST_ROUND_TRIPS)))
-    with pytest.raises(TooLittleDataError, match=f"{LEAST_ROUND_TRIPS} are needed in each"):
-        split(back.inputs(given(LEAST_ROUND_TRIPS - 1)))
+    split(back.inputs(given(MIN_ROUND_TRIPS)))
+    with pytest.raises(TooLittleDataError, match=f"{MIN_ROUND_TRIPS} are needed in each"):
+        split(back.inputs(given(MIN_ROUND_TRIPS - 1)))
 
 
 def test_a_week_counts_when_it_lies_within_to_the_microsecond() -> None:

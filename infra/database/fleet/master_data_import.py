@@ -85,7 +85,7 @@ WHERE given.depot_id IS NOT NULL AND NOT EXISTS (
 """
 
 
-_TOLD_AT_MOST: Final = 5
+_MAX_LISTED: Final = 5
 """Of what is wrong with a file, so many are named."""
 
 
@@ -155,9 +155,9 @@ async def _check_references(connection: AsyncConnection[TupleRow], master_data: 
                 "which is not entered"
             )
     if missing:
-        more = len(missing) - _TOLD_AT_MOST
+        more = len(missing) - _MAX_LISTED
         raise UnknownReferenceError(
-            "; ".join(missing[:_TOLD_AT_MOST])
+            "; ".join(missing[:_MAX_LISTED])
             + (f"; and {more} more" if more > 0 else "")
             + ": enter it too, in this file or before"
         )

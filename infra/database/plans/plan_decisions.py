@@ -18,7 +18,7 @@ from schemas.plans.outcome import PlanOutcome, PlanState
 from schemas.plans.plan import SolverStatus
 
 _ORE_PER_DKK: Final = 100
-_AHEAD_AT_MOST: Final = timedelta(days=31)
+_MAX_AHEAD: Final = timedelta(days=31)
 """So far ahead it can be accepted that a plan is carried out."""
 
 
@@ -106,11 +106,11 @@ def _check_since(since: datetime, *, demand_to: datetime, now: datetime) -> None
             "trips that the plan was made from: it would be judged by the weeks that it was fitted "
             "to; remedy: give an instant from then on, or none for now"
         )
-    if since > now + _AHEAD_AT_MOST:
+    if since > now + _MAX_AHEAD:
         raise DecisionError(
-            f"since {since.isoformat()} is more than {_AHEAD_AT_MOST.days} days ahead, and another "
+            f"since {since.isoformat()} is more than {_MAX_AHEAD.days} days ahead, and another "
             "plan will have been proposed by then; remedy: give an instant up to "
-            f"{(now + _AHEAD_AT_MOST).isoformat(timespec='minutes')}, or accept later"
+            f"{(now + _MAX_AHEAD).isoformat(timespec='minutes')}, or accept later"
         )
 
 

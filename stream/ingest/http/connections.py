@@ -21,7 +21,7 @@ BODY_LIMIT_S: Final = 30.0
 IDLE_LIMIT_S: Final = 60.0
 """From an answer to the next request."""
 MAX_HEAD_BYTES: Final = 32_768
-LOOK_S: Final = 1.0
+POLL_INTERVAL_S: Final = 1.0
 TIMEOUT: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
@@ -55,7 +55,7 @@ class VendorConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self._due = time.monotonic() + HEAD_LIMIT_S
         self.idle_since = time.monotonic()
-        self._look = self.loop.call_later(LOOK_S, self._look_at_time)
+        self._look = self.loop.call_later(POLL_INTERVAL_S, self._look_at_time)
         if len(self.connections) > self.max_connections:
             self._make_room()
 
@@ -118,7 +118,7 @@ class VendorConnection(HttpToolsProtocol):
         if self._due is not None and time.monotonic() > self._due:
             self.end("too-slow", TIMEOUT if self._head_bytes != 0 else b"")
         else:
-            self._look = self.loop.call_later(LOOK_S, self._look_at_time)
+            self._look = self.loop.call_later(POLL_INTERVAL_S, self._look_at_time)
 
     def end(self, reason: str, words: bytes) -> None:
         """Close the connection, with an answer unless one is under way."""

@@ -42,9 +42,9 @@ from stream.ingest.metrics import EVENTS, RECEIVED_BYTES, REFUSED, REQUEST_SECON
 from stream.ingest.producer import BusyError, Gateway, UnavailableError
 
 EVENTS_PATH: Final = "/v1/events"
-_AT_ONCE_BYTES: Final = 500_000
+_CHUNK_BYTES: Final = 500_000
 """A body up to this is decoded within the loop, in a millisecond or two, if all is good."""
-_LOOKED_INTO_AT_ONCE_BYTES: Final = 2_048
+_INSPECTED_CHUNK_BYTES: Final = 2_048
 _READY_FOR_S: Final = 1.0
 _LOG_EVERY_S: Final = 10.0
 _MAX_LOGGED: Final = 1_000
@@ -263,11 +263,11 @@ class Door:
         """Return what a body holds; what takes long is done beside the loop."""
         run = asyncio.get_running_loop().run_in_executor
         try:
-            if len(body) <= _AT_ONCE_BYTES:
+            if len(body) <= _CHUNK_BYTES:
                 parsed = parse_good(body)
                 if parsed is not None:
                     return parsed
-            if len(body) <= _LOOKED_INTO_AT_ONCE_BYTES:
+            if len(body) <= _INSPECTED_CHUNK_BYTES:
                 return parse(body)
             return await run(self._parser, parse, body)
         except UnreadableError as error:

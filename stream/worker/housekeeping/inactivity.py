@@ -21,9 +21,9 @@ from stream.worker.fold.cached_state import CachedState
 from stream.worker.master_data import MasterData
 from stream.worker.unit_of_work import UnitOfWork, flush
 
-SILENT_AT_MOST: Final = timedelta(days=7)
+MAX_SILENT: Final = timedelta(days=7)
 """A vehicle that is gone for longer is not written on: it would fill the tables with nothing."""
-_AT_ONCE: Final = 500
+_PAGE_SIZE: Final = 500
 _TASK: Final = "silence"
 
 
@@ -68,10 +68,10 @@ async def _settle_municipality(  # noqa: PLR0913, PLR0917 - what is known, and w
                 municipality.municipality_id,
                 until=until,
                 gap=timedelta(seconds=municipality.rules.gap_s),
-                at_most=SILENT_AT_MOST,
+                at_most=MAX_SILENT,
                 unwritten_for=unwritten_for,
                 after=after,
-                limit=_AT_ONCE,
+                limit=_PAGE_SIZE,
             )
         if not untils:
             return count
