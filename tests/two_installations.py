@@ -92,13 +92,13 @@ TOLD: Final = (
 )
 
 
-def told(plan: Mapping[str, Any]) -> tuple[Any, ...]:
+def shown_plan(plan: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what a plan tells of rows, node by node."""
     removed = [(key, plan[key]) for key in sorted(plan) if key.startswith("Rows Removed")]
     return (
         *(plan.get(key) for key in TOLD),
         *removed,
-        *(told(below) for below in plan.get("Plans", ())),
+        *(shown_plan(below) for below in plan.get("Plans", ())),
     )
 
 
@@ -106,4 +106,4 @@ def explain(connection: Connection, query: sql.Composable) -> tuple[Any, ...]:
     options = sql.SQL("EXPLAIN (ANALYZE, VERBOSE, BUFFERS, TIMING OFF, SUMMARY OFF, FORMAT JSON) ")
     row = connection.execute(options + query).fetchone()
     assert row is not None
-    return told(row[0][0]["Plan"])
+    return shown_plan(row[0][0]["Plan"])

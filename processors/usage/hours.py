@@ -5,8 +5,8 @@ offline unless it was in the same depot before and after and has not moved meanw
 what lies between two fixes, so that the time away does not depend on batches either.
 
 An event costs what it says, not how long its vehicle was silent: of a silence of more than
-`MAX_HOURLY_SILENCE` between two fixes, the hours that lie wholly within it are none of these rows. The
-segment around an hour without a row says what it was. See ADR 0024.
+`MAX_HOURLY_SILENCE` between two fixes, the hours that lie wholly within it are none of these rows.
+The segment around an hour without a row says what it was. See ADR 0024.
 """
 
 from __future__ import annotations

@@ -221,7 +221,8 @@ class FleetFile(_Row):
                 )
             if len(name) > MAX_NAME_LENGTH:
                 raise ValueError(
-                    f"name {name[:40]!r}... has {len(name)} characters; the limit is {MAX_NAME_LENGTH}"
+                    f"name {name[:40]!r}... has {len(name)} characters; "
+                    f"the limit is {MAX_NAME_LENGTH}"
                 )
         return self
 

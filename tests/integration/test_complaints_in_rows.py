@@ -23,38 +23,38 @@ from tests.stream_harness import (
     message,
     open_pool,
 )
-from tests.timeline_story import START, Said, fixes
+from tests.timeline_report import START, FixSpec, fixes
 
 OFF, ON = False, True
 RECEIVED = START + timedelta(hours=1)
 
 TWO_TRIPS = [
-    Said(0, 0, ON, 0),
-    Said(60, 0, ON, 0),
-    Said(120, 900, ON, 40),
-    Said(240, 900, ON, 40),
-    Said(300, 1800, ON, 0),  # there
-    Said(900, 1800, OFF, 0),
-    Said(960, 1800, ON, 0),
-    Said(1020, 900, ON, 40),
-    Said(1080, 0, ON, 0),  # back
-    Said(2000, 0, OFF, 0),
+    FixSpec(0, 0, ON, 0),
+    FixSpec(60, 0, ON, 0),
+    FixSpec(120, 900, ON, 40),
+    FixSpec(240, 900, ON, 40),
+    FixSpec(300, 1800, ON, 0),  # there
+    FixSpec(900, 1800, OFF, 0),
+    FixSpec(960, 1800, ON, 0),
+    FixSpec(1020, 900, ON, 40),
+    FixSpec(1080, 0, ON, 0),  # back
+    FixSpec(2000, 0, OFF, 0),
 ]
 _MESSAGES = "SELECT message_id FROM outbox ORDER BY 1"
 _QUARANTINED = "SELECT recorded_at, quarantine FROM fix WHERE quarantine IS NOT NULL ORDER BY 1"
-DETOUR = Said(180, 1400, ON, 40)
+DETOUR = FixSpec(180, 1400, ON, 40)
 """On the way there: 500 m further and back."""
 
 
 LOST = [
-    Said(0, 0, ON),
-    Said(60, 900, ON),
-    Said(120, 1800, ON),
-    Said(1284, 1800, ON),  # stale
-    Said(1303, 9000, ON),
-    Said(1360, 9600, ON),
-    Said(1420, 10_200, ON),
-    Said(2400, 10_200, OFF),
+    FixSpec(0, 0, ON),
+    FixSpec(60, 900, ON),
+    FixSpec(120, 1800, ON),
+    FixSpec(1284, 1800, ON),  # stale
+    FixSpec(1303, 9000, ON),
+    FixSpec(1360, 9600, ON),
+    FixSpec(1420, 10_200, ON),
+    FixSpec(2400, 10_200, OFF),
 ]
 """Out of coverage on the way for 20 minutes; then the last position once more."""
 
@@ -155,7 +155,7 @@ def test_traccar_2871_a_stale_position_is_told_whichever_fix_comes_late(
     """Each fix by itself, one of them after all others; near by in memory, or from checkpoints."""
 
     async def main() -> None:
-        reports = fixes([*LOST, *(Said(2400 + gap_s + 60 * n, 10_200, OFF) for n in range(20))])
+        reports = fixes([*LOST, *(FixSpec(2400 + gap_s + 60 * n, 10_200, OFF) for n in range(20))])
         async with open_pool(database_url) as pool:
             await enter_municipality(pool)
             await _take(pool, reports)
@@ -177,7 +177,7 @@ def test_traccar_2871_what_turns_out_to_be_stale_no_more_counts_again(
     """A fix that comes late was at the same place: the position was not the last one but true."""
 
     async def main() -> None:
-        reports, witness = fixes(LOST), fixes([Said(1290, 1810, ON)])
+        reports, witness = fixes(LOST), fixes([FixSpec(1290, 1810, ON)])
         async with open_pool(database_url) as pool:
             await enter_municipality(pool)
             goes_on = await _take(
@@ -195,9 +195,9 @@ def test_traccar_2871_what_turns_out_to_be_stale_no_more_counts_again(
 _NOON = 4 * 3600.0
 """From the start of a story to noon, when a checkpoint is due."""
 LOST_AT_NOON = [
-    *(Said(_NOON - 9000 + 120 * n, 0, OFF) for n in range(60)),
+    *(FixSpec(_NOON - 9000 + 120 * n, 0, OFF) for n in range(60)),
     *(entry._replace(at_s=entry.at_s + _NOON - 1000) for entry in LOST),
-    *(Said(_NOON + 1500 + 60 * n, 10_200, OFF) for n in range(20)),
+    *(FixSpec(_NOON + 1500 + 60 * n, 10_200, OFF) for n in range(20)),
 ]
 """The stale position is the first fix after noon: the checkpoint is made at it."""
 
@@ -205,14 +205,14 @@ LOST_AT_NOON = [
 @pytest.mark.parametrize(
     "late",
     [
-        Said(_NOON - 8990, 0, OFF),  # agrees at the checkpoint
-        Said(_NOON + 290, 1810, ON),  # begins at the checkpoint, and says that it counts
-        Said(_NOON + 330, 9300, ON),
-        Said(_NOON + 1700, 10_200, ON),
+        FixSpec(_NOON - 8990, 0, OFF),  # agrees at the checkpoint
+        FixSpec(_NOON + 290, 1810, ON),  # begins at the checkpoint, and says that it counts
+        FixSpec(_NOON + 330, 9300, ON),
+        FixSpec(_NOON + 1700, 10_200, ON),
     ],
 )
 def test_traccar_2871_a_stale_position_at_a_checkpoint_is_told_by_what_follows_it(
-    database_url: str, late: Said
+    database_url: str, late: FixSpec
 ) -> None:
     async def main() -> None:
         reports = fixes(LOST_AT_NOON)
@@ -236,25 +236,25 @@ def test_traccar_2871_a_stale_position_at_a_checkpoint_is_told_by_what_follows_i
     [
         # A far position, said twice: a departure, until it turns out that the vehicle never left.
         [
-            *(Said(60 * n, 0, OFF, 0) for n in range(5)),
-            Said(300, 300, OFF, 0),
-            Said(1500, 300, OFF, 0),
-            Said(1502, 0, OFF, 0),
-            Said(1504, 0, OFF, 0),
+            *(FixSpec(60 * n, 0, OFF, 0) for n in range(5)),
+            FixSpec(300, 300, OFF, 0),
+            FixSpec(1500, 300, OFF, 0),
+            FixSpec(1502, 0, OFF, 0),
+            FixSpec(1504, 0, OFF, 0),
         ],
         # The engine is on and the vehicle stands: idling, until it turns out that it drove.
         [
-            Said(0, 0, OFF),
-            Said(60, 0, ON),
-            Said(1260, 0, ON),
-            Said(1279, 9000, ON),
-            Said(1340, 9600, ON),
+            FixSpec(0, 0, OFF),
+            FixSpec(60, 0, ON),
+            FixSpec(1260, 0, ON),
+            FixSpec(1279, 9000, ON),
+            FixSpec(1340, 9600, ON),
         ],
         LOST,
     ],
 )
 def test_traccar_2871_what_a_stale_position_had_said_leaves_no_row(
-    database_url: str, story: list[Said]
+    database_url: str, story: list[FixSpec]
 ) -> None:
     async def main() -> None:
         reports = fixes(story)

@@ -1,4 +1,4 @@
-"""The fast lane takes no message that pydantic would not take, and makes nothing else of it.
+"""The fast path takes no message that pydantic would not take, and makes nothing else of it.
 
 Messages are made of JSON fragments, usual ones and odd ones: numbers and instants in every way of
 writing, strings for numbers, unknown and repeated fields, vehicles of others, broken envelopes.
@@ -337,7 +337,7 @@ async def _written(pool: Pool, messages: list[bytes], batch: int) -> list[Any]:
 def test_the_tables_do_not_tell_which_way_a_message_went(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows, dead letters and events are the same with the fast lane and without it."""
+    """Rows, dead letters and events are the same with the fast path and without it."""
     in_columns = columnar.decode
 
     async def main(messages: list[bytes], batch: int) -> None:

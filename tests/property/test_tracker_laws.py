@@ -37,7 +37,7 @@ SENT = (
 
 
 @dataclass(frozen=True)
-class Telling:
+class AssignmentMessage:
     """What somebody says of a tracker: where it is from an instant on, None for nowhere."""
 
     tracker_id: str
@@ -85,7 +85,7 @@ class Story:
 
     fixes: list[Fix]
     log: Log
-    tellings: list[Telling]
+    tellings: list[AssignmentMessage]
 
 
 @st.composite
@@ -115,7 +115,7 @@ def stories(draw: st.DrawFn) -> Story:
     if draw(st.integers(0, 3)):
         places.sort()  # else most are refused
     tellings = [
-        Telling(
+        AssignmentMessage(
             draw(st.sampled_from((CAR, TRACKER, TRACKER))),
             draw(st.sampled_from((CAR, CAR, VAN, None))),
             instants[place] + timedelta(seconds=draw(st.sampled_from((0, 0, 1)))),
@@ -124,7 +124,7 @@ def stories(draw: st.DrawFn) -> Story:
     ]
     # What was said and then taken back, or said again, leaves most to be put in order.
     tellings += [
-        Telling(telling.tracker_id, draw(st.sampled_from((None, CAR, VAN))), telling.at)
+        AssignmentMessage(telling.tracker_id, draw(st.sampled_from((None, CAR, VAN))), telling.at)
         for telling in draw(st.lists(st.sampled_from(tellings), min_size=1, max_size=3))
     ]
     return Story(fixes, log, tellings)
@@ -142,7 +142,7 @@ async def forget(pool: Pool) -> None:
         await connection.execute("DELETE FROM tracker_assignment")
 
 
-async def play(pool: Pool, log: Log, steps: list[Step], tellings: list[Telling]) -> None:
+async def play(pool: Pool, log: Log, steps: list[Step], tellings: list[AssignmentMessage]) -> None:
     """Write and tell as the steps say, and at the end what is left."""
     writers = (Writer(pool, TOPICS), Writer(pool, TOPICS))
     queues: list[list[Record]] = [

@@ -145,7 +145,7 @@ def database(database_url: str) -> Iterator[Connection]:
         yield connection
 
 
-def tell(connection: Connection, start: datetime, story_of: dict[str, Story]) -> None:
+def write_stories(connection: Connection, start: datetime, story_of: dict[str, Story]) -> None:
     """Put rows in place of what an earlier example left."""
     connection.execute("TRUNCATE vehicle_state, trip, round_trip, usage_hour")
 
@@ -228,7 +228,7 @@ def walls_of(start: datetime, story_of: StoryOf) -> list[datetime]:
 def test_a_vehicles_day_is_what_counting_its_minutes_tells(
     database: Connection, start: datetime, story_of: StoryOf
 ) -> None:
-    tell(database, start, story_of)
+    write_stories(database, start, story_of)
     expected: dict[tuple[str, date], Counter[str]] = {}
     walls = walls_of(start, story_of)
     for vehicle, story in story_of.items():
@@ -262,7 +262,7 @@ def test_a_vehicles_day_is_what_counting_its_minutes_tells(
 def test_weeks_and_months_are_the_sums_of_their_days(
     database: Connection, start: datetime, story_of: StoryOf
 ) -> None:
-    tell(database, start, story_of)
+    write_stories(database, start, story_of)
     days = rows(database, "SELECT * FROM utilisation_day")
     names = [name for name in days[0] if name.endswith("_s")] + ["distance_m", "trip_count"]
     for bucket in ("week", "month"):
@@ -301,7 +301,7 @@ def out_by_minute(start: datetime, story_of: StoryOf) -> dict[tuple[str, date], 
 def test_occupancy_holds_at_every_minute(
     database: Connection, start: datetime, story_of: StoryOf
 ) -> None:
-    tell(database, start, story_of)
+    write_stories(database, start, story_of)
     since = min(story.first for story in story_of.values())
     counted: defaultdict[tuple[str, date], dict[int, int]] = defaultdict(dict)
     for step in rows(database, "SELECT * FROM depot_occupancy"):
@@ -319,7 +319,7 @@ def test_occupancy_holds_at_every_minute(
 def test_the_peak_of_a_day_is_the_most_that_were_out_and_when_first(
     database: Connection, start: datetime, story_of: StoryOf
 ) -> None:
-    tell(database, start, story_of)
+    write_stories(database, start, story_of)
     counts = out_by_minute(start, story_of)
     entries = rows(database, "SELECT * FROM depot_occupancy_day")
     assert {(row["depot_id"], local_date(row["day"])) for row in entries} == set(counts)
@@ -337,7 +337,7 @@ def test_the_peak_of_a_day_is_the_most_that_were_out_and_when_first(
 def test_a_vehicle_that_comes_back_as_another_leaves_was_not_out_at_once_with_it(
     database: Connection,
 ) -> None:
-    tell(
+    write_stories(
         database,
         STARTS[0],
         {
@@ -354,7 +354,7 @@ def test_a_vehicle_that_comes_back_as_another_leaves_was_not_out_at_once_with_it
 
 def test_a_vehicle_out_overnight_is_out_at_midnight(database: Connection) -> None:
     story = Story(0, 6000, [Outing("a/d2", (600, 610), (4000, 4010))])
-    tell(database, STARTS[0], {"a/car-1": story})
+    write_stories(database, STARTS[0], {"a/car-1": story})
     peaks = rows(database, "SELECT * FROM depot_occupancy_day WHERE depot_id = 'a/d2' ORDER BY day")
     assert [row["peak_out"] for row in peaks] == [1, 1, 1, 0, 0]
     assert peaks[1]["peak_at"] == peaks[1]["day"]

@@ -67,7 +67,7 @@ def gone(place: Place) -> list[str]:
     return [*map(str, place.leftovers()), *map(repr, working_in(place.temporary))]
 
 
-def said(process: subprocess.Popen[str]) -> str:
+def output_of(process: subprocess.Popen[str]) -> str:
     """Return all that a demo said, once it has ended."""
     assert process.stdout is not None
     text = process.stdout.read()
@@ -78,7 +78,7 @@ def said(process: subprocess.Popen[str]) -> str:
 def test_two_demos_side_by_side_both_close_the_loop_and_leave_nothing(base: Path) -> None:
     places = [place_in(base, name) for name in ("first", "second")]
     with started(places[0], *SMALL) as first, started(places[1], *FOLLOWED) as second:
-        texts = [said(first), said(second)]
+        texts = [output_of(first), output_of(second)]
         codes = [first.returncode, second.returncode]
     assert codes == [0, 0], texts
     for text in texts:
@@ -126,7 +126,7 @@ def test_a_demo_that_is_ended_half_way_leaves_nothing_and_the_next_one_works(
     with started(place, *SMALL) as demo:
         wait_for(lambda: len(working_in(place.temporary)) > 8, limit_s=60, what="all of it runs")
         os.killpg(demo.pid, how)
-        said(demo)
+        output_of(demo)
         assert demo.returncode == (-how if how is signal.SIGKILL else 130)
     wait_until_gone(lambda: gone(place))
 
@@ -141,6 +141,6 @@ def test_it_stays_up_until_it_is_told_to_stop(base: Path) -> None:
         else:
             pytest.fail("it ended by itself")
         os.killpg(up.pid, signal.SIGTERM)
-        assert "nothing is left" in said(up)
+        assert "nothing is left" in output_of(up)
         assert up.returncode == 0
     assert gone(place) == []

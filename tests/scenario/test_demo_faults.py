@@ -16,7 +16,7 @@ import pytest
 
 from tests.leftovers import Place, wait_until_gone, working_in
 from tests.processes import wait_for
-from tests.scenario.test_demo import SMALL, base, gone, place_in, said, started
+from tests.scenario.test_demo import SMALL, base, gone, output_of, place_in, started
 
 __all__ = ["base"]
 pytestmark = pytest.mark.long
@@ -64,7 +64,7 @@ def test_up_starts_a_dead_service_again_and_says_so(base: Path) -> None:
             what="another worker runs",
         )
         os.killpg(up.pid, signal.SIGTERM)
-        assert "nothing is left" in said(up)
+        assert "nothing is left" in output_of(up)
         assert up.returncode == 0
     assert gone(place) == []
 
@@ -76,7 +76,7 @@ def test_up_ends_with_the_last_lines_of_a_server_that_died(base: Path, server: s
         read_until(up, "key create")
         # Of PostgreSQL's processes the first is the postmaster's: the others are its children.
         kill(place, server)
-        text = said(up)
+        text = output_of(up)
         assert up.returncode == 1
         assert f"{'broker' if server == 'tansu' else server} ended by SIGKILL" in text
         assert "Traceback" not in text
@@ -89,7 +89,7 @@ def test_a_demo_ends_at_once_with_the_last_lines_of_a_worker_that_died(base: Pat
         read_until(demo, "municipalities")
         kill(place, "worker")
         killed_at = time.monotonic()
-        text = said(demo)
+        text = output_of(demo)
         assert time.monotonic() - killed_at < 30
         assert demo.returncode == 1
         assert "worker-1 ended by SIGKILL" in text
@@ -128,7 +128,7 @@ def test_a_full_disk_ends_the_demo_within_a_minute(base: Path) -> None:
                     file.write(bytes(1_000_000))
             except OSError:
                 full_at = time.monotonic()
-        text = said(demo)
+        text = output_of(demo)
         assert time.monotonic() - full_at < 60
         assert demo.returncode == 1
         assert "No space left on device" in text
@@ -140,7 +140,7 @@ def test_a_full_disk_ends_the_demo_within_a_minute(base: Path) -> None:
 def test_a_disk_that_is_too_small_to_start_on_says_so(base: Path) -> None:
     place = place_in(base, "demo")
     with small_disk(place.temporary, "30m"), started(place, *SMALL) as demo:
-        text = said(demo)
+        text = output_of(demo)
         assert demo.returncode == 1
         assert "No space left on device" in text
         assert "Traceback" not in text

@@ -20,7 +20,7 @@ from tests.dashboard_queries import run, targets
 from tests.grafana_sql import TimeRange
 from tests.sample_fleet import Connection, fill, recent_start, role
 from tests.two_installations import explain
-from tests.usage_story import BUCKETS, MEASURES, SPRING, drive_all_day, refresh_by_policy, rollup
+from tests.usage_rows import BUCKETS, MEASURES, SPRING, drive_all_day, refresh_by_policy, rollup
 
 pytestmark = pytest.mark.timescale
 

@@ -20,7 +20,7 @@ from infra.database.fleet import tracker_assignments
 from infra.database.timeline.fixes import allow_old_fixes, put_fixes, revise_fixes
 from infra.settings import Settings
 from tests.sample_fleet import IDLING_MIN, VEHICLES, Connection, fill, recent_start
-from tests.usage_story import (
+from tests.usage_rows import (
     AUTUMN,
     BUCKETS,
     SPRING,

@@ -1,6 +1,6 @@
 """Each rule of the timeline on both sides of its limit, with instants reckoned by hand.
 
-Stories are seconds, metres north of the start, ignition and km/h; see `tests/timeline_story.py`.
+Stories are seconds, metres north of the start, ignition and km/h; see `tests/timeline_report.py`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import pytest
 
 from processors.timeline.validation import fault
 from schemas.events.fix import Fix
-from tests.timeline_story import RULES, START, VEHICLE, Said, Told, told
+from tests.timeline_report import RULES, START, VEHICLE, FixSpec, TimelineReport, fold_report
 
 OFF, ON = False, True
 
 
-def drive_out(until_s: float = 300, until_m: float = 3000) -> list[Said]:
+def drive_out(until_s: float = 300, until_m: float = 3000) -> list[FixSpec]:
     """Return a departure at 60 s and a drive north with a report a minute, engine on."""
     minutes = int(until_s // 60)
     per_minute = until_m / (minutes - 1)
     return [
-        Said(0, 0, ON, 0),
-        Said(60, 0, ON, 0),
-        *(Said(60 * n, per_minute * (n - 1), ON, 40) for n in range(2, minutes)),
-        Said(until_s, until_m, ON, 0),
+        FixSpec(0, 0, ON, 0),
+        FixSpec(60, 0, ON, 0),
+        *(FixSpec(60 * n, per_minute * (n - 1), ON, 40) for n in range(2, minutes)),
+        FixSpec(until_s, until_m, ON, 0),
     ]
 
 
@@ -33,12 +33,14 @@ def drive_out(until_s: float = 300, until_m: float = 3000) -> list[Said]:
 def test_on_a_trip_one_km_per_hour_tells_idling_from_driving(kmh: float, state: str) -> None:
     """A minute at one spot, at that speed by its own account."""
     story = [
-        Said(0, 0, ON, 40),
-        Said(60, 700, ON, kmh),
-        Said(120, 700, ON, kmh),
-        Said(180, 1400, ON, 40),
+        FixSpec(0, 0, ON, 40),
+        FixSpec(60, 700, ON, kmh),
+        FixSpec(120, 700, ON, kmh),
+        FixSpec(180, 1400, ON, 40),
     ]
-    minute = [name for name, begin, end in told(story).segments if begin <= 60 and end >= 120]
+    minute = [
+        name for name, begin, end in fold_report(story).segments if begin <= 60 and end >= 120
+    ]
     assert minute == [state]
 
 
@@ -48,24 +50,24 @@ def test_beyond_the_noise_of_positions_the_displacement_is_the_speed(
 ) -> None:
     """In 100 s at 1 km/h it is 27.8 m, whatever the reports say of the speed."""
     story = [
-        Said(0, 0, ON, 40),
-        Said(60, 700, ON, 0),
-        Said(160, 700 + metres, ON, 0),
-        Said(220, 1400, ON, 40),
+        FixSpec(0, 0, ON, 40),
+        FixSpec(60, 700, ON, 0),
+        FixSpec(160, 700 + metres, ON, 0),
+        FixSpec(220, 1400, ON, 40),
     ]
-    leg = [name for name, begin, end in told(story).segments if begin <= 60 and end >= 160]
+    leg = [name for name, begin, end in fold_report(story).segments if begin <= 60 and end >= 160]
     assert leg == [state]
 
 
 @pytest.mark.parametrize(("until_s", "reported"), [(199, 0), (200, 0), (200.001, 1)])
 def test_idling_is_reported_when_longer_than_200_s(until_s: float, reported: int) -> None:
-    result = told([(0, 0, ON, 0), (until_s, 0, OFF, 0), (1000, 0, OFF, 0)])
+    result = fold_report([(0, 0, ON, 0), (until_s, 0, OFF, 0), (1000, 0, OFF, 0)])
     assert result.segments == [("idling", 0, until_s), ("parked", until_s, 1000)]
     assert result.idle == [(0, until_s)] * reported
 
 
 def test_idling_before_a_departure_and_after_an_arrival_is_told_apart_from_the_trip() -> None:
-    result = told([*drive_out(), (600, 3000, OFF, 0), (900, 3000, OFF, 0)])
+    result = fold_report([*drive_out(), (600, 3000, OFF, 0), (900, 3000, OFF, 0)])
     assert result.segments == [
         ("idling", 0, 60),
         ("driving", 60, 300),
@@ -85,7 +87,7 @@ def test_idling_before_a_departure_and_after_an_arrival_is_told_apart_from_the_t
 def test_an_engine_that_is_on_for_less_than_30_s_was_not_on(
     lasts_s: float, states: list[str]
 ) -> None:
-    result = told([(0, 0, OFF), (100, 0, ON), (100 + lasts_s, 0, OFF), (600, 0, OFF)])
+    result = fold_report([(0, 0, OFF), (100, 0, ON), (100 + lasts_s, 0, OFF), (600, 0, OFF)])
     assert [state for state, _, _ in result.segments] == states
 
 
@@ -96,12 +98,12 @@ def test_an_engine_that_is_on_for_less_than_30_s_was_not_on(
 def test_an_engine_that_is_off_for_less_than_30_s_was_not_off(
     lasts_s: float, states: list[str]
 ) -> None:
-    result = told([(0, 0, ON), (100, 0, OFF), (100 + lasts_s, 0, ON), (600, 0, ON)])
+    result = fold_report([(0, 0, ON), (100, 0, OFF), (100 + lasts_s, 0, ON), (600, 0, ON)])
     assert [state for state, _, _ in result.segments] == states
 
 
 def test_an_ignition_that_takes_effect_does_so_from_its_start() -> None:
-    result = told([(0, 0, OFF), (100, 0, ON), (115, 0, ON), (400, 0, OFF), (600, 0, OFF)])
+    result = fold_report([(0, 0, OFF), (100, 0, ON), (115, 0, ON), (400, 0, OFF), (600, 0, OFF)])
     assert result.segments == [
         ("parked", 0, 100),
         ("idling", 100, 400),
@@ -111,8 +113,8 @@ def test_an_ignition_that_takes_effect_does_so_from_its_start() -> None:
 
 def test_a_second_without_engine_on_the_road_leaves_the_trip_whole() -> None:
     story = drive_out()
-    story[3:3] = [Said(150, 1000, OFF, 40), Said(151, 1010, ON, 40)]
-    result = told([*story, (600, 3000, OFF, 0)])
+    story[3:3] = [FixSpec(150, 1000, OFF, 40), FixSpec(151, 1010, ON, 40)]
+    result = fold_report([*story, (600, 3000, OFF, 0)])
     assert result.trips == [(60, 300)]
     assert result.driving_s == [240]
 
@@ -122,12 +124,12 @@ def test_a_second_without_engine_on_the_road_leaves_the_trip_whole() -> None:
 def test_a_trip_starts_200_m_from_the_standstill(
     metres: float, trips: list[tuple[float, float]]
 ) -> None:
-    result = told([(0, 0, ON, 0), (600, 0, ON, 0), (660, metres, ON, 30)])
+    result = fold_report([(0, 0, ON, 0), (600, 0, ON, 0), (660, metres, ON, 30)])
     assert result.trips == trips
 
 
 def test_a_trip_is_back_dated_to_the_departure_not_stamped_where_200_m_were_reached() -> None:
-    result = told(
+    result = fold_report(
         [
             (0, 0, OFF, 0),
             (600, 0, ON, 0),
@@ -143,8 +145,10 @@ def test_a_trip_is_back_dated_to_the_departure_not_stamped_where_200_m_were_reac
 
 def test_a_start_is_told_by_the_distance_from_the_standstill_not_along_the_way() -> None:
     """Round the yard: 600 m driven, never 200 m away."""
-    yard = [Said(30 * n, 150 if n % 2 else 0, ON, 18) for n in range(1, 5)]
-    result = told([Said(0, 0, ON, 0), *yard, Said(150, 0, OFF, 0), Said(600, 0, OFF, 0)])
+    yard = [FixSpec(30 * n, 150 if n % 2 else 0, ON, 18) for n in range(1, 5)]
+    result = fold_report(
+        [FixSpec(0, 0, ON, 0), *yard, FixSpec(150, 0, OFF, 0), FixSpec(600, 0, OFF, 0)]
+    )
     assert result.trips == []
     assert result.driven_m == 0
 
@@ -152,14 +156,14 @@ def test_a_start_is_told_by_the_distance_from_the_standstill_not_along_the_way()
 # No point 200 m away for 180 s, stamped at the arrival (Traccar, mended)
 @pytest.mark.parametrize(("waits_s", "is_open"), [(179.9, 1), (180, 0)])
 def test_a_stop_takes_180_s_and_is_stamped_at_the_arrival(waits_s: float, is_open: int) -> None:
-    result = told([*drive_out(), (400, 3000, ON, 0), (300 + waits_s, 3000, ON, 0)])
+    result = fold_report([*drive_out(), (400, 3000, ON, 0), (300 + waits_s, 3000, ON, 0)])
     assert result.open_trips == is_open
     assert result.trips == [(60, 300 + waits_s if is_open else 300)]
 
 
 def test_the_confirming_fix_may_come_much_later_and_moves_nothing() -> None:
     """Traccar stamps the trip's end at 1500 s."""
-    result = told([*drive_out(), (1500, 3000, OFF, 0)])
+    result = fold_report([*drive_out(), (1500, 3000, OFF, 0)])
     assert result.trips == [(60, 300)]
     assert result.segments[-1] == ("idling", 300, 1500)
 
@@ -173,7 +177,7 @@ def test_a_halt_is_part_of_the_trip_a_stop_is_not(
 ) -> None:
     """It stands from 300 s for so long, then drives on for 160 s."""
     leaves = 300 + waits_s
-    result = told(
+    result = fold_report(
         [
             *drive_out(),
             (leaves, 3000, ON, 0),
@@ -187,12 +191,14 @@ def test_a_halt_is_part_of_the_trip_a_stop_is_not(
 @pytest.mark.parametrize(("away_m", "open_trips"), [(199, 0), (201, 1)])
 def test_a_point_200_m_away_within_the_180_s_is_no_stop(away_m: float, open_trips: int) -> None:
     """Past the door, and on to a place so far beyond it, where it stands for 100 s."""
-    result = told([*drive_out(), *((at_s, 3000 + away_m, ON, 0) for at_s in (400, 450, 500))])
+    result = fold_report(
+        [*drive_out(), *((at_s, 3000 + away_m, ON, 0) for at_s in (400, 450, 500))]
+    )
     assert result.open_trips == open_trips
 
 
 def test_a_light_before_the_destination_is_traffic_not_the_arrival() -> None:
-    result = told(
+    result = fold_report(
         [
             *drive_out(),  # a red light at 300 s
             (330, 3000, ON, 0),
@@ -209,14 +215,14 @@ def test_a_light_before_the_destination_is_traffic_not_the_arrival() -> None:
 # 3600 s without a fix is offline, with movement and without told apart (Traccar)
 @pytest.mark.parametrize(("lasts_s", "states"), [(3600, ["idling"]), (3600.001, ["offline"])])
 def test_an_hour_is_still_heard_of_and_more_is_not(lasts_s: float, states: list[str]) -> None:
-    result = told([(0, 0, ON, 0), (lasts_s, 0, ON, 0)])
+    result = fold_report([(0, 0, ON, 0), (lasts_s, 0, ON, 0)])
     assert [state for state, _, _ in result.segments] == states
     assert result.hours_s == pytest.approx(lasts_s)
 
 
 @pytest.mark.parametrize(("metres", "moved"), [(199.9, [False]), (200.1, [True])])
 def test_whether_it_moved_meanwhile_is_told_by_200_m(metres: float, moved: list[bool]) -> None:
-    result = told([(0, 0, ON, 0), (4000, metres, ON, 0)])
+    result = fold_report([(0, 0, ON, 0), (4000, metres, ON, 0)])
     assert result.offline_moved == moved
     assert result.trips == []
     assert result.driven_m == 0
@@ -226,12 +232,12 @@ def test_whether_it_moved_meanwhile_is_told_by_200_m(metres: float, moved: list[
     ("metres", "state"), [(0.0, "parked"), (199.9, "parked"), (200.1, "offline")]
 )
 def test_with_the_engine_off_and_no_movement_it_was_parked(metres: float, state: str) -> None:
-    result = told([(0, 0, OFF, 0), (50_000, metres, OFF, 0)])
+    result = fold_report([(0, 0, OFF, 0), (50_000, metres, OFF, 0)])
     assert result.segments == [(state, 0, 50_000)]
 
 
 def test_a_gap_on_the_road_ends_the_trip_where_it_was_last_heard_of() -> None:
-    result = told([*drive_out()[:-1], (5000, 9000, ON, 40)])
+    result = fold_report([*drive_out()[:-1], (5000, 9000, ON, 40)])
     assert result.trips == [(60, 240)]
     assert result.open_trips == 0
     assert result.segments[1:] == [("driving", 60, 240), ("offline", 240, 5000)]
@@ -243,13 +249,13 @@ def test_over_200_km_per_hour_is_an_impossible_leg(
     metres: float, refused: list[tuple[float, str]]
 ) -> None:
     """In a minute at 200 km/h it is 3,333 m."""
-    result = told([(0, 0, ON, 40), (60, metres, ON, 40)])
+    result = fold_report([(0, 0, ON, 40), (60, metres, ON, 40)])
     assert result.refused == refused
     assert result.driven_m == pytest.approx(0 if refused else metres)
 
 
 def test_the_next_leg_is_measured_from_the_last_fix_that_counts() -> None:
-    result = told([(0, 0, OFF, 0), (60, 50_000, OFF, 0), (120, 5, OFF, 0)])
+    result = fold_report([(0, 0, OFF, 0), (60, 50_000, OFF, 0), (120, 5, OFF, 0)])
     assert result.refused == [(60, "impossible-leg")]
     assert result.segments == [("parked", 0, 120)]
 
@@ -273,9 +279,9 @@ def test_more_than_a_day_ahead_of_its_receipt_is_the_future(
 
 
 # A vehicle that never reports ignition: driving on its trips, parked between them
-def without_ignition(light_s: float) -> Told:
+def without_ignition(light_s: float) -> TimelineReport:
     """Out, a light on the way, and a stop, with speeds and no ignition."""
-    return told(
+    return fold_report(
         [
             (0, 0, None, 0),
             (60, 0, None, 0),
@@ -299,11 +305,11 @@ def test_trips_without_ignition_end_like_others() -> None:
 
 
 def test_without_ignition_nobody_knows_what_happened_in_a_gap() -> None:
-    assert told([(0, 0), (4000, 0)]).segments == [("offline", 0, 4000)]
+    assert fold_report([(0, 0), (4000, 0)]).segments == [("offline", 0, 4000)]
 
 
 def test_an_engine_first_heard_of_counts_at_once() -> None:
-    assert told([(0, 0), (60, 0, ON), (70, 0, ON)]).segments == [
+    assert fold_report([(0, 0), (60, 0, ON), (70, 0, ON)]).segments == [
         ("parked", 0, 60),
         ("idling", 60, 70),
     ]

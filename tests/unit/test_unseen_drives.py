@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.scenario.batch_reference import compute
-from tests.timeline_story import fixes, folded, of_fixes
+from tests.timeline_report import fixes, folded, report_of_fixes
 
 OFF = False
 
@@ -31,7 +31,7 @@ def test_an_odometer_knows_of_a_drive_that_nobody_saw(
         before.model_copy(update={"odometer_m": 12_345_000.0}),
         after.model_copy(update={"odometer_m": 12_345_000.0 + driven_m}),
     ]
-    result = of_fixes(entries)
+    result = report_of_fixes(entries)
     assert result.segments == [(state, 0, 10_000)]
     assert result.offline_moved == moved
     assert result.trips == []

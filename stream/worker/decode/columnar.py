@@ -1,10 +1,10 @@
-"""The fast lane: whole messages of plain fixes, decoded and judged column by column.
+"""The fast path: whole messages of plain fixes, decoded and judged column by column.
 
 Nearly every message is a batch in which nothing is out of the ordinary, and pydantic, an object an
 item and a row an object cost more on it than the fold does. Here msgspec decodes such messages,
 each value within its bounds, and numpy holds what is asked of a fix against whole columns.
 
-The lane decides nothing by itself: what it takes is a subset of what `schemas.events.fix.FixBatch`
+The fast path decides nothing by itself: what it takes is a subset of what `schemas.events.fix.FixBatch`
 takes, with the same values, and a message with anything else in it, right or wrong, is left to
 `stream.worker.decode.records` (`tests/property/test_columnar_decoder.py` holds both against each
 other). See ADR 0008.

@@ -1,7 +1,7 @@
 """Short stories of one vehicle in seconds and metres, and what the fold makes of them.
 
 A story is a list of what the vehicle reported: seconds from the start, metres north of it, and
-where known ignition and speed. `told` folds it, and says it again in seconds.
+where known ignition and speed. `fold_report` folds it, and says it again in seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LAT: Final = 56.3
 _LON: Final = 10.4
 
 
-class Said(NamedTuple):
+class FixSpec(NamedTuple):
     """One report. `ignition` and `kmh` are None where it does not tell."""
 
     at_s: float
@@ -37,11 +37,11 @@ class Said(NamedTuple):
     kmh: float | None = None
 
 
-Story = Iterable[Said | tuple[float | bool | None, ...]]
+Story = Iterable[FixSpec | tuple[float | bool | None, ...]]
 
 
 @dataclass(frozen=True)
-class Told:
+class TimelineReport:
     """What holds after the last report, in seconds from the start."""
 
     segments: list[tuple[str, float, float]]
@@ -69,7 +69,7 @@ def _place(north_m: float) -> tuple[float, float]:
 
 def fixes(story: Story) -> list[Fix]:
     """Return the fixes of a story."""
-    saids = [entry if isinstance(entry, Said) else Said(*entry) for entry in story]  # type: ignore[arg-type]
+    saids = [entry if isinstance(entry, FixSpec) else FixSpec(*entry) for entry in story]  # type: ignore[arg-type]
     return [
         Fix(
             vehicle_id=VEHICLE.vehicle_id,
@@ -88,21 +88,21 @@ def folded(reports: Sequence[Fix]) -> tuple[VehicleState, Changes]:
     return advance(None, reports, (), RULES)
 
 
-def told(story: Story) -> Told:
+def fold_report(story: Story) -> TimelineReport:
     """Fold a story at once."""
-    return of_fixes(fixes(story))
+    return report_of_fixes(fixes(story))
 
 
-def of_fixes(reports: Sequence[Fix]) -> Told:
+def report_of_fixes(reports: Sequence[Fix]) -> TimelineReport:
     """Fold reports at once and say what came of it."""
-    return of_changes(folded(reports)[1])
+    return report_of_changes(folded(reports)[1])
 
 
-def of_changes(changes: Changes) -> Told:
+def report_of_changes(changes: Changes) -> TimelineReport:
     """Say rows in seconds."""
     segments, trips = changes.segments.rows, changes.trips.rows
     hours = changes.hours.rows
-    return Told(
+    return TimelineReport(
         segments=[
             (str(segment.state), _s(segment.started_at), _s(segment.ended_at))
             for segment in segments
