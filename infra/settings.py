@@ -106,10 +106,10 @@ class PlannerSettings(BaseSettings):
     time_limit_s: float = Field(default=30.0, gt=0)
     seed: int = Field(default=1, ge=0, le=2**31 - 1, description="The solver takes 31 bits")
     follow_up_every_s: float = Field(
-        default=3600.0, gt=0, description="How often outcomes of accepted plans are reckoned"
+        default=3600.0, gt=0, description="How often outcomes of accepted plans are calculated"
     )
     follow_up_weeks: int = Field(
-        default=4, ge=1, description="So many weeks are reckoned again, for fixes that come late"
+        default=4, ge=1, description="So many weeks are calculated again, for fixes that come late"
     )
     served_share: float | None = Field(
         default=None,

@@ -26,7 +26,7 @@ OWN_CAR: Final = -1
 _WHOLE: Final = 1e-6
 _CP_SAT_S: Final = 0.2
 _UNITS: Final = 1e-4
-"""The relaxation reckons in larger units, for its tolerances; nothing proven depends on them."""
+"""The relaxation calculates in larger units, for its tolerances; nothing proven depends on them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A composition in words: what to give up and acquire and why, or what is missing where and when.
 
-What a vehicle saves is reckoned anew: its depot's round trips are allotted with and without it.
+What a vehicle saves is calculated anew: its depot's round trips are allotted with and without it.
 """
 
 from __future__ import annotations

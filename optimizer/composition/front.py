@@ -22,7 +22,7 @@ CHEAPEST: Final = Weights(_ORE, 1)
 
 CLEANEST: Final = Weights(_ORE, 100 * _ORE)
 """The clean end: what saves a kilogram for more than 1,000 DKK is left (ours; 667 times the price
-that municipalities reckon with, and beyond it whole vehicles would save grams)."""
+that municipalities calculate with, and beyond it whole vehicles would save grams)."""
 
 _COMBINE_S: Final = 2.0
 

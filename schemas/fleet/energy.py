@@ -35,7 +35,7 @@ _BURNS_FUEL: Final = frozenset(
 
 
 def assumed(energy_source: EnergySource) -> EnergySource:
-    """Return the source to reckon with: a vehicle of unknown source counts as petrol."""
+    """Return the source to calculate with: a vehicle of unknown source counts as petrol."""
     return EnergySource.PETROL if energy_source is EnergySource.UNKNOWN else energy_source
 
 

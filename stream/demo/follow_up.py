@@ -23,7 +23,7 @@ from stream.simulator.simulation import SimulatedFleet, Simulation
 
 BY: Final = "the demo"
 _EVER: Final = 1_000
-"""Weeks that are reckoned again: all."""
+"""Weeks that are calculated again: all."""
 
 
 async def carry_out(

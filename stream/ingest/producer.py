@@ -44,7 +44,7 @@ _FATAL: Final = (ProducerClosed, ProducerFenced, OutOfOrderSequenceNumber)
 """After these a producer refuses whatever it is given, though the broker is well."""
 _STOP_LIMIT_S: Final = 5.0
 _MAX_PARTITIONS_KNOWN: Final = 1_000_000
-"""Vehicles of which the partition is remembered: to reckon it costs ten times a fix."""
+"""Vehicles of which the partition is remembered: to calculate it costs ten times a fix."""
 _log: Final = structlog.get_logger(__name__)
 
 _Place = tuple[int, KeyHolder, HistoryRange | None]

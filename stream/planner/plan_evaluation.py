@@ -24,12 +24,12 @@ from optimizer.followup import follow_up, week_bounds, whole_weeks
 from schemas.plans.plan import PlacementPlan
 from stream.process.background import guarded
 
-OUTCOMES: Final = Counter("fleetpulse_plan_outcomes", "Weeks of plans that were reckoned anew")
+OUTCOMES: Final = Counter("fleetpulse_plan_outcomes", "Weeks of plans that were calculated anew")
 _log: Final = structlog.get_logger(__name__)
 
 
 async def evaluate_plans(connection: Connection, now: datetime, weeks_again: int) -> int:
-    """Reckon the weeks that are over and not reckoned, and the last ones again, of every plan.
+    """Calculate the weeks that are over and not calculated, and the last ones again, of every plan.
 
     Return how many are new or have changed. A plan that cannot be followed up is logged, counted
     and tried again the next time, and does not stop the others. Raises that the database is away.
@@ -47,13 +47,13 @@ async def _evaluate_plan(
 ) -> int:
     plan, zone = PlacementPlan.model_validate(followed.document), ZoneInfo(followed.timezone)
     weeks = list(whole_weeks(followed.since, min(now, followed.until or now), zone))
-    # Another plan was accepted since a week that was reckoned already.
-    if stale := followed.reckoned.difference(weeks):
+    # Another plan was accepted since a week that was calculated already.
+    if stale := followed.calculated.difference(weeks):
         await forget_outcomes(connection, followed.plan_id, stale)
     changed = 0
     for week in weeks:
         since, until = week_bounds(week, zone)
-        if week in followed.reckoned and until < now - timedelta(weeks=weeks_again):
+        if week in followed.calculated and until < now - timedelta(weeks=weeks_again):
             continue
         if not await has_reported(connection, plan.municipality_id, since, until):
             continue  # a stream that is down is no week without demand

@@ -120,7 +120,7 @@ def test_an_accepted_plan_is_followed_up_week_by_week(settings: Settings) -> Non
     assert (before["moves_carried_out"], before["moves"]) == (0, 1)
     assert (after["realised_dkk"], after["not_carried_out_dkk"]) == (7 * PRICE_DKK, 0)
     assert (after["moves_carried_out"], after["moves"]) == (1, 1)
-    # Long past and reckoned before the move was known: that stays, late fixes come within weeks.
+    # Long past and calculated before the move was known: that stays, late fixes come within weeks.
     assert third["moves_carried_out"] == 0
     assert idle["week"] == date(2026, 4, 20)
     assert (idle["realised_dkk"], idle["demand_changed_dkk"]) == (0, before["promised_dkk"])

@@ -1,4 +1,4 @@
-"""The replay against a reckoning of its own, and what more vehicles must never do."""
+"""The replay against a calculation of its own, and what more vehicles must never do."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def placed(stands: Sequence[str | None]) -> dict[str, str]:
     return {f"m/{number}": at for number, at in enumerate(stands) if at is not None}
 
 
-def reckoned(
+def calculated(
     asked: Sequence[Request], vehicles: Sequence[Vehicle], placement: Mapping[str, str]
 ) -> list[str | None]:
     """Ask each vehicle, request by request, where its last journey has left it and since when.
@@ -112,7 +112,7 @@ def test_the_replay_gives_each_request_the_vehicle_that_a_reckoning_gives_it(
 ) -> None:
     vehicles, placement = vehicles_of(len(stands)), placed(stands)
     replayed = replay(asked, vehicles, placement, nights_of(asked, ZONE), COSTS)
-    assert list(replayed.taken_by) == reckoned(asked, vehicles, placement)
+    assert list(replayed.taken_by) == calculated(asked, vehicles, placement)
     lost = replayed.unserved()
     assert len(replayed.served()) + len(lost) == len(asked) == replayed.round_trips
     assert replayed.served_round_trips == len(asked) - len(lost)

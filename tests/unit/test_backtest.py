@@ -1,4 +1,4 @@
-"""A back-test of small fleets whose answer can be reckoned by hand, and when there is none."""
+"""A back-test of small fleets whose answer can be calculated by hand, and when there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The slow reference itself, on cases small enough to reckon by hand."""
+"""The slow reference itself, on cases small enough to calculate by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a composition proposes and says, on fleets that can be reckoned in the head."""
+"""What a composition proposes and says, on fleets that can be calculated in the head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each rule of the timeline on both sides of its limit, with instants reckoned by hand.
+"""Each rule of the timeline on both sides of its limit, with instants calculated by hand.
 
 Stories are seconds, metres north of the start, ignition and km/h; see `tests/timeline_report.py`.
 """

@@ -60,7 +60,7 @@ BEGIN
 END $body$
 """
 
-# TimescaleDB reckons with bounds, and not with infinite ones.
+# TimescaleDB calculates with bounds, and not with infinite ones.
 _BOUNDS: Final = """since := greatest(since, '0001-01-01 00:00:00+00');
     until := least(until, '9999-12-31 00:00:00+00');
     """

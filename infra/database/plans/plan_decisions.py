@@ -28,7 +28,7 @@ class DecisionError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class FollowedPlan:
-    """A plan that is or was accepted, since when until when, and the weeks that are reckoned."""
+    """A plan that is or was accepted, since when until when, and the weeks that are calculated."""
 
     plan_id: UUID
     municipality_id: str
@@ -36,7 +36,7 @@ class FollowedPlan:
     timezone: str
     since: datetime
     until: datetime | None
-    reckoned: frozenset[date]
+    calculated: frozenset[date]
 
 
 async def accept(

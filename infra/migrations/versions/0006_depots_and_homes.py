@@ -79,7 +79,7 @@ ALTER TABLE usage_hour ADD CONSTRAINT usage_hour_away_s_check
     CHECK (away_s >= 0 AND away_s <= driving_s + idling_s + parked_s + offline_s);
 COMMENT ON COLUMN usage_hour.away_s IS
     'as much of the four as the vehicle was away from every depot; null: written before this was '
-    'reckoned, see fleetpulse recompute';
+    'calculated, see fleetpulse recompute';
 """
 
 # OS2fleetoptimiser's precision (get_location_precision): km of complete round trips by all km that

@@ -4,10 +4,10 @@ Nearly every message is a batch in which nothing is out of the ordinary, and pyd
 item and a row an object cost more on it than the fold does. Here msgspec decodes such messages,
 each value within its bounds, and numpy holds what is asked of a fix against whole columns.
 
-The fast path decides nothing by itself: what it takes is a subset of what `schemas.events.fix.FixBatch`
-takes, with the same values, and a message with anything else in it, right or wrong, is left to
-`stream.worker.decode.records` (`tests/property/test_columnar_decoder.py` holds both against each
-other). See ADR 0008.
+The fast path decides nothing by itself: what it takes is a subset of what
+`schemas.events.fix.FixBatch` takes, with the same values, and a message with anything else in it,
+right or wrong, is left to `stream.worker.decode.records` (`tests/property/test_columnar_decoder.py`
+holds both against each other). See ADR 0008.
 """
 
 from __future__ import annotations
