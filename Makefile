@@ -23,7 +23,7 @@ up: setup ## Keep everything running on servers of its own, until Ctrl-C; UP_ARG
 	@FLEETPULSE_STOP_WITH_PARENT=1 exec .venv/bin/fleetpulse up $(UP_ARGS)
 
 test: setup ## Tests that need nothing but PyPI; TEST_ARGS="tests/unit -k name" selects
-	.venv/bin/pytest -n 4 --dist worksteal -m "not kafka and not timescale" $(TEST_ARGS)
+	.venv/bin/pytest -n 6 --dist worksteal -m "not kafka and not timescale" $(TEST_ARGS)
 
 # Days to come on which clocks change, holidays, ends of months and years, a leap day, each weekday.
 DAYS ?= 2026-12-01 2026-12-24 2026-12-25 2026-12-26 2026-12-31 2027-01-01 2027-01-04 2027-01-31 \

@@ -33,6 +33,12 @@ OF_THE_DELIVERY: Final[Mapping[str, str]] = {
 }
 """What depends on how the fixes came, and not on which fixes there are (law 2)."""
 
+CALENDARS: Final[Mapping[str, str]] = dict.fromkeys(
+    ("available_time", "calendar_kept", "local_day"),
+    "housekeeping writes the days of old data some time after the data",
+)
+"""What a running worker writes beside its batches."""
+
 _TABLES: Final = """
     SELECT c.relname, array_agg(a.attname ORDER BY a.attnum)
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid

@@ -29,9 +29,10 @@ from infra.embedded.reaper import Reaper
 from infra.kafka.client import create_topics
 from infra.settings import Settings
 from schemas.events.fix import Fix
+from tests.database_contents import CALENDARS, OF_THE_DELIVERY, contents
 from tests.processes import Service, environment, wait_for
 from tests.scenario.batch_reference import Reference, compute
-from tests.stream_harness import derived, empty, open_pool
+from tests.stream_harness import empty, open_pool
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 CABS = DATA / "cabs" / "cabs.csv.gz"
@@ -271,7 +272,7 @@ def test_a_worker_killed_during_a_replay_leaves_no_trace(
 
 async def _rows(settings: Settings, *, then_empty: bool) -> list[tuple[Any, ...]]:
     async with open_pool(settings.database_url.get_secret_value()) as pool:
-        rows = await derived(pool)
+        rows = await contents(pool, {**OF_THE_DELIVERY, **CALENDARS})
         if then_empty:
             await empty(pool)
         return rows
