@@ -7,7 +7,7 @@ PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-days lint licences laws bench chaos kafka lock clean
+.PHONY: help setup demo up test test-days lint licences laws mutate bench chaos kafka lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -50,6 +50,9 @@ laws: setup ## The laws on 50,000 examples, some half an hour; LAW_FACTOR=2 is w
 	    tests/property/test_tracker_laws.py tests/property/test_clock_laws.py \
 	    tests/property/test_fold_equals_batch.py tests/property/test_late_windows.py \
 	    tests/property/test_bulk_fold.py tests/property/test_columnar_decoder.py $(TEST_ARGS)
+
+mutate: setup ## Which changes of the rules no test sees; MUTATE_ARGS="--only processors/alerts"
+	nice -n 15 .venv/bin/python -m tests.mutate $(MUTATE_ARGS)
 
 # Some ten minutes on Apache Kafka (Java 17, Maven) and as many on the embedded broker.
 chaos: setup ## Fifty faults, poison and a hostile reader under load; CHAOS_ARGS="--help"
