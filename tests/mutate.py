@@ -1,8 +1,7 @@
 """Mutation testing: `python -m tests.mutate`, or `make mutate`. Which changes of code no test sees.
 
-cosmic-ray changes one place of a module at a time, in a copy of the tree in `.cache/mutation`, and
-runs the tests of that module that need no server. What has been judged of the survivors stands in
-`docs/mutation.md`.
+cosmic-ray changes one place of a module at a time, in a copy in `.cache/mutation`, and runs the
+tests of the module that need no server. `docs/mutation.md` says what was judged of survivors.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -27,31 +26,29 @@ from cosmic_ray.work_item import WorkItem
 
 ROOT: Final = Path(__file__).parents[1]
 COPY: Final = ROOT / ".cache" / "mutation"
+TOOL: Final = str(Path(sys.executable).with_name("cosmic-ray"))
 COPIED: Final = ("schemas", "processors", "optimizer", "infra", "stream", "tests")
 
 TESTS: Final = {
-    "processors/depot_index.py": "places round_trips",
-    "processors/geodesy.py": "places round_trips mileage",
+    "processors/[dg]*.py": "places round_trips mileage",
     "processors/trackers.py": "trackers",
-    "processors/alerts/": "alert_rules thresholds retired_vehicles",
-    "processors/timeline/": "arrivals timeline_rules mileage long_silences private_mode repeats"
-    " unseen_drives complaints round_trips thresholds property/bulk_fold property/checkpoints"
-    " property/fold_equals_batch property/late_windows",
-    "processors/usage/": "calendar round_trips long_silences thresholds property/fold_equals_batch",
+    "processors/alerts/[a-z]*.py": "alert_rules thresholds retired_vehicles",
+    "processors/timeline/[a-z]*.py": "arrivals timeline_rules mileage long_silences private_mode"
+    " repeats unseen_drives complaints round_trips thresholds property/bulk_fold"
+    " property/checkpoints property/fold_equals_batch property/late_windows",
+    "processors/usage/[a-z]*.py": "calendar round_trips long_silences property/fold_equals_batch",
     "optimizer/costs.py": "costs thresholds backtest followup",
     "optimizer/demand.py": "demand thresholds retired_vehicles",
     "optimizer/drift.py": "drift triggers thresholds retired_vehicles",
     "optimizer/followup.py": "followup followup_of_lending thresholds property/followup_adds_up",
-    "optimizer/backtest/": "backtest thresholds retired_vehicles property/backtest_replay",
+    "optimizer/backtest/[a-z]*.py": "backtest thresholds retired_vehicles property/backtest_replay",
 }
-"""Of a module or a package: its tests, of tests/unit unless said otherwise."""
-
+"""Of modules: their tests, of tests/unit unless said otherwise."""
+# In types mostly; what no hand slips to and any test sees; identity for equality.
 NOISE: Final = re.compile(
-    r"Operator_BitOr_"  # in a type mostly
-    r"|_(BitAnd|BitOr|BitXor|LShift|RShift|Pow|Mod)$"  # no slip of a hand; any test sees it
+    r"Operator_BitOr_|_(BitAnd|BitOr|BitXor|LShift|RShift|Pow|Mod)$"
     r"|(?<!_IsNot)_Is$|(?<!_Is)_IsNot$|_Is_(?!IsNot)|_IsNot_(?!Is$)"
 )
-TOOL: Final = str(Path(sys.executable).with_name("cosmic-ray"))
 
 
 def command_of(names: str) -> str:
@@ -61,7 +58,7 @@ def command_of(names: str) -> str:
     return shlex.join([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:randomly", *files])
 
 
-def run(command: Sequence[str]) -> None:
+def run(command: list[str]) -> None:
     """Run a command in the copy, with few examples; end with its output where it fails."""
     few = {**os.environ, "FLEETPULSE_LAW_FACTOR": "0.05"}
     done = subprocess.run(command, cwd=COPY, env=few, capture_output=True, text=True, check=False)
@@ -80,38 +77,34 @@ def copy_tree() -> None:
     run([sys.executable, "-m", "compileall", "-q", *COPIED])
 
 
-def sessions(only: str) -> list[Path]:
+def sessions(only: str) -> Iterator[Path]:
     """Write a configuration and a session of cosmic-ray for each module that is asked for."""
-    written = []
     for place, names in TESTS.items():
-        paths = [COPY / place] if place.endswith(".py") else sorted((COPY / place).glob("*.py"))
-        modules = [str(path.relative_to(COPY)) for path in paths if path.name != "__init__.py"]
+        modules = [str(path.relative_to(COPY)) for path in sorted(COPY.glob(place))]
         modules = [module for module in modules if module.startswith(only)]
         began = time.monotonic()
+        command = command_of(names)
         if modules:
-            run(shlex.split(command_of(names)))
+            run(shlex.split(command))
         timeout = 3 * (time.monotonic() - began)  # a mutant may loop for ever
         for module in modules:
-            session = COPY / f"{module.removesuffix('.py').replace('/', '.')}.sqlite"
+            session = COPY / module.replace("/", ".").replace(".py", ".sqlite")
             # JSON's strings are TOML's.
             session.with_suffix(".toml").write_text(
                 f"[cosmic-ray]\nmodule-path = {json.dumps(module)}\ntimeout = {timeout:.1f}\n"
-                f"excluded-modules = []\ntest-command = {json.dumps(command_of(names))}\n"
-                '[cosmic-ray.distributor]\nname = "local"\n'
+                f'test-command = {json.dumps(command)}\ndistributor.name = "local"\n'
             )
             run([TOOL, "init", session.with_suffix(".toml").name, session.name])
-            written.append(session)
-    return written
+            yield session
 
 
 def mutants_of(session: Path) -> list[WorkItem]:
-    """Return the mutants of a module that may tell something, in an order of their own."""
+    """Return the mutants of a module that may tell something, in order."""
     with use_db(session, WorkDB.Mode.open) as database:
         items = [(item.mutations[0], item) for item in database.work_items]
-    useful = [pair for pair in items if not NOISE.search(pair[0].operator_name)]
-    # The names that the tool gives are drawn anew each time: the seed needs an order of ours.
-    useful.sort(key=lambda pair: (pair[0].operator_name, pair[0].occurrence))
-    return [item for _, item in useful]
+    # The tool names and sorts them anew each time: the seed needs an order that stays.
+    items.sort(key=lambda pair: (pair[0].operator_name, pair[0].occurrence))
+    return [item for spec, item in items if not NOISE.search(spec.operator_name)]
 
 
 def execute(session: Path, items: list[WorkItem]) -> Counter[str]:
@@ -119,8 +112,7 @@ def execute(session: Path, items: list[WorkItem]) -> Counter[str]:
     with use_db(session, WorkDB.Mode.open) as database:
         database.clear()
         database.add_work_items(items)
-    run([TOOL, "exec", session.with_suffix(".toml").name, session.name])
-    with use_db(session, WorkDB.Mode.open) as database:
+        run([TOOL, "exec", session.with_suffix(".toml").name, session.name])
         results = [result for _, result in database.results]
     sys.stdout.writelines(f"{result.diff}\n" for result in results if not result.is_killed)
     counts = Counter(str(result.test_outcome.value) for result in results if result.test_outcome)
@@ -129,10 +121,9 @@ def execute(session: Path, items: list[WorkItem]) -> Counter[str]:
 
 
 def report(subject: str, counts: Counter[str]) -> None:
-    """Print the outcomes and how many there are of each."""
+    """Print how many mutants had each outcome."""
     outcomes = (f"{counts[name]} {name}" for name in ("killed", "survived", "incompetent"))
-    sys.stdout.write(f"{subject}: {', '.join(outcomes)}\n")
-    sys.stdout.flush()
+    print(f"{subject}: {', '.join(outcomes)}", flush=True)
 
 
 def main() -> None:
@@ -146,7 +137,7 @@ def main() -> None:
     copy_tree()
     mutants = [(path, item) for path in sessions(options.only) for item in mutants_of(path)]
     if not mutants:
-        raise SystemExit(f"no module's path begins with {options.only!r}; see TESTS in {__file__}")
+        parser.error(f"no module's path begins with {options.only!r}; TESTS in {__file__} has all")
     count = len(mutants) if options.all else min(options.sample, len(mutants))
     drawn = random.Random(options.seed).sample(mutants, count)
     total: Counter[str] = Counter()

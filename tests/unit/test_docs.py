@@ -17,7 +17,7 @@ from tests.unit.test_compose import command_names
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (
     *("README.md", "CHANGELOG.md", ".env.example", "docker-compose.yml"),
-    *("docs/operations.md", "docs/dead-letters.md", "CONTRIBUTING.md"),
+    *("docs/operations.md", "docs/dead-letters.md", "docs/mutation.md", "CONTRIBUTING.md"),
     *("docs/laws.md", "docs/domain.md", "docs/architecture.md", "docs/glossary.md"),
 )
 DECISIONS: Final = tuple(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/adr/*.md"))

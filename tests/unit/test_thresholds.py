@@ -10,6 +10,7 @@ import pytest
 
 from infra.database.plans.replan_signals import OpenAlertCount
 from infra.settings import PlannerSettings
+from optimizer.backtest.explanation import in_words
 from optimizer.backtest.replay import requests_of
 from optimizer.backtest.split import (
     MIN_FITTED_DAYS,
@@ -18,7 +19,7 @@ from optimizer.backtest.split import (
     split,
 )
 from optimizer.carpool.groups import JourneyLeg, Shared, TravelMatrices, shared_way
-from optimizer.costs import ORE_PER_DKK, unserved_ore
+from optimizer.costs import ORE_PER_DKK, fetching_ore, unserved_ore
 from optimizer.demand import profile, trip_chains
 from optimizer.drift import drift
 from optimizer.followup import home_in, week_bounds, whole_weeks
@@ -28,6 +29,9 @@ from processors.alerts.evaluation import AlertRule, Evaluation, evaluate
 from processors.alerts.rules import ALERT_RULES
 from processors.alerts.statistics import DepotStats, VehicleStats
 from processors.alerts.underuse import DAYS_A_YEAR, VehicleUse, underused
+from processors.geodesy import Point
+from processors.timeline.legs import Leg, unseen_m
+from processors.timeline.pending_legs import possible_arrival
 from processors.timeline.validation import precedence
 from schemas.events.alerts import DEPOT_SHORT, UNDERUSED
 from schemas.events.fix import Fix
@@ -88,6 +92,11 @@ def test_a_trip_unserved_costs_its_kilometres_once_they_exceed_the_least_price()
     at_m = COSTS.unserved_minimum_dkk / COSTS.own_car_dkk_per_km * 1000
     assert unserved_ore(0, COSTS) == unserved_ore(at_m - 10, COSTS) == least_ore
     assert unserved_ore(at_m + 10, COSTS) > least_ore
+
+
+def test_a_vehicle_fetched_is_paid_for_both_ways() -> None:
+    # 30 minutes away at 350 DKK an hour: a whole hour.
+    assert fetching_ore(30, Costs(staff_dkk_per_h=350)) == 35_000
 
 
 def test_a_change_of_fleet_calls_for_a_plan_from_its_threshold_on() -> None:
@@ -190,6 +199,14 @@ def test_each_part_needs_its_round_trips(part: str) -> None:
         split(back.inputs(given(MIN_ROUND_TRIPS - 1)))
 
 
+@pytest.mark.parametrize(("weeks", "thin"), [(3, True), (4, False)])
+def test_fewer_than_four_weeks_of_replay_are_thin_evidence(weeks: int, *, thin: bool) -> None:
+    test, _ = back.outcome(back.inputs(back.misplaced(14)))
+    replayed = test.model_copy(update={"weeks_replayed": weeks})
+    words = in_words(replayed, unproven=0, greedy_stopped=False)
+    assert (f"one strange day is 1/{7 * weeks}" in words) == thin
+
+
 def test_a_week_counts_when_it_lies_within_to_the_microsecond() -> None:
     week = date(2026, 3, 23)  # of 167 hours: clocks are put forward on its Sunday
     began_at, ended_at = week_bounds(week, demand.COPENHAGEN)
@@ -211,6 +228,34 @@ def test_a_vehicle_is_at_home_where_it_was_for_longer() -> None:
         assert home_in(homes, since, until) == expected
     assert home_in([Home(depot_id="m/a", since=until, until=None)], since, until) is None
     assert home_in([Home(depot_id="m/a", since=None, until=since)], since, until) is None
+
+
+def leg(start: Point, end: Point, distance_m: float, driven_m: float | None = None) -> Leg:
+    """Return a leg of 10,000 s, on which the odometer counted so much, if anything."""
+    return Leg(
+        started_at=MONDAY,
+        ended_at=MONDAY + timedelta(seconds=10_000),
+        start=start,
+        end=end,
+        distance_m=distance_m,
+        moving=True,
+        engine=None,
+        start_odometer_m=None if driven_m is None else 0.0,
+        end_odometer_m=driven_m,
+    )
+
+
+def test_an_odometer_is_believed_up_to_the_greatest_possible_speed() -> None:
+    rules = Rules(max_speed_mps=50)
+    hall = Point(56.0, 10.0)
+    assert unseen_m(leg(hall, hall, 0.0, 500_000.0), rules) == 500_000.0
+    assert unseen_m(leg(hall, hall, 0.0, math.nextafter(500_000.0, math.inf)), rules) is None
+
+
+def test_a_vehicle_that_went_far_and_came_back_had_not_arrived_before() -> None:
+    hall, far, mill = Point(56.0, 10.0), Point(56.01, 10.0), Point(56.0, 10.0001)
+    tail = [leg(hall, far, 1113.0), leg(far, mill, 1113.0), leg(mill, mill, 0.0)]
+    assert possible_arrival(tail, 200.0, first=0) == 2
 
 
 MEASURED = sorted(Fix.model_fields.keys() - {"vehicle_id", "recorded_at", "private_mode"})
