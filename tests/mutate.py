@@ -37,7 +37,7 @@ TESTS: Final = {
     " repeats unseen_drives complaints round_trips thresholds property/bulk_fold"
     " property/checkpoints property/fold_equals_batch property/late_windows",
     "processors/usage/[a-z]*.py": "calendar round_trips long_silences property/fold_equals_batch",
-    "optimizer/costs.py": "costs thresholds backtest followup",
+    "optimizer/costs.py": "costs thresholds placement backtest followup",
     "optimizer/demand.py": "demand thresholds retired_vehicles",
     "optimizer/drift.py": "drift triggers thresholds retired_vehicles",
     "optimizer/followup.py": "followup followup_of_lending thresholds property/followup_adds_up",
@@ -82,8 +82,7 @@ def sessions(only: str) -> Iterator[Path]:
     for place, names in TESTS.items():
         modules = [str(path.relative_to(COPY)) for path in sorted(COPY.glob(place))]
         modules = [module for module in modules if module.startswith(only)]
-        began = time.monotonic()
-        command = command_of(names)
+        began, command = time.monotonic(), command_of(names)
         if modules:
             run(shlex.split(command))
         timeout = 3 * (time.monotonic() - began)  # a mutant may loop for ever
