@@ -159,13 +159,17 @@ def _shortage(inputs: AssignmentInputs, use: DepotUse, assignment: Mapping[str, 
         )
     if had > out - lacking:
         return (
-            f"{left}{lacking} of {out} at once, and none of its {use.vehicles} that is large "
-            "enough is free for as long: they are wanted before or after."
+            f"{left}{lacking} of {out} simultaneous trips {_has(lacking)} no {kind}: none of its "
+            f"{use.vehicles} that are big enough is free for so long, each is booked shortly "
+            "before or after."
         )
     return (
-        f"{left}{out} are out at once, {had} of its {use.vehicles} can be had, "
-        f"{lacking} {'is' if lacking == 1 else 'are'} missing."
+        f"{left}{out} simultaneous trips, {had} of its {use.vehicles} available, {lacking} missing."
     )
+
+
+def _has(count: int) -> str:
+    return "has" if count == 1 else "have"
 
 
 def _free_for(

@@ -226,8 +226,8 @@ def explanation(problem: PlacementProblem, solution: Solution) -> str:
         )
     if before.missing_chargers or after.missing_chargers:
         parts.append(
-            f"Electric vehicles without a charger: {before.missing_chargers} as it stands, "
-            f"{after.missing_chargers} with the plan; priced, not forbidden."
+            f"Electric vehicles without a charger: {before.missing_chargers} now, "
+            f"{after.missing_chargers} with the plan; this adds a cost but is allowed."
         )
     if solution.lendings:
         parts.append(

@@ -126,8 +126,8 @@ def explanation(
             f"{as_driven.sites_dkk:,.0f} of them for sites: {_less(as_driven, proposed)}."
         ),
         (
-            f"Of it, {_less(as_driven, nearest)} by leaving the nearest of the present depots, "
-            f"and {_less(nearest, proposed)} by having the proposed sites."
+            f"Of it, {_less(as_driven, nearest)} if each trip starts from the nearest existing "
+            f"depot, and {_less(nearest, proposed)} with the proposed sites."
         ),
         (
             f"CO2e of these ways: {proposed.co2e_kg:,.0f} kg a year, as driven "

@@ -180,8 +180,8 @@ def test_what_is_missing_is_told_with_depot_hour_and_number() -> None:
     assignment_plan = plan([car(1), car(2, away=[(7, 12)])], trips)
     # The fourth leaves at 08:18 UTC, an hour later in Denmark.
     assert (
-        "m/hall leaves 3 round trips without a car; worst at 2026-03-02 09:18 CET: 4 are out at "
-        "once, 1 of its 2 can be had, 3 are missing." in assignment_plan.explanation
+        "m/hall leaves 3 round trips without a car; worst at 2026-03-02 09:18 CET: 4 simultaneous "
+        "trips, 1 of its 2 available, 3 missing." in assignment_plan.explanation
     )
 
 
@@ -196,8 +196,9 @@ def test_a_vehicle_that_stands_is_not_said_to_be_missing() -> None:
     wanted = plan([car(1)], [trip("short", 8, 9), trip("long", 9 + 2 / 60, 12, km=90)])
     assert wanted.assignment == {"long": "m/1"}
     assert (
-        "worst at 2026-03-02 09:00 CET: 1 of 1 at once, and none of its 1 that is large enough is "
-        "free for as long: they are wanted before or after." in wanted.explanation
+        "worst at 2026-03-02 09:00 CET: 1 of 1 simultaneous trips has no car: none of its 1 that "
+        "are big enough is free for so long, each is booked shortly before or after."
+        in wanted.explanation
     )
 
 

@@ -221,7 +221,7 @@ def test_a_missing_charger_is_priced_and_an_electric_car_goes_to_a_free_one() ->
     assert none.status is SolverStatus.OPTIMAL
     assert none.moves == ()
     assert none.objective_dkk == free.cost_before_dkk
-    assert "1 as it stands, 1 with the plan; priced, not forbidden" in none.explanation
+    assert "1 now, 1 with the plan; this adds a cost but is allowed" in none.explanation
 
 
 def test_a_vehicle_without_a_home_gets_the_depot_it_leaves_most() -> None:

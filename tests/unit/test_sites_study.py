@@ -244,7 +244,7 @@ def test_sites_that_cost_more_than_they_spare_are_a_loss_and_not_more_of_a_savin
     plan = answer(fleet(FAR), count=3, site_dkk=1_000_000)
     dearer_dkk = plan.proposed.cost_dkk - plan.nearest.cost_dkk
     assert dearer_dkk > 0
-    assert f"and {dearer_dkk:,.0f} DKK lost by having the proposed sites." in plan.explanation
+    assert f"and {dearer_dkk:,.0f} DKK lost with the proposed sites." in plan.explanation
 
 
 @pytest.mark.parametrize(
