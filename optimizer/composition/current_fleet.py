@@ -43,7 +43,7 @@ class PresentKinds:
 
 
 @dataclass(frozen=True, slots=True)
-class _EnteredVehicle:
+class _VehicleWithDefaults:
     """A vehicle with all numbers that a kind needs."""
 
     vehicle_id: str
@@ -64,8 +64,8 @@ def present_kinds(vehicles: Sequence[Vehicle], catalogue: Sequence[VehicleKind])
     `NothingToStudyError` where there is none.
     """
     lacked: Counter[str] = Counter()
-    groups: defaultdict[tuple[VehicleType, EnergySource, int], list[_EnteredVehicle]] = defaultdict(
-        list
+    groups: defaultdict[tuple[VehicleType, EnergySource, int], list[_VehicleWithDefaults]] = (
+        defaultdict(list)
     )
     for vehicle in sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id):
         entered_vehicle = _known(vehicle, catalogue, lacked)
@@ -87,7 +87,7 @@ def present_kinds(vehicles: Sequence[Vehicle], catalogue: Sequence[VehicleKind])
 
 def _known(
     vehicle: Vehicle, catalogue: Sequence[VehicleKind], lacked: Counter[str]
-) -> _EnteredVehicle:
+) -> _VehicleWithDefaults:
     vehicle_type, source = class_of(vehicle), assumed(vehicle.energy_source)
     on_charger = vehicle_type in MOTOR and source is EnergySource.ELECTRICITY
 
@@ -117,7 +117,7 @@ def _known(
         return vehicle_kind.consumption_per_km if same else None
 
     burns = source is not EnergySource.MUSCLE
-    return _EnteredVehicle(
+    return _VehicleWithDefaults(
         vehicle.vehicle_id,
         vehicle_type,
         source,
@@ -157,7 +157,7 @@ def _nearest(
     return min(able, key=distance, default=None)
 
 
-def _alike(vehicles: Sequence[_EnteredVehicle]) -> list[list[_EnteredVehicle]]:
+def _alike(vehicles: Sequence[_VehicleWithDefaults]) -> list[list[_VehicleWithDefaults]]:
     """Return groups within which cost and consumption are alike, cut where they differ most."""
     for number_of in (_cost, _consumption):
         ordered = sorted(vehicles, key=lambda vehicle: (number_of(vehicle), vehicle.vehicle_id))
@@ -173,15 +173,15 @@ def _alike(vehicles: Sequence[_EnteredVehicle]) -> list[list[_EnteredVehicle]]:
     return [sorted(vehicles, key=lambda vehicle: vehicle.vehicle_id)]
 
 
-def _cost(vehicle: _EnteredVehicle) -> float:
+def _cost(vehicle: _VehicleWithDefaults) -> float:
     return vehicle.yearly_cost_dkk
 
 
-def _consumption(vehicle: _EnteredVehicle) -> float:
+def _consumption(vehicle: _VehicleWithDefaults) -> float:
     return vehicle.consumption_per_km
 
 
-def _name(vehicle: _EnteredVehicle) -> str:
+def _name(vehicle: _VehicleWithDefaults) -> str:
     vehicle_type = vehicle.vehicle_type.value.replace("_", "-")
     if vehicle.vehicle_type not in MOTOR:
         return f"{OUR}{vehicle_type}"
@@ -189,7 +189,7 @@ def _name(vehicle: _EnteredVehicle) -> str:
     return f"{OUR}{'electric' if electric else vehicle.energy_source.value}-{vehicle_type}"
 
 
-def _kind(name: str, alike: Sequence[_EnteredVehicle]) -> VehicleKind:
+def _kind(name: str, alike: Sequence[_VehicleWithDefaults]) -> VehicleKind:
     vehicle = alike[0]
     on_charger = vehicle.vehicle_type in MOTOR and vehicle.energy_source is EnergySource.ELECTRICITY
     ranges = [
