@@ -54,7 +54,7 @@ def simulated() -> tuple[list[SimulatedDay], dict[str, list[Fix]]]:
             vehicle_id = scoped(owner, event["vehicle_id"])
             events[vehicle_id].append({**event, "vehicle_id": vehicle_id})
     rng = random.Random(11)
-    fixes = {name: _FIXES.validate_python(reports) for name, reports in events.items()}
+    fixes = {vehicle_id: _FIXES.validate_python(reports) for vehicle_id, reports in events.items()}
     for reports in fixes.values():
         rng.shuffle(reports)
     return days, fixes
@@ -105,7 +105,7 @@ def table(title: str, names: Sequence[str], figures: dict[str, float], prefix: s
     print(f"{title}\n{'':26}{'ours':>10}" + "".join(f"{name:>10}" for name in RIVALS))
     for name in names:
         row = [
-            figures[f"{prefix}{rival}{name}"] for rival in ("", *(f"{text}_" for text in RIVALS))
+            figures[f"{prefix}{rival}{name}"] for rival in ("", *(f"{other}_" for other in RIVALS))
         ]
         print(f"{name:26}" + "".join(f"{value:10.4f}" for value in row))
 

@@ -20,9 +20,9 @@ from infra.database.fleet.master_data import load_fleet, load_municipalities
 from schemas.fleet.master_data import SERVICE_FROM, SERVICE_TO, FleetFile, LastDay
 from schemas.ids import local_part
 from stream.calendars import CalendarKeeper
+from stream.cli.arguments import scoped_id
 from stream.cli.database import with_connection
 from stream.cli.files import read_json
-from stream.cli.scoped_ids import scoped_id
 from stream.cli.text import counted
 
 fleet = typer.Typer(

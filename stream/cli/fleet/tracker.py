@@ -14,9 +14,8 @@ from infra.database.fleet import tracker_assignments as store
 from infra.database.fleet.master_data import load_municipalities
 from infra.settings import Settings
 from schemas.ids import municipality_of, scoped
+from stream.cli.arguments import instant, scoped_id
 from stream.cli.database import with_connection, with_pool
-from stream.cli.instants import instant
-from stream.cli.scoped_ids import scoped_id
 
 if TYPE_CHECKING:
     from infra.kafka.client import Topics

@@ -16,8 +16,8 @@ from infra.database.stream import dead_letters as store
 from infra.database.stream.dead_letters import Filter, StoredLetter
 from infra.settings import Settings
 from schemas.events.dead_letters import DeadLetterReason
+from stream.cli.arguments import instant
 from stream.cli.database import with_connection
-from stream.cli.instants import instant
 from stream.cli.operate.dead_letter_view import show_letter, show_letters, show_summary
 
 dead_letters = typer.Typer(

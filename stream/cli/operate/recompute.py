@@ -9,8 +9,8 @@ import typer
 from infra.database.connection.pool import Pool
 from infra.settings import Settings
 from schemas.ids import scoped
+from stream.cli.arguments import instant
 from stream.cli.database import with_pool
-from stream.cli.instants import instant
 
 
 def recompute(

@@ -11,8 +11,8 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from infra.database.connection.pool import Connection
+from stream.cli.arguments import MunicipalityArgument, instant
 from stream.cli.database import with_connection, with_pool
-from stream.cli.instants import instant
 from stream.cli.plans.plan_wait import WAIT_LIMIT_S, plan_of
 
 
@@ -33,7 +33,6 @@ plan = typer.Typer(
     "`plan MUNICIPALITY` requests one.",
 )
 _REQUESTS_SHOWN: Final = 5
-MunicipalityArgument = Annotated[str, typer.Argument(help="Id of the municipality.")]
 Which = Annotated[UUID | None, typer.Argument(help="Plan id (default: the newest).")]
 By = Annotated[str, typer.Option(help="Who decides (default: your user name).")]
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from optimizer.search import ProgressCallback
     from stream.studies.run import Solved
 
-MunicipalityArgument = Annotated[str, typer.Argument(help="Id of the municipality.")]
 Weeks = Annotated[
     int,
     typer.Option(min=1, max=104, help="Number of weeks to study, counted back from the newest."),

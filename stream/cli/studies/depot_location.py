@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from stream.cli.arguments import MunicipalityArgument
 from stream.cli.database import with_pool
 from stream.cli.studies.common import (
-    MunicipalityArgument,
     Seed,
     TimeLimit,
     Weeks,

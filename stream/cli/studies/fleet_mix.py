@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from stream.cli.arguments import MunicipalityArgument
 from stream.cli.database import with_pool
 from stream.cli.files import read_json
 from stream.cli.studies.common import (
-    MunicipalityArgument,
     Seed,
     TimeLimit,
     Weeks,

@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 
 from infra.settings import Settings
+from stream.cli.arguments import MunicipalityArgument
 from stream.cli.database import with_connection, with_pool
 from stream.cli.files import read_json
 from stream.cli.studies.common import (
-    MunicipalityArgument,
     Seed,
     TimeLimit,
     Weeks,
